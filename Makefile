@@ -1,0 +1,55 @@
+# `make demo` and `make test` need Python 3.11 (or later) and make; they install all else into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CORES ?= all
+READY := $(VENV)/.ready
+STUDIES := config/config.yaml $(wildcard config/studies/*.yaml)
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-fast lint format plan bench clean
+
+help:  ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY)  ## make the environment in .venv
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "babelscope needs Python 3.11 or later; this is %s. Name another with: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	@echo "installing the environment into $(VENV) (some minutes, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)  ## run the demo study to its report
+	$(BIN)/snakemake --cores $(CORES)
+
+test: $(READY)  ## all tests that need no cluster and no GPU; the browser's where there is one
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## the unit tests alone
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(READY)  ## ruff, mypy, snakefmt, snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+format: $(READY)  ## let ruff and snakefmt rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+plan: $(READY)  ## dry-run every study in config/ (their text must be there, see config/README.md)
+	@for study in $(STUDIES); do \
+	  echo "== $$study"; \
+	  $(BIN)/snakemake --cores $(CORES) --dry-run --quiet rules --configfile $$study || exit 1; \
+	done
+
+bench: $(READY)  ## measure the speed; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## remove the environment and all results
+	rm -rf $(VENV) results .snakemake

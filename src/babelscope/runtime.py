@@ -1,0 +1,72 @@
+"""What every job needs around its work: a log, a thread limit, a clear end on a user's error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from babelscope.errors import BabelscopeError
+
+logger = logging.getLogger("babelscope")
+
+#: Log records with this attribute are also shown on the terminal: ``extra=PROGRESS``.
+PROGRESS = {"progress": True}
+
+
+@contextmanager
+def job(log: str | Path, *, threads: int = 1) -> Iterator[None]:
+    """Run the body of a job: log to a file, keep to ``threads``, end errors with their reason.
+
+    Records below WARNING go to the log file alone, except those marked :data:`PROGRESS`.
+    A :class:`BabelscopeError` ends the process with status 1 and its message; any other exception
+    is a defect and propagates with its traceback, which the log keeps too.
+
+    Args:
+        log: Path of the log file; parent folders are made.
+        threads: Upper limit for the thread pools of BLAS, OpenMP, numba and torch.
+    """
+    _limit_threads(threads)
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    to_terminal.addFilter(
+        lambda record: record.levelno >= logging.WARNING or getattr(record, "progress", False)
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [to_file, to_terminal]
+    root.setLevel(logging.WARNING)
+    logger.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        with threadpool_limits(limits=threads):
+            yield
+    except BabelscopeError as error:
+        # The log holds the message; Snakemake prints a failed job's log.
+        logger.error("%s: %s", type(error).__name__, error)
+        sys.exit(1)
+    except BaseException:
+        logger.exception("the job failed")
+        raise
+    finally:
+        to_file.close()
+
+
+def _limit_threads(threads: int) -> None:
+    """Limit pools that are not loaded yet (environment) and torch, if it is loaded."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    # numba refuses a value that changes after its start, so only a fresh process gets it.
+    if "numba" not in sys.modules:
+        os.environ["NUMBA_NUM_THREADS"] = str(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)

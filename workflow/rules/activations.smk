@@ -1,0 +1,54 @@
+"""What the models compute on the sentences: one forward pass for everything that is stored.
+
+Reads   a checkpoint's folder, <results>/sentences/{lang}.tsv
+Writes  <results>/activations/{model}/{step}/{lang}.units.h5    pooled unit activations (large, read once)
+        <results>/activations/{model}/{step}/{lang}.tokens.h5   sampled token states, sentence means (kept)
+"""
+
+
+def maybe_temp(paths):
+    """Pooled unit activations are read once by score_units, so they go unless the study keeps them."""
+    return paths if STUDY.keep_activations else temp(paths)
+
+
+for batch in LANG_BATCHES:
+
+    rule:
+        name:
+            batch.rule("extract_activations")
+        input:
+            model=batch_model_files(batch),
+            sentences=expand("<results>/sentences/{lang}.tsv", lang=batch.part_paths),
+        output:
+            units=maybe_temp(
+                expand(
+                    "<results>/activations/{{model}}/{step}/{lang}.units.h5",
+                    step=batch.step_paths,
+                    lang=batch.part_paths,
+                )
+            ),
+            tokens=expand(
+                "<results>/activations/{{model}}/{step}/{lang}.tokens.h5",
+                step=batch.step_paths,
+                lang=batch.part_paths,
+            ),
+        log:
+            f"<logs>/extract_activations/{{model}}/{batch.name}.log",
+        benchmark:
+            f"<benchmarks>/extract_activations/{{model}}/{batch.name}.tsv"
+        wildcard_constraints:
+            model=batch.model_constraint,
+            step=batch.step_constraint,
+            lang=batch.part_constraint,
+        resources:
+            gpu=1,
+        params:
+            folders=batch_folders(batch),
+            langs=batch.parts_of,
+            settings=settings(STUDY.extraction),
+            seed=STUDY.seed,
+            version=STAGE_VERSION["extraction"],
+        message:
+            "run {wildcards.model} over the sentences, one pass for all that is stored"
+        script:
+            "../scripts/extract_activations.py"

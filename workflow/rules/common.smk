@@ -1,0 +1,117 @@
+"""Validate the config, before any job is planned; name what the other rule files share. No jobs.
+
+Sets STUDY (the validated study), the batches of the stages (which cells one job takes) and the
+places of inputs that the user brings.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from babelscope.batches import chunks, make_batches, one_of
+from babelscope.errors import BabelscopeError
+from babelscope.study import check_text, load_study
+from babelscope.versions import STAGE_VERSION
+
+from snakemake.exceptions import WorkflowError
+
+try:
+    STUDY = load_study(config, schema=Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
+    if workflow.is_main_process:
+        check_text(STUDY)
+except BabelscopeError as error:
+    raise WorkflowError(f"{error}\nNothing was run.") from None
+
+
+pathvars:
+    results=STUDY.results,
+    logs=f"{STUDY.results}/logs",
+    benchmarks=f"{STUDY.results}/benchmarks",
+
+
+MODELS = STUDY.models
+PRETRAINED = [model for model in MODELS.values() if model.source == "pretrain"]
+PLANS = {run_id: model.batches for run_id, model in MODELS.items()}
+
+# One job takes the steps of an inner list of the config, and so many languages or layers.
+STEP_BATCHES = make_batches(PLANS)
+PRETRAIN_BATCHES = make_batches({model.run_id: model.batches for model in PRETRAINED})
+LANG_BATCHES = make_batches(
+    PLANS,
+    {run_id: STUDY.languages for run_id in MODELS},
+    parts_per_job=STUDY.granularity.languages_per_job,
+    axis="lang",
+)
+LAYER_BATCHES = make_batches(
+    PLANS,
+    {run_id: [str(layer) for layer in range(STUDY.n_layers(run_id) + 1)] for run_id in MODELS},
+    parts_per_job=STUDY.granularity.layers_per_job,
+    axis="layer",
+)
+GENERATION_BATCHES = make_batches(
+    {run_id: STUDY.generation_batches(run_id) for run_id in MODELS if STUDY.generation_batches(run_id)}
+)
+
+
+wildcard_constraints:
+    corpus=one_of(STUDY.corpora),
+    tokenizer=one_of(STUDY.tokenizers),
+    model=one_of(MODELS),
+    lang=one_of(STUDY.all_languages),
+    step=r"\d+",
+    layer=r"\d+",
+
+
+def settings(part):
+    """A part of the study as plain values, for a rule's params."""
+    return dataclasses.asdict(part)
+
+
+def model_files(run_id, step):
+    """The files that a checkpoint is loaded from: ours if pre-trained here, else the user's."""
+    model = MODELS[run_id]
+    if model.source == "pretrain":
+        names = ["config.json", "model.safetensors", "tokenizer.json"]
+        return [f"<results>/models/{run_id}/{step}/{name}" for name in names]
+    folders = [STUDY.model_folder(run_id, step), STUDY.tokenizer_folder(run_id, step)]
+    return sorted({str(file) for folder in folders for file in Path(folder).iterdir() if file.is_file()})
+
+
+def batch_model_files(batch):
+    """Input function: the checkpoints of all steps of a batch."""
+
+    def files(wildcards):
+        return [file for step in batch.steps_of(wildcards) for file in model_files(wildcards.model, step)]
+
+    return files
+
+
+def batch_folders(batch):
+    """Params function: per step of a batch, the folders of its weights and of its tokenizer."""
+
+    def folders(wildcards):
+        return {
+            step: (
+                str(STUDY.model_folder(wildcards.model, step)),
+                str(STUDY.tokenizer_folder(wildcards.model, step)),
+            )
+            for step in batch.steps_of(wildcards)
+        }
+
+    return folders
+
+
+def each_cell(pattern, models=MODELS):
+    """Paths for every (model, step) of the study; the pattern has ``{model}`` and ``{step}``."""
+    return [
+        pattern.format(model=model.run_id, step=step)
+        for model in (MODELS[run_id] for run_id in models)
+        for step in model.steps
+    ]
+
+
+def announce_report():
+    """Say where the result is."""
+    path = Path(STUDY.results, "report.html")
+    if path.exists():
+        print(f"\nbabelscope: the report is at {path.resolve()}")

@@ -1,0 +1,137 @@
+"""Text: what the models are pre-trained on, and the sentences they are analysed on.
+
+Reads   the grammar of the package, or the text files that the study names
+Writes  <results>/corpora/{corpus}/{lang}.jsonl
+        <results>/sentences/{lang}.tsv
+        <results>/concepts/{lang}.tsv and <results>/concepts/words.json
+"""
+
+GRAMMAR_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "grammar"]
+TEXT_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "text"]
+
+
+def grammar_settings(wildcards):
+    corpus = STUDY.corpora[wildcards.corpus]
+    return dict(
+        documents=STUDY.n_documents(wildcards.corpus)[wildcards.lang],
+        languages=list(corpus.languages),
+        weights=STUDY.language_shares(wildcards.corpus),
+        code_switching=corpus.code_switching,
+        anchor_affinity=corpus.anchor_affinity,
+    )
+
+
+rule make_demo_corpus:
+    output:
+        "<results>/corpora/{corpus}/{lang}.jsonl",
+    log:
+        "<logs>/make_demo_corpus/{corpus}/{lang}.log",
+    wildcard_constraints:
+        corpus=one_of(GRAMMAR_CORPORA),
+    params:
+        grammar=grammar_settings,
+        heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
+        seed=STUDY.seed,
+        version=STAGE_VERSION["corpora"],
+    message:
+        "write the {wildcards.lang} documents of corpus {wildcards.corpus}"
+    script:
+        "../scripts/make_demo_corpus.py"
+
+
+rule prepare_corpus:
+    input:
+        lambda wildcards: STUDY.corpus_path(wildcards.corpus, wildcards.lang),
+    output:
+        "<results>/corpora/{corpus}/{lang}.jsonl",
+    log:
+        "<logs>/prepare_corpus/{corpus}/{lang}.log",
+    wildcard_constraints:
+        corpus=one_of(TEXT_CORPORA),
+    params:
+        heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
+        seed=STUDY.seed,
+        version=STAGE_VERSION["corpora"],
+    message:
+        "prepare the {wildcards.lang} text of corpus {wildcards.corpus}"
+    script:
+        "../scripts/prepare_corpus.py"
+
+
+rule prepare_sentences:
+    input:
+        lambda wildcards: STUDY.sentence_files(wildcards.lang),
+    output:
+        "<results>/sentences/{lang}.tsv",
+    log:
+        "<logs>/prepare_sentences/{lang}.log",
+    params:
+        source=STUDY.sentences.source,
+        per_concept=STUDY.sentences.per_concept,
+        duplicates=STUDY.sentences.duplicates,
+        # Only these two sources make their sentences from the concepts.
+        concepts=[] if STUDY.sentences.source == "parallel" else list(STUDY.concept_ids),
+        files=lambda wildcards: STUDY.concept_files(wildcards.lang),
+        seed=STUDY.seed,
+        version=STAGE_VERSION["corpora"],
+    message:
+        "prepare the {wildcards.lang} sentences to analyse"
+    script:
+        "../scripts/prepare_sentences.py"
+
+
+rule prepare_concepts:
+    input:
+        sentences="<results>/sentences/{lang}.tsv",
+        labels=STUDY.label_files(),
+    output:
+        "<results>/concepts/{lang}.tsv",
+    log:
+        "<logs>/prepare_concepts/{lang}.log",
+    params:
+        source=STUDY.concepts.source,
+        words=STUDY.word_lists(),
+        files=lambda wildcards: STUDY.concept_files(wildcards.lang),
+        version=STAGE_VERSION["corpora"],
+    message:
+        "label which {wildcards.lang} sentences express which concept"
+    script:
+        "../scripts/prepare_concepts.py"
+
+
+rule write_concept_words:
+    output:
+        "<results>/concepts/words.json",
+    log:
+        "<logs>/write_concept_words.log",
+    params:
+        source=STUDY.concepts.source,
+        words=STUDY.word_lists(),
+        label_language=STUDY.concepts.label_language,
+        concepts=list(STUDY.concept_ids),
+        languages=list(STUDY.languages),
+        version=STAGE_VERSION["corpora"],
+    message:
+        "list the words by which concepts are found in generated text"
+    script:
+        "../scripts/write_concept_words.py"
+
+
+rule collect_concepts:
+    input:
+        concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.languages),
+    output:
+        report(
+            "<results>/tables/concepts.tsv",
+            category="tables",
+            labels={"table": "concepts"},
+        ),
+    log:
+        "<logs>/collect_concepts.log",
+    params:
+        languages=list(STUDY.languages),
+        version=STAGE_VERSION["corpora"],
+    message:
+        "count the sentences of every concept"
+    script:
+        "../scripts/collect_concepts.py"

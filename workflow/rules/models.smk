@@ -1,0 +1,171 @@
+"""Models: tokenizers, and pre-training as a chain of steps.
+
+Reads   <results>/corpora/{corpus}/{lang}.jsonl
+Writes  <results>/tokenizers/{tokenizer}/
+        <results>/tokens/{corpus}.{tokenizer}.h5
+        <results>/models/{model}/{step}/       a Hugging Face folder, and training/ to go on from
+        <results>/tables/models.tsv, losses.parquet
+"""
+
+
+def corpus_documents(corpus):
+    return expand("<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages)
+
+
+rule train_tokenizer:
+    input:
+        lambda wildcards: corpus_documents(STUDY.tokenizers[wildcards.tokenizer].corpus),
+    output:
+        tokenizer="<results>/tokenizers/{tokenizer}/tokenizer.json",
+        config="<results>/tokenizers/{tokenizer}/tokenizer_config.json",
+    log:
+        "<logs>/train_tokenizer/{tokenizer}.log",
+    params:
+        languages=lambda wildcards: list(STUDY.corpora[STUDY.tokenizers[wildcards.tokenizer].corpus].languages),
+        vocabulary_size=lambda wildcards: STUDY.tokenizers[wildcards.tokenizer].vocabulary_size,
+        seed=STUDY.seed,
+        version=STAGE_VERSION["tokenizer"],
+    message:
+        "train tokenizer {wildcards.tokenizer} of {params.vocabulary_size} pieces"
+    script:
+        "../scripts/train_tokenizer.py"
+
+
+rule tokenize_corpus:
+    input:
+        documents=lambda wildcards: corpus_documents(wildcards.corpus),
+        tokenizer="<results>/tokenizers/{tokenizer}/tokenizer.json",
+    output:
+        "<results>/tokens/{corpus}.{tokenizer}.{length}.h5",
+    log:
+        "<logs>/tokenize_corpus/{corpus}.{tokenizer}.{length}.log",
+    wildcard_constraints:
+        length=r"\d+",
+    params:
+        languages=lambda wildcards: list(STUDY.corpora[wildcards.corpus].languages),
+        version=STAGE_VERSION["tokenizer"],
+    message:
+        "cut corpus {wildcards.corpus} into windows of {wildcards.length} tokens"
+    script:
+        "../scripts/tokenize_corpus.py"
+
+
+def training_tokens(wildcards):
+    model = MODELS[wildcards.model]
+    return f"<results>/tokens/{model.corpus}.{model.tokenizer}.{model.training.sequence_length}.h5"
+
+
+def resumed_from(run_id, step):
+    """The step whose training state a job goes on from; None if it starts at random weights.
+
+    The step before it in the study, unless the checkpoint exists: then the step that it was in fact
+    made from. So a step that is inserted later does not make its successors train again; cutting a
+    run differently does not change its numbers.
+    """
+    made = Path(STUDY.results, "models", run_id, str(step), "training", "progress.json")
+    try:
+        return json.loads(made.read_text())["resumed_from"]
+    except (OSError, ValueError, KeyError):
+        return STUDY.previous_step(run_id, step)
+
+
+def previous_state(batch):
+    """Input function: the training state that the first step of a batch goes on from."""
+
+    def files(wildcards):
+        step = resumed_from(wildcards.model, batch.steps_of(wildcards)[0])
+        if step is None:
+            return []
+        names = ["model.safetensors", "training/optimizer.safetensors", "training/progress.json"]
+        return [f"<results>/models/{wildcards.model}/{step}/{name}" for name in names]
+
+    return files
+
+
+def training_settings(wildcards):
+    model = MODELS[wildcards.model]
+    return dict(
+        architecture=model.architecture,
+        architecture_config=dict(model.architecture_config),
+        training=settings(model.training),
+        seed=model.seed,
+        shares=STUDY.training_shares(model.corpus),
+    )
+
+
+# Several runs train side by side; one run alone may use every core.
+TRAINING_THREADS = max(1, (workflow.cores or 4) // max(1, len(PRETRAINED)))
+
+for batch in PRETRAIN_BATCHES:
+
+    rule:
+        name:
+            batch.rule("pretrain_step")
+        input:
+            tokens=training_tokens,
+            tokenizer=lambda wildcards: f"<results>/tokenizers/{MODELS[wildcards.model].tokenizer}/tokenizer.json",
+            previous=previous_state(batch),
+        output:
+            weights=expand("<results>/models/{{model}}/{step}/model.safetensors", step=batch.step_paths),
+            config=expand("<results>/models/{{model}}/{step}/config.json", step=batch.step_paths),
+            tokenizer=expand("<results>/models/{{model}}/{step}/tokenizer.json", step=batch.step_paths),
+            tokenizer_config=expand("<results>/models/{{model}}/{step}/tokenizer_config.json", step=batch.step_paths),
+            optimizer=expand(
+                "<results>/models/{{model}}/{step}/training/optimizer.safetensors", step=batch.step_paths
+            ),
+            progress=expand("<results>/models/{{model}}/{step}/training/progress.json", step=batch.step_paths),
+            losses=expand("<results>/models/{{model}}/{step}/training/losses.tsv", step=batch.step_paths),
+        log:
+            f"<logs>/pretrain_step/{{model}}/{batch.name}.log",
+        benchmark:
+            f"<benchmarks>/pretrain_step/{{model}}/{batch.name}.tsv"
+        wildcard_constraints:
+            model=batch.model_constraint,
+            step=batch.step_constraint,
+        threads: TRAINING_THREADS
+        resources:
+            gpu=1,
+        params:
+            settings=training_settings,
+            steps=batch.steps_of,
+            version=STAGE_VERSION["pretraining"],
+        message:
+            "pre-train {wildcards.model} to step {params.steps}"
+        script:
+            "../scripts/pretrain_step.py"
+
+
+rule collect_models:
+    input:
+        configs=lambda wildcards: [
+            file
+            for model in MODELS.values()
+            for file in model_files(model.run_id, model.steps[-1])
+        ],
+        losses=[
+            f"<results>/models/{model.run_id}/{step}/training/losses.tsv" for model in PRETRAINED for step in model.steps
+        ],
+    output:
+        models=report("<results>/tables/models.tsv", category="tables", labels={"table": "models"}),
+        losses="<results>/tables/losses.parquet",
+    log:
+        "<logs>/collect_models.log",
+    params:
+        models=[
+            dict(
+                model=model.run_id,
+                id=model.id,
+                seed=model.seed,
+                role=model.role,
+                source=model.source,
+                folder=str(STUDY.model_folder(model.run_id, model.steps[-1])),
+                tokens_per_step=model.tokens_per_step,
+            )
+            for model in MODELS.values()
+        ],
+        sites=list(STUDY.extraction.sites),
+        version=STAGE_VERSION["pretraining"],
+    message:
+        "collect what the models are and how they learned"
+    script:
+        "../scripts/collect_models.py"

@@ -1,0 +1,18 @@
+"""Entry point of rule ``tokenize_corpus``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.runtime import job
+from babelscope.tokenization import tokenize_corpus
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    tokenize_corpus(
+        dict(zip(snakemake.params.languages, map(Path, snakemake.input.documents), strict=True)),
+        Path(snakemake.input.tokenizer).parent,
+        Path(snakemake.output[0]),
+        sequence_length=int(snakemake.wildcards.length),
+    )

@@ -1,0 +1,18 @@
+"""Entry point of rule ``train_tokenizer``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.runtime import job
+from babelscope.tokenization import train_tokenizer
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    train_tokenizer(
+        dict(zip(snakemake.params.languages, map(Path, snakemake.input), strict=True)),
+        Path(snakemake.output.tokenizer).parent,
+        vocabulary_size=snakemake.params.vocabulary_size,
+        seed=snakemake.params.seed,
+    )
