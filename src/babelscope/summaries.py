@@ -1,0 +1,223 @@
+"""Small reductions of the collected tables that figures, findings and report share.
+
+All functions take and return data frames and keep one rule: several pre-training seeds of one model id
+become their mean with an interval over seeds, a single seed keeps the interval of its table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+#: Variants of overlap in order of preference: disjoint sentences cannot share names and numbers.
+OVERLAP_VARIANTS = ("disjoint_lines", "same_lines")
+
+#: Wildcard of the collected tables: a summary over all languages or concepts.
+ALL = "*"
+
+#: Wildcard of summary rows of a language with itself (the reliability ceiling).
+SAME = "="
+
+
+def with_roles(table: pd.DataFrame, models: pd.DataFrame | None) -> pd.DataFrame:
+    """Add ``id`` and ``role`` of each run; a run that ``models`` does not list is a main model."""
+    table = table.copy()
+    if models is None or models.empty:
+        table["id"], table["role"] = table["model"], "main"
+        return table
+    known = models.drop_duplicates("model").set_index("model")
+    table["id"] = table["model"].map(known["id"]).fillna(table["model"]) if "id" in known else table["model"]
+    role = table["model"].map(known["role"]) if "role" in known else pd.Series("main", table.index)
+    table["role"] = role.fillna("main")
+    return table
+
+
+def model_ids(models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()) -> list[tuple[str, str]]:
+    """``(id, role)`` of each model, main models first, else in the order of ``models``."""
+    frames = [with_roles(t[["model"]].drop_duplicates(), models) for t in tables if "model" in t]
+    if models is not None and not models.empty:
+        frames.insert(0, with_roles(models[["model"]], models))
+    if not frames:
+        return []
+    pairs = pd.concat(frames)[["id", "role"]].drop_duplicates()
+    found = [(str(a), str(b)) for a, b in pairs.itertuples(index=False)]
+    return sorted(found, key=lambda pair: pair[1] != "main")
+
+
+def over_seeds(
+    table: pd.DataFrame, models: pd.DataFrame | None, keys: Sequence[str], value: str = "value"
+) -> pd.DataFrame:
+    """Reduce the runs of each model id to one series.
+
+    Args:
+        table: Columns ``model``, ``keys``, ``value``; ``low`` and ``high`` where one seed has an interval.
+        models: The models table.
+        keys: What tells the points of one run apart, such as ``["step", "layer"]``.
+        value: Column to reduce.
+
+    Returns:
+        Columns ``id``, ``role``, ``keys``, ``value``, ``low``, ``high``, ``n_seeds``. With one seed
+        the interval is that of the table; with two it is their range; from three on a t interval at
+        95 % of the mean over seeds.
+    """
+    table = with_roles(table, models)
+    for bound in ("low", "high"):
+        if bound not in table:
+            table[bound] = np.nan
+    grouped = table.groupby(["id", "role", *keys], sort=False, dropna=False)
+    out = grouped.agg(
+        mean=(value, "mean"), sd=(value, "std"), n_seeds=("model", "nunique"),
+        smallest=(value, "min"), largest=(value, "max"), low=("low", "mean"), high=("high", "mean"),
+    ).reset_index()  # fmt: skip
+    several = out["n_seeds"] >= 3
+    if several.any():
+        n = out.loc[several, "n_seeds"].to_numpy()
+        half = stats.t.ppf(0.975, n - 1) * out.loc[several, "sd"].to_numpy() / np.sqrt(n)
+        out.loc[several, "low"] = out.loc[several, "mean"] - half
+        out.loc[several, "high"] = out.loc[several, "mean"] + half
+    two = out["n_seeds"] == 2
+    out.loc[two, "low"], out.loc[two, "high"] = out.loc[two, "smallest"], out.loc[two, "largest"]
+    out = out.rename(columns={"mean": value}) if value != "mean" else out
+    return out.drop(columns=["sd", "smallest", "largest"])
+
+
+def overlap_totals(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Summary rows over all layers and language pairs, one per (model, step, variant)."""
+    return overlap.query("scope == 'model' and layer == -1 and lang_a == @ALL and lang_b == @ALL")
+
+
+def overlap_ceilings(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Summary rows of each language with itself over all layers."""
+    return overlap.query("scope == 'model' and layer == -1 and lang_a == @SAME and lang_b == @SAME")
+
+
+def overlap_layers(overlap: pd.DataFrame, variant: str | None = None) -> pd.DataFrame:
+    """Summary rows over language pairs of each layer, experts chosen within the layer."""
+    variant = variant or preferred_variant(overlap)
+    return overlap.query(
+        "scope == 'layer' and layer >= 0 and variant == @variant and lang_a == @ALL and lang_b == @ALL"
+    )
+
+
+def preferred_variant(overlap: pd.DataFrame) -> str:
+    """The strictest variant that the table holds."""
+    present = set(overlap["variant"].unique())
+    return next((v for v in OVERLAP_VARIANTS if v in present), "disjoint_lines")
+
+
+def component_probe(probes: pd.DataFrame) -> str | None:
+    """Name of the probe on leading principal components, such as ``pc8``."""
+    names = [name for name in probes["probe"].unique() if re.fullmatch(r"pc\d+", str(name))]
+    return min(names, key=lambda name: int(name[2:])) if names else None
+
+
+def transfer_totals(transfer: pd.DataFrame) -> pd.DataFrame:
+    """Per (model, step): ``own``, ``moved``, ``other`` and ``rate`` as rows of long format.
+
+    Uses the table's summary rows where there are some, with their intervals; otherwise means over
+    languages and concepts.
+    """
+    rows = []
+    single = transfer[(transfer["concept"] != ALL) & ~transfer["source"].isin([ALL, SAME])]
+    for (model, step), part in transfer.groupby(["model", "step"], sort=False):
+        detail = single[(single["model"] == model) & (single["step"] == step)]
+        own = part[(part["source"] == SAME) & (part["target"] == SAME)]
+        moved = part[(part["source"] == ALL) & (part["target"] == ALL)]
+        for name, summary, is_own in (("own", own, True), ("moved", moved, False)):
+            cells = detail[(detail["source"] == detail["target"]) == is_own]
+            if not summary.empty:
+                first = summary.iloc[0]
+                rows.append((model, step, name, first["ap"], first.get("low"), first.get("high")))
+            elif not cells.empty:
+                rows.append((model, step, name, cells["ap"].mean(), np.nan, np.nan))
+        source = moved if not moved.empty else detail[detail["source"] != detail["target"]]
+        for name, column in (("other", "ap_other_concepts"), ("rate", "positive_rate")):
+            if column in source and source[column].notna().any():
+                rows.append((model, step, name, source[column].mean(), np.nan, np.nan))
+    out = pd.DataFrame(rows, columns=["model", "step", "series", "value", "low", "high"])
+    return out.astype({"value": float, "low": float, "high": float})
+
+
+def generation_series(generation: pd.DataFrame, pivot: str = "en") -> pd.DataFrame:
+    """Generation metrics over all source languages.
+
+    Args:
+        generation: Columns ``model, step, condition, lang, target, metric, value, low, high, n``.
+            ``lang`` is the source of the experts, ``target`` the language that a share is about.
+        pivot: The language that late checkpoints may fall back to.
+
+    Returns:
+        The same columns; ``lang`` is ``"*"`` and ``target`` one of ``"*"`` (metrics without a target),
+        ``"source"`` and ``pivot``. Summary rows of the table are kept with their intervals, missing
+        ones are means over the sources without an interval. The pivot language is left out of the
+        sources, since for it the two shares are the same.
+    """
+    table = generation.copy()
+    for column in ("low", "high", "n"):
+        if column not in table:
+            table[column] = np.nan
+    table["target"] = table["target"].fillna(ALL).replace("", ALL)
+    table["lang"] = table["lang"].fillna(ALL).replace("", ALL)
+    keys = ["model", "step", "condition", "metric"]
+    forced = table.loc[(table["condition"] == "forced") & (table["lang"] != ALL), "lang"]
+    sources = [lang for lang in forced.unique() if lang != pivot]
+    out = []
+    for key, part in table.groupby(keys, sort=False):
+        plain = part[part["target"] == ALL]
+        shares = part[part["target"] != ALL]
+        by_source = shares[(shares["lang"] != ALL) & (shares["lang"] != pivot)]
+        overall = shares[shares["lang"] == ALL]
+        wanted = {
+            ALL: [plain[plain["lang"] == ALL], plain[plain["lang"] != ALL]],
+            "source": [
+                overall[overall["target"] == "source"],
+                by_source[by_source["lang"] == by_source["target"]],
+                overall[overall["target"].isin(sources)],  # unforced text has no source
+            ],
+            pivot: [overall[overall["target"] == pivot], by_source[by_source["target"] == pivot]],
+        }
+        for target, choices in wanted.items():
+            rows = next((choice for choice in choices if not choice.empty), None)
+            if rows is None:
+                continue
+            one = len(rows) == 1
+            out.append(
+                [*key, ALL, target, rows["value"].mean(),
+                 rows["low"].iloc[0] if one else np.nan, rows["high"].iloc[0] if one else np.nan,
+                 rows["n"].sum()]
+            )  # fmt: skip
+    columns = [*keys, "lang", "target", "value", "low", "high", "n"]
+    return pd.DataFrame(out, columns=columns)
+
+
+def shared_unit_counts(lifelines: pd.DataFrame) -> pd.DataFrame:
+    """Languages in which each traced unit is an expert, one row per unit and step.
+
+    Returns:
+        Columns ``model, concept, layer, site, unit, step, n_languages, worst_ap, mean_ap, best_ap``.
+    """
+    keys = ["model", "concept", "layer", "site", "unit", "step"]
+    return (
+        lifelines.groupby(keys, sort=False)
+        .agg(n_languages=("is_expert", "sum"), worst_ap=("ap", "min"), mean_ap=("ap", "mean"),
+             best_ap=("ap", "max"))
+        .reset_index()
+    )  # fmt: skip
+
+
+def best_unit(reliability: pd.DataFrame, metric: str = "worst_ap") -> pd.DataFrame:
+    """The most reliable unit of each concept: ``model, step, concept, value, null``.
+
+    Reads either layout of the table: one row per metric, or ``worst_ap`` and ``mean_ap`` as columns.
+    """
+    rows = reliability[reliability["kind"] == "best_unit"].copy()
+    if "metric" in rows and rows["metric"].notna().any():
+        rows = rows[rows["metric"] == metric]
+    elif metric in rows:
+        rows["value"] = rows[metric]
+        rows["null"] = rows.get(f"null_{metric}", np.nan)
+    return rows

@@ -1,0 +1,264 @@
+"""Made-up tables in the shape of a finished study, for tests of figures, findings and report.
+
+The values follow curves that are chosen by hand; nothing here comes from a model.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+LANGUAGES = ("de", "en", "es", "fr", "hi", "ru", "tr", "zh")
+STEPS = (0, 64, 128, 256, 512, 1024, 2048)
+CONCEPTS = ("house", "water", "music", "dog", "ship", "bread")
+LAYERS = (0, 1, 2, 3, 4)
+CHANCE = 46 / 2304
+
+
+def synthetic_tables(
+    *,
+    seeds: int = 1,
+    steps: tuple[int, ...] = STEPS,
+    sharing: bool = True,
+    control: bool = True,
+    generation: bool = True,
+    languages: tuple[str, ...] = LANGUAGES,
+) -> dict[str, pd.DataFrame]:
+    """All collected tables of a study.
+
+    Args:
+        seeds: Pre-training seeds of each model.
+        steps: Steps of each model.
+        sharing: Whether the overlap of the main model grows.
+        control: Whether there is a control model.
+        generation: Whether there are generated texts.
+        languages: Languages.
+    """
+    rng = np.random.default_rng(0)
+    models = _models(seeds, control)
+    tables = {
+        "models": models,
+        "overlap": _overlap(models, steps, sharing, languages, rng),
+        "transfer": _transfer(models, steps, sharing, languages, rng),
+        "reliability": _reliability(models, steps, sharing, languages, rng),
+        "lifelines": _lifelines(models, steps, sharing, languages, rng),
+        "probes": _probes(models, steps, sharing, languages, rng),
+        "losses": _losses(models, steps, languages, rng),
+        "concepts": pd.DataFrame(
+            [
+                {"lang": lang, "concept": c, "n_positive": 40, "n_negative": 200,
+                 "n_positive_a": 20, "n_positive_b": 20 - 11 * (c == "bread")}
+                for lang in languages
+                for c in CONCEPTS
+            ]
+        ),
+    }  # fmt: skip
+    if generation:
+        tables["generation"] = _generation(models, steps, languages, rng)
+        tables["texts"] = _texts(models, steps, languages)
+    return tables
+
+
+def _models(seeds: int, control: bool) -> pd.DataFrame:
+    rows = []
+    for name, role in [("bridged", "main"), ("isolated", "control")][: 1 + control]:
+        for seed in range(seeds):
+            rows.append(
+                {"model": f"{name}-seed{seed}", "id": name, "role": role, "seed": seed,
+                 "source": "pretrain", "architecture": "xglm", "n_parameters": 331_456,
+                 "n_layers": 4, "n_units": 2304, "k": 46, "tokens_per_step": 1536}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _growth(step: int, role: str, sharing: bool) -> float:
+    if role == "control" or not sharing:
+        return 0.0
+    return float(0.24 / (1 + np.exp(-(np.log2(max(step, 1)) - 9.3) * 1.4)))
+
+
+def _overlap(models, steps, sharing, languages, rng):
+    rows = []
+    for m, step in itertools.product(models.itertuples(), steps):
+        for layer in (-1, *LAYERS[1:]):
+            null = 0.045 + 0.002 * rng.normal()
+            base = null + 0.004 + _growth(step, m.role, sharing) * (1 if layer < 0 else 0.6 + layer / 6)
+            ceiling = 0.62 + 0.03 * np.log2(step + 1) / 11
+            k = 46 if layer < 0 else 12
+            for variant, extra in (("disjoint_lines", 0.0), ("same_lines", 0.02)):
+                def row(a, b, value, half, p, variant=variant, null=null, layer=layer, k=k, m=m, step=step):
+                    return {
+                        "model": m.model, "step": step, "scope": "model" if layer < 0 else "layer",
+                        "layer": layer, "variant": variant, "lang_a": a, "lang_b": b,
+                        "overlap": value, "low": value - half, "high": value + half, "null": null,
+                        "chance": CHANCE, "calibrated": (value - null) / (1 - null), "p_value": p,
+                        "q_value": min(1.0, p * 1.5), "n_concepts": len(CONCEPTS), "k": k,
+                        "n_units": 2304 if layer < 0 else 576,
+                    }  # fmt: skip
+
+                p = 0.002 if base > null + 0.02 else 0.3
+                for a, b in itertools.combinations(languages, 2):
+                    rows.append(row(a, b, base + extra + 0.01 * rng.normal(), 0.04, p))
+                rows.append(row("*", "*", base + extra, 0.012, p))
+                if variant == "disjoint_lines":
+                    for a in languages:
+                        rows.append(row(a, a, ceiling + 0.02 * rng.normal(), 0.04, 0.002))
+                    rows.append(row("=", "=", ceiling, 0.02, 0.002))
+    return pd.DataFrame(rows)
+
+
+def _transfer(models, steps, sharing, languages, rng):
+    rows = []
+    for m, step in itertools.product(models.itertuples(), steps):
+        own = 0.2 + 0.25 * min(step, 512) / 512
+        moved = 0.19 + 0.8 * _growth(step, m.role, sharing)
+        for source, target in itertools.product(languages, languages):
+            for concept in CONCEPTS:
+                value = (own if source == target else moved) + 0.02 * rng.normal()
+                rows.append(
+                    {"model": m.model, "step": step, "source": source, "target": target,
+                     "concept": concept, "ap": value, "ap_other_concepts": 0.17, "low": np.nan,
+                     "high": np.nan, "positive_rate": 1 / 6, "k": 46, "n": 1}
+                )  # fmt: skip
+        for source, value in (("*", moved), ("=", own)):
+            rows.append(
+                {"model": m.model, "step": step, "source": source, "target": source, "concept": "*",
+                 "ap": value, "low": value - 0.01, "high": value + 0.01, "ap_other_concepts": 0.17,
+                 "positive_rate": 1 / 6, "k": 46, "n": len(CONCEPTS)}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _reliability(models, steps, sharing, languages, rng):
+    rows = []
+    for m, step in itertools.product(models.itertuples(), steps):
+        for concept in CONCEPTS:
+            worst = 0.2 + 1.5 * _growth(step, m.role, sharing) + 0.02 * rng.normal()
+            for kind, value, null in (("worst_ap", worst, 0.2), ("mean_ap", worst + 0.15, 0.24)):
+                rows.append(
+                    {"model": m.model, "step": step, "kind": "best_unit", "metric": kind,
+                     "concept": concept, "m": len(languages), "value": value, "null": null,
+                     "low": np.nan, "high": np.nan, "layer": 3, "site": "mlp_in", "unit": 17}
+                )  # fmt: skip
+        for among in range(2, len(languages) + 1):
+            count = 200 * np.exp(-(among - 1) * (2.5 - 8 * _growth(step, m.role, sharing)))
+            rows.append(
+                {"model": m.model, "step": step, "kind": "shared_units", "metric": "n_units",
+                 "concept": "*", "m": among, "value": float(np.floor(count)), "null": 0.0,
+                 "low": np.nan, "high": np.nan, "layer": -1, "site": "", "unit": -1}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _lifelines(models, steps, sharing, languages, rng):
+    rows = []
+    for m in models.itertuples():
+        n_units = 30 if m.role == "main" and sharing else 4
+        for unit in range(n_units):
+            start = rng.uniform(6, 11)
+            order = rng.permutation(len(languages))
+            for step, (rank, lang) in itertools.product(steps, enumerate(languages)):
+                strength = 1 / (1 + np.exp(-(np.log2(max(step, 1)) - start - 0.4 * order[rank]) * 2))
+                rows.append(
+                    {"model": m.model, "concept": CONCEPTS[unit % len(CONCEPTS)],
+                     "layer": 1 + unit % 4, "site": "mlp_in", "unit": unit * 7, "step": step,
+                     "lang": lang, "is_expert": bool(strength > 0.55), "ap": 0.15 + 0.5 * strength,
+                     "n_total": n_units}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _probes(models, steps, sharing, languages, rng):
+    rows, chance = [], 1 / len(languages)
+    for m, step, layer in itertools.product(models.itertuples(), steps, LAYERS):
+        learnt = min(1.0, np.log2(step + 1) / 8)
+        late = max(0.0, np.log2(step + 1) - 8) / 3 * (sharing and m.role == "main")
+        dip = late * (0.15 if layer in (1, 2) else 0.02)
+        full = 0.35 + 0.62 * learnt - dip
+        pc = 0.15 + 0.6 * learnt - 2 * dip
+        values = {
+            ("full", "accuracy"): (full, chance), ("full", "macro_f1"): (full - 0.01, chance),
+            ("pc8", "accuracy"): (pc, chance), ("pc8", "macro_f1"): (pc - 0.01, chance),
+            ("control", "accuracy"): (0.4, chance), ("control", "selectivity"): (full - 0.4, 0.0),
+            ("shuffled", "accuracy"): (chance + 0.01 * rng.normal(), chance),
+            ("anchors", "accuracy"): (full - 0.1 if layer else 0.16, 0.16),
+            ("between_variance", "share"): (0.1 * learnt - dip / 4, 0.01),
+        }  # fmt: skip
+        for (probe, metric), (value, null) in values.items():
+            for seed in (-1, 0, 1, 2):
+                if probe == "between_variance" and seed >= 0:
+                    continue
+                rows.append(
+                    {"model": m.model, "step": step, "layer": layer, "probe": probe,
+                     "metric": metric, "seed": seed, "value": value + 0.005 * max(seed, 0),
+                     "low": value - 0.02, "high": value + 0.02, "null": null, "n_train": 3360,
+                     "n_test": 1440, "n_languages": len(languages)}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _generation(models, steps, languages, rng):
+    rows = []
+    sources = [lang for lang in ("es", "de", "ru", "zh") if lang in languages]
+    for m, step in itertools.product(models.itertuples(), [s for s in steps if s >= 256]):
+        late = np.log2(step) - 8
+        conditions = {"unforced": (0.06, 0.12), "forced": (0.07 + 0.04 * late, 0.42 - 0.1 * late),
+                      "random": (0.06, 0.12), "other_concept": (0.06, 0.25)}  # fmt: skip
+        for condition, (hits, source_share) in conditions.items():
+            for lang in [*sources, "*"]:
+                def row(target, metric, value, half, n=480, lang=lang, condition=condition, m=m, step=step):
+                    return {
+                        "model": m.model, "step": step, "condition": condition, "lang": lang,
+                        "target": target, "metric": metric, "value": value, "low": value - half,
+                        "high": value + half, "n": n,
+                    }  # fmt: skip
+
+                rows.append(row("*", "hit_rate", hits + 0.002 * rng.normal(), 0.01))
+                rows.append(row("*", "nll", 1.4 + 0.2 * (condition != "unforced"), 0.02))
+                rows.append(row("*", "degenerate", 0.02, 0.01))
+                rest = (1 - source_share - 0.3) / (len(languages) - 2)
+                for target in languages:
+                    if lang == "*":
+                        break
+                    share = source_share if target == lang else 0.3 if target == "en" else rest
+                    rows.append(row(target, "hit_share", share, 0.05, n=60))
+                    rows.append(row(target, "text_share", share, 0.03))
+                if lang == "*":
+                    rows.append(row("source", "hit_share", source_share, 0.05, n=240))
+                    rows.append(row("en", "hit_share", 0.3, 0.05, n=240))
+                    rows.append(row("source", "text_share", source_share, 0.03, n=1920))
+                    rows.append(row("en", "text_share", 0.3, 0.03, n=1920))
+    return pd.DataFrame(rows)
+
+
+def _texts(models, steps, languages):
+    samples = {
+        "de": "das Haus steht am Fluss", "en": "the house stands by the river",
+        "es": "la casa está junto al río", "hi": "घर नदी के पास है", "zh": "房子在河边",
+        "ar": "البيت بجانب النهر", "ru": "дом стоит у реки",
+    }  # fmt: skip
+    rows = []
+    for m, step, lang in itertools.product(models.itertuples(), steps[-2:], ("es", "zh")):
+        for i, (detected, text) in enumerate(samples.items()):
+            rows.append(
+                {"model": m.model, "step": step, "condition": ("forced", "unforced")[i % 2],
+                 "lang": lang, "concept": "house", "seed": 0, "sample": i, "text": text,
+                 "prompt_ids": "0", "language": detected, "confidence": 0.9, "degenerate": False,
+                 "n_hits": i % 2}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _losses(models, steps, languages, rng):
+    return pd.DataFrame(
+        [
+            {"model": m.model, "step": step, "lang": lang, "split": "heldout",
+             "loss": 1.0 + 0.05 * i + 6 * np.exp(-step / 90) + 0.01 * rng.normal(),
+             "n_tokens": 5000}
+            for m in models.itertuples()
+            for step in steps
+            for i, lang in enumerate(languages)
+        ]
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""After a full run: what is planned when the study changes, per rule, by count."""
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+#: Jobs that read everything and so follow any new result.
+END = {"render_report": 1, "all": 1}
+
+
+def stages(planned, *leave_out):
+    """The counts without the figures (their number is the report's business) and ``leave_out``."""
+    return {rule: n for rule, n in planned.items() if rule not in {"plot_figure", *leave_out}}
+
+
+def test_nothing_to_do_after_a_full_run(finished):
+    assert finished.planned() == {}
+    assert (finished.results / "report.html").stat().st_size > 20_000
+
+
+def test_one_step_more(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["models"]["tiny"]["steps"] = [0, 4, 8]
+    assert stages(study.planned()) == {
+        "pretrain_step": 1,
+        "extract_activations": 3,
+        "score_units": 3,
+        "select_experts": 3,
+        "fit_language_probe": 3,
+        "align_experts": 1,
+        "trace_units": 1,
+        "collect_models": 1,
+        "collect_probes": 1,
+        "collect_alignment": 1,
+        **END,
+    }
+
+
+def test_a_step_inserted_does_not_train_its_successors_again(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["models"]["tiny"]["steps"] = [0, 2, 4]
+    planned = study.planned()
+    assert planned["pretrain_step"] == 1
+    assert planned["extract_activations"] == 3
+    assert planned["align_experts"] == 1
+
+
+def test_one_language_more(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["languages"].append("tr")
+    assert stages(study.planned()) == {
+        "prepare_sentences": 1,
+        "prepare_concepts": 1,
+        "write_concept_words": 1,
+        "collect_concepts": 1,
+        "extract_activations": 2,  # one per step
+        "score_units": 2,
+        "select_experts": 2,
+        "fit_language_probe": 6,  # a probe reads all languages
+        "align_experts": 2,
+        "trace_units": 1,
+        "identify_language": 1,
+        "collect_probes": 1,
+        "collect_alignment": 1,
+        "collect_generation": 1,
+        **END,
+    }
+
+
+def test_one_concept_more(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["concepts"]["ids"].append("river")
+    assert stages(study.planned()) == {
+        "prepare_concepts": 3,
+        "write_concept_words": 1,
+        "collect_concepts": 1,
+        "score_units": 6,
+        "select_experts": 6,
+        "align_experts": 2,
+        "trace_units": 1,
+        "generate_text": 1,
+        "identify_language": 1,
+        "collect_alignment": 1,
+        "collect_generation": 1,
+        **END,
+    }
+
+
+def test_one_seed_more(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["models"]["tiny"]["seeds"] = [0, 1]
+    assert stages(study.planned()) == {
+        "pretrain_step": 2,
+        "extract_activations": 6,
+        "score_units": 6,
+        "select_experts": 6,
+        "fit_language_probe": 6,
+        "align_experts": 2,
+        "trace_units": 1,
+        "generate_text": 1,
+        "identify_language": 1,
+        "collect_models": 1,
+        "collect_probes": 1,
+        "collect_alignment": 1,
+        "collect_generation": 1,
+        **END,
+    }
+
+
+def test_a_probe_setting_does_not_extract_again(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["probes"]["components"] = 5
+    assert stages(study.planned()) == {"fit_language_probe": 6, "collect_probes": 1, **END}
+
+
+def test_another_k_does_not_score_again(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["experts"]["k"] = 5
+    planned = study.planned()
+    assert planned["select_experts"] == 6
+    assert not {"score_units", "extract_activations", "pretrain_step"} & set(planned)
+
+
+def test_a_figure_style_renders_again_only(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["report"]["style"] = {"palette": "deep"}
+    planned = study.planned()
+    assert set(planned) == {"plot_figure", "render_report", "all"}
+
+
+def test_a_new_title_writes_the_page_only(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["report"]["title"] = "another"
+    assert study.planned() == {**END}
