@@ -4,7 +4,8 @@ One layer of one checkpoint goes in, one small table comes out. A single probe m
 readings stand side by side:
 
 - ``full``: multinomial logistic regression on all (standardised) dimensions;
-- ``pc8``: the same on the leading principal components, since a full probe saturates in small models;
+- ``pc8``: the same on the leading principal components, since a full probe saturates in small
+  models;
 - ``anchors``: the full probe, scored only on tokens that are spelt the same in several languages;
 - ``control``: the full probe on random labels per token type (Hewitt and Liang, 2019,
   "Designing and Interpreting Probes with Control Tasks"), with the selectivity;
@@ -149,14 +150,16 @@ def fit_language_probe(
         step: Training step, copied into the table.
 
     Returns:
-        Columns :data:`COLUMNS`, one row per (probe, metric, seed) and one with ``seed`` -1 that holds
-        the mean over seeds. ``low`` and ``high`` bound a bootstrap interval over test sentences (and,
-        for the mean, over seeds too). ``null`` is the chance level 1/L, except for ``anchors`` (what
-        one who sees only the token would score), ``selectivity`` (0) and ``between_variance`` (mean
-        over permuted languages). Anchors too few to score have the value NaN.
+        Columns :data:`COLUMNS`, one row per (probe, metric, seed) and one with ``seed`` -1 that
+        holds the mean over seeds. ``low`` and ``high`` bound a bootstrap interval over test
+        sentences (and, for the mean, over seeds too). ``null`` is the chance level 1/L, except for
+        ``anchors`` (what one who sees only the token would score), ``selectivity`` (0) and
+        ``between_variance`` (mean over permuted languages). Anchors too few to score have the value
+        NaN.
 
     Raises:
-        BabelscopeError: If there are fewer than two languages, or too few tokens or sentences in one.
+        BabelscopeError: If there are fewer than two languages, or too few tokens or sentences in
+        one.
         NumericsError: If a state is not finite.
     """
     pool = _pool(token_files, layer, settings, model, step)
@@ -207,8 +210,8 @@ def fit_language_probe(
 def between_language_share(states_TD: Floats, labels_T: Ints) -> float:
     """Share of the total variance of ``states_TD`` that lies between the classes.
 
-    Trace of the between-class scatter over trace of the total scatter; labels without any bearing on
-    the states give about (L - 1) / (T - 1).
+    Trace of the between-class scatter over trace of the total scatter; labels without any bearing
+    on the states give about (L - 1) / (T - 1).
 
     Args:
         states_TD: States, shape ``(T, D)``, finite.
@@ -334,7 +337,8 @@ def _pool(
 def _probe_once(
     pool: _Pool, seed: int, settings: ProbeSettings, weights_BS: Floats, where: str
 ) -> tuple[int, dict[tuple[str, str], _Score]]:
-    """Sample tokens, split, fit and score the probes of one seed; also the number of training tokens."""
+    """Sample tokens, split, fit and score the probes of one seed; also the number of training
+    tokens."""
     rng = np.random.default_rng(seed)
     n_languages = len(pool.languages)
     chosen = np.concatenate(
@@ -417,9 +421,7 @@ def _probe_once(
     else:
         weights = np.zeros(test.size)
         weights[is_anchor] = cell_weights(pool.types_T[test][is_anchor], y_test[is_anchor])
-        null = type_only_accuracy(
-            pool.types_T[train], y_train, pool.types_T[test], y_test, weights
-        )
+        null = type_only_accuracy(pool.types_T[train], y_train, pool.types_T[test], y_test, weights)
         scores["anchors", "accuracy"] = _Score(*sums.mean(right, weights), n_anchors, null)
     return train.size, scores
 
@@ -461,7 +463,10 @@ class _SentenceSums:
         for label in range(n_classes):
             is_true, is_predicted = true_T == label, predicted_T == label
             counts_S3.append(
-                [self._sum(v.astype(float)) for v in (is_true & is_predicted, is_true, is_predicted)]
+                [
+                    self._sum(v.astype(float))
+                    for v in (is_true & is_predicted, is_true, is_predicted)
+                ]
             )
         hit, true, predicted = np.array(counts_S3).transpose(1, 0, 2)  # each (classes, S)
 
@@ -480,9 +485,7 @@ def _between_variance(
     """Row of the between-language share of variance, over all pooled tokens."""
     n_languages = len(pool.languages)
     centred_TD = pool.states_TD - pool.states_TD.mean(axis=0)
-    blocks, block_T = np.unique(
-        pool.sentences_T * n_languages + pool.labels_T, return_inverse=True
-    )
+    blocks, block_T = np.unique(pool.sentences_T * n_languages + pool.labels_T, return_inverse=True)
     block_label, block_sentence = blocks % n_languages, blocks // n_languages
     order = np.argsort(block_T, kind="stable")
     starts = np.searchsorted(block_T[order], np.arange(blocks.size))
@@ -500,7 +503,9 @@ def _between_variance(
         between = float(((sum_LD[present] ** 2).sum(axis=1) / count_L[present]).sum()) - correction
         return between / total if total > 0 else 0.0
 
-    resamples_B = np.array([share(w[block_sentence].astype(float), block_label) for w in weights_BS])
+    resamples_B = np.array(
+        [share(w[block_sentence].astype(float), block_label) for w in weights_BS]
+    )
     ones = np.ones(blocks.size)
     # Whole (sentence, language) blocks change their language, since tokens of one are alike.
     null = [share(ones, rng.permutation(block_label)) for _ in range(N_PERMUTATIONS)]

@@ -1,7 +1,7 @@
 """Small reductions of the collected tables that figures, findings and report share.
 
-All functions take and return data frames and keep one rule: several pre-training seeds of one model id
-become their mean with an interval over seeds, a single seed keeps the interval of its table.
+All functions take and return data frames and keep one rule: several pre-training seeds of one model
+id become their mean with an interval over seeds, a single seed keeps the interval of its table.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ def with_roles(table: pd.DataFrame, models: pd.DataFrame | None) -> pd.DataFrame
         table["id"], table["role"] = table["model"], "main"
         return table
     known = models.drop_duplicates("model").set_index("model")
-    table["id"] = table["model"].map(known["id"]).fillna(table["model"]) if "id" in known else table["model"]
+    table["id"] = (
+        table["model"].map(known["id"]).fillna(table["model"]) if "id" in known else table["model"]
+    )
     role = table["model"].map(known["role"]) if "role" in known else pd.Series("main", table.index)
     table["role"] = role.fillna("main")
     return table
 
 
-def model_ids(models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()) -> list[tuple[str, str]]:
+def model_ids(
+    models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()
+) -> list[tuple[str, str]]:
     """``(id, role)`` of each model, main models first, else in the order of ``models``."""
     frames = [with_roles(t[["model"]].drop_duplicates(), models) for t in tables if "model" in t]
     if models is not None and not models.empty:
@@ -54,7 +58,8 @@ def over_seeds(
     """Reduce the runs of each model id to one series.
 
     Args:
-        table: Columns ``model``, ``keys``, ``value``; ``low`` and ``high`` where one seed has an interval.
+        table: Columns ``model``, ``keys``, ``value``; ``low`` and ``high`` where one seed has an
+        interval.
         models: The models table.
         keys: What tells the points of one run apart, such as ``["step", "layer"]``.
         value: Column to reduce.
@@ -85,22 +90,38 @@ def over_seeds(
     return out.drop(columns=["sd", "smallest", "largest"])
 
 
-def overlap_totals(overlap: pd.DataFrame) -> pd.DataFrame:
-    """Summary rows over all layers and language pairs, one per (model, step, variant)."""
-    return overlap.query("scope == 'model' and layer == -1 and lang_a == @ALL and lang_b == @ALL")
+def overlap_totals(overlap: pd.DataFrame, variant: str | None = None) -> pd.DataFrame:
+    """Summary rows over all layers and language pairs, of one variant or of all."""
+    rows = _whole_model(overlap)
+    rows = rows[(rows["lang_a"] == ALL) & (rows["lang_b"] == ALL)]
+    return rows if variant is None else rows[rows["variant"] == variant]
 
 
 def overlap_ceilings(overlap: pd.DataFrame) -> pd.DataFrame:
     """Summary rows of each language with itself over all layers."""
-    return overlap.query("scope == 'model' and layer == -1 and lang_a == @SAME and lang_b == @SAME")
+    rows = _whole_model(overlap)
+    return rows[(rows["lang_a"] == SAME) & (rows["lang_b"] == SAME)]
+
+
+def overlap_pair_rows(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Rows of single language pairs over all layers, of the strictest variant."""
+    rows = _whole_model(overlap)
+    keep = (rows["variant"] == preferred_variant(overlap)) & ~rows["lang_a"].isin([ALL, SAME])
+    return rows[keep]
+
+
+def _whole_model(overlap: pd.DataFrame) -> pd.DataFrame:
+    return overlap[(overlap["scope"] == "model") & (overlap["layer"] == -1)]
 
 
 def overlap_layers(overlap: pd.DataFrame, variant: str | None = None) -> pd.DataFrame:
     """Summary rows over language pairs of each layer, experts chosen within the layer."""
     variant = variant or preferred_variant(overlap)
-    return overlap.query(
-        "scope == 'layer' and layer >= 0 and variant == @variant and lang_a == @ALL and lang_b == @ALL"
+    keep = (overlap["scope"] == "layer") & (overlap["layer"] >= 0)
+    keep &= (
+        (overlap["variant"] == variant) & (overlap["lang_a"] == ALL) & (overlap["lang_b"] == ALL)
     )
+    return overlap[keep]
 
 
 def preferred_variant(overlap: pd.DataFrame) -> str:
@@ -151,10 +172,10 @@ def generation_series(generation: pd.DataFrame, pivot: str = "en") -> pd.DataFra
         pivot: The language that late checkpoints may fall back to.
 
     Returns:
-        The same columns; ``lang`` is ``"*"`` and ``target`` one of ``"*"`` (metrics without a target),
-        ``"source"`` and ``pivot``. Summary rows of the table are kept with their intervals, missing
-        ones are means over the sources without an interval. The pivot language is left out of the
-        sources, since for it the two shares are the same.
+        The same columns; ``lang`` is ``"*"`` and ``target`` one of ``"*"`` (metrics without a
+        target), ``"source"`` and ``pivot``. Summary rows of the table are kept with their
+        intervals, missing ones are means over the sources without an interval. The pivot language
+        is left out of the sources, since for it the two shares are the same.
     """
     table = generation.copy()
     for column in ("low", "high", "n"):
@@ -198,7 +219,8 @@ def shared_unit_counts(lifelines: pd.DataFrame) -> pd.DataFrame:
     """Languages in which each traced unit is an expert, one row per unit and step.
 
     Returns:
-        Columns ``model, concept, layer, site, unit, step, n_languages, worst_ap, mean_ap, best_ap``.
+        Columns ``model, concept, layer, site, unit, step, n_languages, worst_ap, mean_ap,
+        best_ap``.
     """
     keys = ["model", "concept", "layer", "site", "unit", "step"]
     return (
@@ -212,7 +234,8 @@ def shared_unit_counts(lifelines: pd.DataFrame) -> pd.DataFrame:
 def best_unit(reliability: pd.DataFrame, metric: str = "worst_ap") -> pd.DataFrame:
     """The most reliable unit of each concept: ``model, step, concept, value, null``.
 
-    Reads either layout of the table: one row per metric, or ``worst_ap`` and ``mean_ap`` as columns.
+    Reads either layout of the table: one row per metric, or ``worst_ap`` and ``mean_ap`` as
+    columns.
     """
     rows = reliability[reliability["kind"] == "best_unit"].copy()
     if "metric" in rows and rows["metric"].notna().any():

@@ -84,11 +84,28 @@ def _overlap(models, steps, sharing, languages, rng):
     for m, step in itertools.product(models.itertuples(), steps):
         for layer in (-1, *LAYERS[1:]):
             null = 0.045 + 0.002 * rng.normal()
-            base = null + 0.004 + _growth(step, m.role, sharing) * (1 if layer < 0 else 0.6 + layer / 6)
+            base = (
+                null
+                + 0.004
+                + _growth(step, m.role, sharing) * (1 if layer < 0 else 0.6 + layer / 6)
+            )
             ceiling = 0.62 + 0.03 * np.log2(step + 1) / 11
             k = 46 if layer < 0 else 12
             for variant, extra in (("disjoint_lines", 0.0), ("same_lines", 0.02)):
-                def row(a, b, value, half, p, variant=variant, null=null, layer=layer, k=k, m=m, step=step):
+
+                def row(
+                    a,
+                    b,
+                    value,
+                    half,
+                    p,
+                    variant=variant,
+                    null=null,
+                    layer=layer,
+                    k=k,
+                    m=m,
+                    step=step,
+                ):
                     return {
                         "model": m.model, "step": step, "scope": "model" if layer < 0 else "layer",
                         "layer": layer, "variant": variant, "lang_a": a, "lang_b": b,
@@ -160,7 +177,9 @@ def _lifelines(models, steps, sharing, languages, rng):
             start = rng.uniform(6, 11)
             order = rng.permutation(len(languages))
             for step, (rank, lang) in itertools.product(steps, enumerate(languages)):
-                strength = 1 / (1 + np.exp(-(np.log2(max(step, 1)) - start - 0.4 * order[rank]) * 2))
+                strength = 1 / (
+                    1 + np.exp(-(np.log2(max(step, 1)) - start - 0.4 * order[rank]) * 2)
+                )
                 rows.append(
                     {"model": m.model, "concept": CONCEPTS[unit % len(CONCEPTS)],
                      "layer": 1 + unit % 4, "site": "mlp_in", "unit": unit * 7, "step": step,
@@ -208,7 +227,18 @@ def _generation(models, steps, languages, rng):
                       "random": (0.06, 0.12), "other_concept": (0.06, 0.25)}  # fmt: skip
         for condition, (hits, source_share) in conditions.items():
             for lang in [*sources, "*"]:
-                def row(target, metric, value, half, n=480, lang=lang, condition=condition, m=m, step=step):
+
+                def row(
+                    target,
+                    metric,
+                    value,
+                    half,
+                    n=480,
+                    lang=lang,
+                    condition=condition,
+                    m=m,
+                    step=step,
+                ):
                     return {
                         "model": m.model, "step": step, "condition": condition, "lang": lang,
                         "target": target, "metric": metric, "value": value, "low": value - half,
@@ -218,7 +248,7 @@ def _generation(models, steps, languages, rng):
                 rows.append(row("*", "hit_rate", hits + 0.002 * rng.normal(), 0.01))
                 rows.append(row("*", "nll", 1.4 + 0.2 * (condition != "unforced"), 0.02))
                 rows.append(row("*", "degenerate", 0.02, 0.01))
-                rest = (1 - source_share - 0.3) / (len(languages) - 2)
+                rest = (1 - source_share - 0.3) / max(len(languages) - 2, 1)
                 for target in languages:
                     if lang == "*":
                         break

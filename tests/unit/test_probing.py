@@ -53,7 +53,9 @@ def separable(rng, label, types, sentences):
 
 
 def probe(files, **changes):
-    settings = ProbeSettings(**({"tokens_per_language": 200, "seeds": 2, "bootstrap": 100} | changes))
+    settings = ProbeSettings(
+        **({"tokens_per_language": 200, "seeds": 2, "bootstrap": 100} | changes)
+    )
     return fit_language_probe(files, layer=3, settings=settings, model="m", step=8)
 
 
@@ -160,7 +162,9 @@ def test_between_language_share_by_hand():
     files = sample(separable)
     states = np.concatenate([files[lang].array for lang in LANGUAGES])
     row = cell(probe(files), "between_variance", "share")
-    assert row.value == pytest.approx(between_language_share(states, np.repeat(range(4), 200)), 1e-4)
+    assert row.value == pytest.approx(
+        between_language_share(states, np.repeat(range(4), 200)), 1e-4
+    )
 
 
 def test_same_seed_same_numbers_and_language_order_does_not_matter():

@@ -56,4 +56,4 @@ rule collect_probes:
     message:
         "collect the language probes"
     script:
-        "../scripts/collect_tables.py"
+        "../scripts/collect_probes.py"

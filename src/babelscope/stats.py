@@ -1,0 +1,90 @@
+"""Intervals, nulls and corrections that the analyses share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval and the number of units it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def interval(resamples: NDArray[Any], level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of bootstrap resamples; NaN if there are none."""
+    finite = np.asarray(resamples, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_weights(n: int, n_resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each of ``n`` items is drawn in each resample, as shares; ``(n_resamples, n)``."""
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    return np.asarray(counts / n, dtype=np.float64)
+
+
+def bootstrap_mean(
+    values: Floats, *, n_resamples: int = 500, seed: int = 0, level: float = 0.95
+) -> Estimate:
+    """Mean of independent values with a percentile bootstrap interval.
+
+    Values that are NaN are left out; ``n`` counts the others.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    resampled = bootstrap_weights(len(values), n_resamples, seed) @ values
+    return Estimate(float(values.mean()), *interval(resampled, level), len(values))
+
+
+def permutation_p(observed: float, null: Floats) -> float:
+    """Share of null values at least as large, counting the observed one: ``(1 + #) / (1 + n)``.
+
+    Source: Phipson and Smyth (2010), "Permutation p-values should never be zero".
+    """
+    return float((1 + np.sum(null >= observed - 1e-12)) / (1 + len(null)))
+
+
+def benjamini_hochberg(p_values: Floats) -> Floats:
+    """Q-values; NaN stays NaN and does not count (scipy's ``false_discovery_control``)."""
+    from scipy.stats import false_discovery_control  # slow to import, needed once
+
+    p_values = np.asarray(p_values, dtype=np.float64)
+    q_values = np.full_like(p_values, np.nan)
+    there = np.isfinite(p_values)
+    if there.any():
+        q_values[there] = false_discovery_control(p_values[there], method="bh")
+    return q_values
+
+
+def hypergeometric_overlap(k: int, n_units: int) -> tuple[float, float]:
+    """Mean and standard deviation of the overlap share of two random sets of ``k`` of ``n_units``."""
+    mean = k / n_units
+    if n_units == 1:
+        return mean, 0.0
+    variance = k * (k / n_units) * (1 - k / n_units) * (n_units - k) / (n_units - 1)
+    return mean, float(np.sqrt(variance) / k)
+
+
+def resample(
+    statistic: Callable[[np.random.Generator], float], *, n_resamples: int, seed: int
+) -> Floats:
+    """Values of a statistic that draws its own resample from a generator."""
+    rng = np.random.default_rng(seed)
+    return np.array([statistic(rng) for _ in range(n_resamples)])

@@ -1,0 +1,134 @@
+"""The report in a real browser: it lays out, loads nothing and reads on a phone."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = next(
+    (
+        found
+        for name in (
+            os.environ.get("CHROMIUM", ""),
+            "chromium",
+            "chromium-browser",
+            "google-chrome",
+        )
+        if name and (found := shutil.which(name))
+    ),
+    None,
+)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on PATH; name one in the environment variable CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    from synthetic_tables import synthetic_tables
+
+    from babelscope.findings import evaluate_findings
+    from babelscope.plotting import FIGURES, draw, save_figure
+    from babelscope.report import render_report
+
+    folder = tmp_path_factory.mktemp("report")
+    tables = synthetic_tables(steps=(0, 256, 512, 2048), languages=("de", "en", "es", "zh"))
+    figures = {name: folder / f"{name}.svg" for name in FIGURES}
+    for name, path in figures.items():
+        save_figure(draw(name, tables), path)
+    findings, _ = evaluate_findings(tables)
+    study = {"study": "demo", "languages": ["de", "en", "es", "zh"], "report": {"title": "Test"}}
+    out = folder / "report.html"
+    render_report(
+        study=study, tables=tables, figures=figures, findings=findings, provenance={}, out=out
+    )
+    return out
+
+
+@pytest.fixture
+def visit(browser, report):
+    contexts = []
+
+    def _visit(**options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.requests, page.problems = [], []
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.on("console", lambda message: page.problems.append(message.text))
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.goto(report.as_uri())
+        return page
+
+    yield _visit
+    for context in contexts:
+        context.close()
+
+
+def test_loads_only_itself_and_has_no_errors(visit, report):
+    page = visit()
+    assert [url for url in page.requests if not url.startswith("data:")] == [report.as_uri()]
+    assert page.problems == []
+
+
+def test_every_figure_is_a_picture(visit):
+    page = visit()
+    sizes = page.eval_on_selector_all("img", "all => all.map(i => [i.naturalWidth, i.clientWidth])")
+    assert len(sizes) == 11
+    assert all(natural > 200 and shown > 200 for natural, shown in sizes)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_page_never_scrolls_sideways(visit, width):
+    page = visit(viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_contents_stay_in_view_on_a_wide_screen(visit):
+    page = visit(viewport={"width": 1300, "height": 800}, reduced_motion="reduce")
+    page.locator("nav.toc a[href='#setup']").click()
+    assert page.locator("nav.toc summary").is_visible()
+    box = page.locator("nav.toc").bounding_box()
+    assert 0 <= box["y"] < 100
+    assert page.locator("#setup").bounding_box()["y"] < 700
+
+
+def test_details_open_and_tables_download(visit):
+    page = visit()
+    details = page.locator("details.data", has_text="Numbers behind").first
+    details.locator("summary").click()
+    assert details.locator("table").is_visible()
+    with page.expect_download() as download:
+        details.locator("a[download]").click()
+    content = Path(download.value.path()).read_text(encoding="utf-8")
+    assert content.startswith("model\t")
+
+
+def test_dark_mode_turns_the_page_dark(visit):
+    dark = visit(color_scheme="dark").evaluate("getComputedStyle(document.body).backgroundColor")
+    light = visit(color_scheme="light").evaluate("getComputedStyle(document.body).backgroundColor")
+    assert sum(map(int, dark[4:-1].split(","))) < 150 < 600 < sum(map(int, light[4:-1].split(",")))
+
+
+def test_first_tab_stop_skips_to_the_findings(visit):
+    page = visit()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the findings"

@@ -1,0 +1,207 @@
+"""Findings: planted truths get the right verdict, and nothing is claimed beyond the intervals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_tables import synthetic_tables
+
+from babelscope.findings import (
+    TITLES,
+    Criterion,
+    Quantity,
+    evaluate_findings,
+    findings_table,
+    middle_layers,
+    verdict_of,
+)
+from babelscope.summaries import generation_series, over_seeds, with_roles
+
+LANGUAGES = ("de", "en", "es", "ru", "zh")
+
+
+def verdicts(tables):
+    findings, _ = evaluate_findings(tables)
+    return {(f.key, f.model): f.verdict for f in findings}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return synthetic_tables(languages=LANGUAGES)
+
+
+def test_planted_truths_are_found(tables):
+    found = verdicts(tables)
+    assert found["language_identity", "bridged"] == "holds"
+    assert found["language_identity", "isolated"] == "does not hold"
+    assert found["expert_overlap", "bridged"] == "holds"
+    assert found["expert_overlap", "isolated"] == "does not hold"
+    assert found["middle_layers", "bridged"] == "does not hold"  # the last layer shares most
+    assert found["middle_layers", "isolated"] == "cannot be tested"  # nothing to locate
+    assert found["reliable_units", "bridged"] == "holds"
+    assert found["reliable_units", "isolated"] == "does not hold"
+    assert found["forced_generation", "bridged"] == "holds"
+
+
+def test_order_and_table(tables):
+    findings, table = evaluate_findings(tables)
+    assert [f.key for f in findings] == [key for key in TITLES for _ in range(2)]
+    assert [f.role for f in findings[:2]] == ["main", "control"]
+    assert table.equals(findings_table(findings))
+    row = table[
+        (table.finding == "expert_overlap") & (table.quantity == "overlap at step 2048")
+    ].iloc[0]
+    assert row.low < row.value < row.high
+    assert row.null < row.low
+    assert row.n == 6
+
+
+def test_texts_hold_the_numbers_of_the_tables(tables):
+    findings, _ = evaluate_findings(tables)
+    overlap = next(f for f in findings if f.key == "expert_overlap")
+    row = tables["overlap"].query(
+        "model == 'bridged-seed0' and step == 2048 and layer == -1 and variant == 'disjoint_lines' "
+        "and lang_a == '*'"
+    ).iloc[0]  # fmt: skip
+    for number in (row.overlap, row.low, row.high, row.null):
+        assert f"{number:.3f}" in overlap.text
+    assert "nan" not in " ".join(f.text for f in findings)
+
+
+def test_wide_intervals_forbid_the_claim(tables):
+    overlap = tables["overlap"].copy()
+    overlap["low"], overlap["high"] = overlap["overlap"] - 0.5, overlap["overlap"] + 0.5
+    assert verdicts(tables | {"overlap": overlap})["expert_overlap", "bridged"] == "does not hold"
+
+
+def test_missing_intervals_leave_it_open(tables):
+    overlap = tables["overlap"].assign(low=np.nan, high=np.nan)
+    assert (
+        verdicts(tables | {"overlap": overlap})["expert_overlap", "bridged"] == "cannot be tested"
+    )
+
+
+def test_overlap_that_random_weights_have_already_is_no_growth(tables):
+    overlap = tables["overlap"].copy()
+    summary = overlap["lang_a"] == "*"
+    for column, value in (("overlap", 0.10), ("low", 0.09), ("high", 0.11), ("null", 0.035)):
+        overlap.loc[summary, column] = value
+    findings, _ = evaluate_findings(tables | {"overlap": overlap})
+    finding = next(f for f in findings if f.key == "expert_overlap")
+    assert finding.verdict == "does not hold"
+    assert "growth is not shown" in finding.text
+
+
+def test_same_lines_alone_never_hold_fully(tables):
+    overlap = tables["overlap"].query("variant == 'same_lines' or lang_a == lang_b == '='")
+    overlap = pd.concat([overlap.query("variant == 'same_lines'")])
+    assert verdicts(tables | {"overlap": overlap})["expert_overlap", "bridged"] == "holds in part"
+
+
+def test_not_significant_is_not_above_the_null(tables):
+    overlap = tables["overlap"].assign(q_value=0.2)
+    assert verdicts(tables | {"overlap": overlap})["expert_overlap", "bridged"] == "does not hold"
+
+
+def test_the_middle_can_win(tables):
+    overlap = tables["overlap"].copy()
+    for layer, value in ((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.1)):
+        rows = (overlap.layer == layer) & (overlap.lang_a == "*")
+        overlap.loc[rows, ["overlap", "low", "high", "null"]] = (
+            value,
+            value - 0.01,
+            value + 0.01,
+            0.04,
+        )
+    assert verdicts(tables | {"overlap": overlap})["middle_layers", "bridged"] == "holds"
+
+
+def test_one_step_cannot_show_change():
+    found = verdicts(synthetic_tables(steps=(2048,), languages=LANGUAGES))
+    assert found["language_identity", "bridged"] == "cannot be tested"
+    assert found["expert_overlap", "bridged"] == "cannot be tested"
+    assert found["reliable_units", "bridged"] == "cannot be tested"
+    assert found["forced_generation", "bridged"] == "cannot be tested"
+
+
+@pytest.mark.parametrize("name", ["overlap", "probes", "reliability", "generation", "models"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_any_table_may_be_missing(tables, name, empty):
+    rest = dict(tables)
+    rest[name] = tables[name].head(0) if empty else None
+    findings, _ = evaluate_findings(rest)
+    of = {"overlap": "expert_overlap", "probes": "language_identity",
+          "reliability": "reliable_units", "generation": "forced_generation"}  # fmt: skip
+    if name in of:
+        assert {f.verdict for f in findings if f.key == of[name]} == {"cannot be tested"}
+    assert evaluate_findings({})[0] == []
+
+
+def test_forcing_without_effect_says_nothing_about_languages(tables):
+    generation = tables["generation"].copy()
+    hits = generation.metric == "hit_rate"
+    generation.loc[hits, ["value", "low", "high"]] = 0.06, 0.05, 0.07
+    findings, _ = evaluate_findings(tables | {"generation": generation})
+    finding = next(f for f in findings if f.key == "forced_generation")
+    assert finding.verdict == "does not hold"
+    assert "never raises" in finding.text
+
+
+def test_three_seeds_give_an_interval_over_seeds():
+    tables = synthetic_tables(seeds=3, languages=("en", "es", "zh"))
+    values = over_seeds(
+        tables["overlap"].query("layer == -1 and lang_a == '*' and variant == 'disjoint_lines'"),
+        tables["models"], ["step"], "overlap",
+    )  # fmt: skip
+    assert set(values.n_seeds) == {3}
+    runs = tables["overlap"].query(
+        "layer == -1 and lang_a == '*' and variant == 'disjoint_lines' and step == 0"
+    )
+    runs = with_roles(runs, tables["models"]).query("id == 'bridged'").overlap
+    row = values.query("id == 'bridged' and step == 0").iloc[0]
+    assert row.overlap == pytest.approx(runs.mean())
+    assert row.high - row.overlap == pytest.approx(4.302653 * runs.std() / np.sqrt(3))
+    assert verdicts(tables)["expert_overlap", "bridged"] == "holds"
+
+
+def test_verdicts():
+    def of(*parts):
+        return verdict_of([Criterion("", met, "", part) for met, part in parts])
+
+    assert of((True, "core"), (True, "extra"), (False, "shown")) == "holds"
+    assert of((True, "core"), (None, "extra")) == "holds in part"
+    assert of((True, "core"), (False, "core")) == "holds in part"
+    assert of((False, "core"), (True, "extra")) == "does not hold"
+    assert of((None, "core"), (True, "extra")) == "cannot be tested"
+    assert of((None, "core"), (False, "core")) == "does not hold"
+
+
+def test_middle_layers():
+    assert middle_layers(4) == [1, 2, 3]
+    assert middle_layers(24) == list(range(6, 19))
+    assert middle_layers(2) == [1]
+    assert middle_layers(1) == []
+
+
+def test_generation_series_derives_missing_summaries():
+    base = {"model": "m", "step": 1, "metric": "text_share", "n": 100}
+    rows = [
+        {"condition": "forced", "lang": "es", "target": "es", "value": 0.5},
+        {"condition": "forced", "lang": "es", "target": "en", "value": 0.2},
+        {"condition": "forced", "lang": "ru", "target": "ru", "value": 0.3},
+        {"condition": "forced", "lang": "ru", "target": "en", "value": 0.4},
+        {"condition": "unforced", "lang": "*", "target": "es", "value": 0.1},
+        {"condition": "unforced", "lang": "*", "target": "ru", "value": 0.3},
+        {"condition": "unforced", "lang": "*", "target": "zh", "value": 0.9},
+        {"condition": "unforced", "lang": "*", "target": "en", "value": 0.6},
+    ]
+    series = generation_series(pd.DataFrame([base | row for row in rows]))
+    values = series.set_index(["condition", "target"])["value"]
+    assert values["forced", "source"] == pytest.approx(0.4)
+    assert values["forced", "en"] == pytest.approx(0.3)
+    assert values["unforced", "source"] == pytest.approx(0.2)
+    assert values["unforced", "en"] == pytest.approx(0.6)
+
+
+def test_quantity_as_text():
+    assert str(Quantity("x", 0.5, 0.4, 0.61)) == "0.500\u00a0[0.400,\u00a00.610]"
+    assert str(Quantity("x", float("nan"))) == "n/a"

@@ -1,0 +1,31 @@
+"""Entry point of rule ``align_experts``: unpack, call, nothing else."""
+
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.alignment import AlignmentSettings, align_experts
+from babelscope.expertise import ScoreFile
+from babelscope.runtime import job
+from babelscope.tables import read_table, write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0], threads=snakemake.threads):
+    settings = AlignmentSettings(
+        bootstrap=snakemake.params.bootstrap,
+        permutations=snakemake.params.permutations,
+        seed=snakemake.params.seed,
+    )
+    steps, langs = snakemake.params.steps, snakemake.params.langs
+    scores = dict(zip(product(steps, langs), map(Path, snakemake.input.scores), strict=True))
+    experts = dict(zip(product(steps, langs), map(Path, snakemake.input.experts), strict=True))
+    for position, step in enumerate(steps):
+        tables = align_experts(
+            {lang: ScoreFile(scores[step, lang]) for lang in langs},
+            {lang: read_table(experts[step, lang]) for lang in langs},
+            settings,
+        )
+        for name, table in zip(("overlap", "transfer", "reliability"), tables, strict=True):
+            write_table(table, Path(snakemake.output[name][position]))

@@ -1,0 +1,17 @@
+"""Entry point of rule ``collect_alignment``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.alignment import add_false_discovery
+from babelscope.runtime import job
+from babelscope.tables import concatenate, write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    for name in ("transfer", "reliability", "lifelines"):
+        write_table(concatenate(map(Path, snakemake.input[name])), Path(snakemake.output[name]))
+    overlap = concatenate(map(Path, snakemake.input.overlap))
+    write_table(add_false_discovery(overlap), Path(snakemake.output.overlap))

@@ -1,0 +1,23 @@
+"""Entry point of rule ``collect_generation``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.generation_summary import collect_generation
+from babelscope.runtime import job
+from babelscope.tables import read_table, write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    summary, sample = collect_generation(
+        [read_table(Path(path)) for path in snakemake.input.texts],
+        [read_table(Path(path)) for path in snakemake.input.languages],
+        words=Path(snakemake.input.words),
+        languages=snakemake.params.languages,
+        n_resamples=snakemake.params.bootstrap,
+        seed=snakemake.params.seed,
+    )
+    write_table(summary, Path(snakemake.output.generation))
+    write_table(sample, Path(snakemake.output.texts))

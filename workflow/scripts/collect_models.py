@@ -1,0 +1,17 @@
+"""Entry point of rule ``collect_models``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.catalogue import describe_models
+from babelscope.runtime import job
+from babelscope.tables import concatenate, write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    table = describe_models(snakemake.params.models, snakemake.params.sites)
+    write_table(table, Path(snakemake.output.models))
+    losses = concatenate(map(Path, snakemake.input.losses))
+    write_table(losses, Path(snakemake.output.losses))

@@ -1,0 +1,13 @@
+"""Entry point of rule ``collect_probes``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.runtime import job
+from babelscope.tables import concatenate, write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    write_table(concatenate(map(Path, snakemake.input)), Path(snakemake.output[0]))

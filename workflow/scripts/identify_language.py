@@ -1,0 +1,16 @@
+"""Entry point of rule ``identify_language``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.identification import identify_languages
+from babelscope.runtime import job
+from babelscope.tables import read_table, write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    for texts, output in zip(snakemake.input, snakemake.output, strict=True):
+        found = identify_languages(read_table(Path(texts))["text"], snakemake.params.languages)
+        write_table(found, Path(output))

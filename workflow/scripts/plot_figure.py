@@ -1,0 +1,18 @@
+"""Entry point of rule ``plot_figure``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.plotting import PlotStyle, draw, save_figure
+from babelscope.runtime import job
+from babelscope.tables import read_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    style = PlotStyle(**snakemake.params.style)
+    tables = {name: read_table(Path(path)) for name, path in snakemake.input.items()}
+    figure = draw(snakemake.wildcards.figure, tables, style)
+    for output in snakemake.output:
+        save_figure(figure, Path(output), style)

@@ -1,0 +1,20 @@
+"""Entry point of rule ``prepare_concepts``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.corpora import label_sentences
+from babelscope.runtime import job
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    label_sentences(
+        snakemake.params.source,
+        Path(snakemake.input.sentences),
+        Path(snakemake.output[0]),
+        label_text=Path(snakemake.input.labels[0]) if snakemake.input.get("labels") else None,
+        words=snakemake.params.words,
+        concepts=snakemake.params.concepts,
+    )

@@ -1,0 +1,25 @@
+"""Entry point of rule ``trace_units``: unpack, call, nothing else."""
+
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.expertise import ScoreFile
+from babelscope.lifelines import trace_units
+from babelscope.runtime import job
+from babelscope.tables import read_table, write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    cells = list(product(snakemake.params.steps, snakemake.params.langs))
+    scores = dict(zip(cells, map(ScoreFile, map(Path, snakemake.input.scores)), strict=True))
+    experts = dict(zip(cells, map(read_table, map(Path, snakemake.input.experts)), strict=True))
+    table = trace_units(
+        experts,
+        scores,
+        min_languages=snakemake.params.min_languages,
+        max_units=snakemake.params.max_traced_units,
+    )
+    write_table(table, Path(snakemake.output[0]))

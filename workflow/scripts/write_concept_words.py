@@ -1,0 +1,20 @@
+"""Entry point of rule ``write_concept_words``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.corpora import write_concept_words
+from babelscope.runtime import job
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    write_concept_words(
+        snakemake.params.source,
+        Path(snakemake.output[0]),
+        words=snakemake.params.words,
+        label_language=snakemake.params.label_language,
+        concepts=snakemake.params.concepts,
+        languages=snakemake.params.languages,
+    )
