@@ -1,62 +1,63 @@
-"""Load and save checkpoints: folders in Hugging Face format, without a network."""
+"""Models and tokenizers from local folders in Hugging Face format, and back."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from torch import nn
 
 from babelscope.architectures import architecture
 from babelscope.errors import DataError, StudyError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+)
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A model in evaluation mode with its tokenizer and what identifies them."""
+class LoadedModel:
+    """A model that is ready to run, and where it comes from."""
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerFast
-    start_token: int
+    model: Any
+    """A causal language model of transformers, in eval mode."""
+    tokenizer: Any
+    """A tokenizer of transformers."""
+    start_id: int
+    """First token of every input, see :func:`start_token`."""
+    pad_id: int
+    """What fills up short rows; masked, so any token will do."""
+    folder: Path
     weights_hash: str
     tokenizer_hash: str
 
     @property
+    def config(self) -> dict[str, Any]:
+        """As in ``config.json``, with every default filled in."""
+        return dict(self.model.config.to_dict())
+
+    @property
     def device(self) -> torch.device:
-        return self.model.device
-
-    @property
-    def model_type(self) -> str:
-        return str(self.model.config.model_type)
-
-    @property
-    def n_layers(self) -> int:
-        return len(self.blocks)
-
-    @property
-    def blocks(self) -> list[torch.nn.Module]:
-        """The model's blocks; block *i* of the text is ``blocks[i - 1]``."""
-        return list(self.model.get_submodule(architecture(self.model_type).blocks))  # type: ignore[arg-type]
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto`` is the GPU if there is one.
-
-    Raises:
-        StudyError: If a GPU is asked for and there is none.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise StudyError("extraction.device", device, "auto, cpu", "torch sees no GPU here")
-    return torch.device(device)
+        return torch.device(self.model.device)
 
 
 def load_checkpoint(
@@ -65,86 +66,215 @@ def load_checkpoint(
     tokenizer: Path | str | None = None,
     dtype: str = "float32",
     device: str = "auto",
-) -> Checkpoint:
-    """Load a checkpoint from a folder.
+) -> LoadedModel:
+    """Load a model with its tokenizer.
 
     Args:
-        folder: Holds ``config.json`` and weights (safetensors, or ``.bin`` read as weights only).
-        tokenizer: Folder of the tokenizer; the same folder if None.
-        dtype: Type to compute in: float32, bfloat16 or float16.
-        device: auto, cpu or cuda.
+        folder: Hugging Face folder with the weights.
+        tokenizer: Folder of the tokenizer; the same one by default.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        device: ``auto`` (cuda if there is one), ``cpu`` or ``cuda``.
 
     Raises:
-        DataError: If the folder lacks a config, weights or a tokenizer.
-        StudyError: If the architecture is not in the table.
+        DataError: If a folder or a file is missing, damaged or does not fit.
     """
     folder = Path(folder)
-    hash_of_weights = weights_hash(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    architecture(config.get("model_type", ""))
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=DTYPES[dtype], local_files_only=True, trust_remote_code=False
-    )
-    model.eval()
-    model.to(resolve_device(device))
-    tokenizer_folder = Path(tokenizer) if tokenizer is not None else folder
-    loaded = load_tokenizer(tokenizer_folder)
-    return Checkpoint(
+    tokenizer_folder = folder if tokenizer is None else Path(tokenizer)
+    words = load_tokenizer(tokenizer_folder)
+    model = load_model(folder, dtype=dtype, device=device)
+    if len(words) > model.config.vocab_size:
+        raise DataError(
+            tokenizer_folder,
+            f"its tokenizer has {len(words)} tokens, the model only {model.config.vocab_size}",
+            "name the tokenizer that the model was trained with",
+        )
+    start = start_token(words, model)
+    return LoadedModel(
         model=model,
-        tokenizer=loaded,
-        start_token=start_token(loaded, model.config, tokenizer_folder),
-        weights_hash=hash_of_weights,
-        tokenizer_hash=_hash([tokenizer_folder / "tokenizer.json"]),
+        tokenizer=words,
+        start_id=start,
+        pad_id=start if words.pad_token_id is None else int(words.pad_token_id),
+        folder=folder,
+        weights_hash=weights_hash(folder),
+        tokenizer_hash=tokenizer_hash(tokenizer_folder),
     )
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Load ``tokenizer.json`` with its special tokens.
+def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu") -> Any:
+    """Load a causal language model from a local folder, in eval mode. Runs no code of the folder.
+
+    Args:
+        folder: Hugging Face folder.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        DataError: If the folder has none.
+        DataError: If the folder, its config or its weights are missing, damaged or incomplete.
+        StudyError: If the architecture or the device is not there.
     """
-    if not (folder / "tokenizer.json").is_file():
-        hint = "save the fast tokenizer there, or name its folder with tokenizer_path"
-        raise DataError(folder, "has no tokenizer.json", hint)
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    folder = Path(folder)
+    where = resolve_device(device)
+    config_file = folder / "config.json"
+    if not folder.is_dir():
+        raise DataError(folder, "no such folder of a checkpoint")
+    if not config_file.is_file():
+        raise DataError(folder, "has no config.json, so it is no Hugging Face folder of a model")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(config_file, f"is no JSON ({error})") from error
+    architecture(config.get("model_type"))
+    _weight_files(folder)
+
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=_DTYPES[dtype],
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # each format of weights has errors of its own
+        raise DataError(folder, f"its weights cannot be loaded: {error}") from error
+    # Without this, weights that are missing would be drawn at random, with a warning only.
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise DataError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
+    return model.to(where).eval()
 
 
-def start_token(tokenizer: PreTrainedTokenizerFast, config: Any, where: Path) -> int:
-    """Id of the token that every input starts with: the tokenizer's, else the model's, bos, else eos.
-
-    XGLM's tokenizer starts with ``</s>``; BLOOM's adds nothing, and its config names ``<s>``.
+def load_tokenizer(folder: Path | str) -> Any:
+    """Load the tokenizer of a local folder. Runs no code of the folder.
 
     Raises:
-        DataError: If there is neither.
+        DataError: If there is none or it cannot be read.
     """
-    for holder in (tokenizer, config):
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(folder, "no such folder of a tokenizer")
+    _tokenizer_files(folder)
+
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # each kind of tokenizer has errors of its own
+        raise DataError(folder, f"its tokenizer cannot be loaded: {error}") from error
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:
+    """Write a model and its tokenizer as a Hugging Face folder.
+
+    The files come under their names only when all are written, the weights last.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: A tokenizer of transformers, or the folder of one.
+        folder: Where to; other files in it stay.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".tmp-{os.getpid()}"
+    try:
+        model.save_pretrained(unfinished)
+        if isinstance(tokenizer, (str, Path)):
+            for file in _tokenizer_files(Path(tokenizer)):
+                shutil.copyfile(file, unfinished / file.name)
+        else:
+            tokenizer.save_pretrained(unfinished)
+        files = sorted(unfinished.iterdir(), key=lambda file: (file.suffix == ".safetensors", file))
+        for file in files:
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:
+    """The token that every input starts with.
+
+    The special token that the tokenizer itself puts first (XGLM's is ``</s>``, Llama's ``<s>``); if it
+    puts none (BLOOM, GPT-2), its beginning-of-text token; else its end-of-text token; else what the
+    model's config names as such.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        model: Asked last.
+
+    Raises:
+        StudyError: If there is no such token.
+    """
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    if len(full) > len(bare) and full[0] in tokenizer.all_special_ids:
+        return int(full[0])
+    config = getattr(model, "config", None)
+    for owner in (tokenizer, config):
         for name in ("bos_token_id", "eos_token_id"):
-            found = getattr(holder, name, None)
+            found = getattr(owner, name, None)
             if isinstance(found, int):
                 return found
-    raise DataError(where, "names no start token", "set bos_token in tokenizer_config.json")
+    allowed = "a tokenizer with a bos or eos token"
+    raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
 
 
-def weights_hash(folder: Path) -> str:
-    """SHA-256 over the weight files of a folder.
+def resolve_device(device: str) -> str:
+    """``cuda`` or ``cpu``; ``auto`` is cuda if there is one.
 
     Raises:
-        DataError: If the folder, its config or its weights are missing.
+        StudyError: If it is unknown or not there.
     """
-    if not (folder / "config.json").is_file():
-        raise DataError(folder, "has no config.json", "name a folder in Hugging Face format")
+    there = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if there else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise StudyError("extraction.device", device, "auto, cpu, cuda")
+    if device == "cuda" and not there:
+        raise StudyError("extraction.device", device, "auto or cpu", "this machine shows no CUDA device")
+    return device
+
+
+def weights_hash(folder: Path | str) -> str:
+    """SHA-256 over the weight files of a folder, in the order of their names.
+
+    Raises:
+        DataError: If there are none.
+    """
+    return _sha256(_weight_files(Path(folder)))
+
+
+def tokenizer_hash(folder: Path | str) -> str:
+    """SHA-256 over the files of a tokenizer, in the order of their names.
+
+    Raises:
+        DataError: If there are none.
+    """
+    return _sha256(_tokenizer_files(Path(folder)))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Files of the first format that is there, by name."""
     for pattern in _WEIGHTS:
-        files = sorted(folder.glob(pattern))
-        if files:
-            return _hash(files)
-    raise DataError(folder, f"has no weights ({', '.join(_WEIGHTS)})")
+        if files := sorted(folder.glob(pattern)):
+            return files
+    raise DataError(folder, f"has no weights ({' or '.join(_WEIGHTS)})")
 
 
-def _hash(files: list[Path]) -> str:
+def _tokenizer_files(folder: Path) -> list[Path]:
+    files = sorted({file for pattern in _TOKENIZER for file in folder.glob(pattern)})
+    if not files:
+        raise DataError(folder, "has no tokenizer (tokenizer.json)", "set tokenizer_path")
+    return files
+
+
+def _sha256(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()

@@ -1,15 +1,19 @@
-"""What a model computes on sentences: one forward pass for everything that is stored.
+"""One forward pass over the sentences of a language feeds everything that is stored.
 
-Names of shapes: ``B`` sentences of a batch, ``S`` positions, ``U`` units, ``d`` hidden size. The input is the
-start token and the sentence's tokens, padded on the right. Units are pooled over the sentence's own tokens,
-never over padding or the start token, inside the hook, so that no per-token values of units are kept.
+Inputs are the start token and a sentence's tokens, padded on the right under an attention mask. What the
+model computes is reduced inside the hooks, on the device, as each batch runs: units are pooled over a
+sentence's own tokens (never the start token, never padding); of the residual stream, the sampled tokens
+and the means of chosen sentences are kept.
+
+Names of shapes: ``B`` sentences of a batch, ``S`` positions, ``D`` width of a part of a site, ``N``
+sentences of the language, ``T`` sampled tokens, ``d`` width of the residual stream.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,193 +23,318 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope import __version__
-from babelscope.architectures import site_widths
-from babelscope.checkpoints import Checkpoint
-from babelscope.errors import BabelscopeError, DataError
-from babelscope.hooks import hooked, site_modules
-from babelscope.store import Provenance, UnitWriter, write_token_states
+from babelscope.architectures import check_sites, max_positions, n_layers, site_widths
+from babelscope.checkpoints import LoadedModel
+from babelscope.errors import BabelscopeError, DataError, StudyError
+from babelscope.hooks import Watcher, site_modules, watching
+from babelscope.store import Provenance, Site, UnitWriter, write_token_states
 
-logger = logging.getLogger(__name__)
+POOLINGS = ("max", "mean", "last")
 
-Site = tuple[int, str]
+#: Largest difference between a sentence alone and in a batch, as a share of the largest value of its
+#: layer and site. Batches change the order of summation; 16 bits have 8 (bfloat16) to 11 digits.
+PARITY_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
-#: Largest difference between a sentence alone and in a batch, relative to the layer's scale.
-PARITY_TOLERANCE = {"float32": 1e-4, "bfloat16": 6e-2, "float16": 1e-2}
-
-#: Sentences are sorted by length inside a window of so many, and written window by window.
-_WINDOW = 1024
+_WINDOW_ROWS = 1024
+_WINDOW_BYTES = 2**30
 
 
 class ParityError(BabelscopeError):
-    """A sentence gives other activations in a batch than alone: the model looks at padding."""
+    """A sentence gives other values in a batch than alone: the model looks at padding."""
 
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """What is extracted and how; the study's ``extraction``."""
+    """What is kept of the forward pass, and how it is run.
 
-    sites: tuple[str, ...]
+    Raises:
+        StudyError: If a value is not allowed.
+    """
+
+    sites: tuple[str, ...] = ("attn_qkv", "attn_out", "mlp_in", "mlp_out")
     pooling: str = "max"
-    """max, mean or last, over the tokens of a sentence."""
+    """Over a sentence's tokens: max, mean or last."""
     dtype: str = "float32"
-    """Stored as float16 or float32."""
+    """Of what is stored: float16 or float32."""
     compute_dtype: str = "float32"
+    """Of the forward pass: float32, bfloat16 or float16."""
     device: str = "auto"
     batch_size: int = 64
+    """Sentences in a batch."""
     max_length: int = 64
-    """Longest input in tokens, start token included."""
+    """Tokens of an input with its start token; longer sentences are cut, and counted."""
     tokens_per_language: int = 1500
     """Tokens whose states are kept."""
     mean_sentences: int = 1000
-    """Sentences whose mean state is kept."""
+    """Sentences whose mean states are kept; the same ids in every language."""
     parity_sentences: int = 8
-    """Sentences of the parity self-test; 0 leaves it out."""
+    """Sentences of the self-test."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", tuple(self.sites))
+        check_sites(self.sites)
+        for name, allowed in (
+            ("pooling", POOLINGS),
+            ("dtype", ("float16", "float32")),
+            ("compute_dtype", tuple(PARITY_TOLERANCE)),
+        ):
+            if getattr(self, name) not in allowed:
+                raise StudyError(f"extraction.{name}", getattr(self, name), ", ".join(allowed))
+        for name, least in (
+            ("batch_size", 1),
+            ("max_length", 2),
+            ("tokens_per_language", 0),
+            ("mean_sentences", 0),
+            ("parity_sentences", 1),
+        ):
+            if getattr(self, name) < least:
+                raise StudyError(f"extraction.{name}", getattr(self, name), f"{least} or more")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Sentences as inputs of a model."""
+
+    sentence_ids: list[str]
+    rows: list[list[int]]
+    """Token ids of each input, the start token first."""
+    n_truncated: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences of similar length.
-
-    Attributes:
-        rows: Their numbers.
-        ids_BS: Token ids, padded on the right.
-        mask_BS: 1 for real tokens, start token included.
-    """
+    """Inputs that run together, on the model's device."""
 
     rows: NDArray[np.intp]
-    ids_BS: torch.Tensor
+    """Which sentences they are; shape ``(B,)``."""
+    lengths: NDArray[np.intp]
+    """Tokens of each input with its start token; shape ``(B,)``."""
+    input_ids_BS: torch.Tensor
     mask_BS: torch.Tensor
 
 
-def encode(
-    checkpoint: Checkpoint, sentences: Sequence[tuple[str, str]], max_length: int
-) -> tuple[list[list[int]], int]:
-    """Token ids of sentences, start token first, and how many were cut.
+def encode_sentences(
+    loaded: LoadedModel, sentences: Iterable[tuple[str, str]], *, max_length: int, where: str
+) -> Encoded:
+    """Turn sentences into inputs.
 
     Args:
-        checkpoint: Whose tokenizer and start token.
-        sentences: (id, text).
-        max_length: Longest input in tokens, start token included.
+        loaded: Model and tokenizer.
+        sentences: Id and text.
+        max_length: Longest input in tokens, with the start token.
+        where: Names the sentences in an error.
 
     Raises:
-        DataError: If a sentence has no token.
+        DataError: If there are none, an id stands twice, or a sentence has no token.
+        StudyError: If the model admits no input of this length.
     """
-    encoded = checkpoint.tokenizer(
-        [text for _, text in sentences], add_special_tokens=False, return_attention_mask=False
+    limit = max_positions(loaded.config)
+    if limit is not None and max_length > limit:
+        allowed = f"at most {limit}, the longest input of {loaded.folder}"
+        raise StudyError("extraction.max_length", max_length, allowed)
+    pairs = list(sentences)
+    ids = [sentence_id for sentence_id, _ in pairs]
+    if not ids:
+        raise DataError(where, "has no sentences")
+    if len(set(ids)) != len(ids):
+        twice = next(sentence_id for sentence_id in ids if ids.count(sentence_id) > 1)
+        raise DataError(where, f"the sentence id {twice!r} stands twice")
+    texts = [text for _, text in pairs]
+    encoded = loaded.tokenizer(
+        texts, add_special_tokens=False, return_attention_mask=False, verbose=False
     )["input_ids"]
-    cut = 0
-    inputs = []
-    for (name, text), ids in zip(sentences, encoded, strict=True):
-        if not ids:
-            raise DataError(f"sentence {name}", f"has no token: {text!r}", "remove it")
-        cut += len(ids) + 1 > max_length
-        inputs.append([checkpoint.start_token, *ids[: max_length - 1]])
-    return inputs, cut
+    rows, n_truncated = [], 0
+    for sentence_id, tokens in zip(ids, encoded, strict=True):
+        if not tokens:
+            raise DataError(
+                where,
+                f"sentence {sentence_id!r} has no token besides the start token",
+                "remove empty sentences, in all languages if they are parallel",
+            )
+        n_truncated += len(tokens) >= max_length
+        rows.append([loaded.start_id, *tokens[: max_length - 1]])
+    return Encoded(ids, rows, n_truncated)
 
 
 def make_batches(
-    inputs: Sequence[Sequence[int]], *, batch_size: int, pad: int, device: torch.device
+    loaded: LoadedModel,
+    rows: Sequence[Sequence[int]],
+    *,
+    batch_size: int,
+    chosen: Sequence[int] | None = None,
+    extra_padding: int = 0,
 ) -> Iterator[Batch]:
-    """Batches of similar length; together they hold every input once."""
-    lengths = np.array([len(ids) for ids in inputs])
-    order = np.argsort(-lengths, kind="stable")
+    """Cut inputs into batches of similar length, the longest first.
+
+    Args:
+        loaded: Says the device and the padding.
+        rows: Token ids of each input.
+        batch_size: Inputs in a batch.
+        chosen: The inputs to take; all by default.
+        extra_padding: Positions to add to every batch.
+    """
+    taken = range(len(rows)) if chosen is None else chosen
+    # Longest first: a batch that does not fit into memory fails at once. The sort is stable.
+    order = sorted(taken, key=lambda row: -len(rows[row]))
     for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        width = int(lengths[rows].max())
-        ids_BS = torch.full((len(rows), width), pad, dtype=torch.long)
-        mask_BS = torch.zeros((len(rows), width), dtype=torch.long)
-        for at, row in enumerate(rows):
-            ids_BS[at, : lengths[row]] = torch.tensor(inputs[row])
-            mask_BS[at, : lengths[row]] = 1
-        yield Batch(rows, ids_BS.to(device), mask_BS.to(device))
+        members = order[start : start + batch_size]
+        lengths = np.array([len(rows[row]) for row in members], dtype=np.intp)
+        width = int(lengths[0]) + extra_padding
+        ids_BS = np.full((len(members), width), loaded.pad_id, dtype=np.int64)
+        for position, row in enumerate(members):
+            ids_BS[position, : lengths[position]] = rows[row]
+        mask_BS = (np.arange(width) < lengths[:, None]).astype(np.int64)
+        device = loaded.device
+        yield Batch(
+            rows=np.array(members, dtype=np.intp),
+            lengths=lengths,
+            input_ids_BS=torch.from_numpy(ids_BS).to(device),
+            mask_BS=torch.from_numpy(mask_BS).to(device),
+        )
 
 
-def bare_forward(checkpoint: Checkpoint, batch: Batch) -> None:
-    """The forward pass that an extraction cannot do without: all blocks, no logits."""
-    checkpoint.model.base_model(
-        input_ids=batch.ids_BS, attention_mask=batch.mask_BS, use_cache=False
+@torch.inference_mode()
+def bare_forward(loaded: LoadedModel, batches: Iterable[Batch]) -> None:
+    """Run the blocks and keep nothing. What extraction is measured against."""
+    for batch in batches:
+        _forward(loaded, batch)
+
+
+def _forward(loaded: LoadedModel, batch: Batch) -> None:
+    # Without the head: nothing reads the logits, and over a large vocabulary they cost the most.
+    loaded.model.base_model(
+        input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False
     )
 
 
 class _Pooler:
-    """Pools values over the real tokens of each sentence of a batch."""
+    """Reduces ``(B, S, D)`` over each sentence's own tokens to ``(B, D)``.
 
-    def __init__(self, batch: Batch, pooling: str) -> None:
-        counted_BS = batch.mask_BS.bool()
-        counted_BS[:, 0] = False  # the start token says nothing about the sentence
-        self.counted_BS = counted_BS
-        self.pooling = pooling
-        self.left_out_BS1 = ~counted_BS[:, :, None]
-        self.full = bool(counted_BS[:, 1:].all())
-        self.share_B1S = counted_BS[:, None, :] / counted_BS.sum(dim=1)[:, None, None]
-        self.last_B = batch.mask_BS.sum(dim=1) - 1
+    Batches hold sentences of similar length. Up to the shortest there is no padding and the reduction
+    reads the tensor as it is; only the rest is masked, in a small copy.
+    """
 
-    def units(self, values_BSU: torch.Tensor) -> torch.Tensor:
-        """Pool values of shape ``(B, S, U)`` to ``(B, U)``."""
-        if self.pooling == "max":
-            if self.full:
-                return values_BSU[:, 1:].amax(dim=1)
-            lowest = torch.finfo(values_BSU.dtype).min
-            return values_BSU.masked_fill(self.left_out_BS1, lowest).amax(dim=1)
-        if self.pooling == "mean":
-            return self.means(values_BSU)
-        return values_BSU[torch.arange(len(values_BSU), device=values_BSU.device), self.last_B]
+    def __init__(self, batch: Batch) -> None:
+        device = batch.mask_BS.device
+        self.shortest = int(batch.lengths.min())
+        self.longest = int(batch.lengths.max())
+        self.last_B = torch.from_numpy(batch.lengths - 1).to(device)
+        self.rows_B = torch.arange(len(batch.lengths), device=device)
+        self.n_tokens_B1 = self.last_B[:, None].float()
+        self.is_pad_BS1 = (batch.mask_BS[:, self.shortest : self.longest] == 0)[:, :, None]
 
-    def means(self, values_BSd: torch.Tensor) -> torch.Tensor:
-        """Means over the real tokens, ``(B, d)``."""
-        return (self.share_B1S.to(values_BSd.dtype) @ values_BSd)[:, 0]
+    def max(self, x_BSD: torch.Tensor) -> torch.Tensor:
+        pooled_BD = x_BSD[:, 1 : self.shortest].amax(dim=1)
+        if self.longest > self.shortest:
+            tail_BSD = x_BSD[:, self.shortest : self.longest]
+            tail_BD = tail_BSD.masked_fill(self.is_pad_BS1, -torch.inf).amax(dim=1)
+            pooled_BD = torch.maximum(pooled_BD, tail_BD)
+        return pooled_BD
+
+    def mean(self, x_BSD: torch.Tensor) -> torch.Tensor:
+        total_BD = x_BSD[:, 1 : self.shortest].sum(dim=1, dtype=torch.float32)
+        if self.longest > self.shortest:
+            tail_BSD = x_BSD[:, self.shortest : self.longest]
+            total_BD += tail_BSD.masked_fill(self.is_pad_BS1, 0.0).sum(dim=1, dtype=torch.float32)
+        return total_BD / self.n_tokens_B1
+
+    def last(self, x_BSD: torch.Tensor) -> torch.Tensor:
+        return x_BSD[self.rows_B, self.last_B]
 
 
 class _Recorder:
-    """Collects, batch by batch, what the hooks see."""
+    """Runs batches and keeps what the hooks reduce them to."""
 
-    def __init__(self, checkpoint: Checkpoint, sites: Sequence[str], pooling: str) -> None:
+    def __init__(self, loaded: LoadedModel, sites: Sequence[str], pooling: str) -> None:
+        self.loaded = loaded
         self.pooling = pooling
-        self.widths = site_widths(checkpoint.model.config.to_dict(), sites)
-        self.pooled: dict[Site, list[torch.Tensor]] = {}
-        self.states: dict[int, torch.Tensor] = {}
-        self.pooler: _Pooler | None = None
-        self.hooks = []
-        for layer, site in self.widths:
-            for module, end in site_modules(checkpoint, layer, site):
-                self.hooks.append((module, end, self._pool((layer, site))))
-        for layer in range(checkpoint.n_layers + 1):
-            ((module, end),) = site_modules(checkpoint, layer, "resid")
-            self.hooks.append((module, end, self._keep(layer)))
+        self.n_layers = n_layers(loaded.config)
+        self.units = site_widths(loaded.config, sites)
+        self._parts: dict[tuple[int, str, int], torch.Tensor] = {}
+        self._states: dict[int, torch.Tensor] = {}
+        self._means: dict[int, torch.Tensor] = {}
+        self._pooler: _Pooler | None = None
+        self._wants_means = False
+        self._tokens: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def _pool(self, site: Site) -> Any:
-        def see(values_BSU: torch.Tensor) -> None:
-            assert self.pooler is not None
-            self.pooled.setdefault(site, []).append(self.pooler.units(values_BSU))
+    def watchers(self) -> Iterator[Watcher]:
+        """All hooks; for :func:`babelscope.hooks.watching`."""
+        for layer, site in self.units:
+            for part, (module, end) in enumerate(site_modules(self.loaded.model, site, layer)):
+                yield module, end, self._watch_units((layer, site, part))
+        for layer in range(self.n_layers + 1):
+            ((module, end),) = site_modules(self.loaded.model, "resid", layer)
+            yield module, end, self._watch_states(layer)
 
-        return see
+    def run(
+        self,
+        batch: Batch,
+        *,
+        means: bool,
+        tokens: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None,
+    ) -> None:
+        """Run one batch; its values are read before the next.
 
-    def _keep(self, layer: int) -> Any:
-        def see(values_BSd: torch.Tensor) -> None:
-            self.states[layer] = values_BSd
+        Args:
+            batch: The inputs.
+            means: Whether the mean states are wanted.
+            tokens: Rows and positions in the batch whose states are wanted.
+        """
+        self._parts.clear()
+        self._states.clear()
+        self._means.clear()
+        self._pooler = _Pooler(batch)
+        self._wants_means = means
+        self._tokens = None
+        if tokens is not None and len(tokens[0]):
+            rows, positions = (torch.from_numpy(index).to(batch.mask_BS.device) for index in tokens)
+            self._tokens = rows, positions
+        _forward(self.loaded, batch)
 
-        return see
+    def pooled(self) -> dict[Site, NDArray[np.float32]]:
+        """Pooled units of the batch, shape ``(B, U)`` each, in unit order."""
+        found: dict[Site, list[torch.Tensor]] = {unit: [] for unit in self.units}
+        for (layer, site, _), values_BD in sorted(self._parts.items()):
+            found[layer, site].append(values_BD)
+        pooled = {}
+        for unit, parts in found.items():
+            values_BU = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+            pooled[unit] = _numpy(values_BU)
+        return pooled
 
-    def run(self, checkpoint: Checkpoint, batch: Batch) -> dict[Site, torch.Tensor]:
-        """Run a batch inside :func:`hooked`; pooled values per site, ``(B, U)``."""
-        self.pooled, self.states = {}, {}
-        self.pooler = _Pooler(batch, self.pooling)
-        bare_forward(checkpoint, batch)
-        return {
-            site: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-            for site, parts in self.pooled.items()
-        }
+    def means(self) -> dict[int, NDArray[np.float32]]:
+        """Mean state of each sentence of the batch by layer, shape ``(B, d)``."""
+        return {layer: _numpy(values_Bd) for layer, values_Bd in self._means.items()}
+
+    def states(self) -> dict[int, NDArray[np.float32]]:
+        """States of the wanted tokens by layer, shape ``(tokens, d)``."""
+        return {layer: _numpy(values_Td) for layer, values_Td in self._states.items()}
+
+    def _watch_units(self, key: tuple[int, str, int]) -> Callable[[torch.Tensor], None]:
+        def watch(x_BSD: torch.Tensor) -> None:
+            self._parts[key] = getattr(self._pooler, self.pooling)(x_BSD)
+
+        return watch
+
+    def _watch_states(self, layer: int) -> Callable[[torch.Tensor], None]:
+        def watch(x_BSd: torch.Tensor) -> None:
+            if self._wants_means:
+                assert self._pooler is not None
+                self._means[layer] = self._pooler.mean(x_BSd)
+            if self._tokens is not None:
+                self._states[layer] = x_BSd[self._tokens]
+
+        return watch
 
 
-def pad_token(checkpoint: Checkpoint) -> int:
-    """Id used for padding; any will do, since padding is masked and on the right."""
-    found = checkpoint.tokenizer.pad_token_id
-    return int(found) if found is not None else checkpoint.start_token
+def _numpy(values: torch.Tensor) -> NDArray[np.float32]:
+    return values.float().cpu().numpy()
 
 
+@torch.inference_mode()
 def extract_language(
-    checkpoint: Checkpoint,
-    sentences: Sequence[tuple[str, str]],
+    loaded: LoadedModel,
+    sentences: Iterable[tuple[str, str]],
     *,
     units_path: Path,
     tokens_path: Path,
@@ -215,219 +344,230 @@ def extract_language(
     settings: ExtractionSettings,
     seed: int,
 ) -> None:
-    """Run all sentences of one language and store pooled units, sampled token states, sentence means.
+    """Run the model over the sentences of one language and write the two files of its cell.
+
+    The host holds at most 1 GiB of pooled units at a time, and the token states of the language.
 
     Args:
-        checkpoint: The loaded model.
-        sentences: (id, text), in the order of the rows.
-        units_path: See :class:`babelscope.store.UnitFile`.
-        tokens_path: See :class:`babelscope.store.TokenFile`.
-        model: Run id, for the provenance and for errors.
-        step: Step of the checkpoint.
+        loaded: The checkpoint.
+        sentences: Id and text of each; the rows of the unit file, in this order.
+        units_path: Pooled units, see :class:`babelscope.store.UnitFile`.
+        tokens_path: Token states and sentence means, see :class:`babelscope.store.TokenFile`.
+        model: Run id.
+        step: Training step of the checkpoint.
         lang: Language of the sentences.
-        settings: What to extract.
-        seed: Of the sample of tokens.
+        settings: What is kept.
+        seed: Of the token sample; each language has its own sample.
 
     Raises:
-        ParityError: If padding changes the activations.
-        NumericsError: If an activation is not finite or does not fit the stored type.
+        DataError: If a sentence has no token, or an id stands twice.
+        NumericsError: If a value is not finite or does not fit the stored type. No file is written.
+        ParityError: If the model looks at padding. No file is written.
+        StoreError: If the disk is full. No unfinished file is left.
     """
-    inputs, n_truncated = encode(checkpoint, sentences, settings.max_length)
-    if settings.parity_sentences:
-        cell = f"model {model}, step {step}, language {lang}"
-        parity_check(checkpoint, _spread(inputs, settings.parity_sentences), settings, cell)
-    names = [name for name, _ in sentences]
-    sampled = sample_tokens(inputs, settings.tokens_per_language, seed=seed, lang=lang)
-    averaged = _first_by_hash(names, settings.mean_sentences)
+    pairs = list(sentences)
+    where = f"sentences of {lang}"
+    encoded = encode_sentences(loaded, pairs, max_length=settings.max_length, where=where)
+    parity_check(loaded, pairs, settings, encoded=encoded)
     provenance = Provenance(
         model=model,
         step=step,
         lang=lang,
-        weights_hash=checkpoint.weights_hash,
-        tokenizer_hash=checkpoint.tokenizer_hash,
-        corpus_hash=hashlib.sha256("\n".join(map("\t".join, sentences)).encode()).hexdigest(),
-        sites=tuple(settings.sites),
+        weights_hash=loaded.weights_hash,
+        tokenizer_hash=loaded.tokenizer_hash,
+        corpus_hash=corpus_hash(pairs),
+        sites=settings.sites,
         pooling=settings.pooling,
         dtype=settings.dtype,
         package_version=__version__,
-        n_truncated=n_truncated,
+        n_truncated=encoded.n_truncated,
     )
-    recorder = _Recorder(checkpoint, settings.sites, settings.pooling)
-    n_layers, width = checkpoint.n_layers + 1, checkpoint.model.config.hidden_size
-    states = np.zeros((n_layers, len(sampled), width), dtype=np.float32)
-    means = np.zeros((n_layers, len(averaged), width), dtype=np.float32)
-    row_of_mean = np.full(len(inputs), -1)
-    row_of_mean[averaged] = np.arange(len(averaged))
-    rows_of_sample: dict[int, list[int]] = {}
-    for at, (row, _) in enumerate(sampled):
-        rows_of_sample.setdefault(int(row), []).append(at)
-    with (
-        UnitWriter(units_path, provenance, names, recorder.widths, dtype=settings.dtype) as writer,
-        torch.inference_mode(),
-        hooked(recorder.hooks),
-    ):
-        for start in range(0, len(inputs), _WINDOW):
-            window = inputs[start : start + _WINDOW]
-            values = {
-                site: np.empty((len(window), units), dtype=np.float32)
-                for site, units in recorder.widths.items()
+    recorder = _Recorder(loaded, settings.sites, settings.pooling)
+    sample = _sample_tokens(encoded.rows, settings.tokens_per_language, seed=seed, lang=lang)
+    sample_rows, sample_positions = sample
+    mean_rows = _rows_with_means(encoded.sentence_ids, settings.mean_sentences)
+    mean_index = np.full(len(encoded.rows), -1, dtype=np.intp)
+    mean_index[mean_rows] = np.arange(len(mean_rows))
+    layers = range(recorder.n_layers + 1)
+    d = site_widths(loaded.config, ("resid",))[0, "resid"]
+    states = {layer: np.empty((len(sample_rows), d), dtype=np.float32) for layer in layers}
+    means = {layer: np.empty((len(mean_rows), d), dtype=np.float32) for layer in layers}
+
+    n = len(encoded.rows)
+    window = _window_rows(sum(recorder.units.values()), settings.batch_size)
+    writer = UnitWriter(
+        units_path, provenance, encoded.sentence_ids, recorder.units, dtype=settings.dtype
+    )
+    with writer, watching(recorder.watchers()):
+        for start in range(0, n, window):
+            stop = min(start + window, n)
+            block: dict[Site, NDArray[np.float32]] = {
+                unit: np.empty((stop - start, width), dtype=np.float32)
+                for unit, width in recorder.units.items()
             }
             for batch in make_batches(
-                window,
-                batch_size=settings.batch_size,
-                pad=pad_token(checkpoint),
-                device=checkpoint.device,
+                loaded, encoded.rows, batch_size=settings.batch_size, chosen=range(start, stop)
             ):
-                for site, pooled_BU in recorder.run(checkpoint, batch).items():
-                    values[site][batch.rows] = pooled_BU.float().cpu().numpy()
-                rows = batch.rows + start
-                _store_samples(recorder, rows, sampled, rows_of_sample, states)
-                _store_means(recorder, rows, row_of_mean, means)
-            writer.write_rows(start, values)
-    token_ids = [inputs[row][position] for row, position in sampled]
-    write_token_states(
-        tokens_path,
-        provenance,
-        token_sentence_ids=[names[row] for row, _ in sampled],
-        token_positions=[int(position) for _, position in sampled],
-        token_ids=token_ids,
-        token_texts=[checkpoint.tokenizer.decode([token]) for token in token_ids],
-        states=dict(enumerate(states)),
-        mean_sentence_ids=[names[row] for row in averaged],
-        means=dict(enumerate(means)),
-        dtype=settings.dtype,
-    )
-    logger.info("%s step %d %s: %d sentences, %d cut", model, step, lang, len(inputs), n_truncated)
+                # Row i of the sample array is token i; a sentence's tokens stand together.
+                low = np.searchsorted(sample_rows, batch.rows, side="left")
+                high = np.searchsorted(sample_rows, batch.rows, side="right")
+                chosen = _ranges(low, high)
+                rows_in_batch = np.repeat(np.arange(len(batch.rows)), high - low)
+                with_mean = mean_index[batch.rows] >= 0
+                recorder.run(
+                    batch,
+                    means=bool(with_mean.any()),
+                    tokens=(rows_in_batch, sample_positions[chosen]),
+                )
+                for unit, values_BU in recorder.pooled().items():
+                    block[unit][batch.rows - start] = values_BU
+                for layer, values_Td in recorder.states().items():
+                    states[layer][chosen] = values_Td
+                for layer, values_Bd in recorder.means().items():
+                    means[layer][mean_index[batch.rows[with_mean]]] = values_Bd[with_mean]
+            writer.write_rows(start, block)
+        token_ids = [
+            encoded.rows[row][position]
+            for row, position in zip(sample_rows, sample_positions, strict=True)
+        ]
+        write_token_states(
+            tokens_path,
+            provenance,
+            token_sentence_ids=[encoded.sentence_ids[row] for row in sample_rows],
+            token_positions=sample_positions.tolist(),
+            token_ids=token_ids,
+            token_texts=_spellings(loaded.tokenizer, token_ids),
+            states=states,
+            mean_sentence_ids=[encoded.sentence_ids[row] for row in mean_rows],
+            means=means,
+            dtype=settings.dtype,
+        )
 
 
-def _store_samples(
-    recorder: _Recorder,
-    rows: NDArray[np.intp],
-    sampled: NDArray[np.intp],
-    rows_of_sample: dict[int, list[int]],
-    states: NDArray[np.float32],
-) -> None:
-    here = [(at, b) for b, row in enumerate(rows) for at in rows_of_sample.get(int(row), ())]
-    if not here:
-        return
-    numbers = np.array([at for at, _ in here])
-    in_batch = torch.tensor([b for _, b in here])
-    positions = torch.tensor(sampled[numbers, 1])
-    for layer, values_BSd in recorder.states.items():
-        states[layer, numbers] = values_BSd[in_batch, positions].float().cpu().numpy()
-
-
-def _store_means(
-    recorder: _Recorder,
-    rows: NDArray[np.intp],
-    row_of_mean: NDArray[np.intp],
-    means: NDArray[np.float32],
-) -> None:
-    wanted = np.flatnonzero(row_of_mean[rows] >= 0)
-    if not len(wanted):
-        return
-    assert recorder.pooler is not None
-    for layer, values_BSd in recorder.states.items():
-        means_Bd = recorder.pooler.means(values_BSd).float().cpu().numpy()
-        means[layer, row_of_mean[rows[wanted]]] = means_Bd[wanted]
-
-
-def sample_tokens(
-    inputs: Sequence[Sequence[int]], n: int, *, seed: int, lang: str
-) -> NDArray[np.intp]:
-    """``n`` (sentence, position) pairs, uniformly over all tokens except start tokens, in order.
-
-    All of them if there are fewer than ``n``.
-    """
-    counts = np.array([len(ids) - 1 for ids in inputs])
-    total = int(counts.sum())
-    key = int.from_bytes(hashlib.sha256(lang.encode()).digest()[:8], "big")
-    chosen = np.random.default_rng([seed, key]).permutation(total)[:n]
-    chosen.sort()
-    ends = np.cumsum(counts)
-    rows = np.searchsorted(ends, chosen, side="right")
-    positions = chosen - (ends[rows] - counts[rows]) + 1
-    return np.stack([rows, positions], axis=1).astype(np.intp)
-
-
-def _first_by_hash(names: Sequence[str], n: int) -> NDArray[np.intp]:
-    """Rows of ``n`` sentences, the same ids in every language that has them, in order."""
-    keys = [hashlib.sha256(name.encode()).digest() for name in names]
-    return np.sort(np.array(sorted(range(len(names)), key=keys.__getitem__)[:n], dtype=np.intp))
-
-
-def _spread(inputs: Sequence[list[int]], n: int) -> list[list[int]]:
-    """``n`` inputs of lengths from the shortest to the longest."""
-    by_length = sorted(inputs, key=len)
-    at = np.unique(np.linspace(0, len(by_length) - 1, n).astype(int))
-    return [by_length[i] for i in at]
-
-
+@torch.inference_mode()
 def parity_check(
-    checkpoint: Checkpoint,
-    inputs: Sequence[list[int]],
+    loaded: LoadedModel,
+    sentences: Iterable[tuple[str, str]],
     settings: ExtractionSettings,
-    cell: str = "",
+    *,
+    encoded: Encoded | None = None,
 ) -> float:
-    """Compare sentences alone and as one padded batch.
+    """Compare sentences in one padded batch with the same sentences alone.
 
     Args:
-        checkpoint: The loaded model.
-        inputs: Token ids of different lengths, start token first.
-        settings: Sites and pooling; ``compute_dtype`` gives the tolerance.
-        cell: Names the cell in the error.
+        loaded: The checkpoint.
+        sentences: Id and text; ``settings.parity_sentences`` of them are taken, short to long.
+        settings: Sites, pooling and the type whose tolerance holds.
+        encoded: The sentences as inputs, if they are there already.
 
     Returns:
-        The largest difference, relative to the largest value of its site.
+        The largest difference over pooled units and mean states, as a share of the largest absolute
+        value of its layer and site.
 
     Raises:
-        ParityError: If it exceeds the tolerance of the number format.
+        ParityError: If it is above the tolerance of the type, with the layer and the site.
     """
-    recorder = _Recorder(checkpoint, settings.sites, settings.pooling)
-
-    def pooled(batch_size: int) -> dict[str, torch.Tensor]:
-        parts: dict[str, torch.Tensor] = {}
-        for batch in make_batches(
-            inputs, batch_size=batch_size, pad=pad_token(checkpoint), device=checkpoint.device
-        ):
-            found = {f"layer {at}, {site}": v for (at, site), v in recorder.run(checkpoint, batch).items()}
-            assert recorder.pooler is not None
-            for layer, values_BSd in recorder.states.items():
-                found[f"layer {layer}, mean state"] = recorder.pooler.means(values_BSd)
-            for name, values in found.items():
-                whole = parts.setdefault(name, values.new_zeros((len(inputs), values.shape[1])).float())
-                whole[torch.tensor(batch.rows)] = values.float()
-        return parts
-
-    with torch.inference_mode(), hooked(recorder.hooks):
-        alone, together = pooled(1), pooled(len(inputs))
+    if encoded is None:
+        encoded = encode_sentences(
+            loaded, sentences, max_length=settings.max_length, where="parity sentences"
+        )
+    by_length = sorted(range(len(encoded.rows)), key=lambda row: len(encoded.rows[row]))
+    n = min(settings.parity_sentences, len(by_length))
+    chosen = [by_length[at] for at in np.linspace(0, len(by_length) - 1, n).round().astype(int)]
+    # Every row gets padding, also the longest, as far as the model admits positions.
+    longest = max(len(encoded.rows[row]) for row in chosen)
+    extra = min(4, (max_positions(loaded.config) or longest + 4) - longest)
+    recorder = _Recorder(loaded, settings.sites, settings.pooling)
+    with watching(recorder.watchers()):
+        (together,) = make_batches(
+            loaded, encoded.rows, batch_size=n, chosen=chosen, extra_padding=extra
+        )
+        in_batch = _all_values(recorder, together)
+        alone: dict[Site, list[NDArray[np.float32]]] = {}
+        for row in together.rows:
+            (single,) = make_batches(loaded, encoded.rows, batch_size=1, chosen=[int(row)])
+            for where, values in _all_values(recorder, single).items():
+                alone.setdefault(where, []).append(values)
+    worst, worst_where = -1.0, (0, "")
+    for where, values in in_batch.items():
+        singles = np.concatenate(alone[where])
+        scale = float(np.abs(singles).max()) or 1.0
+        difference = float(np.abs(values - singles).max()) / scale
+        # NaN in the weights is reported with its sentence, by the writer.
+        if difference > worst:
+            worst, worst_where = difference, where
     tolerance = PARITY_TOLERANCE[settings.compute_dtype]
-    worst, where = 0.0, ""
-    for name, values in alone.items():
-        if not torch.isfinite(values).all():
-            continue  # the writer names the first bad sentence
-        scale = float(values.abs().max()) or 1.0
-        difference = float((values - together[name]).abs().max()) / scale
-        if not difference <= worst:
-            worst, where = difference, name
-    logger.info("parity %s: largest relative difference %.2g (%s)", cell, worst, where)
-    if not worst <= tolerance:
+    if worst > tolerance:
+        layer, site = worst_where
         raise ParityError(
-            f"{cell}: the same sentence differs by {worst:.3g} of the layer's scale alone and in a padded "
-            f"batch ({where}); {settings.compute_dtype} explains at most {tolerance:g}"
-            "\nhint: the model looks at padding; set extraction.batch_size to 1, or report the architecture"
+            f"{loaded.folder}: sentences give other values in a batch than alone: largest difference "
+            f"{worst:.2g} of the largest value at layer {layer}, site {site}; "
+            f"allowed for {settings.compute_dtype}: {tolerance:g}"
+            "\nhint: the model looks at padding, so it cannot be run in batches"
         )
     return worst
 
 
-__all__ = [
-    "Batch",
-    "ExtractionSettings",
-    "ParityError",
-    "bare_forward",
-    "encode",
-    "extract_language",
-    "make_batches",
-    "parity_check",
-    "sample_tokens",
-]
+def _all_values(recorder: _Recorder, batch: Batch) -> dict[Site, NDArray[np.float32]]:
+    recorder.run(batch, means=True)
+    means = {(layer, "resid (mean)"): values for layer, values in recorder.means().items()}
+    return {**recorder.pooled(), **means}
+
+
+def corpus_hash(sentences: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 over ids and texts, in their order."""
+    digest = hashlib.sha256()
+    for sentence_id, text in sentences:
+        for part in (sentence_id, text):
+            content = part.encode("utf-8")
+            digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
+
+
+def _sample_tokens(
+    rows: Sequence[Sequence[int]], n: int, *, seed: int, lang: str
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Sentences and positions of tokens drawn uniformly from all but start tokens, in order."""
+    n_tokens = np.array([len(row) - 1 for row in rows])
+    total = int(n_tokens.sum())
+    generator = np.random.default_rng([seed, zlib.crc32(lang.encode())])
+    drawn = np.sort(generator.choice(total, size=min(n, total), replace=False, shuffle=False))
+    ends = np.cumsum(n_tokens)
+    sentences = np.searchsorted(ends, drawn, side="right")
+    positions = drawn - (ends - n_tokens)[sentences] + 1
+    return sentences.astype(np.intp), positions.astype(np.intp)
+
+
+def _rows_with_means(sentence_ids: Sequence[str], n: int) -> NDArray[np.intp]:
+    """Rows of the first ``n`` ids in the order of a hash, so that all languages choose the same."""
+
+    def key(row: int) -> bytes:
+        return hashlib.sha256(sentence_ids[row].encode()).digest()
+
+    return np.array(sorted(sorted(range(len(sentence_ids)), key=key)[:n]), dtype=np.intp)
+
+
+def _window_rows(n_units: int, batch_size: int) -> int:
+    """Sentences that are sorted by length together and written together."""
+    fitting = _WINDOW_BYTES // (4 * n_units)
+    return max(batch_size, min(_WINDOW_ROWS, fitting))
+
+
+def _ranges(low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The numbers ``low[0] .. high[0] - 1, low[1] .. high[1] - 1, ...``."""
+    counts = high - low
+    offsets = np.repeat(low - (np.cumsum(counts) - counts), counts)
+    return offsets + np.arange(int(counts.sum()))
+
+
+def _spellings(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
+    """How tokens are spelt; a part of a character is shown as the tokenizer names it."""
+    known: Mapping[int, str] = {}
+    known = dict(known)
+    for token in set(token_ids):
+        text = tokenizer.decode([token])
+        if not text or "\ufffd" in text:
+            text = str(tokenizer.convert_ids_to_tokens(token))
+        # HDF5 strings end at NUL.
+        known[token] = text.replace("\0", "\u2400")
+    return [known[token] for token in token_ids]

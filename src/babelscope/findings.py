@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from babelscope.summaries import (
     ALL,
@@ -42,8 +43,6 @@ MIN_SHARE_OF_CEILING = 0.10
 
 #: Significance level of tests taken from the tables (false discovery rate where there is one).
 ALPHA = 0.05
-
-_N_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,9 @@ def _language_identity(
             f"It needs at least two steps and three layers; there are {len(steps)} step(s) and "
             f"layers 0 to {n_layers}.",
         )  # fmt: skip
-    criteria, quantities, sentences = [], [], []
+    criteria: list[Criterion] = []
+    quantities: list[Quantity] = []
+    sentences: list[str] = []
     pc = component_probe(rows)
     for probe, label in (("full", "all dimensions"), (pc, f"{(pc or 'pc')[2:]} components")):
         part = rows[
@@ -210,7 +211,7 @@ def _language_identity(
             continue
         values = over_seeds(part, models, ["step", "layer"])
         by_step = values[values["layer"] >= 1].groupby("step")["value"].mean()
-        early, late = int(by_step.idxmax()), int(steps[-1])
+        early, late = int(by_step.index[int(by_step.to_numpy().argmax())]), int(steps[-1])
         of = {
             (when, where): _mean_over(values, step, layers, f"{label}, {where}, {when}")
             for when, step in (("peak", early), ("last", late))
@@ -484,7 +485,9 @@ def _reliable_units(
     rows = _of(reliability, models, model)
     if rows.empty:
         return _untested(key, model, role, "The study has no reliability table for this model.")
-    criteria, quantities, sentences = [], [], []
+    criteria: list[Criterion] = []
+    quantities: list[Quantity] = []
+    sentences: list[str] = []
     for metric, label in (("worst_ap", "worst"), ("mean_ap", "mean")):
         single = best_unit(rows, metric)
         single = single[single["concept"] != ALL]
@@ -494,9 +497,9 @@ def _reliable_units(
         grid = single.groupby(["step", "concept"])[["value", "null"]].mean().unstack("concept")
         values, nulls = grid["value"], grid["null"]
         first, last = int(values.index[0]), int(values.index[-1])
-        end = _resampled(values.loc[last], f"{label} AP of the best units at step {last}",
+        end = _over_concepts(values.loc[last], f"{label} AP of the best units at step {last}",
                          null=float(nulls.loc[last].mean()), step=last)  # fmt: skip
-        over = _resampled(
+        over = _over_concepts(
             values.loc[last] - nulls.loc[last], f"{label} AP above the null", step=last
         )
         quantities += [end, over]
@@ -521,10 +524,14 @@ def _reliable_units(
         if first == last:
             criteria.append(Criterion(f"The {label} AP grows.", None, "one step only"))
         else:
-            start = _resampled(values.loc[first], f"{label} AP of the best units at step {first}",
-                               null=float(nulls.loc[first].mean()), step=first)  # fmt: skip
+            start = _over_concepts(
+                values.loc[first],
+                f"{label} AP of the best units at step {first}",
+                null=float(nulls.loc[first].mean()),
+                step=first,
+            )
             # The excess over the null, since the untrained baseline of both may move.
-            growth = _resampled(
+            growth = _over_concepts(
                 (values.loc[last] - nulls.loc[last]) - (values.loc[first] - nulls.loc[first]),
                 f"growth of the {label} AP above the null", step=last,
             )  # fmt: skip
@@ -588,8 +595,8 @@ def _forced_generation(
     if not works:
         text = (
             "Forcing the experts never raises the rate of concept words beyond the intervals "
-            f"(step {last}: {hits} forced, {base_hits} unforced), so the language of the texts says "
-            "nothing about the experts."
+            f"(step {last}: {hits} forced, {base_hits} unforced), so the language of the texts "
+            "says nothing about the experts."
         )
         criterion = Criterion("Forcing raises the rate of concept words.", False, text)
         return _judged(key, model, role, [criterion], quantities, [text])
@@ -713,16 +720,18 @@ def _mean_over(values: pd.DataFrame, step: int, layers: Sequence[int], name: str
     )  # fmt: skip
 
 
-def _resampled(values: pd.Series, name: str, *, null: float = np.nan, step: int = -1) -> Quantity:
-    """Mean over concepts with a percentile bootstrap interval."""
+def _over_concepts(
+    values: pd.Series, name: str, *, null: float = np.nan, step: int = -1
+) -> Quantity:
+    """Mean over concepts with its t interval, which stays honest where concepts are few."""
     array = values.dropna().to_numpy(dtype=float)
     if array.size == 0:
         return Quantity(name, np.nan, null=null, n=0, step=step)
+    mean = float(array.mean())
     if array.size < 3:
-        return Quantity(name, float(array.mean()), null=null, n=array.size, step=step)
-    picks = np.random.default_rng(0).integers(array.size, size=(_N_RESAMPLES, array.size))
-    low, high = np.quantile(array[picks].mean(axis=1), [0.025, 0.975])
-    return Quantity(name, float(array.mean()), float(low), float(high), null, array.size, step)
+        return Quantity(name, mean, null=null, n=array.size, step=step)
+    half = stats.t.ppf(0.975, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size)
+    return Quantity(name, mean, float(mean - half), float(mean + half), null, array.size, step)
 
 
 def _wilson(q: Quantity) -> Quantity:

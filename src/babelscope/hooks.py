@@ -1,75 +1,85 @@
-"""Hooks on the sites of a model that always heal: they are gone when the context ends, error or not."""
+"""Where the sites of a loaded model are, and hooks on them that always heal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
-from babelscope.architectures import architecture
-from babelscope.checkpoints import Checkpoint
+from babelscope.architectures import End, architecture
 
-Change = Callable[[torch.Tensor], torch.Tensor | None]
-"""Sees a tensor; returns its replacement, or None to leave it."""
+Watcher = tuple[nn.Module, End, Callable[[torch.Tensor], torch.Tensor | None]]
+"""A module, its input or output, and what is called with it; a tensor that it returns replaces it."""
 
 
-def site_modules(
-    checkpoint: Checkpoint, layer: int, site: str
-) -> list[tuple[torch.nn.Module, str]]:
-    """The modules whose input (``in``) or output (``out``) a site is, in the order of its units.
+def block_list(model: nn.Module) -> nn.ModuleList:
+    """The blocks of a causal language model, first to last."""
+    blocks = model.get_submodule(architecture(_model_type(model)).blocks)
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks
 
-    ``resid`` of layer 0 is the input of the first block, of layer i the output of block i.
+
+def site_modules(model: nn.Module, site: str, layer: int) -> list[tuple[nn.Module, End]]:
+    """The modules whose inputs or outputs, one after the other, are the units of a site.
+
+    Args:
+        model: A causal language model of transformers.
+        site: One of :data:`babelscope.architectures.SITES`.
+        layer: 1 to L; for ``resid`` also 0, the input of block 1.
+
+    Raises:
+        ValueError: If the model has no such layer or site.
     """
+    blocks = block_list(model)
+    lowest = 0 if site == "resid" else 1
+    if not lowest <= layer <= len(blocks):
+        raise ValueError(f"site {site} has layers {lowest} to {len(blocks)}; got {layer}")
     if site == "resid":
-        if layer == 0:
-            return [(checkpoint.blocks[0], "in")]
-        return [(checkpoint.blocks[layer - 1], "out")]
-    block = checkpoint.blocks[layer - 1]
-    parts = architecture(checkpoint.model_type).sites[site].parts
-    return [(block.get_submodule(path), end) for path, end in parts]
+        return [(blocks[0], "in")] if layer == 0 else [(blocks[layer - 1], "out")]
+    sites = architecture(_model_type(model)).sites
+    if site not in sites:
+        raise ValueError(f"no site {site!r}; there are {', '.join([*sites, 'resid'])}")
+    block = blocks[layer - 1]
+    return [(block.get_submodule(part.module), part.end) for part in sites[site]]
 
 
 @contextmanager
-def hooked(hooks: list[tuple[torch.nn.Module, str, Change]]) -> Iterator[None]:
-    """Call a function on the input or output of modules while the context lasts.
-
-    Args:
-        hooks: (module, ``in`` or ``out``, function).
-    """
+def watching(watchers: Iterable[Watcher]) -> Iterator[None]:
+    """Call each watcher with its module's input or output, until the body ends, however it ends."""
     handles = []
     try:
-        for module, end, change in hooks:
+        for module, end, function in watchers:
             if end == "in":
-                handles.append(
-                    module.register_forward_pre_hook(_on_input(change), with_kwargs=True)
-                )
+                handles.append(module.register_forward_pre_hook(_on_input(function)))
             else:
-                handles.append(module.register_forward_hook(_on_output(change)))
+                handles.append(module.register_forward_hook(_on_output(function)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _on_input(change: Change) -> Callable[..., Any]:
-    def hook(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            changed = change(args[0])
-            return None if changed is None else ((changed, *args[1:]), kwargs)
-        changed = change(kwargs["hidden_states"])
-        return None if changed is None else (args, {**kwargs, "hidden_states": changed})
+def _on_input(function: Callable[[torch.Tensor], torch.Tensor | None]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        replaced = function(args[0])
+        return None if replaced is None else (replaced, *args[1:])
 
     return hook
 
 
-def _on_output(change: Change) -> Callable[..., Any]:
-    def hook(_: torch.nn.Module, __: Any, output: Any) -> Any:
-        # Some blocks give a tuple whose first item is the residual stream.
+def _on_output(function: Callable[[torch.Tensor], torch.Tensor | None]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        # BLOOM's blocks return the state and the attention weights.
         if isinstance(output, tuple):
-            changed = change(output[0])
-            return None if changed is None else (changed, *output[1:])
-        return change(output)
+            replaced = function(output[0])
+            return None if replaced is None else (replaced, *output[1:])
+        return function(output)
 
     return hook
+
+
+def _model_type(model: nn.Module) -> str:
+    return str(model.config.model_type)  # type: ignore[union-attr]

@@ -29,6 +29,7 @@ from babelscope.summaries import (
     best_unit,
     component_probe,
     generation_series,
+    layer_significance,
     model_ids,
     over_seeds,
     overlap_ceilings,
@@ -239,8 +240,7 @@ def overlap_by_layer(
         if not _series(with_roles(rows, models), key).empty
     ]
     values = over_seeds(rows, models, ["layer", "step"], "calibrated")
-    significance = "q_value" if "q_value" in rows and rows["q_value"].notna().any() else "p_value"
-    tested = over_seeds(rows, models, ["layer", "step"], significance)
+    tested = with_roles(layer_significance(rows), models)
     n_layers = rows["layer"].nunique()
     columns = min(len(ids), 2)
     height = min(max(0.3 * n_layers + 1.4, 2.6), 7)
@@ -253,7 +253,9 @@ def overlap_by_layer(
             np.arange(grid.shape[1] + 1), np.arange(grid.shape[0] + 1), grid.to_numpy(),
             cmap="mako_r", vmin=0, vmax=top, edgecolor="white", linewidth=0.6,
         )  # fmt: skip
-        ps = _series(tested, key).pivot(index="layer", columns="step", values=significance)
+        ps = _series(tested, key).pivot_table(
+            index="layer", columns="step", values="q_value", aggfunc="max"
+        )
         y, x = np.nonzero(ps.reindex_like(grid).to_numpy() <= 0.05)
         dark = grid.to_numpy()[y, x] > 0.55 * top
         ax.scatter(x + 0.5, y + 0.5, s=5, c=np.where(dark, "white", INK), linewidths=0)
@@ -494,7 +496,8 @@ def lifelines(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
             index=["concept", "layer", "site", "unit"], columns="step", values="n_languages",
             aggfunc="first", sort=False,
         )  # fmt: skip
-        n_all = len(grid)
+        of_run = table[table["model"] == runs[key]]
+        n_all = int(of_run["n_total"].max()) if "n_total" in of_run else len(grid)
         shared = grid.to_numpy() >= min(3, n_languages)
         start = np.where(shared.any(axis=1), shared.argmax(axis=1), grid.shape[1])
         order = np.lexsort((-np.nan_to_num(grid.to_numpy()).sum(axis=1), start))[:MAX_RASTER_ROWS]
@@ -533,7 +536,7 @@ def generation(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyl
     conditions += sorted(set(series["condition"]) - set(conditions))
     palette = sns.color_palette(style.palette)
     by_condition = dict(
-        zip(conditions, [GREY, palette[0], palette[1], palette[4]] + palette[5:], strict=False)
+        zip(conditions, [GREY, palette[0], palette[1], palette[4], *palette[5:]], strict=False)
     )
     by_condition.update({c: GREY for c in conditions if c == "unforced"})
     by_target = {"source": palette[3], "en": palette[2]}
@@ -713,7 +716,8 @@ def _model_colours(
 
 def _model_handles(colours: Mapping[tuple[str, str], Any]) -> list[Line2D]:
     return [
-        Line2D([], [], color=colour, marker="o", ms=4, ls="--" if key[1] == "control" else "-", label=_panel_title(key))
+        Line2D([], [], color=colour, marker="o", ms=4, label=_panel_title(key),
+               ls="--" if key[1] == "control" else "-")
         for key, colour in colours.items()
     ]  # fmt: skip
 
@@ -725,7 +729,14 @@ def _panel_title(key: tuple[str, str]) -> str:
 def _legend(figure: Figure, handles: list[Line2D], note: str = "") -> None:
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
     columns = max(1, min(len(handles), int(105 / (longest + 6))))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize="small", title=note or None, title_fontsize="small")  # fmt: skip
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize="small",
+        title=note or None,
+        title_fontsize="small",
+    )
 
 
 def _end_labels(ax: Axes, step: float, labels: list[tuple[float, str, Any]]) -> None:

@@ -247,7 +247,8 @@ def anchor_types(types_T: Ints, labels_T: Ints, min_languages: int) -> Ints:
     """Token ids that occur in at least ``min_languages`` languages, sorted."""
     cells = np.unique(np.stack([types_T, labels_T], axis=1), axis=0)
     types, n_languages = np.unique(cells[:, 0], return_counts=True)
-    return types[n_languages >= min_languages]
+    anchors: Ints = types[n_languages >= min_languages]
+    return anchors
 
 
 def cell_weights(types_T: Ints, labels_T: Ints) -> Floats:
@@ -258,7 +259,8 @@ def cell_weights(types_T: Ints, labels_T: Ints) -> Floats:
     _, cell_T, count = np.unique(
         np.stack([types_T, labels_T], axis=1), axis=0, return_inverse=True, return_counts=True
     )
-    return 1.0 / count[cell_T.reshape(-1)]
+    weights_T: Floats = 1.0 / count[cell_T.reshape(-1)]
+    return weights_T
 
 
 def type_only_accuracy(
@@ -322,7 +324,7 @@ def _pool(
     index = {name: i for i, name in enumerate(sorted({i for lang in languages for i in ids[lang]}))}
     if len(index) < 4:
         raise BabelscopeError(
-            f"{where}: the probe splits by sentence and needs at least 4 sentences; got {len(index)}"
+            f"{where}: the probe splits by sentence, needs at least 4 sentences; got {len(index)}"
         )
     return _Pool(
         languages=languages,
@@ -358,8 +360,8 @@ def _probe_once(
             raise BabelscopeError(
                 f"{where}: after the split by sentence, language "
                 f"{pool.languages[int(counts.argmin())]} has only {counts.min()} {part} tokens of "
-                f"{settings.tokens_per_language}\nhint: sample tokens from more sentences or change "
-                "probes.test_share"
+                f"{settings.tokens_per_language}\nhint: sample tokens from more sentences or "
+                "change probes.test_share"
             )
 
     mean_D = pool.states_TD[train].mean(axis=0)
@@ -446,7 +448,8 @@ class _SentenceSums:
         self._weights_BS = weights_BS[:, present].astype(np.float64)
 
     def _sum(self, values_T: Floats) -> Floats:
-        return np.bincount(self._index_T, weights=values_T, minlength=self._n)
+        sums_S = np.bincount(self._index_T, weights=values_T, minlength=self._n)
+        return sums_S.astype(np.float64)
 
     def mean(self, right_T: NDArray[Any], weights_T: Floats | None = None) -> tuple[float, Floats]:
         """Weighted mean over tokens, and its resamples over sentences."""
@@ -472,7 +475,8 @@ class _SentenceSums:
 
         def f1(hit_: Floats, true_: Floats, predicted_: Floats) -> Floats:
             below = true_ + predicted_
-            return np.where(below > 0, 2 * hit_ / np.maximum(below, 1), 0.0).mean(axis=-1)
+            each = np.where(below > 0, 2 * hit_ / np.maximum(below, 1), 0.0)
+            return np.asarray(each.mean(axis=-1))
 
         value = f1(hit.sum(axis=1), true.sum(axis=1), predicted.sum(axis=1))
         resampled = f1(*(self._weights_BS @ c.T for c in (hit, true, predicted)))

@@ -305,8 +305,9 @@ def _transfer_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
         out.append(
             f"{label}: own {first.get('own', np.nan):.3f} at step {means.index[0]} and "
             f"{last.get('own', np.nan):.3f} at step {means.index[-1]}; moved to another language "
-            f"{first.get('moved', np.nan):.3f} and {last.get('moved', np.nan):.3f} (there for other "
-            f"concepts {last.get('other', np.nan):.3f}, positive rate {last.get('rate', np.nan):.3f})."
+            f"{first.get('moved', np.nan):.3f} and {last.get('moved', np.nan):.3f} (there for "
+            f"other concepts {last.get('other', np.nan):.3f}, positive rate "
+            f"{last.get('rate', np.nan):.3f})."
         )
     return out
 
@@ -319,8 +320,8 @@ def _lifeline_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
         last = part[part["step"] == part["step"].max()]
         kept = int((last["n_languages"] >= 2).sum())
         out.append(
-            f"{label}: {len(last)} units were traced; at step {part['step'].max()}, {kept} of them are "
-            f"experts in two languages or more, at most in {int(last['n_languages'].max())}."
+            f"{label}: {len(last)} units were traced; at step {part['step'].max()}, {kept} of them "
+            f"are experts in two languages or more, at most in {int(last['n_languages'].max())}."
         )
     return out
 
@@ -360,8 +361,8 @@ def _pair_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _probe_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     probes = tables["probes"]
-    columns = ["model", "step", "layer", "probe", "metric", "value", "low", "high", "null", "n_train",
-               "n_test"]  # fmt: skip
+    columns = ["model", "step", "layer", "probe", "metric", "value", "low", "high", "null",
+               "n_train", "n_test"]  # fmt: skip
     return _columns(probes[probes["seed"] == -1], columns)
 
 
@@ -380,7 +381,8 @@ def _units_frame(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     keys = ["model", "concept", "layer", "site", "unit"]
     shared = counts[counts["n_languages"] >= 2]
     spans = shared.groupby(keys, sort=False).agg(
-        first_shared=("step", "min"), steps_shared=("step", "nunique"), most_languages=("n_languages", "max")
+        first_shared=("step", "min"), steps_shared=("step", "nunique"),
+        most_languages=("n_languages", "max"),
     )  # fmt: skip
     last = counts[counts["step"] == counts.groupby("model")["step"].transform("max")]
     rows = last.merge(spans.reset_index(), on=keys, how="left")
@@ -417,13 +419,14 @@ def _lede(
         {int(s) for n in ("overlap", "probes") if n in tables for s in tables[n]["step"]}
     )
     span = ""
-    if steps:
-        span = f" at {len(steps)} training steps from {steps[0]} to {steps[-1]}" if len(steps) > 1 else (
-            f" at one training step, {steps[0]}"
-        )  # fmt: skip
+    if len(steps) == 1:
+        span = f" at one training step, {steps[0]}"
+    elif steps:
+        span = f" at {len(steps)} training steps from {steps[0]} to {steps[-1]}"
     languages = list(study.get("languages") or [])
     sentences = [
-        f"{len(languages)} languages ({', '.join(languages)}), {_count(len(ids), 'model')} ({names}){span}."
+        f"{_count(len(languages), 'language')} ({', '.join(languages)}), "
+        f"{_count(len(ids), 'model')} ({names}){span}."
     ]
     for model in dict.fromkeys(f.model for f in findings if f.role == "main"):
         verdicts: list[str] = [
@@ -514,9 +517,10 @@ def _caveats(study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> li
     if any((c or {}).get("source") == "grammar" for c in corpora.values()):
         control = any(role == "control" for role in roles.values())
         out.append(
-            "The models were trained on text from a grammar that is part of the workflow. What ties the "
-            "languages together there (sentences that switch language, names and numbers that belong to "
-            "a concept) was put in by us. Sharing that appears shows that it follows from such bridges"
+            "The models were trained on text from a grammar that is part of the workflow. What "
+            "ties the languages together there (sentences that switch language, names and numbers "
+            "that belong to a concept) was put in by us. Sharing that appears shows that it "
+            "follows from such bridges"
             + (
                 "; the control model beside it had the same recipe without them."
                 if control
@@ -526,10 +530,10 @@ def _caveats(study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> li
         )
     if (study.get("sentences") or {}).get("source") == "parallel":
         out.append(
-            "The analysed sentences are translations of each other. Translations share names, numbers, "
-            "punctuation and length, which even random weights pick up: overlap and transfer above the "
-            "permuted null at the first step are no learning. Read the overlap on disjoint sentences, and "
-            "against the first step."
+            "The analysed sentences are translations of each other. Translations share names, "
+            "numbers, punctuation and length, which even random weights pick up: overlap and "
+            "transfer above the permuted null at the first step are no learning. Read the overlap "
+            "on disjoint sentences, and against the first step."
         )
     if models and "control" not in roles.values():
         out.append(
@@ -572,8 +576,8 @@ def _warnings(
                 )
                 more = f" and {len(few) - 8} more" if len(few) > 8 else ""
                 out.append(
-                    f"Fewer than {FEW_POSITIVES} positive sentences in half {half[-1]}: {cells}{more}. "
-                    "Held-out values of these are noisy."
+                    f"Fewer than {FEW_POSITIVES} positive sentences in half {half[-1]}: {cells}"
+                    f"{more}. Held-out values of these are noisy."
                 )  # fmt: skip
     if "probes" in tables:
         means = tables["probes"][tables["probes"]["seed"] == -1]
@@ -581,15 +585,15 @@ def _warnings(
         empty = int(anchors["value"].isna().sum())
         if empty:
             out.append(
-                f"Anchor tokens were too few to score in {empty} of {len(anchors)} cells of model, step "
-                "and layer."
+                f"Anchor tokens were too few to score in {empty} of {len(anchors)} cells of model, "
+                "step and layer."
             )
         shuffled = means[(means["probe"] == "shuffled") & (means["metric"] == "accuracy")]
         leaks = shuffled[shuffled["low"] > shuffled["null"] + 0.05]
         if not leaks.empty:
             out.append(
-                f"Probes trained on shuffled labels beat chance by more than 0.05 in {len(leaks)} of "
-                f"{len(shuffled)} cells: read small probe differences with care."
+                "Probes trained on shuffled labels beat chance by more than 0.05 in "
+                f"{len(leaks)} of {len(shuffled)} cells: read small probe differences with care."
             )
     return out
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -70,3 +72,11 @@ def _limit_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
+
+
+def describe_environment() -> dict[str, str]:
+    """Versions of what computed a result, and the platform."""
+    names = ["babelscope", "h5py", "lingua-language-detector", "numba", "numpy", "pandas",
+             "scikit-learn", "scipy", "snakemake", "tokenizers", "torch", "transformers"]  # fmt: skip
+    versions = {name: metadata.version(name) for name in names}
+    return {"python": platform.python_version(), **versions, "platform": platform.platform()}

@@ -116,9 +116,9 @@ def open_h5(path: Path, *, kind: str) -> h5py.File:
         raise StoreError(path, "does not exist")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+        found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
+    except (OSError, RuntimeError) as error:
         raise StoreError(path, f"is truncated or no HDF5 file ({error})", _AGAIN) from error
-    found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
     problem = ""
     if found != kind:
         problem = f"holds {found!r}, not {kind!r}: it is no such file of babelscope"
@@ -305,8 +305,8 @@ class UnitWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with ExitStack() as stack:
-            stack.push(self._stack)
+        # Raised again inside the stack, so that the unfinished file is closed and removed.
+        with self._stack:
             if error is not None:
                 raise error
             assert self._n_written == len(self.sentence_ids), "every row is written"

@@ -124,6 +124,16 @@ def overlap_layers(overlap: pd.DataFrame, variant: str | None = None) -> pd.Data
     return overlap[keep]
 
 
+def layer_significance(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :func:`overlap_layers` with ``q_value`` over all runs, layers and steps."""
+    rows = rows.copy()
+    rows["q_value"] = np.nan
+    tested = rows["p_value"].notna() if "p_value" in rows else pd.Series(False, rows.index)
+    if tested.any():
+        rows.loc[tested, "q_value"] = stats.false_discovery_control(rows.loc[tested, "p_value"])
+    return rows
+
+
 def preferred_variant(overlap: pd.DataFrame) -> str:
     """The strictest variant that the table holds."""
     present = set(overlap["variant"].unique())

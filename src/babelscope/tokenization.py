@@ -168,9 +168,9 @@ def _sample(path: Path, lang: str, weight: float, seed: int) -> list[str]:
 
 
 def _alphabet(texts: Mapping[str, list[str]], limit: int) -> list[str]:
-    """The characters that get a piece, the most frequent ones of any language first."""
+    """The characters that get a piece: digits, then the most frequent ones of any language."""
     normalizer = normalizers.NFC()
-    share: dict[str, float] = {"▁": 1.0}
+    share = dict.fromkeys("▁0123456789", 1.0)
     for documents in texts.values():
         counts: Counter[str] = Counter()
         for text in documents:
@@ -266,7 +266,9 @@ def tokenize_corpus(
                 group = file.create_group(lang)
                 for split, count in counts.items():
                     # Contiguous and not compressed, so that training can map the file into memory.
-                    data = group.create_dataset(split, (count.n_windows, sequence_length), "<i4")
+                    data = group.create_dataset(
+                        split, (count.n_windows, sequence_length), "<i4", track_times=False
+                    )
                     if count.n_windows:
                         windows = np.memmap(
                             folder / split, "<i4", "r", shape=(count.n_windows, sequence_length)
@@ -390,6 +392,16 @@ def open_windows(path: Path) -> TokenWindows:
     except KeyError as error:
         hint = "remove the file and run again; it is computed anew"
         raise StoreError(path, f"is incomplete: {error}", hint) from error
+
+
+def language_shares(path: Path, temperature: float) -> dict[str, float]:
+    """Probability with which each language is drawn: its number of windows to the power ``temperature``.
+
+    1 draws text as it comes, 0 draws all languages alike (Conneau and Lample 2019 use 0.5).
+    """
+    sizes = {lang: len(windows) ** temperature for lang, windows in open_windows(path).train.items()}
+    total = sum(sizes.values())
+    return {lang: size / total for lang, size in sizes.items()}
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -30,7 +30,10 @@ def test_captions_cover_all_figures():
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_draws(name, tables, tmp_path):
+    before = {key: table.copy() for key, table in tables.items()}
     text = svg(name, tables, tmp_path)
+    for key, table in tables.items():
+        pd.testing.assert_frame_equal(table, before[key])
     assert "bridged" in text or name in ("hero", "generation")
     assert "DejaVu" not in re.sub(r"font(-family)?: [^\"]*", "", text)  # text stays text, no glyphs
     assert "<dc:date>" not in text
@@ -54,12 +57,10 @@ def test_one_step_one_model_no_models_table(name, tmp_path):
     assert svg(name, tables, tmp_path)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_several_seeds(name, tmp_path):
-    tables = synthetic_tables(seeds=3, steps=(0, 512, 2048), languages=("en", "es", "zh"))
-    text = svg(name, tables, tmp_path)
-    if name in ("overlap_over_steps", "losses", "generation"):
-        assert "n = 3" in text
+@pytest.mark.parametrize("name", ["overlap_over_steps", "losses", "reliability", "generation"])
+def test_several_seeds_are_counted(name, tmp_path):
+    tables = synthetic_tables(seeds=3, steps=(512, 2048), languages=("en", "es"))
+    assert "n = 3" in svg(name, tables, tmp_path)
 
 
 def test_same_figure_same_bytes(tables, tmp_path):
@@ -97,11 +98,3 @@ def test_errors(tables, tmp_path):
         draw("nope", tables)
     with pytest.raises(ValueError, match=r"saved as .svg or .png; got 'a.pdf'"):
         save_figure(draw("hero", {}), tmp_path / "a.pdf")
-
-
-def test_tables_are_not_changed(tables):
-    before = {name: table.copy() for name, table in tables.items()}
-    for name in FIGURES:
-        draw(name, tables)
-    for name, table in tables.items():
-        pd.testing.assert_frame_equal(table, before[name])

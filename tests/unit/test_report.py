@@ -47,7 +47,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def render(tmp_path, tables, *, study=STUDY, figures=("hero", "losses"), provenance=None):
+def render(tmp_path, tables, *, study=STUDY, figures=("hero", "losses")):
     paths = {}
     for name in figures:
         paths[name] = tmp_path / f"{name}.svg"
@@ -56,8 +56,7 @@ def render(tmp_path, tables, *, study=STUDY, figures=("hero", "losses"), provena
     out = tmp_path / "deep" / "report.html"
     render_report(
         study=study, tables=tables, figures=paths, findings=findings,
-        provenance=provenance or {"versions": {"torch": "2"}, "warnings": ["3 sentences were cut."]},
-        out=out,
+        provenance={"versions": {"torch": "2"}, "warnings": ["3 sentences were cut."]}, out=out,
     )  # fmt: skip
     text = out.read_text(encoding="utf-8")
     return text, Page(text)

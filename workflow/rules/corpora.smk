@@ -90,7 +90,7 @@ rule prepare_concepts:
         "<logs>/prepare_concepts/{lang}.log",
     params:
         source=STUDY.concepts.source,
-        words=STUDY.word_lists(),
+        words=STUDY.word_lists,
         files=lambda wildcards: STUDY.concept_files(wildcards.lang),
         version=STAGE_VERSION["corpora"],
     message:
@@ -106,7 +106,7 @@ rule write_concept_words:
         "<logs>/write_concept_words.log",
     params:
         source=STUDY.concepts.source,
-        words=STUDY.word_lists(),
+        words=STUDY.word_lists,
         label_language=STUDY.concepts.label_language,
         concepts=list(STUDY.concept_ids),
         languages=list(STUDY.languages),

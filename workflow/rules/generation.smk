@@ -5,6 +5,14 @@ Writes  <results>/generation/{model}/{step}.{texts,languages}.parquet
         <results>/tables/{generation,texts}.parquet
 """
 
+
+
+def generation_settings(wildcards):
+    names = ["samples", "seeds", "max_new_tokens", "temperature", "top_p", "batch_size"]
+    chosen = {name: getattr(STUDY.generation, name) for name in names}
+    return dict(chosen, k=STUDY.generation_k(wildcards.model))
+
+
 for batch in GENERATION_BATCHES:
 
     rule:
@@ -35,7 +43,7 @@ for batch in GENERATION_BATCHES:
             folders=batch_folders(batch),
             langs=list(STUDY.generation.languages),
             concepts=list(STUDY.generation_concepts),
-            settings=settings(STUDY.generation),
+            settings=generation_settings,
             compute_dtype=STUDY.extraction.compute_dtype,
             device=STUDY.extraction.device,
             seed=STUDY.seed,

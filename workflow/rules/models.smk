@@ -89,7 +89,6 @@ def training_settings(wildcards):
         architecture_config=dict(model.architecture_config),
         training=settings(model.training),
         seed=model.seed,
-        shares=STUDY.training_shares(model.corpus),
     )
 
 
@@ -127,6 +126,8 @@ for batch in PRETRAIN_BATCHES:
             gpu=1,
         params:
             settings=training_settings,
+            temperature=lambda wildcards: STUDY.corpora[MODELS[wildcards.model].corpus].temperature,
+            device=STUDY.extraction.device,
             steps=batch.steps_of,
             version=STAGE_VERSION["pretraining"],
         message:

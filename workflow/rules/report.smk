@@ -5,6 +5,8 @@ Writes  <results>/figures/{figure}.{svg,png}
         <results>/report.html
 """
 
+from babelscope.captions import load_captions
+
 TABLES = {
     "concepts": "tsv",
     "models": "tsv",
@@ -20,7 +22,9 @@ if GENERATION_BATCHES:
 
 # Each figure with the tables that it is drawn from.
 FIGURES = {
-    "overlap_over_steps": ["overlap", "models"],
+    name: caption.tables
+    for name, caption in load_captions().items()
+    if set(caption.tables) <= set(TABLES)
 }
 
 
@@ -32,7 +36,12 @@ rule plot_figure:
     input:
         unpack(lambda wildcards: tables(FIGURES[wildcards.figure])),
     output:
-        expand("<results>/figures/{{figure}}.{format}", format=STUDY.report.figure_formats),
+        report(
+            expand("<results>/figures/{{figure}}.{format}", format=STUDY.report.figure_formats),
+            caption="../report/{figure}.rst",
+            category="figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "<logs>/plot_figure/{figure}.log",
     wildcard_constraints:
@@ -51,12 +60,15 @@ rule render_report:
         **tables(TABLES),
         figures=expand("<results>/figures/{figure}.svg", figure=FIGURES),
     output:
-        report("<results>/report.html", category="report"),
+        page=report("<results>/report.html", category="report"),
+        findings=report("<results>/tables/findings.tsv", category="tables", labels={"table": "findings"}),
     log:
         "<logs>/render_report.log",
     params:
-        study=config,
+        study=STUDY.config,
         tables=list(TABLES),
+        versions=STAGE_VERSION,
+        warnings=[],
         version=STAGE_VERSION["report"],
     message:
         "write the report"

@@ -16,5 +16,5 @@ with job(snakemake.log[0]):
         Path(snakemake.output[0]),
         label_text=Path(snakemake.input.labels[0]) if snakemake.input.get("labels") else None,
         words=snakemake.params.words,
-        concepts=snakemake.params.concepts,
+        files=snakemake.params.files,
     )

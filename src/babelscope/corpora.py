@@ -1,0 +1,495 @@
+"""Text: documents to pre-train on, sentences to analyse, and which sentence expresses what.
+
+Sentences have ids that are the same in every language where they mean the same: ``house-0017`` from the
+grammar, ``L00042`` for line 42 of parallel files. Tables are TSV, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from babelscope.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+ConceptFile = tuple[str, str, str]
+"""Concept, label (positive, negative) and path of a file of sentences."""
+
+#: Sentences of each label that every half of the sentences needs.
+_PER_HALF = 2
+
+
+def half_of(sentence_id: str) -> str:
+    """Half of a sentence by the number that ends its id: ``a`` if it is even, else ``b``.
+
+    The same sentence is in the same half in every language, so experts of two languages can be chosen
+    on disjoint sentences.
+    """
+    digits = re.search(r"\d+$", sentence_id)
+    if digits is None:
+        raise ValueError(f"a sentence id ends with a number; got {sentence_id!r}")
+    return "ab"[int(digits.group()) % 2]
+
+
+# ------------------------------------------------------------------------------------- reading
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a UTF-8 file without their ends.
+
+    Raises:
+        DataError: If it cannot be read or is not UTF-8, with the byte offset.
+    """
+    check_utf8(path)
+    text = path.read_text(encoding="utf-8-sig")
+    # Not splitlines(): a line separator inside a sentence is no end of a line.
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def check_utf8(path: Path, limit: int | None = None) -> None:
+    """Refuse what is not UTF-8.
+
+    Args:
+        path: The file.
+        limit: Bytes that are read; all if None.
+
+    Raises:
+        DataError: With the byte offset of the first wrong byte.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read() if limit is None else file.read(limit)
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        cut = limit is not None and len(content) == limit and error.start >= len(content) - 4
+        if not cut:  # else a character was cut by the limit
+            problem = f"is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}"
+            raise DataError(path, problem, "convert it, with iconv for instance") from error
+
+
+def check_lines(path: Path, *, duplicates: str = "error") -> list[str]:
+    """Lines of a file of sentences; refuse empty and, if asked, repeated ones.
+
+    Raises:
+        DataError: With the numbers of the lines, counted from 1.
+    """
+    lines = read_lines(path)
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            hint = "remove it; in parallel files, in every language"
+            raise DataError(path, f"line {number} is empty", hint)
+        if "\t" in line:
+            raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
+        if line in first and duplicates == "error":
+            problem = f"line {number} repeats line {first[line]}: {line[:80]!r}"
+            raise DataError(path, problem, "remove one, or set sentences.duplicates: keep_first")
+        first.setdefault(line, number)
+    if not lines:
+        raise DataError(path, "has no sentence")
+    return lines
+
+
+def check_parallel(files: Mapping[str, Path]) -> None:
+    """Refuse parallel files of different lengths.
+
+    Raises:
+        DataError: Naming the first file that differs, with both counts.
+    """
+    counts = {lang: len(read_lines(path)) for lang, path in files.items()}
+    usual, _ = Counter(counts.values()).most_common(1)[0]
+    for lang, count in counts.items():
+        if count != usual:
+            problem = f"has {count} lines, most of the other languages have {usual}"
+            raise DataError(files[lang], problem, "line i must be the same sentence everywhere")
+
+
+# ------------------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[TextIO]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with _written_whole(path) as file:
+        for row in (header, *rows):
+            fields = [str(field) for field in row]
+            assert not any("\t" in field or "\n" in field for field in fields), fields
+            file.write("\t".join(fields) + "\n")
+
+
+def _read_tsv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+# ------------------------------------------------------------------------ text to pre-train on
+
+
+def make_documents_file(
+    lang: str,
+    out: Path,
+    *,
+    documents: int,
+    languages: Sequence[str],
+    weights: Mapping[str, float],
+    code_switching: float,
+    anchor_affinity: float,
+    heldout: float,
+    seed: int,
+) -> None:
+    """Let the grammar write the documents of one language.
+
+    Args:
+        lang: Language of the documents.
+        out: JSONL file: ``text`` and ``split`` (train, heldout) per line.
+        documents: Number of documents.
+        languages: Languages that a sentence may be switched to.
+        weights: Their shares.
+        code_switching: Probability that a sentence is written in another language.
+        anchor_affinity: Probability that a name or number is the concept's own.
+        heldout: Share of documents that are held out.
+        seed: Of everything random.
+    """
+    from babelscope.grammar import GrammarSettings, make_documents
+
+    settings = GrammarSettings(code_switching=code_switching, anchor_affinity=anchor_affinity)
+    texts = make_documents(
+        lang, documents, languages=languages, weights=weights, settings=settings, seed=seed
+    )
+    _write_documents(texts, out, heldout=heldout, seed=seed)
+
+
+def prepare_text_corpus(source: Path, out: Path, *, heldout: float, seed: int) -> None:
+    """Turn a text file, a document a line, into documents; empty lines are left out and counted.
+
+    Raises:
+        DataError: If the file is not UTF-8 or has no text.
+    """
+    lines = [line.strip() for line in read_lines(source)]
+    texts = [line for line in lines if line]
+    if not texts:
+        raise DataError(source, "has no text")
+    if len(texts) < len(lines):
+        logger.warning("%s: %d empty lines left out", source, len(lines) - len(texts))
+    _write_documents(texts, out, heldout=heldout, seed=seed)
+
+
+def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: int) -> None:
+    n = Counter[str]()
+    with _written_whole(out) as file:
+        for number, text in enumerate(texts):
+            split = "heldout" if _uniform(seed, number) < heldout or number == 0 else "train"
+            n[split] += 1
+            line = json.dumps({"text": text, "split": split}, ensure_ascii=False)
+            file.write(line + "\n")
+    logger.info("%s: %d documents to train on, %d held out", out, n["train"], n["heldout"])
+
+
+def _uniform(seed: int, number: int) -> float:
+    """A number in [0, 1) that depends on the document's number alone, so that appended text keeps
+    the split of what was there."""
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big") / 2**64)
+
+
+# ------------------------------------------------------------------------- sentences to analyse
+
+
+def prepare_sentences(
+    source: str,
+    lang: str,
+    out: Path,
+    *,
+    text: Path | None,
+    files: Sequence[ConceptFile],
+    concepts: Sequence[str],
+    per_concept: int,
+    duplicates: str,
+    seed: int,
+) -> None:
+    """Write the analysed sentences of one language: ``sentence_id``, ``half``, ``text``.
+
+    Args:
+        source: grammar, parallel or concepts.
+        lang: The language.
+        out: TSV file.
+        text: parallel: the language's file.
+        files: concepts: the language's concept files.
+        concepts: grammar: the concepts.
+        per_concept: grammar: sentences per concept.
+        duplicates: parallel: ``error``, or ``keep_first`` to leave out later copies.
+        seed: grammar: chooses the sentences, the same meanings in every language.
+
+    Raises:
+        DataError: If the text cannot be used.
+    """
+    if source == "grammar":
+        from babelscope.grammar import make_sentences
+
+        made = make_sentences(lang, per_concept=per_concept, seed=seed, concepts=concepts)
+        pairs = [(sentence.sentence_id, sentence.text) for sentence in made]
+    elif source == "parallel":
+        assert text is not None
+        pairs = _parallel_sentences(text, duplicates)
+    else:
+        pairs = [
+            (name, line)
+            for concept, label, path in files
+            for name, line in _concept_sentences(concept, label, Path(path))
+        ]
+        pairs = _without_copies(pairs, lang)
+    rows = [(name, half_of(name), line) for name, line in pairs]
+    _write_tsv(out, ("sentence_id", "half", "text"), rows)
+
+
+def _parallel_sentences(path: Path, duplicates: str) -> list[tuple[str, str]]:
+    seen: set[str] = set()
+    pairs = []
+    for number, line in enumerate(check_lines(path, duplicates=duplicates), 1):
+        if line in seen:
+            logger.warning("%s: line %d left out, it repeats an earlier one", path, number)
+            continue
+        seen.add(line)
+        pairs.append((f"L{number:05d}", line.strip()))
+    return pairs
+
+
+def _concept_sentences(concept: str, label: str, path: Path) -> list[tuple[str, str]]:
+    prefix = concept if label == "positive" else f"{concept}-neg"
+    return [(f"{prefix}-{n:05d}", line.strip()) for n, line in enumerate(check_lines(path), 1)]
+
+
+def _without_copies(pairs: list[tuple[str, str]], lang: str) -> list[tuple[str, str]]:
+    seen: dict[str, str] = {}
+    for name, line in pairs:
+        if line in seen:
+            problem = f"sentences {seen[line]} and {name} of {lang} are the same: {line[:80]!r}"
+            raise DataError("concepts.path", problem, "a sentence has one label per concept")
+        seen[line] = name
+    return pairs
+
+
+def read_sentences(path: Path) -> list[tuple[str, str]]:
+    """(id, text) of the analysed sentences, in order."""
+    return [(row["sentence_id"], row["text"]) for row in _read_tsv(path)]
+
+
+# ---------------------------------------------------------------------------------------- labels
+
+
+def label_sentences(
+    source: str,
+    sentences: Path,
+    out: Path,
+    *,
+    label_text: Path | None,
+    words: Mapping[str, Sequence[str]],
+    files: Sequence[ConceptFile],
+) -> None:
+    """Write which sentences express which concept: ``concept``, ``sentence_id``, ``label``.
+
+    A sentence that is absent for a concept is not part of that concept's data.
+
+    Args:
+        source: grammar, words or files.
+        sentences: The analysed sentences of one language.
+        out: TSV file.
+        label_text: words: the file whose line i says what line i of every language expresses.
+        words: words: per concept its words.
+        files: files: the language's concept files.
+    """
+    ids = [row["sentence_id"] for row in _read_tsv(sentences)]
+    positive: dict[str, set[str]] = {}
+    restricted: dict[str, set[str]] = {}
+    if source == "words":
+        assert label_text is not None
+        matches = match_words(read_lines(label_text), words)
+        positive = {c: {f"L{line + 1:05d}" for line in lines} for c, lines in matches.items()}
+    else:
+        for name in ids:
+            concept, kind, _ = _parts(name)
+            positive.setdefault(concept, set())
+            if kind == "positive":
+                positive[concept].add(name)
+            else:
+                restricted.setdefault(concept, set()).add(name)
+        if source == "files":  # in the order of the study
+            order = dict.fromkeys(concept for concept, _, _ in files)
+            positive = {concept: positive[concept] for concept in order}
+    rows = []
+    for concept, members in positive.items():
+        own = restricted.get(concept)
+        for name in ids:
+            if name in members:
+                rows.append((concept, name, 1))
+            elif own is not None:
+                if name in own:
+                    rows.append((concept, name, 0))
+            elif source != "files" or _parts(name)[1] == "positive":
+                rows.append((concept, name, 0))
+    _write_tsv(out, ("concept", "sentence_id", "label"), rows)
+
+
+def _parts(sentence_id: str) -> tuple[str, str, int]:
+    """Concept, label and number of an id such as ``house-0017`` or ``house-neg-00003``."""
+    name, _, number = sentence_id.rpartition("-")
+    if name.endswith("-neg"):
+        return name.removesuffix("-neg"), "negative", int(number)
+    return name, "positive", int(number)
+
+
+def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """Lines that hold one of a concept's words, as a whole word, upper or lower case."""
+    patterns = {
+        concept: re.compile(
+            r"(?<!\w)(?:" + "|".join(map(re.escape, forms)) + r")(?!\w)", re.IGNORECASE
+        )
+        for concept, forms in words.items()
+    }
+    return {
+        concept: [number for number, line in enumerate(lines) if pattern.search(line)]
+        for concept, pattern in patterns.items()
+    }
+
+
+def check_concepts(
+    files: Mapping[str, Path], label_text: Path, words: Mapping[str, Sequence[str]], needed: int
+) -> None:
+    """Refuse concepts with too few positive lines in some language.
+
+    Raises:
+        DataError: Naming concepts, languages, how many there are and how many are needed.
+    """
+    matches = match_words(read_lines(label_text), words)
+    problems = []
+    for lang, path in files.items():
+        lines = read_lines(path)
+        first = {line: number for number, line in reversed(list(enumerate(lines)))}
+        kept = {number for number, line in enumerate(lines) if first[line] == number}
+        for concept, numbers in matches.items():
+            ids = [f"L{number + 1:05d}" for number in numbers if number in kept]
+            problems += _too_few(concept, lang, ids, len(kept) - len(ids), needed)
+    _raise_too_few(problems)
+
+
+def check_concept_files(lang: str, files: Sequence[ConceptFile], needed: int) -> None:
+    """The same for concept files, which must have no empty or repeated line either."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for concept, label, path in files:
+        pairs = _concept_sentences(concept, label, Path(path))
+        named[concept, label] = [name for name, _ in pairs]
+    _without_copies(
+        [pair for concept, label, path in files for pair in _concept_sentences(concept, label, Path(path))],
+        lang,
+    )
+    everything = sum(len(names) for (_, label), names in named.items() if label == "positive")
+    problems = []
+    for (concept, label), names in named.items():
+        if label == "positive":
+            others = len(named.get((concept, "negative"), [])) or everything - len(names)
+            problems += _too_few(concept, lang, names, others, needed)
+    _raise_too_few(problems)
+
+
+def _too_few(concept: str, lang: str, ids: list[str], n_negative: int, needed: int) -> list[str]:
+    if len(ids) < needed:
+        return [f"{concept} in {lang}: {len(ids)} positive sentences, {needed} needed"]
+    halves = Counter(half_of(name) for name in ids)
+    if min(halves["a"], halves["b"]) < _PER_HALF:
+        counts = f"{halves['a']} and {halves['b']}"
+        return [f"{concept} in {lang}: {counts} positive sentences in the halves, {_PER_HALF} needed"]
+    if n_negative < 2 * _PER_HALF:
+        return [f"{concept} in {lang}: {n_negative} negative sentences, {2 * _PER_HALF} needed"]
+    return []
+
+
+def _raise_too_few(problems: Sequence[str]) -> None:
+    if problems:
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        hint = "add sentences or words, lower concepts.min_positive, or drop the concept in concepts.ids"
+        raise DataError("concepts", "; ".join(problems[:10]) + more, hint)
+
+
+def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
+    """Sentences per language and concept.
+
+    Args:
+        files: Per language its labels.
+
+    Returns:
+        Columns ``lang, concept, n_positive, n_negative, n_positive_a, n_positive_b``.
+    """
+    import pandas as pd
+
+    rows = []
+    for lang, path in files.items():
+        counts: dict[str, Counter[str]] = {}
+        for row in _read_tsv(path):
+            counter = counts.setdefault(row["concept"], Counter())
+            if row["label"] == "1":
+                counter.update(["n_positive", f"n_positive_{half_of(row['sentence_id'])}"])
+            else:
+                counter.update(["n_negative"])
+        names = ("n_positive", "n_negative", "n_positive_a", "n_positive_b")
+        rows += [
+            {"lang": lang, "concept": concept, **{name: counter[name] for name in names}}
+            for concept, counter in counts.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def write_concept_words(
+    source: str,
+    out: Path,
+    *,
+    words: Mapping[str, Sequence[str]],
+    label_language: str,
+    concepts: Sequence[str],
+    languages: Sequence[str],
+) -> None:
+    """Write the words by which a concept is found in generated text: concept -> language -> words.
+
+    From the grammar, words of every language; from word lists, those of their language; from concept
+    files, none.
+    """
+    found: dict[str, dict[str, list[str]]] = {concept: {} for concept in concepts}
+    if source == "grammar":
+        from babelscope.grammar import concept_words
+
+        for lang in languages:
+            by_concept = concept_words(lang)
+            for concept in concepts:
+                found[concept][lang] = list(by_concept[concept])
+    elif source == "words":
+        for concept, forms in words.items():
+            found[concept][label_language] = [form.lower() for form in forms]
+    with _written_whole(out) as file:
+        file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+

@@ -1,0 +1,97 @@
+"""The language of generated texts, by lingua restricted to the languages of the study."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+import zlib
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+from lingua import Language, LanguageDetectorBuilder
+
+from babelscope.errors import StudyError
+
+logger = logging.getLogger(__name__)
+
+#: A text with fewer letters has no language; a syllable or a word of Chinese is one letter.
+MIN_LETTERS = 3
+MIN_LETTERS_UNSPACED = 1
+
+#: Language of a text that has too few letters.
+UNDETERMINED = "und"
+
+#: Norwegian without its written form is taken as its most frequent one.
+_ALIASES = {"no": "nb", "nor": "nb"}
+
+
+def identify_languages(texts: Iterable[str], languages: Sequence[str]) -> pd.DataFrame:
+    """Identify the language of each text among the languages of the study.
+
+    A text in another language is counted as one of these: the question is which of the study's
+    languages a text is nearest to. A text of several languages gets one of them. A text with fewer
+    than three letters (one of a script without spaces) is ``und`` with confidence 0.
+
+    Args:
+        texts: Texts, in any script.
+        languages: Codes of the study, such as ``en`` or ``pt-BR``; the part before ``-`` counts.
+
+    Returns:
+        Columns ``row`` (position of the text), ``text_crc32`` (to join by what it says),
+        ``language`` (a code of the study, or ``und``), ``confidence`` in [0, 1].
+
+    Raises:
+        StudyError: If lingua does not know a language, or two codes are one language to it.
+    """
+    codes = lingua_languages(languages)
+    if len(codes) > 1:
+        detector = LanguageDetectorBuilder.from_languages(*codes).build()
+    else:
+        logger.warning("there is one language to choose from, so every text is in it")
+    rows = []
+    for row, text in enumerate(texts):
+        crc = zlib.crc32(text.encode("utf-8"))
+        if not _long_enough(text):
+            rows.append((row, crc, UNDETERMINED, 0.0))
+        elif len(codes) == 1:
+            rows.append((row, crc, languages[0], 1.0))
+        else:
+            values = detector.compute_language_confidence_values(text)
+            # Equal values come in no fixed order.
+            value, code = min((-found.value, codes[found.language]) for found in values)
+            rows.append((row, crc, code, -value) if value < 0 else (row, crc, UNDETERMINED, 0.0))
+    return pd.DataFrame(rows, columns=["row", "text_crc32", "language", "confidence"])
+
+
+def lingua_languages(languages: Sequence[str]) -> dict[Language, str]:
+    """The study's code of each of lingua's languages.
+
+    Raises:
+        StudyError: If a code is unknown to lingua, or two codes are the same language to it.
+    """
+    known: dict[str, Language] = {}
+    for language in Language.all():
+        known[language.iso_code_639_1.name.lower()] = language
+        known[language.iso_code_639_3.name.lower()] = language
+    found: dict[Language, str] = {}
+    for code in languages:
+        primary = code.replace("_", "-").split("-")[0].lower()
+        language = known.get(_ALIASES.get(primary, primary))
+        if language is None:
+            two = ", ".join(sorted(name for name in known if len(name) == 2))
+            hint = "set generation.enabled to false, or leave this language out of the study"
+            raise StudyError("languages", code, f"languages that lingua identifies: {two}", hint)
+        if language in found:
+            allowed = f"one code for {language.name.title()}; {found[language]} is it already"
+            raise StudyError("languages", code, allowed, "lingua does not tell them apart")
+        found[language] = code
+    return found
+
+
+def _long_enough(text: str) -> bool:
+    letters = [c for c in text if unicodedata.category(c)[0] == "L"]
+    if len(letters) >= MIN_LETTERS:
+        return True
+    # Ideographs and syllables (Lo of Chinese, Japanese, Korean, Thai) say more than a letter.
+    unspaced = sum(c >= "⺀" or "฀" <= c <= "๿" for c in letters)
+    return unspaced >= MIN_LETTERS_UNSPACED

@@ -1,0 +1,107 @@
+"""Random tiny models of every architecture, and a tiny tokenizer, made in memory: no downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from babelscope.checkpoints import LoadedModel, start_token
+
+WORDS = (
+    "the a house is red blue big water river burns flows in near one two three "
+    "la casa es roja agua fluye cerca de un dos tres дом красный вода река . ,"
+).split()
+SPECIAL = ["<s>", "</s>", "<pad>", "<unk>"]
+VOCABULARY_SIZE = len(SPECIAL) + len(WORDS)
+
+#: Two blocks of width 16 each. Key heads, head sizes and MLPs have widths that tell them apart.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "xglm": {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 40},
+    "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 48},
+    "gpt_neox": {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 40,
+        "max_position_embeddings": 64,
+    },
+    "llama": {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 40,
+        "max_position_embeddings": 64,
+    },
+}
+ARCHITECTURES = tuple(CONFIGS)
+
+SENTENCES = [
+    ("house-0000", "the house is red"),
+    ("house-0001", "la casa es roja ."),
+    ("water-0000", "the water flows near the big red house , the river flows in a blue house"),
+    ("water-0001", "agua"),
+    ("water-0002", "вода , красный дом"),
+    ("house-0002", "one two three house is near a river , the water is blue ."),
+    ("house-0003", "a big blue river burns"),
+]
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Words as tokens; ``<s>`` is 0, ``</s>`` 1, ``<pad>`` 2, ``<unk>`` 3."""
+    vocabulary = {token: position for position, token in enumerate([*SPECIAL, *WORDS])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
+
+
+def tiny_model(architecture: str, *, seed: int = 0, scale: float = 0.3, **config: Any) -> Any:
+    """A random model in eval mode.
+
+    Args:
+        architecture: A key of :data:`CONFIGS`.
+        seed: Of the weights.
+        scale: Spread of the weights. Larger than at initialisation, so that attention is not flat and
+            a wrong value shows.
+        config: Replaces or adds keys of the config.
+    """
+    known = AutoConfig.for_model(
+        architecture,
+        vocab_size=VOCABULARY_SIZE,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        **{**CONFIGS[architecture], **config},
+    )
+    model = AutoModelForCausalLM.from_config(known)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in model.parameters():
+            noise = torch.randn(weights.shape, generator=generator) * scale
+            weights.copy_(noise if weights.ndim > 1 else weights + noise)
+    return model.eval()
+
+
+def tiny_loaded(architecture: str, **arguments: Any) -> LoadedModel:
+    """A tiny model with its tokenizer, as if it came from a folder."""
+    model, tokenizer = tiny_model(architecture, **arguments), tiny_tokenizer()
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        start_id=start_token(tokenizer, model),
+        pad_id=2,
+        folder=Path(architecture),
+        weights_hash="0" * 64,
+        tokenizer_hash="1" * 64,
+    )

@@ -1,0 +1,29 @@
+"""Entry point of rule ``render_report``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.findings import evaluate_findings
+from babelscope.report import render_report
+from babelscope.runtime import describe_environment, job
+from babelscope.tables import read_table, write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    tables = {name: read_table(Path(snakemake.input[name])) for name in snakemake.params.tables}
+    findings, verdicts = evaluate_findings(tables)
+    write_table(verdicts, Path(snakemake.output.findings))
+    render_report(
+        study=snakemake.params.study,
+        tables=tables,
+        figures={Path(path).stem: Path(path) for path in snakemake.input.figures},
+        findings=findings,
+        provenance={
+            **describe_environment(),
+            "stage versions": snakemake.params.versions,
+            "warnings": snakemake.params.warnings,
+        },
+        out=Path(snakemake.output.page),
+    )
