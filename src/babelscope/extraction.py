@@ -37,6 +37,7 @@ PARITY_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
 _WINDOW_ROWS = 1024
 _WINDOW_BYTES = 2**30
+_MAX_SPANS = 8
 
 
 class ParityError(BabelscopeError):
@@ -207,36 +208,63 @@ def _forward(loaded: LoadedModel, batch: Batch) -> None:
     )
 
 
+@dataclass(frozen=True)
+class _Span:
+    """Neighbouring rows of a batch, of equal or similar length."""
+
+    start: int
+    stop: int
+    shortest: int
+    longest: int
+    is_pad_RS1: torch.Tensor
+    """Between ``shortest`` and ``longest``, where some rows have padding and others have not."""
+
+
 class _Pooler:
     """Reduces ``(B, S, D)`` over each sentence's own tokens to ``(B, D)``.
 
-    Batches hold sentences of similar length. Up to the shortest there is no padding and the reduction
-    reads the tensor as it is; only the rest is masked, in a small copy.
+    Rows come sorted by length, so a few spans of rows hold one length each. A span is reduced as it
+    lies, without a copy; only where its rows end at different positions, these positions are masked.
     """
 
     def __init__(self, batch: Batch) -> None:
         device = batch.mask_BS.device
-        self.shortest = int(batch.lengths.min())
-        self.longest = int(batch.lengths.max())
         self.last_B = torch.from_numpy(batch.lengths - 1).to(device)
         self.rows_B = torch.arange(len(batch.lengths), device=device)
         self.n_tokens_B1 = self.last_B[:, None].float()
-        self.is_pad_BS1 = (batch.mask_BS[:, self.shortest : self.longest] == 0)[:, :, None]
+        n = len(batch.lengths)
+        starts = [0, *(np.flatnonzero(np.diff(batch.lengths)) + 1).tolist()]
+        if len(starts) > _MAX_SPANS:
+            starts = list(range(0, n, -(-n // _MAX_SPANS)))
+        self.spans = []
+        for start, stop in zip(starts, [*starts[1:], n], strict=True):
+            lengths = batch.lengths[start:stop]
+            shortest, longest = int(lengths.min()), int(lengths.max())
+            is_pad_RS1 = (batch.mask_BS[start:stop, shortest:longest] == 0)[:, :, None]
+            self.spans.append(_Span(start, stop, shortest, longest, is_pad_RS1))
 
     def max(self, x_BSD: torch.Tensor) -> torch.Tensor:
-        pooled_BD = x_BSD[:, 1 : self.shortest].amax(dim=1)
-        if self.longest > self.shortest:
-            tail_BSD = x_BSD[:, self.shortest : self.longest]
-            tail_BD = tail_BSD.masked_fill(self.is_pad_BS1, -torch.inf).amax(dim=1)
-            pooled_BD = torch.maximum(pooled_BD, tail_BD)
-        return pooled_BD
+        pooled = []
+        for span in self.spans:
+            x_RSD = x_BSD[span.start : span.stop]
+            values_RD = x_RSD[:, 1 : span.shortest].amax(dim=1)
+            if span.longest > span.shortest:
+                tail_RSD = x_RSD[:, span.shortest : span.longest]
+                tail_RD = tail_RSD.masked_fill(span.is_pad_RS1, -torch.inf).amax(dim=1)
+                values_RD = torch.maximum(values_RD, tail_RD)
+            pooled.append(values_RD)
+        return torch.cat(pooled)
 
     def mean(self, x_BSD: torch.Tensor) -> torch.Tensor:
-        total_BD = x_BSD[:, 1 : self.shortest].sum(dim=1, dtype=torch.float32)
-        if self.longest > self.shortest:
-            tail_BSD = x_BSD[:, self.shortest : self.longest]
-            total_BD += tail_BSD.masked_fill(self.is_pad_BS1, 0.0).sum(dim=1, dtype=torch.float32)
-        return total_BD / self.n_tokens_B1
+        totals = []
+        for span in self.spans:
+            x_RSD = x_BSD[span.start : span.stop]
+            total_RD = x_RSD[:, 1 : span.shortest].sum(dim=1, dtype=torch.float32)
+            if span.longest > span.shortest:
+                tail_RSD = x_RSD[:, span.shortest : span.longest].masked_fill(span.is_pad_RS1, 0.0)
+                total_RD += tail_RSD.sum(dim=1, dtype=torch.float32)
+            totals.append(total_RD)
+        return torch.cat(totals) / self.n_tokens_B1
 
     def last(self, x_BSD: torch.Tensor) -> torch.Tensor:
         return x_BSD[self.rows_B, self.last_B]
@@ -291,16 +319,13 @@ class _Recorder:
             self._tokens = rows, positions
         _forward(self.loaded, batch)
 
-    def pooled(self) -> dict[Site, NDArray[np.float32]]:
-        """Pooled units of the batch, shape ``(B, U)`` each, in unit order."""
-        found: dict[Site, list[torch.Tensor]] = {unit: [] for unit in self.units}
+    def pooled(self) -> dict[Site, list[NDArray[np.float32]]]:
+        """Pooled units of the batch: the parts of each (layer, site), shape ``(B, D)`` each."""
+        found: dict[Site, list[NDArray[np.float32]]] = {unit: [] for unit in self.units}
         for (layer, site, _), values_BD in sorted(self._parts.items()):
-            found[layer, site].append(values_BD)
-        pooled = {}
-        for unit, parts in found.items():
-            values_BU = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-            pooled[unit] = _numpy(values_BU)
-        return pooled
+            found[layer, site].append(_numpy(values_BD))
+        assert all(found.values()), "every site of the table was run"
+        return found
 
     def means(self) -> dict[int, NDArray[np.float32]]:
         """Mean state of each sentence of the batch by layer, shape ``(B, d)``."""
@@ -394,17 +419,14 @@ def extract_language(
     means = {layer: np.empty((len(mean_rows), d), dtype=np.float32) for layer in layers}
 
     n = len(encoded.rows)
-    window = _window_rows(sum(recorder.units.values()), settings.batch_size)
+    window = min(n, _window_rows(sum(recorder.units.values()), settings.batch_size))
+    block = {unit: np.empty((window, width), np.float32) for unit, width in recorder.units.items()}
     writer = UnitWriter(
         units_path, provenance, encoded.sentence_ids, recorder.units, dtype=settings.dtype
     )
     with writer, watching(recorder.watchers()):
         for start in range(0, n, window):
             stop = min(start + window, n)
-            block: dict[Site, NDArray[np.float32]] = {
-                unit: np.empty((stop - start, width), dtype=np.float32)
-                for unit, width in recorder.units.items()
-            }
             for batch in make_batches(
                 loaded, encoded.rows, batch_size=settings.batch_size, chosen=range(start, stop)
             ):
@@ -419,13 +441,17 @@ def extract_language(
                     means=bool(with_mean.any()),
                     tokens=(rows_in_batch, sample_positions[chosen]),
                 )
-                for unit, values_BU in recorder.pooled().items():
-                    block[unit][batch.rows - start] = values_BU
+                for unit, parts in recorder.pooled().items():
+                    first = 0
+                    for part_BD in parts:
+                        after = first + part_BD.shape[1]
+                        block[unit][batch.rows - start, first:after] = part_BD
+                        first = after
                 for layer, values_Td in recorder.states().items():
                     states[layer][chosen] = values_Td
                 for layer, values_Bd in recorder.means().items():
                     means[layer][mean_index[batch.rows[with_mean]]] = values_Bd[with_mean]
-            writer.write_rows(start, block)
+            writer.write_rows(start, {unit: rows[: stop - start] for unit, rows in block.items()})
         token_ids = [
             encoded.rows[row][position]
             for row, position in zip(sample_rows, sample_positions, strict=True)
@@ -511,7 +537,8 @@ def parity_check(
 def _all_values(recorder: _Recorder, batch: Batch) -> dict[Site, NDArray[np.float32]]:
     recorder.run(batch, means=True)
     means = {(layer, "resid (mean)"): values for layer, values in recorder.means().items()}
-    return {**recorder.pooled(), **means}
+    units = {unit: np.concatenate(parts, axis=1) for unit, parts in recorder.pooled().items()}
+    return {**units, **means}
 
 
 def corpus_hash(sentences: Iterable[tuple[str, str]]) -> str:

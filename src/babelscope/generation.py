@@ -5,13 +5,14 @@ Legend: B rows of a batch, T positions, V pieces of the vocabulary, U units of a
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -213,7 +214,8 @@ def build_jobs(
         for run in range(settings.seeds)
         for sample in range(settings.samples * len(concepts))
     ]
-    forced, random = [], []
+    forced: list[Job] = []
+    random: list[Job] = []
     for lang, table in experts.items():
         chosen = _choose(table, lang, concepts, settings.k)
         drawn = _draw_random(table, chosen, scores[lang], lang, seed)
@@ -259,27 +261,35 @@ def _draw_random(
         rng = np.random.default_rng([seed, zlib.crc32(f"random/{lang}/{concept}".encode())])
         all_experts = whole[whole["concept"] == concept]
         excluded = all_experts.groupby(["layer", "site"])["unit"].agg(set).to_dict()
-        for (layer, site), count in rows.groupby(["layer", "site"], sort=True).size().items():
+        for (layer, site), part in _cells(rows):
+            count = len(part)
             free = np.setdiff1d(np.arange(widths[layer, site]), list(excluded[layer, site]))
             if len(free) < count:
                 raise StudyError(
                     "experts.k",
                     int(table["k"].max()),
-                    f"so many that layer {layer}, site {site}, has {count} units which are no experts",
+                    f"so few that {count} units of layer {layer}, site {site}, are no experts",
                     "the random control draws from the units that are no experts of the concept",
                 )
-            units = np.sort(rng.choice(free, size=int(count), replace=False))
+            units = np.sort(rng.choice(free, size=count, replace=False))
             parts.append(
                 pd.DataFrame({"concept": concept, "layer": layer, "site": site, "unit": units})
             )
     drawn = pd.concat(parts, ignore_index=True)
     drawn["forced_value"] = np.nan
     number = {concept: row for row, concept in enumerate(scores.concepts)}
-    for (layer, site), rows in drawn.groupby(["layer", "site"]):
-        median_CU = scores.read(int(layer), str(site), "median")
-        concept_rows = rows["concept"].map(number).to_numpy()
-        drawn.loc[rows.index, "forced_value"] = median_CU[concept_rows, rows["unit"].to_numpy()]
+    for (layer, site), part in _cells(drawn):
+        median_CU = scores.read(layer, site, "median")
+        concept_rows = part["concept"].map(number).to_numpy()
+        drawn.loc[part.index, "forced_value"] = median_CU[concept_rows, part["unit"].to_numpy()]
     return {concept: drawn[drawn["concept"] == concept] for concept in chosen}
+
+
+def _cells(units: pd.DataFrame) -> Iterator[tuple[tuple[int, str], pd.DataFrame]]:
+    """The rows of each (layer, site), in order."""
+    for cell, part in units.groupby(["layer", "site"], sort=True):
+        layer, site = cast("tuple[int, str]", cell)
+        yield (int(layer), str(site)), part
 
 
 def generate_step(
@@ -329,8 +339,8 @@ def generate_texts(
 ) -> pd.DataFrame:
     """Sample a text for each job, from the start token alone.
 
-    A text's random numbers come from the seed and what the job is, not from its place in a batch: so
-    it does not depend on the batch size or on the other jobs (but for the last digits of the
+    A text's random numbers come from the seed and what the job is, not from its place in a batch:
+    so it does not depend on the batch size or on the other jobs (but for the last digits of the
     logits). It ends at a special token or after ``max_new_tokens``.
 
     Args:
@@ -389,7 +399,7 @@ def is_degenerate(text: str, token_ids: Sequence[int]) -> bool:
     if len(set(token_ids)) / len(token_ids) < MIN_DISTINCT_SHARE:
         return True
     run = longest = 1
-    for before, after in zip(token_ids, token_ids[1:], strict=False):
+    for before, after in itertools.pairwise(token_ids):
         run = run + 1 if before == after else 1
         longest = max(longest, run)
     return longest >= MAX_REPEATS
@@ -479,7 +489,8 @@ def _sort_descending(values_BV: torch.Tensor) -> torch.Tensor:
 def _lengths(ids_BT: NDArray[np.int64], stops: Sequence[int]) -> NDArray[np.int64]:
     """Tokens before the first stop token."""
     stop_BT = np.isin(ids_BT, stops)
-    return np.where(stop_BT.any(axis=1), stop_BT.argmax(axis=1), ids_BT.shape[1])
+    lengths_B = np.where(stop_BT.any(axis=1), stop_BT.argmax(axis=1), ids_BT.shape[1])
+    return np.asarray(lengths_B, dtype=np.int64)
 
 
 def _score(

@@ -76,11 +76,12 @@ def lingua_languages(languages: Sequence[str]) -> dict[Language, str]:
     found: dict[Language, str] = {}
     for code in languages:
         primary = code.replace("_", "-").split("-")[0].lower()
-        language = known.get(_ALIASES.get(primary, primary))
-        if language is None:
-            two = ", ".join(sorted(name for name in known if len(name) == 2))
+        name = _ALIASES.get(primary, primary)
+        if name not in known:
+            two = ", ".join(sorted(code for code in known if len(code) == 2))
             hint = "set generation.enabled to false, or leave this language out of the study"
             raise StudyError("languages", code, f"languages that lingua identifies: {two}", hint)
+        language = known[name]
         if language in found:
             allowed = f"one code for {language.name.title()}; {found[language]} is it already"
             raise StudyError("languages", code, allowed, "lingua does not tell them apart")

@@ -1,8 +1,9 @@
 """Pre-train a causal language model as a chain of jobs, each of which goes on from a saved step.
 
 Nothing that a loader or a random generator has to remember is saved: the windows of a batch, the
-learning rate and the seed of dropout are functions of the run's seed and the step. So a run that is cut
-into jobs in another way, or killed and resumed, has the same weights (same machine, threads and seed).
+learning rate and the seed of dropout are functions of the run's seed and the step. So a run that is
+cut into jobs in another way, or killed and resumed, has the same weights (same machine, threads and
+seed).
 
 Legend: B windows of a batch, L tokens of a window.
 """
@@ -28,7 +29,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from babelscope import __version__
@@ -79,7 +80,7 @@ class TrainingSettings:
     """Of matrices; biases and norms are not decayed."""
     warmup_steps: int = 0
     schedule: str = "linear"
-    """constant, inverse_sqrt, or linear to ``final_lr_share`` at ``decay_steps`` and constant then."""
+    """constant, inverse_sqrt, or linear (to ``final_lr_share`` at ``decay_steps``, and on)."""
     decay_steps: int | None = None
     final_lr_share: float = 0.0
     clip_norm: float | None = 1.0
@@ -115,7 +116,9 @@ class WindowOrder:
         seed: Of the run.
     """
 
-    def __init__(self, n_windows: Mapping[str, int], shares: Mapping[str, float], seed: int) -> None:
+    def __init__(
+        self, n_windows: Mapping[str, int], shares: Mapping[str, float], seed: int
+    ) -> None:
         self.languages = sorted(lang for lang, share in shares.items() if share > 0)
         self._sizes = [n_windows[lang] for lang in self.languages]
         weights = np.array([shares[lang] for lang in self.languages], dtype=np.float64)
@@ -154,7 +157,9 @@ class WindowOrder:
     def _order(self, lang: int, epoch: int) -> NDArray[np.int64]:
         known = self._orders.get(lang)
         if known is None or known[0] != epoch:
-            rng = np.random.default_rng([self._seed, 0x0EDE5, epoch, *self.languages[lang].encode()])
+            rng = np.random.default_rng(
+                [self._seed, 0x0EDE5, epoch, *self.languages[lang].encode()]
+            )
             known = self._orders[lang] = (epoch, rng.permutation(self._sizes[lang]))
         return known[1]
 
@@ -180,8 +185,8 @@ def pretrain_steps(
     """Train from a saved step, or from random weights, through ``steps`` and save each of them.
 
     A step's folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors``, tokenizer)
-    with ``training/``: ``optimizer.safetensors``, ``progress.json`` (what the next job goes on from)
-    and ``losses.tsv`` (loss in nats per token, per language, on training and held-out windows).
+    with ``training/``: ``optimizer.safetensors``, ``progress.json`` (what the next job goes on
+    from) and ``losses.tsv`` (nats per token, per language, on training and held-out windows).
 
     Args:
         tokens_h5: Windows that :func:`babelscope.tokenization.tokenize_corpus` wrote.
@@ -207,7 +212,9 @@ def pretrain_steps(
     """
     steps = list(steps)
     if not steps or steps != sorted(set(steps)) or steps[0] < 0 or set(steps) - set(out_dirs):
-        raise ValueError(f"steps must increase and have a folder each; got {steps}, {list(out_dirs)}")
+        raise ValueError(
+            f"steps must increase and have a folder each; got {steps}, {list(out_dirs)}"
+        )
     if not isinstance(training, TrainingSettings):
         training = TrainingSettings(**training)
     windows = open_windows(tokens_h5)
@@ -242,7 +249,9 @@ def pretrain_steps(
         else:
             run.load(Path(origin))
             if saved:
-                logger.info("%s: goes on from step %d of an interrupted job", name, run.step, extra=PROGRESS)
+                logger.info(
+                    "%s: goes on from step %d of an interrupted job", name, run.step, extra=PROGRESS
+                )
         remaining = [step for step in steps if step not in saved]
         save = _make_save(run, out_dirs, scratch)
         run.train(remaining, save, 60 * save_minutes if scratch else math.inf)
@@ -253,7 +262,7 @@ def pretrain_steps(
 def _make_save(
     run: _Run, out_dirs: Mapping[int, Path], scratch: Path | None
 ) -> Callable[[bool], None]:
-    """A function that writes the current step; its argument tells a step of the study from another."""
+    """A function that writes the current step; its argument says whether the study wants it."""
     earlier: list[Path] = []
 
     def save(wanted: bool) -> None:
@@ -289,7 +298,7 @@ class _Run:
     seconds: float = 0.0
     tokens_per_second: float = 0.0
 
-    model: PreTrainedModel = dataclasses.field(init=False)
+    model: Any = dataclasses.field(init=False)
     optimizer: torch.optim.AdamW = dataclasses.field(init=False)
 
     def initialise(self, architecture: str, architecture_config: Mapping[str, Any]) -> None:
@@ -297,9 +306,11 @@ class _Run:
         config = _model_config(
             self.name, architecture, architecture_config, self.tokenizer_dir, self.settings
         )
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.manual_seed(self.seed)  # on the CPU, so that a GPU starts from the same weights
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.float32
+        )
         self._adopt(model)
 
     def load(self, folder: Path) -> None:
@@ -321,7 +332,7 @@ class _Run:
                 **{moment: value.to(self.device) for moment, value in found.items()},
             }
 
-    def _adopt(self, model: PreTrainedModel) -> None:
+    def _adopt(self, model: Any) -> None:
         self.model = model.to(self.device)
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
@@ -331,7 +342,7 @@ class _Run:
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=self.settings.learning_rate,
-            betas=tuple(self.settings.betas),
+            betas=(self.settings.betas[0], self.settings.betas[1]),
             fused=True,
         )
 
@@ -384,7 +395,8 @@ class _Run:
             raise NumericsError(
                 f"model {self.name}, step {self.step}: the loss is {total} and the norm of the "
                 f"gradient {float(norm)} at learning rate {rate:.3g}; no step was saved after it\n"
-                "hint: lower training.learning_rate, lengthen training.warmup_steps or set training.clip_norm"
+                "hint: lower training.learning_rate, lengthen training.warmup_steps or set "
+                "training.clip_norm"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -538,7 +550,9 @@ def _model_config(
     for setting in given:
         if setting not in known:
             names = ", ".join(sorted(name for name in known if not name.startswith("_")))
-            raise StudyError(f"{key}.{setting}", given[setting], f"a setting of {architecture}: {names}")
+            raise StudyError(
+                f"{key}.{setting}", given[setting], f"a setting of {architecture}: {names}"
+            )
     tokenizer = load_tokenizer(tokenizer_dir)
     try:
         config = AutoConfig.for_model(
@@ -578,7 +592,7 @@ def _check(
     if training.schedule == "linear" and training.decay_steps is None:
         hint = "the schedule linear needs to know where it ends"
         raise StudyError(f"{key}.decay_steps", None, "a number of steps", hint)
-    training.learning_rate_at(1)
+    training.learning_rate_at(training.warmup_steps + 1)
     if windows.sequence_length != training.sequence_length:
         allowed = f"the length of the windows, {windows.sequence_length}"
         raise StudyError(f"{key}.sequence_length", training.sequence_length, allowed)

@@ -31,7 +31,7 @@ from babelscope.errors import NumericsError, StoreError
 SCHEMA_VERSION = 1
 LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final norm"
 _AGAIN = "remove the file and run again; it is computed anew"
-_UNIT_CHUNK = 64
+_UNIT_CHUNK = 256
 _ROW_CHUNK = 1024
 
 Site = tuple[int, str]

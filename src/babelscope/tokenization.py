@@ -1,7 +1,8 @@
 """Tokenizers of pre-trained models, and their corpora cut into windows of token ids.
 
-A tokenizer is BPE over characters with a fallback to bytes: at a few thousand pieces, byte-level BPE
-would spend two merges on every Chinese character. Digits and punctuation are pieces of their own.
+A tokenizer is BPE over characters with a fallback to bytes: at a few thousand pieces, byte-level
+BPE would spend two merges on every Chinese character. Digits and punctuation marks are pieces of
+their own.
 
 Legend: N windows, L tokens of a window.
 """
@@ -22,7 +23,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from babelscope.errors import DataError, StoreError, StudyError
 from babelscope.store import atomic_h5, open_h5
@@ -30,7 +39,12 @@ from babelscope.store import atomic_h5, open_h5
 logger = logging.getLogger(__name__)
 
 #: Special tokens by their role, in the order of their ids. A text begins with ``bos``.
-SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+SPECIAL_TOKENS = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+}
 
 #: Pieces that spell any character which has no piece of its own.
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
@@ -125,7 +139,9 @@ def train_tokenizer(
     )
     start = SPECIAL_TOKENS["bos_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{start} $A", pair=f"{start} $A {start} $B", special_tokens=[(start, vocabulary[start])]
+        single=f"{start} $A",
+        pair=f"{start} $A {start} $B",
+        special_tokens=[(start, vocabulary[start])],
     )
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
     config = {
@@ -226,7 +242,7 @@ def tokenize_corpus(
     Args:
         documents: Per language the JSONL file of its documents (``text``, ``split``).
         tokenizer_dir: Folder of the tokenizer.
-        out_h5: Receives per language the datasets ``train`` and ``heldout``, int32, shape ``(N, L)``.
+        out_h5: Receives per language the datasets ``train`` and ``heldout``, int32, ``(N, L)``.
         sequence_length: Tokens of a window.
 
     Raises:
@@ -236,6 +252,7 @@ def tokenize_corpus(
         raise ValueError(f"sequence_length must be at least 2; got {sequence_length}")
     tokenizer = Tokenizer.from_file(str(Path(tokenizer_dir, "tokenizer.json")))
     start = tokenizer.token_to_id(SPECIAL_TOKENS["bos_token"])
+    assert start is not None
     out_h5 = Path(out_h5)
     out_h5.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{out_h5.name}.tmp-", dir=out_h5.parent))
@@ -252,17 +269,20 @@ def tokenize_corpus(
                 if not counts["train"].n_windows:
                     raise DataError(
                         path,
-                        f"language {lang} has {counts['train'].n_tokens} training tokens, less than "
-                        f"one window of {sequence_length}",
+                        f"language {lang} has {counts['train'].n_tokens} training tokens, less "
+                        f"than one window of {sequence_length}",
                         "add text, shorten training.sequence_length or leave the language out",
                     )
                 if not counts["heldout"].n_windows:
                     logger.warning("%s: no full held-out window, so no held-out loss", lang)
                 if counts["train"].kept < 0.5:
                     logger.warning(
-                        "%s: only %.0f %% of the training tokens are in windows, since documents are "
-                        "longer than %d tokens", lang, 100 * counts["train"].kept, sequence_length,
-                    )  # fmt: skip
+                        "%s: only %.0f %% of the training tokens are in windows, since documents "
+                        "are longer than %d tokens",
+                        lang,
+                        100 * counts["train"].kept,
+                        sequence_length,
+                    )
                 group = file.create_group(lang)
                 for split, count in counts.items():
                     # Contiguous and not compressed, so that training can map the file into memory.
@@ -312,7 +332,7 @@ def _cut(
             full: dict[str, list[list[int]]] = {"train": [], "heldout": []}
             for encoding, split in zip(encoded, splits, strict=True):
                 if split not in counts:
-                    raise DataError(path, f"a document has the split {split!r}, not train or heldout")
+                    raise DataError(path, f"a document has the split {split!r}: train or heldout")
                 window = unfinished[split]
                 window.append(start)
                 window.extend(encoding.ids)
@@ -395,11 +415,13 @@ def open_windows(path: Path) -> TokenWindows:
 
 
 def language_shares(path: Path, temperature: float) -> dict[str, float]:
-    """Probability with which each language is drawn: its number of windows to the power ``temperature``.
+    """Probability with which each language is drawn.
 
-    1 draws text as it comes, 0 draws all languages alike (Conneau and Lample 2019 use 0.5).
+    It goes with its number of windows to the power ``temperature``: 1 draws text as it comes, 0
+    draws all languages alike (Conneau and Lample 2019 use 0.5).
     """
-    sizes = {lang: len(windows) ** temperature for lang, windows in open_windows(path).train.items()}
+    train = open_windows(path).train
+    sizes = {lang: len(windows) ** temperature for lang, windows in train.items()}
     total = sum(sizes.values())
     return {lang: size / total for lang, size in sizes.items()}
 

@@ -1,0 +1,464 @@
+"""Generation: a forced unit has its value everywhere, a text depends on what it is and nothing else."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_models import ARCHITECTURES, tiny_loaded
+
+from babelscope.architectures import site_widths
+from babelscope.errors import DataError, NumericsError, StudyError
+from babelscope.generation import (
+    GenerationSettings,
+    Job,
+    UnitSet,
+    build_jobs,
+    force_units,
+    generate_step,
+    generate_texts,
+    is_degenerate,
+    sample_tokens,
+)
+from babelscope.generation_summary import collect_generation, count_hits, summarise_generation
+from babelscope.hooks import site_modules, watching
+
+SITES = ["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
+SAMPLING = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.9, "batch_size": 4, "seed": 1}
+
+
+def n_hooks(model) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def some_units(loaded, seed: int = 0) -> UnitSet:
+    """First, last and a middle unit of every (layer, site)."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (layer, site, unit, float(value))
+        for (layer, site), width in site_widths(loaded.config, SITES).items()
+        for unit, value in zip((0, width // 2, width - 1), rng.normal(size=3), strict=True)
+    ]
+    return UnitSet(*zip(*rows, strict=True))
+
+
+def recorded(loaded, run) -> dict:
+    """What every site puts out while ``run`` runs, parts joined: list of (B, T, U) per call."""
+    seen: dict = {}
+    watchers = []
+    for layer, site in site_widths(loaded.config, SITES):
+        for part, (module, end) in enumerate(site_modules(loaded.model, site, layer)):
+
+            def see(values, key=(layer, site, part)):
+                seen.setdefault(key, []).append(values.detach().clone())
+
+            watchers.append((module, end, see))
+    with watching(watchers):
+        run()
+    joined: dict = {}
+    for (layer, site, _), calls in sorted(seen.items()):
+        joined.setdefault((layer, site), []).append(calls)
+    return {
+        cell: [torch.cat(parts, dim=-1) for parts in zip(*calls, strict=True)]
+        for cell, calls in joined.items()
+    }
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("cached", [False, True], ids=["whole", "cached"])
+def test_a_forced_unit_has_its_value_at_every_position(architecture, cached):
+    loaded = tiny_loaded(architecture)
+    units = some_units(loaded)
+    ids = torch.tensor([[0, 5, 6, 7], [0, 8, 9, 10], [0, 11, 12, 13]])
+
+    def run():
+        if not cached:
+            loaded.model(input_ids=ids, use_cache=False)
+            return
+        cache = None
+        for position in range(ids.shape[1]):
+            out = loaded.model(input_ids=ids[:, [position]], past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+
+    with torch.inference_mode():
+        free = recorded(loaded, run)
+        with force_units(loaded.model, [units, None, units]):
+            held = recorded(loaded, run)
+    for cell, (indices, values) in units.cells.items():
+        found = torch.cat(held[cell], dim=1)[..., indices]
+        wanted = torch.tensor(values, dtype=found.dtype).expand_as(found[0])
+        assert found.shape[1] == 4
+        for row in (0, 2):
+            assert torch.equal(found[row], wanted), cell
+        before = torch.cat(free[cell], dim=1)[..., indices]
+        assert torch.allclose(found[1], before[1], atol=1e-6), "a row that nothing is forced in"
+    assert n_hooks(loaded.model) == 0
+
+
+def test_forcing_heals_after_an_error():
+    loaded = tiny_loaded("xglm")
+    ids = torch.tensor([[0, 5, 6]])
+    before = loaded.model(input_ids=ids).logits
+    with pytest.raises(KeyError), force_units(loaded.model, [some_units(loaded)]):
+        assert not torch.allclose(loaded.model(input_ids=ids).logits, before)
+        raise KeyError
+    assert n_hooks(loaded.model) == 0
+    assert torch.equal(loaded.model(input_ids=ids).logits, before)
+
+
+def test_wrong_units_and_batches_are_named():
+    loaded = tiny_loaded("xglm")
+    with pytest.raises(ValueError, match="unit 40 is not in layer 1, site mlp_in, of 40 units"):
+        with force_units(loaded.model, [UnitSet([1], ["mlp_in"], [40], [0.0])]):
+            pass
+    units = UnitSet([1], ["mlp_in"], [3], [0.0])
+    with pytest.raises(ValueError, match="forced in 1 rows"), force_units(loaded.model, [units]):
+        loaded.model(input_ids=torch.zeros((2, 3), dtype=torch.long))
+    assert n_hooks(loaded.model) == 0
+
+
+def jobs_for(loaded, n: int = 10) -> list[Job]:
+    units = some_units(loaded)
+    return [
+        Job("unforced", "*", "*", i, 0, None)
+        if i % 2
+        else Job("forced", "es", "house", i, 0, units)
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize("architecture", ["xglm", "bloom", "llama"])
+def test_a_text_does_not_depend_on_its_batch(architecture):
+    loaded = tiny_loaded(architecture)
+    jobs = jobs_for(loaded)
+    together = generate_texts(loaded, jobs, **{**SAMPLING, "batch_size": 10})
+    apart = generate_texts(loaded, jobs, **{**SAMPLING, "batch_size": 3})
+    assert together["text"].tolist() == apart["text"].tolist()
+    assert np.allclose(together["nll"], apart["nll"], atol=1e-4, equal_nan=True)
+    reordered = generate_texts(loaded, jobs[::-1], **SAMPLING)
+    assert reordered["text"].tolist()[::-1] == together["text"].tolist()
+    assert together["text"].nunique() > 3
+
+
+def test_another_seed_gives_other_texts():
+    loaded = tiny_loaded("xglm")
+    jobs = jobs_for(loaded)
+    one, two = (generate_texts(loaded, jobs, **{**SAMPLING, "seed": s}) for s in (1, 2))
+    assert one["text"].tolist() != two["text"].tolist()
+
+
+def test_a_text_ends_before_a_special_token_and_is_scored_without_forcing():
+    loaded = tiny_loaded("xglm", scale=0.5)
+    table = generate_texts(loaded, jobs_for(loaded, 40), **SAMPLING)
+    assert table["n_tokens"].min() < 8, "some text ends early"
+    for row in table.itertuples():
+        assert not set(row.token_ids) & {0, 1, 2}
+        assert row.n_tokens == len(row.token_ids)
+        assert row.prompt_ids == "0"
+        assert row.text == loaded.tokenizer.decode(row.token_ids, skip_special_tokens=True)
+        if not row.token_ids:
+            assert np.isnan(row.nll)
+            assert row.degenerate
+            continue
+        ids = torch.tensor([[0, *row.token_ids]])
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=ids).logits[0, :-1]
+        expected = torch.nn.functional.cross_entropy(logits, ids[0, 1:]).item()
+        assert row.nll == pytest.approx(expected, abs=1e-4)
+        assert row.distinct_share == len(set(row.token_ids)) / len(row.token_ids)
+
+
+def test_the_likeliest_tokens_without_temperature():
+    loaded = tiny_loaded("gpt2")
+    settings = {**SAMPLING, "temperature": 0.0}
+    table = generate_texts(
+        loaded, [Job("unforced", "*", "*", i, 0, None) for i in (0, 1)], **settings
+    )
+    ids = [0]
+    for token in table["token_ids"].iloc[0]:
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=torch.tensor([ids])).logits[0, -1]
+        assert token == int(logits.argmax())
+        ids.append(token)
+    assert table["text"].nunique() == 1
+
+
+def test_sampling_follows_the_probabilities():
+    logits = torch.log(torch.tensor([[0.5, 0.0, 0.3, 0.15, 0.05]])).expand(4000, -1)
+    uniforms = torch.from_numpy((np.arange(4000) + 0.5) / 4000)
+    counts = torch.bincount(sample_tokens(logits, uniforms, 1.0, 1.0), minlength=5) / 4000
+    assert torch.allclose(counts, torch.tensor([0.5, 0.0, 0.3, 0.15, 0.05]), atol=1e-3)
+    counts = torch.bincount(sample_tokens(logits, uniforms, 1.0, 0.79), minlength=5) / 4000
+    assert torch.allclose(counts, torch.tensor([0.625, 0, 0.375, 0, 0]), atol=1e-3)
+    counts = torch.bincount(sample_tokens(logits, uniforms, 1.0, 0.01), minlength=5) / 4000
+    assert counts[0] == 1
+    colder = torch.bincount(sample_tokens(logits, uniforms, 0.5, 1.0), minlength=5) / 4000
+    assert colder[0] == pytest.approx(0.25 / (0.25 + 0.09 + 0.0225 + 0.0025), abs=1e-3)
+    ends = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
+    assert sample_tokens(logits[:2], ends, 1.0, 0.9).tolist() == [0, 3]
+
+
+def test_logits_that_are_not_finite_are_an_error():
+    loaded = tiny_loaded("xglm")
+    with torch.no_grad():
+        loaded.model.lm_head.weight[5] = torch.nan
+    with pytest.raises(NumericsError, match="model m, step 3"):
+        generate_texts(loaded, jobs_for(loaded), **SAMPLING, where="model m, step 3")
+
+
+def test_texts_longer_than_the_positions_are_refused():
+    loaded = tiny_loaded("gpt2")
+    with pytest.raises(StudyError, match=r"generation.max_new_tokens`: got 48.*48 positions"):
+        generate_texts(loaded, jobs_for(loaded), **{**SAMPLING, "max_new_tokens": 48})
+
+
+@pytest.mark.parametrize(
+    ("ids", "degenerate"),
+    [
+        ([], True),
+        ([5, 6, 7, 8], False),
+        ([5] * 6 + [6, 7, 8, 9], True),
+        ([5] * 5 + [6, 7, 8, 9], False),
+        ([5, 6] * 6, True),
+    ],
+)
+def test_degenerate_texts(ids, degenerate):
+    assert is_degenerate("text", ids) is degenerate
+    assert is_degenerate(" ", ids)
+
+
+# ---------------------------------------------------------------------------------- which texts
+
+
+class FakeScores:
+    """Medians that tell where they come from: 100 * concept + unit."""
+
+    concepts = ("house", "water")
+    sites = ((1, "mlp_in", 40), (2, "mlp_in", 40), (2, "attn_out", 16))
+
+    def read(self, layer, site, what):
+        assert what == "median"
+        width = dict(((layer, site), n) for layer, site, n in self.sites)[layer, site]
+        return 100.0 * np.arange(2)[:, None] + np.arange(width)[None, :] + 0.5
+
+
+def expert_table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for subset in ("all", "a"):
+        for concept in FakeScores.concepts:
+            for rank in range(6):
+                layer, site, width = FakeScores.sites[rank % 3]
+                unit = int(rng.integers(width // 6)) * 6 + rank
+                rows.append((subset, concept, rank, layer, site, unit, float(rank), 6))
+    columns = ["subset", "concept", "rank", "layer", "site", "unit", "forced_value", "k"]
+    return pd.DataFrame(rows, columns=columns).assign(scope="model").sample(frac=1, random_state=0)
+
+
+def test_jobs_and_their_controls():
+    settings = GenerationSettings(k=4, samples=3, seeds=2)
+    experts = {"es": expert_table(), "ru": expert_table()}
+    scores = {"es": FakeScores(), "ru": FakeScores()}
+    jobs = build_jobs(experts, scores, concepts=["water", "house"], settings=settings, seed=1)
+    count = pd.Series([job.condition for job in jobs]).value_counts().to_dict()
+    assert count == {"unforced": 12, "forced": 24, "random": 24}
+    keys = [(j.condition, j.lang, j.concept, j.sample, j.seed) for j in jobs]
+    assert len(set(keys)) == len(keys)
+    table = expert_table().query("subset == 'all' and concept == 'water'")
+    forced = next(
+        j.units for j in jobs if (j.condition, j.lang, j.concept) == ("forced", "es", "water")
+    )
+    assert len(forced) == 4
+    assert sorted(value for _, values in forced.cells.values() for value in values) == [0, 1, 2, 3]
+    random = {j.lang: j.units for j in jobs if (j.condition, j.concept) == ("random", "water")}
+    for units in random.values():
+        assert {c: len(i) for c, (i, _) in units.cells.items()} == {
+            c: len(i) for c, (i, _) in forced.cells.items()
+        }
+        for (layer, site), (indices, values) in units.cells.items():
+            experts_there = table.query("layer == @layer and site == @site")["unit"]
+            assert not set(indices) & set(experts_there)
+            assert np.array_equal(values, 100 + indices + 0.5), "medians of the concept"
+    drawn = [tuple(i for c in u.cells.values() for i in c[0]) for u in random.values()]
+    assert drawn[0] != drawn[1], "each language draws its own units"
+
+
+def test_too_few_experts_and_unknown_concepts_are_named():
+    def build(concepts, k):
+        settings = GenerationSettings(k=k)
+        build_jobs(
+            {"es": expert_table()},
+            {"es": FakeScores()},
+            concepts=concepts,
+            settings=settings,
+            seed=0,
+        )
+
+    with pytest.raises(StudyError, match=r"generation.concepts`: got 'dog'.*house, water"):
+        build(["dog"], 2)
+    with pytest.raises(StudyError, match=r"generation.k`: got 7.*experts.k, 6"):
+        build(["house"], 7)
+
+
+# --------------------------------------------------------------------------------- what they say
+
+WORDS = {
+    "house": {
+        "en": ["house", "houses"],
+        "es": ["casa"],
+        "de": ["Haus"],
+        "tr": ["ırmak"],
+        "hi": ["घर"],
+        "zh": ["房子", "房"],
+    },
+    "quake": {"en": ["earth quake"], "es": ["terremoto"], "fr": ["tremblement de terre"]},
+    "hotel": {"en": ["hotel"], "es": ["hotel"], "de": ["Hotel"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The HOUSE, a house", {("house", "en"): 2}),
+        ("household housework", {}),
+        ("घर में", {("house", "hi"): 1}),
+        ("घरेलू", {}),
+        ("Irmak akar", {("house", "tr"): 1}),
+        ("旧房子和房", {("house", "zh"): 2}),
+        ("an Earth quake; earth, quake", {("quake", "en"): 2}),
+        ("le tremblement de terre", {("quake", "fr"): 1}),
+        ("el hotel", {("hotel", "en"): 1 / 3, ("hotel", "es"): 1 / 3, ("hotel", "de"): 1 / 3}),
+        ("", {}),
+    ],
+)
+def test_words_are_found(text, expected):
+    found = count_hits([text], WORDS)
+    assert {
+        (row.concept, row.lang): pytest.approx(row.hits) for row in found.itertuples()
+    } == expected
+
+
+def made_up_texts(forced_text: str = "casa", n: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows, languages = [], []
+    for lang in ("es", "en"):
+        for concept in ("house", "quake"):
+            for i in range(n):
+                text = forced_text if concept == "house" and i < n // 2 else "nada"
+                rows.append(("forced", lang, concept, i, text, 2.0, False))
+                languages.append("es")
+    for i in range(2 * n):
+        rows.append(("unforced", "*", "*", i, "house" if i < n // 2 else "", 1.0, i >= n // 2))
+        languages.append("en" if i < n // 2 else "und")
+    columns = ["condition", "lang", "concept", "sample", "text", "nll", "degenerate"]
+    texts = pd.DataFrame(rows, columns=columns).assign(
+        model="m", step=4, seed=0, prompt_ids="0", n_tokens=3
+    )
+    texts.loc[texts["text"] == "", "nll"] = np.nan
+    detected = pd.DataFrame(
+        {
+            "row": range(len(rows)),
+            "text_crc32": [zlib.crc32(t.encode()) for t in texts["text"]],
+            "language": languages,
+            "confidence": 0.9,
+        }
+    )
+    return texts, detected
+
+
+def summary_of(texts, detected, languages=("en", "es", "zh"), n_resamples=200):
+    hits = count_hits(texts["text"], WORDS, languages)
+    table = summarise_generation(
+        texts, detected, hits, languages=list(languages), concepts=list(WORDS),
+        n_resamples=n_resamples,
+    )  # fmt: skip
+    return table.set_index(["condition", "lang", "target", "metric"])
+
+
+def test_summary_of_known_texts():
+    table = summary_of(*made_up_texts())
+    value = table["value"]
+    assert value["forced", "*", "*", "hit_rate"] == 0.25
+    assert value["forced", "es", "*", "hit_rate"] == 0.25
+    assert value["forced", "es", "es", "hit_share"] == 1
+    assert value["forced", "es", "en", "hit_share"] == 0
+    # Only texts from es: with the source en, source and pivot are the same.
+    assert value["forced", "*", "source", "hit_share"] == 1
+    assert value["forced", "*", "en", "text_share"] == 0
+    # Of the texts forced to quake none has a word of house; of those forced to house none of quake.
+    assert value["other_concept", "*", "*", "hit_rate"] == 0
+    # 10 of 40 texts have a word of house, none of quake.
+    assert value["unforced", "*", "*", "hit_rate"] == 0.125
+    assert value["unforced", "*", "en", "hit_share"] == 1
+    assert value["unforced", "*", "en", "text_share"] == 0.25
+    assert value["unforced", "*", "source", "text_share"] == 0
+    assert value["unforced", "*", "*", "degenerate"] == 0.75
+    assert value["unforced", "*", "*", "nll"] == 1
+    assert table["n"]["unforced", "*", "*", "nll"] == 10
+    assert table["n"]["forced", "*", "source", "hit_share"] == 10
+    assert (table["low"] <= table["value"] + 1e-12).all()
+    assert (table["high"] >= table["value"] - 1e-12).all()
+    # Two concepts, one with hits: the interval must know that concepts differ.
+    assert table["low"]["forced", "es", "*", "hit_rate"] == 0
+    assert table["high"]["forced", "es", "*", "hit_rate"] > 0.45
+    assert not table.index.duplicated().any()
+
+
+def test_words_of_other_concepts_are_a_control():
+    table = summary_of(*made_up_texts(forced_text="terremoto"))
+    assert table["value"]["forced", "*", "*", "hit_rate"] == 0
+    # Of the four (source, concept) cells the two of house have one other concept in half the texts.
+    assert table["value"]["other_concept", "*", "*", "hit_rate"] == 0.25
+
+
+def test_intervals_shrink_with_the_texts():
+    def width(n):
+        table = summary_of(*made_up_texts(n=n))
+        return (table["high"] - table["low"])["unforced", "*", "en", "text_share"]
+
+    assert width(200) < 0.6 * width(20)
+
+
+def test_collecting_checks_that_languages_belong_to_texts(tmp_path):
+    texts, detected = made_up_texts()
+    words = tmp_path / "words.json"
+    words.write_text(json.dumps(WORDS), encoding="utf-8")
+    arguments = {"words": words, "languages": ["en", "es"], "n_resamples": 20, "seed": 0}
+    summary, sample = collect_generation([texts], [detected], **arguments)
+    again, _ = collect_generation([texts], [detected], **arguments)
+    pd.testing.assert_frame_equal(summary, again)
+    assert set(sample["condition"]) == {"forced", "unforced"}
+    assert sample.query("condition == 'forced' and concept == 'house'")["n_hits"].eq(1).all()
+    assert len(sample) == 4 + 8
+    shuffled = detected.iloc[::-1].reset_index(drop=True)
+    with pytest.raises(DataError, match="row 0 belongs to another text"):
+        collect_generation([texts], [shuffled], **arguments)
+    with pytest.raises(DataError, match="has 5 rows for 120 texts"):
+        collect_generation([texts], [detected.head(5)], **arguments)
+    with pytest.raises(DataError, match="cannot be read"):
+        collect_generation([texts], [detected], **{**arguments, "words": tmp_path / "none"})
+
+
+def test_without_words_there_are_no_hits(tmp_path):
+    words = tmp_path / "words.json"
+    words.write_text(json.dumps({"house": {}, "quake": {}}), encoding="utf-8")
+    summary, _ = collect_generation(
+        *([t] for t in made_up_texts()), words=words, languages=["en", "es"], n_resamples=20
+    )
+    assert set(summary["metric"]) == {"text_share", "nll", "degenerate"}
+
+
+def test_a_step_from_experts_to_summary(tmp_path):
+    loaded = tiny_loaded("xglm")
+    settings = GenerationSettings(k=4, samples=2, max_new_tokens=6, batch_size=8)
+    texts = generate_step(
+        loaded, {"es": expert_table()}, {"es": FakeScores()}, model="m", step=7,
+        concepts=["house", "water"], settings=settings, seed=3,
+    )  # fmt: skip
+    assert len(texts) == 4 + 4 + 4
+    assert list(texts.columns[:4]) == ["model", "step", "condition", "lang"]
+    texts.to_parquet(tmp_path / "t.parquet")
+    assert pd.read_parquet(tmp_path / "t.parquet")["text"].tolist() == texts["text"].tolist()

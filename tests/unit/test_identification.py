@@ -1,0 +1,58 @@
+"""Languages of texts, among those of the study."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from babelscope.errors import StudyError
+from babelscope.identification import identify_languages
+
+
+def test_languages_are_found():
+    texts = {
+        "en": "the house stands near the old river",
+        "es": "la casa está cerca del viejo río",
+        "ru": "дом стоит у старой реки",
+        "zh": "房子在河边",
+        "tr": "ev eski nehrin yanında duruyor",
+        "hi": "घर पुरानी नदी के पास है",
+    }
+    found = identify_languages(texts.values(), list(texts))
+    assert found["language"].tolist() == list(texts)
+    assert found["confidence"].between(0.5, 1).all()
+    assert found["row"].tolist() == list(range(6))
+    assert found["text_crc32"].iloc[0] == zlib.crc32(texts["en"].encode())
+
+
+def test_only_the_languages_of_the_study_are_found():
+    found = identify_languages(["het huis staat bij de oude rivier"], ["en", "de"])
+    assert found["language"].tolist() == ["de"]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "1984", "?!", "a", "ab 12"])
+def test_short_texts_are_undetermined(text):
+    found = identify_languages([text], ["en", "zh"])
+    assert found["language"].tolist() == ["und"]
+    assert found["confidence"].tolist() == [0.0]
+
+
+def test_one_chinese_character_is_a_text():
+    assert identify_languages(["水"], ["en", "zh"])["language"].tolist() == ["zh"]
+
+
+def test_codes_of_the_study_are_kept():
+    found = identify_languages(["a casa fica perto do rio", "房子在河边"], ["pt-BR", "zho", "en"])
+    assert found["language"].tolist() == ["pt-BR", "zho"]
+
+
+def test_unknown_languages_are_named():
+    with pytest.raises(StudyError, match=r"`languages`: got 'xx'.*af, ar, az"):
+        identify_languages(["text"], ["en", "xx"])
+    with pytest.raises(StudyError, match=r"'pt-PT'.*pt-BR is it already"):
+        identify_languages(["text"], ["pt-BR", "pt-PT"])
+
+
+def test_no_texts():
+    assert identify_languages([], ["en", "de"]).empty
