@@ -307,5 +307,8 @@ def site_widths(config: Mapping[str, Any], sites: Sequence[str]) -> dict[tuple[i
         widths[site] = sum(getattr(sizes, part.width) for part in parts)
     layers = range(sizes.n_layers + 1)
     return {
-        (layer, site): widths[site] for layer in layers for site in sites if layer or site == "resid"
+        (layer, site): widths[site]
+        for layer in layers
+        for site in sites
+        if layer or site == "resid"
     }

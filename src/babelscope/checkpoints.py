@@ -161,9 +161,7 @@ def load_tokenizer(folder: Path | str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # each kind of tokenizer has errors of its own
         raise DataError(folder, f"its tokenizer cannot be loaded: {error}") from error
 
@@ -211,7 +209,7 @@ def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:
     """
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a")["input_ids"]
-    if len(full) > len(bare) and full[0] in tokenizer.all_special_ids:
+    if full[1 : 1 + len(bare)] == bare and full[0] in tokenizer.all_special_ids:
         return int(full[0])
     config = getattr(model, "config", None)
     for owner in (tokenizer, config):
@@ -220,7 +218,9 @@ def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:
             if isinstance(found, int):
                 return found
     allowed = "a tokenizer with a bos or eos token"
-    raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
+    raise StudyError(
+        "tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json"
+    )
 
 
 def resolve_device(device: str) -> str:
@@ -235,7 +235,9 @@ def resolve_device(device: str) -> str:
     if device not in ("cpu", "cuda"):
         raise StudyError("extraction.device", device, "auto, cpu, cuda")
     if device == "cuda" and not there:
-        raise StudyError("extraction.device", device, "auto or cpu", "this machine shows no CUDA device")
+        raise StudyError(
+            "extraction.device", device, "auto or cpu", "this machine shows no CUDA device"
+        )
     return device
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -518,8 +518,9 @@ def parity_check(
     for where, values in in_batch.items():
         singles = np.concatenate(alone[where])
         scale = float(np.abs(singles).max()) or 1.0
-        difference = float(np.abs(values - singles).max()) / scale
-        # NaN in the weights is reported with its sentence, by the writer.
+        with np.errstate(invalid="ignore"):
+            difference = float(np.abs(values - singles).max()) / scale
+        # A NaN is no difference here: the writer reports it, with its sentence.
         if difference > worst:
             worst, worst_where = difference, where
     tolerance = PARITY_TOLERANCE[settings.compute_dtype]
@@ -589,8 +590,7 @@ def _ranges(low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.intp]:
 
 def _spellings(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
     """How tokens are spelt; a part of a character is shown as the tokenizer names it."""
-    known: Mapping[int, str] = {}
-    known = dict(known)
+    known: dict[int, str] = {}
     for token in set(token_ids):
         text = tokenizer.decode([token])
         if not text or "\ufffd" in text:

@@ -1,4 +1,4 @@
-"""Tokenizers and windows: what goes in comes out, every script gets its share, equal in equal out."""
+"""Tokenizers and windows: texts come back whole, every script has its share, equal gives equal."""
 
 from __future__ import annotations
 

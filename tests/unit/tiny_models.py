@@ -76,13 +76,10 @@ def tiny_model(architecture: str, *, seed: int = 0, scale: float = 0.3, **config
             a wrong value shows.
         config: Replaces or adds keys of the config.
     """
+    special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
     known = AutoConfig.for_model(
         architecture,
-        vocab_size=VOCABULARY_SIZE,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-        **{**CONFIGS[architecture], **config},
+        **{"vocab_size": VOCABULARY_SIZE, **special, **CONFIGS[architecture], **config},
     )
     model = AutoModelForCausalLM.from_config(known)
     generator = torch.Generator().manual_seed(seed)

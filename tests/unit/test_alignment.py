@@ -1,0 +1,195 @@
+"""Overlap, transfer and reliability against random sets and planted units."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_expertise import make_labels, make_units
+
+from babelscope.alignment import AlignmentSettings, add_false_discovery, align_experts, overlap_table
+from babelscope.expertise import ScoreFile, score_units, select_experts
+from babelscope.lifelines import trace_units
+from babelscope.stats import hypergeometric_overlap
+
+LANGS = ("en", "de", "ru", "zh")
+CONCEPTS = ("dog", "sea", "sun", "war", "ice", "tea")
+SETTINGS = AlignmentSettings(bootstrap=200, permutations=200, seed=0)
+
+
+def random_experts(rng, n_units, k, langs=LANGS, concepts=CONCEPTS):
+    """Expert tables whose sets are drawn at random."""
+    tables = {}
+    for lang in langs:
+        parts = []
+        for scope in ("model", "layer"):
+            for subset in ("all", "a", "b"):
+                for concept in concepts:
+                    chosen = rng.choice(n_units, size=k, replace=False)
+                    parts.append(
+                        pd.DataFrame(
+                            {"scope": scope, "subset": subset, "concept": concept, "rank": range(k),
+                             "layer": 1, "site": "mlp_act", "unit": chosen, "k": k}
+                        )  # fmt: skip
+                    )
+        tables[lang] = pd.concat(parts, ignore_index=True)
+    return tables
+
+
+def rows_of(table, variant="same_lines", scope="model", lang="*"):
+    found = table[
+        (table["variant"] == variant) & (table["scope"] == scope) & (table["lang_a"] == lang)
+    ]
+    return found
+
+
+def test_random_sets_overlap_at_the_hypergeometric_level():
+    k, n_units = 30, 500
+    concepts = tuple(f"c{i}" for i in range(20))
+    tables = random_experts(np.random.default_rng(0), n_units, k, concepts=concepts)
+    found = overlap_table(tables, [(1, "mlp_act", n_units)], list(concepts), SETTINGS)
+    mean, sd = hypergeometric_overlap(k, n_units)
+    for variant in ("same_lines", "disjoint_lines"):
+        row = rows_of(found, variant).iloc[0]
+        n_sets = 6 * 20 * (1 if variant == "same_lines" else 2)
+        assert row["overlap"] == pytest.approx(mean, abs=4 * sd / np.sqrt(n_sets))
+        assert row["null"] == pytest.approx(mean, abs=0.005)
+        assert row["chance"] == k / n_units
+        assert row["low"] <= row["overlap"] <= row["high"]
+        assert abs(row["calibrated"]) < 0.02
+    pairs = found[~found["lang_a"].isin(["*", "="]) & (found["lang_a"] != found["lang_b"])]
+    assert (pairs["p_value"] < 0.05).mean() < 0.2
+
+
+def test_equal_sets_overlap_wholly_and_null_stays_at_chance():
+    tables = random_experts(np.random.default_rng(1), 500, 20)
+    tables = dict.fromkeys(LANGS, tables["en"])
+    found = overlap_table(tables, [(1, "mlp_act", 500)], list(CONCEPTS), SETTINGS)
+    row = rows_of(found).iloc[0]
+    assert row["overlap"] == 1.0
+    assert row["null"] < 0.12
+    assert row["p_value"] == pytest.approx(1 / 201, abs=0.01)
+
+
+def test_overlap_is_counted_by_hand():
+    tables = random_experts(np.random.default_rng(2), 50, 10, langs=("en", "de"))
+    found = overlap_table(tables, [(1, "mlp_act", 50)], list(CONCEPTS), SETTINGS)
+
+    def members(lang, subset, concept):
+        table = tables[lang]
+        chosen = table[(table.scope == "model") & (table.subset == subset) & (table.concept == concept)]
+        return set(chosen["unit"])
+
+    same = [len(members("en", "all", c) & members("de", "all", c)) / 10 for c in CONCEPTS]
+    a_to_b = [len(members("en", "a", c) & members("de", "b", c)) / 10 for c in CONCEPTS]
+    b_to_a = [len(members("en", "b", c) & members("de", "a", c)) / 10 for c in CONCEPTS]
+    ceiling = [len(members("en", "a", c) & members("en", "b", c)) / 10 for c in CONCEPTS]
+    other = [
+        len(members("en", "all", c) & members("de", "all", d)) / 10
+        for c in CONCEPTS
+        for d in CONCEPTS
+        if c != d
+    ]
+
+    def value(variant, a, b, column="overlap"):
+        row = found[(found.variant == variant) & (found.lang_a == a) & (found.lang_b == b) & (found.scope == "model")]
+        return row[column].item()
+
+    assert value("same_lines", "en", "de") == pytest.approx(np.mean(same))
+    assert value("same_lines", "en", "de", "null") == pytest.approx(np.mean(other))
+    assert value("disjoint_lines", "en", "de") == pytest.approx(np.mean([a_to_b, b_to_a]))
+    assert value("disjoint_lines", "en", "en") == pytest.approx(np.mean(ceiling))
+
+
+def test_false_discovery_counts_tests_only():
+    tables = random_experts(np.random.default_rng(3), 100, 10)
+    found = add_false_discovery(overlap_table(tables, [(1, "mlp_act", 100)], list(CONCEPTS), SETTINGS))
+    tested = found["q_value"].notna()
+    assert not found.loc[tested, "lang_a"].isin(["*", "="]).any()
+    assert (found.loc[tested, "lang_a"] != found.loc[tested, "lang_b"]).all()
+    assert (found.loc[tested, "q_value"] >= found.loc[tested, "p_value"] - 1e-12).all()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Four languages, two steps. At step 2, unit 3 of layer 1 fires for `dog` in every language, and
+    unit 7 of layer 2 for `sea` in English only."""
+    folder = tmp_path_factory.mktemp("scores")
+    ids = [f"{concept}-{i:04d}" for concept in CONCEPTS for i in range(20)]
+    labels = make_labels(ids, CONCEPTS)
+    scores, experts = {}, {}
+    for step in (1, 2):
+        for number, lang in enumerate(LANGS):
+            rng = np.random.default_rng([step, number])
+            values = np.maximum(rng.normal(size=(120, 24)), 0).astype(np.float32)
+            if step == 2:
+                values[:20, 3] += 9
+                if lang == "en":
+                    values[20:40, 12 + 7] += 9
+            units = make_units(folder / f"{step}-{lang}.u.h5", values, ids, lang=lang, step=step)
+            score_units(units, labels, folder / f"{step}-{lang}.s.h5")
+            scores[step, lang] = ScoreFile(folder / f"{step}-{lang}.s.h5")
+            experts[step, lang] = select_experts(scores[step, lang], k=2)
+    return scores, experts
+
+
+def align(study, step):
+    scores, experts = study
+    return align_experts(
+        {lang: scores[step, lang] for lang in LANGS},
+        {lang: experts[step, lang] for lang in LANGS},
+        SETTINGS,
+    )
+
+
+def test_sentences_sorted_by_concept_do_not_fake_overlap(study):
+    """Rectified random units tie at zero on half of the sentences, which are grouped by concept."""
+    overlap, _, _ = align(study, 1)
+    row = rows_of(overlap).iloc[0]
+    assert abs(row["overlap"] - row["null"]) < 0.06
+    assert row["p_value"] > 0.02
+
+
+def test_the_shared_unit_is_found_and_the_specific_one_is_not_called_shared(study):
+    overlap, transfer, reliability = align(study, 2)
+    best = reliability[(reliability.kind == "best_unit") & (reliability.metric == "worst_ap")]
+    dog = best[best.concept == "dog"].iloc[0]
+    assert (dog["layer"], dog["site"], dog["unit"]) == (1, "mlp_act", 3)
+    assert dog["value"] == 1.0
+    assert dog["null"] < 0.6
+    sea = best[best.concept == "sea"].iloc[0]
+    assert sea["value"] < 0.5
+    shared = reliability[reliability.kind == "shared_units"].set_index("m")
+    assert shared.loc[4, "value"] >= 1
+    assert shared.loc[4, "value"] > shared.loc[4, "null"]
+    moved = transfer.set_index(["source", "target", "concept"])
+    assert moved.loc[("en", "ru", "dog"), "ap"] > moved.loc[("en", "ru", "sea"), "ap"] + 0.15
+    assert moved.loc[("en", "ru", "dog"), "ap_other_concepts"] < 0.4
+    assert moved.loc[("*", "*", "*"), "low"] <= moved.loc[("*", "*", "*"), "ap"]
+
+
+def test_life_lines_follow_shared_units_only(study):
+    scores, experts = study
+    traced = trace_units(experts, scores, min_languages=4, max_units=10)
+    dog = traced[(traced.concept == "dog") & (traced.layer == 1) & (traced.unit == 3)]
+    assert len(dog) == 2 * len(LANGS)
+    assert dog.loc[dog.step == 2, "is_expert"].all()
+    assert (dog.loc[dog.step == 2, "ap"] == 1).all()
+    assert not ((traced.concept == "sea") & (traced.layer == 2) & (traced.unit == 7)).any()
+    assert (traced["n_total"] == traced.groupby(["concept", "layer", "unit"]).ngroups).all()
+    nothing = trace_units(
+        {cell: table for cell, table in experts.items() if cell[0] == 1}, scores, min_languages=4, max_units=9
+    )
+    assert list(nothing.columns) == list(traced.columns)
+
+
+def test_languages_of_other_concepts_are_refused(study, tmp_path):
+    scores, experts = study
+    ids = [f"dog-{i:04d}" for i in range(10)] + [f"sea-{i:04d}" for i in range(10)]
+    values = np.random.default_rng(0).normal(size=(20, 24)).astype(np.float32)
+    units = make_units(tmp_path / "u.h5", values, ids, lang="xx")
+    score_units(units, make_labels(ids, ("dog", "sea")), tmp_path / "s.h5")
+    with pytest.raises(ValueError, match="xx and en were scored for other concepts or units"):
+        align_experts(
+            {"en": scores[1, "en"], "xx": ScoreFile(tmp_path / "s.h5")},
+            {"en": experts[1, "en"], "xx": experts[1, "en"]},
+            SETTINGS,
+        )

@@ -1,0 +1,190 @@
+"""Average precision against scikit-learn, and experts against planted truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from babelscope.errors import DataError, NumericsError, StoreError, StudyError
+from babelscope.expertise import (
+    ScoreFile,
+    average_precision,
+    score_units,
+    select_experts,
+    top,
+)
+from babelscope.store import Provenance, UnitFile, UnitWriter
+
+SITES = {(1, "mlp_act"): 12, (2, "mlp_act"): 12}
+
+
+def by_sklearn(values, labels):
+    """One call per unit and concept."""
+    rows = []
+    for concept in range(labels.shape[1]):
+        used = labels[:, concept] >= 0
+        truth = labels[used, concept]
+        rows.append(
+            [average_precision_score(truth, values[used, u].astype(float)) for u in range(values.shape[1])]
+        )
+    return np.array(rows)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(4, 60),
+    levels=st.integers(1, 6),
+    dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+    excluded=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_equals_scikit_learn_with_ties(seed, n, levels, dtype, excluded):
+    rng = np.random.default_rng(seed)
+    values = (rng.integers(-levels, levels + 1, size=(n, 5)) / 3).astype(dtype)
+    labels = (rng.random((n, 4)) < 0.4).astype(np.int8)
+    if excluded:
+        labels[rng.random((n, 4)) < 0.3] = -1
+    labels[0], labels[1] = 1, 0
+    found = average_precision(values, labels, block_units=2, threads=2)
+    assert np.abs(found - by_sklearn(values, labels)).max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_minus_zero_ties_with_zero(dtype):
+    values = np.array([[0.0], [-0.0], [0.0], [-0.0]], dtype=dtype)
+    labels = np.array([[1], [0], [0], [1]], dtype=np.int8)
+    assert average_precision(values, labels)[0, 0] == 0.5
+
+
+def test_known_values():
+    values = np.array([[3.0], [2.0], [1.0], [0.0]], dtype=np.float32)
+    perfect = np.array([[1], [1], [0], [0]], dtype=np.int8)
+    worst = 1 - perfect
+    assert average_precision(values, perfect)[0, 0] == 1.0
+    assert average_precision(values, worst)[0, 0] == pytest.approx((1 / 3 + 2 / 4) / 2)
+    assert average_precision(values * 0, perfect)[0, 0] == 0.5  # the positive rate
+
+
+def test_does_not_depend_on_the_order_of_sentences_or_on_blocks():
+    rng = np.random.default_rng(0)
+    values = np.maximum(rng.normal(size=(50, 9)), 0).astype(np.float32)
+    labels = (rng.random((50, 3)) < 0.3).astype(np.int8)
+    order = rng.permutation(50)
+    whole = average_precision(values, labels)
+    assert np.array_equal(whole, average_precision(values[order], labels[order], block_units=4, threads=2))
+
+
+def test_refuses_what_has_no_answer():
+    values = np.zeros((4, 2), dtype=np.float32)
+    with pytest.raises(ValueError, match=r"none in columns \[1\]"):
+        average_precision(values, np.array([[1, 0]] * 4, dtype=np.int8))
+    with pytest.raises(ValueError, match="same N"):
+        average_precision(values, np.ones((3, 1), dtype=np.int8))
+    values[2, 1] = np.nan
+    with pytest.raises(NumericsError, match="sentence 2, unit 1 is nan"):
+        average_precision(values, np.ones((4, 1), dtype=np.int8))
+
+
+def make_units(path, values, ids, lang="en", model="m", step=1):
+    provenance = Provenance(
+        model=model, step=step, lang=lang, weights_hash="w", tokenizer_hash="t", corpus_hash="c",
+        sites=("mlp_act",), pooling="max", dtype="float32",
+    )  # fmt: skip
+    with UnitWriter(path, provenance, ids, SITES, dtype="float32") as writer:
+        half = values.shape[1] // 2
+        writer.write_rows(0, {(1, "mlp_act"): values[:, :half], (2, "mlp_act"): values[:, half:]})
+    return UnitFile(path)
+
+
+def make_labels(ids, concepts):
+    return pd.DataFrame(
+        [
+            {"concept": concept, "sentence_id": name, "label": int(name.startswith(concept))}
+            for concept in concepts
+            for name in ids
+        ]
+    )
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """Unit 5 of layer 2 is high exactly on the sentences of `dog`."""
+    rng = np.random.default_rng(1)
+    concepts = ("dog", "sea", "sun")
+    ids = [f"{concept}-{i:04d}" for concept in concepts for i in range(20)]
+    values = rng.normal(size=(60, 24)).astype(np.float32)
+    values[:20, 12 + 5] += 50
+    units = make_units(tmp_path / "u.h5", values, ids)
+    labels = make_labels(ids, concepts)
+    score_units(units, labels, tmp_path / "s.h5", min_positive=20)
+    return ScoreFile(tmp_path / "s.h5"), values, labels, ids
+
+
+def test_scores_match_the_stored_activations(planted):
+    scores, values, labels, ids = planted
+    for subset, rows in (("all", range(60)), ("a", range(0, 60, 2)), ("b", range(1, 60, 2))):
+        rows = list(rows)
+        truth = np.array([[ids[r].startswith(c) for c in scores.concepts] for r in rows], dtype=np.int8)
+        found = np.concatenate([scores.read(layer, "mlp_act", f"ap_{subset}") for layer in (1, 2)], axis=1)
+        assert np.abs(found - by_sklearn(values[rows], truth)).max() < 1e-12
+        assert scores.positive_rate(subset) == pytest.approx([1 / 3] * 3)
+    assert scores.read(2, "mlp_act", "median")[0, 5] == np.median(values[:20, 17])
+
+
+def test_finds_the_planted_expert_on_both_halves(planted):
+    scores, *_ = planted
+    experts = select_experts(scores, k=3)
+    first = experts.query("concept == 'dog' and scope == 'model' and rank == 0")
+    assert len(first) == 3
+    assert (first[["layer", "unit"]] == [2, 5]).all(axis=None)
+    assert (first["ap"] == 1).all()
+    assert first.loc[first["subset"] != "all", "held_out_ap"].eq(1).all()
+    assert first.loc[first["subset"] == "all", "held_out_ap"].isna().all()
+    assert (experts.groupby(["scope", "subset", "concept"])["rank"].count().loc["model"] == 3).all()
+
+
+def test_gather_reads_chosen_units(planted):
+    scores, *_ = planted
+    units = pd.DataFrame({"layer": [2, 1, 2], "site": "mlp_act", "unit": [5, 0, 5]})
+    found = scores.gather(units, "ap_all")
+    assert found.shape == (3, 3)
+    assert found[0, 0] == found[0, 2] == 1.0
+    assert found[1, 1] == scores.read(1, "mlp_act", "ap_all")[1, 0]
+
+
+def test_equal_scores_go_by_unit_order():
+    assert top(np.array([1.0, 2.0, 2.0, 2.0, 0.0]), 2).tolist() == [1, 2]
+    assert top(np.zeros(5), 3).tolist() == [0, 1, 2]
+    assert top(np.array([3.0, 1.0]), 2).tolist() == [0, 1]
+
+
+def test_k_larger_than_the_number_of_units(planted):
+    with pytest.raises(StudyError, match=r"`experts.k`: got 25; allowed: at most the number of units, 24"):
+        select_experts(planted[0], k=25)
+
+
+def test_rows_join_by_id(planted, tmp_path):
+    _, values, labels, ids = planted
+    stranger = pd.concat([labels, pd.DataFrame([{"concept": "dog", "sentence_id": "dog-0099", "label": 1}])])
+    units = make_units(tmp_path / "v.h5", values, ids)
+    with pytest.raises(StoreError, match="dog-0099"):
+        score_units(units, stranger, tmp_path / "x.h5")
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_too_few_sentences(planted, tmp_path):
+    _, values, labels, ids = planted
+    units = make_units(tmp_path / "v.h5", values, ids)
+    with pytest.raises(DataError, match="dog has 20 positive sentences, needs 21"):
+        score_units(units, labels, tmp_path / "x.h5", min_positive=21)
+
+
+def test_shuffled_labels_score_at_the_positive_rate():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(400, 200)).astype(np.float32)
+    labels = np.zeros((400, 1), dtype=np.int8)
+    labels[rng.choice(400, 100, replace=False)] = 1
+    mean = average_precision(values, labels).mean()
+    assert mean == pytest.approx(0.25, abs=0.01)

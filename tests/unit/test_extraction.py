@@ -1,0 +1,384 @@
+"""Extraction against values that are worked out another way: by hand, one sentence at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import ARCHITECTURES, SENTENCES, WORDS, tiny_loaded, tiny_model
+from torch.nn.functional import silu
+
+from babelscope import extraction
+from babelscope.architectures import SITES
+from babelscope.errors import DataError, NumericsError, StudyError
+from babelscope.extraction import (
+    ExtractionSettings,
+    ParityError,
+    bare_forward,
+    encode_sentences,
+    extract_language,
+    make_batches,
+    parity_check,
+)
+from babelscope.hooks import block_list, site_modules, watching
+from babelscope.store import TokenFile, UnitFile
+
+IDS = torch.tensor([[0, 4, 9, 11, 6, 20]])
+SETTINGS = ExtractionSettings(
+    sites=SITES, batch_size=3, max_length=20, tokens_per_language=12, mean_sentences=4
+)
+
+
+def run(tmp_path, loaded, settings=SETTINGS, sentences=SENTENCES, lang="en", seed=1):
+    """Extract and open both files."""
+    units, tokens = tmp_path / f"{lang}.units.h5", tmp_path / f"{lang}.tokens.h5"
+    extract_language(
+        loaded, sentences, units_path=units, tokens_path=tokens, model="tiny-seed0", step=128,
+        lang=lang, settings=settings, seed=seed,
+    )  # fmt: skip
+    return UnitFile(units), TokenFile(tokens)
+
+
+def record(model, ids, sites=SITES):
+    """Every value of every site for one input without padding: (layer, site) -> (S, U)."""
+    found, watchers = {}, []
+
+    def watch(unit):
+        return lambda x: found.setdefault(unit, []).append(x[0].clone())
+
+    for site in sites:
+        for layer in range(0 if site == "resid" else 1, len(block_list(model)) + 1):
+            watchers += [
+                (*where, watch((layer, site))) for where in site_modules(model, site, layer)
+            ]
+    with torch.inference_mode(), watching(watchers):
+        model(ids)
+    return {unit: torch.cat(parts, dim=-1) for unit, parts in found.items()}
+
+
+def by_hand_xglm(block, x, got):
+    normed = block.self_attn_layer_norm(x)
+    attention = block.self_attn
+    qkv = [attention.q_proj(normed), attention.k_proj(normed), attention.v_proj(normed)]
+    middle = x + got["attn_out"]
+    mlp_in = block.fc1(block.final_layer_norm(middle))
+    mlp_act = torch.nn.functional.gelu(mlp_in)
+    return torch.cat(qkv, -1), mlp_in, mlp_act, block.fc2(mlp_act), middle
+
+
+def by_hand_bloom(block, x, got):
+    qkv = block.self_attention.query_key_value(block.input_layernorm(x))
+    middle = x + got["attn_out"]
+    mlp_in = block.mlp.dense_h_to_4h(block.post_attention_layernorm(middle))
+    mlp_act = block.mlp.gelu_impl(mlp_in)
+    return qkv, mlp_in, mlp_act, block.mlp.dense_4h_to_h(mlp_act), middle
+
+
+def by_hand_gpt2(block, x, got):
+    qkv = block.attn.c_attn(block.ln_1(x))
+    middle = x + got["attn_out"]
+    mlp_in = block.mlp.c_fc(block.ln_2(middle))
+    mlp_act = block.mlp.act(mlp_in)
+    return qkv, mlp_in, mlp_act, block.mlp.c_proj(mlp_act), middle
+
+
+def by_hand_gpt_neox(block, x, got):
+    qkv = block.attention.query_key_value(block.input_layernorm(x))
+    # Attention and MLP side by side: the MLP reads the input of the block.
+    mlp_in = block.mlp.dense_h_to_4h(block.post_attention_layernorm(x))
+    mlp_act = block.mlp.act(mlp_in)
+    return qkv, mlp_in, mlp_act, block.mlp.dense_4h_to_h(mlp_act), x + got["attn_out"]
+
+
+def by_hand_llama(block, x, got):
+    normed = block.input_layernorm(x)
+    attention = block.self_attn
+    qkv = [attention.q_proj(normed), attention.k_proj(normed), attention.v_proj(normed)]
+    middle = x + got["attn_out"]
+    normed = block.post_attention_layernorm(middle)
+    gate, up = block.mlp.gate_proj(normed), block.mlp.up_proj(normed)
+    mlp_act = silu(gate) * up
+    return (
+        torch.cat(qkv, -1),
+        torch.cat([gate, up], -1),
+        mlp_act,
+        block.mlp.down_proj(mlp_act),
+        middle,
+    )
+
+
+FINAL_NORM = {
+    "xglm": "model.layer_norm",
+    "bloom": "transformer.ln_f",
+    "gpt2": "transformer.ln_f",
+    "gpt_neox": "gpt_neox.final_layer_norm",
+    "llama": "model.norm",
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_sites_hold_what_their_names_say(name):
+    model = tiny_model(name)
+    found = record(model, IDS)
+    by_hand = globals()[f"by_hand_{name}"]
+    with torch.inference_mode():
+        for layer, block in enumerate(block_list(model), start=1):
+            got = {site: found[layer, site] for site in SITES}
+            x = found[layer - 1, "resid"]
+            expected = by_hand(block, x, got)
+            for site, value in zip(
+                ("attn_qkv", "mlp_in", "mlp_act", "mlp_out"), expected, strict=False
+            ):
+                torch.testing.assert_close(got[site], value)
+            torch.testing.assert_close(got["resid"], expected[-1] + got["mlp_out"])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_layers_are_block_outputs_before_the_final_norm(name):
+    model = tiny_model(name)
+    found = record(model, IDS, sites=("resid",))
+    with torch.inference_mode():
+        states = model(IDS, output_hidden_states=True).hidden_states
+        for layer in (0, 1):
+            torch.testing.assert_close(found[layer, "resid"], states[layer][0])
+        assert not torch.allclose(found[2, "resid"], states[2][0], atol=1e-2)
+        normed = model.get_submodule(FINAL_NORM[name])(found[2, "resid"])
+        torch.testing.assert_close(normed, states[2][0])
+
+
+POOL = {
+    "max": lambda x: x.max(dim=0).values,
+    "mean": lambda x: x.mean(dim=0),
+    "last": lambda x: x[-1],
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("pooling", sorted(POOL))
+def test_rows_are_those_of_each_sentence_alone(tmp_path, name, pooling):
+    loaded = tiny_loaded(name)
+    units, tokens = run(tmp_path, loaded, dataclasses.replace(SETTINGS, pooling=pooling))
+    assert units.sentence_ids == [sentence_id for sentence_id, _ in SENTENCES]
+    for row, (sentence_id, text) in enumerate(SENTENCES):
+        ids = [0, *loaded.tokenizer(text)["input_ids"]]
+        values = record(loaded.model, torch.tensor([ids]))
+        for (layer, site), x in values.items():
+            got = units.read(layer, site)[row]
+            np.testing.assert_allclose(got, POOL[pooling](x[1:]), rtol=1e-4, atol=1e-4)
+        for layer in tokens.layers:
+            x = values[layer, "resid"]
+            for token, owner in enumerate(tokens.token_sentence_ids):
+                if owner == sentence_id:
+                    position = tokens.token_positions[token]
+                    assert position > 0
+                    assert tokens.token_ids[token] == ids[position]
+                    state = tokens.states(layer)[token]
+                    np.testing.assert_allclose(state, x[position], rtol=1e-4, atol=1e-4)
+            if sentence_id in tokens.mean_sentence_ids:
+                mean = tokens.means(layer)[tokens.mean_sentence_ids.index(sentence_id)]
+                np.testing.assert_allclose(mean, x[1:].mean(dim=0), rtol=1e-4, atol=1e-4)
+
+
+def many_sentences(n=60):
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, 19, size=n)
+    return [
+        (f"s-{i:03d}", " ".join(generator.choice(WORDS, size=k))) for i, k in enumerate(lengths)
+    ]
+
+
+@pytest.mark.parametrize("pooling", sorted(POOL))
+def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
+    loaded, sentences = tiny_loaded("bloom"), many_sentences()
+    settings = dataclasses.replace(SETTINGS, pooling=pooling, mean_sentences=30, batch_size=1)
+    alone = run(tmp_path, loaded, settings, sentences, "one")
+    monkeypatch.setattr(extraction, "_WINDOW_ROWS", 25)
+    # More different lengths in a batch than spans, so that rows are also masked.
+    together = run(tmp_path, loaded, dataclasses.replace(settings, batch_size=20), sentences, "one")
+    monkeypatch.setattr(extraction, "_MAX_SPANS", 1)
+    masked = run(tmp_path, loaded, dataclasses.replace(settings, batch_size=20), sentences, "one")
+    for units, tokens in (together, masked):
+        for layer, site, _ in units.sites:
+            expected = alone[0].read(layer, site)
+            np.testing.assert_allclose(units.read(layer, site), expected, rtol=1e-4, atol=1e-4)
+        for layer in tokens.layers:
+            for what in ("states", "means"):
+                expected = getattr(alone[1], what)(layer)
+                np.testing.assert_allclose(
+                    getattr(tokens, what)(layer), expected, rtol=1e-4, atol=1e-4
+                )
+
+
+def test_provenance_tells_where_the_numbers_come_from(tmp_path):
+    loaded = tiny_loaded("xglm")
+    settings = dataclasses.replace(SETTINGS, max_length=8, dtype="float16")
+    units, tokens = run(tmp_path, loaded, settings)
+    assert units.provenance == tokens.provenance
+    found = units.provenance
+    assert (found.model, found.step, found.lang) == ("tiny-seed0", 128, "en")
+    assert (found.weights_hash, found.tokenizer_hash) == ("0" * 64, "1" * 64)
+    assert (found.sites, found.pooling, found.dtype) == (SITES, "max", "float16")
+    assert found.n_truncated == sum(len(text.split()) > 7 for _, text in SENTENCES) == 2
+    assert found.layer_convention.startswith("0: input of block 1")
+    assert units.read(1, "mlp_in").dtype == tokens.states(0).dtype == np.float16
+    assert max(tokens.token_positions) <= 7
+    other = run(tmp_path, loaded, settings, [*SENTENCES[1:], SENTENCES[0]])[0].provenance
+    assert other.corpus_hash != found.corpus_hash
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    for folder in ("a", "b"):
+        run(tmp_path / folder, tiny_loaded("llama"))
+    for name in ("en.units.h5", "en.tokens.h5"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_languages_draw_their_own_tokens_and_the_same_mean_sentences(tmp_path):
+    loaded = tiny_loaded("gpt2")
+    sentences = many_sentences()
+    en, es = (run(tmp_path, loaded, sentences=sentences, lang=lang)[1] for lang in ("en", "es"))
+    shuffled = run(tmp_path, loaded, sentences=sentences[::-1], lang="fr")[1]
+    assert en.token_sentence_ids != es.token_sentence_ids
+    assert len(set(zip(en.token_sentence_ids, en.token_positions, strict=True))) == 12
+    assert en.mean_sentence_ids == es.mean_sentence_ids == shuffled.mean_sentence_ids[::-1]
+    assert len(en.mean_sentence_ids) == 4
+
+
+def test_tokens_are_drawn_uniformly():
+    rows = [[0, *range(n)] for n in (1, 7, 2)]
+    counts = np.zeros((3, 8))
+    for seed in range(2000):
+        where = extraction._sample_tokens(rows, 3, seed=seed, lang="en")
+        assert len(set(zip(*where, strict=True))) == 3
+        np.add.at(counts, where, 1)
+    assert counts[:, 0].sum() == 0  # the start token
+    drawn = np.concatenate([counts[row, 1 : len(rows[row])] for row in range(3)])
+    np.testing.assert_allclose(drawn / 2000, 0.3, atol=0.04)
+    everything = extraction._sample_tokens(rows, 99, seed=0, lang="en")
+    assert everything[0].tolist() == [0, *[1] * 7, 2, 2]
+    assert everything[1].tolist() == [1, *range(1, 8), 1, 2]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_batch_equals_its_sentences(name, dtype):
+    loaded = tiny_loaded(name)
+    loaded.model.to(getattr(torch, dtype))
+    settings = dataclasses.replace(SETTINGS, compute_dtype=dtype)
+    assert 0 <= parity_check(loaded, SENTENCES, settings) <= extraction.PARITY_TOLERANCE[dtype]
+
+
+def test_a_model_that_looks_at_padding_is_caught(tmp_path):
+    loaded = tiny_loaded("gpt_neox")
+    block = block_list(loaded.model)[1]
+    handle = block.register_forward_hook(lambda _m, _a, x: x + 0.01 * x.mean(dim=1, keepdim=True))
+    with pytest.raises(
+        ParityError, match=r"gpt_neox.*layer 2, site resid.*allowed for float32: 0.0001"
+    ):
+        run(tmp_path, loaded)
+    assert list(tmp_path.iterdir()) == []
+    handle.remove()
+    run(tmp_path, loaded)
+
+
+def test_equal_lengths_do_not_hide_a_look_at_padding():
+    loaded = tiny_loaded("llama")
+    block = block_list(loaded.model)[0]
+    block.register_forward_hook(lambda _m, _a, x: x + x.mean(dim=1, keepdim=True))
+    with pytest.raises(ParityError):
+        parity_check(loaded, [("a", "the house"), ("b", "the river")], SETTINGS)
+
+
+def test_broken_weights_are_an_error_and_leave_no_file(tmp_path):
+    loaded = tiny_loaded("xglm")
+    with torch.no_grad():
+        block_list(loaded.model)[1].fc1.weight[3] = torch.nan
+    with pytest.raises(NumericsError) as caught:
+        run(tmp_path, loaded)
+    for part in ("model tiny-seed0", "step 128", "language en", "layer 2", "NaN", "house-0000"):
+        assert part in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_that_overflows_16_bits_is_an_error(tmp_path):
+    loaded = tiny_loaded("gpt2")
+    with torch.no_grad():
+        block_list(loaded.model)[0].mlp.c_proj.bias[2] = 1e5
+    with pytest.raises(NumericsError, match="does not fit float16"):
+        run(tmp_path, loaded, dataclasses.replace(SETTINGS, dtype="float16"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def n_hooks(model):
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
+
+
+def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
+    loaded = tiny_loaded("bloom")
+    before = n_hooks(loaded.model)
+    run(tmp_path, loaded)
+    assert n_hooks(loaded.model) == before
+    monkeypatch.setattr(extraction, "write_token_states", lambda *_a, **_k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path / "again", loaded)
+    assert n_hooks(loaded.model) == before
+    assert list((tmp_path / "again").iterdir()) == []
+    module = block_list(loaded.model)[0]
+    with pytest.raises(ValueError), watching([(module, "out", lambda x: None)]):
+        assert n_hooks(loaded.model) == before + 1
+        raise ValueError
+    assert n_hooks(loaded.model) == before
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_hook_can_replace_what_it_sees(name):
+    model = tiny_model(name)
+    for site, layer in (("resid", 0), ("resid", 1), ("mlp_act", 2), ("attn_out", 1)):
+        ((module, end),) = site_modules(model, site, layer)
+        with watching([(module, end, torch.zeros_like)]):
+            assert (record(model, IDS, sites=(site,))[layer, site] == 0).all()
+    assert (record(model, IDS, sites=("resid",))[1, "resid"] != 0).any()
+
+
+@pytest.mark.parametrize(("site", "layer"), [("mlp_in", 0), ("resid", 3), ("neurons", 1)])
+def test_sites_that_do_not_exist(site, layer):
+    with pytest.raises(ValueError, match=site):
+        site_modules(tiny_model("xglm"), site, layer)
+
+
+def test_a_sentence_without_tokens_is_named():
+    loaded = tiny_loaded("gpt2")
+    with pytest.raises(DataError, match="'empty-0001' has no token"):
+        encode_sentences(
+            loaded, [*SENTENCES, ("empty-0001", " ")], max_length=20, where="sentences"
+        )
+    with pytest.raises(DataError, match="'house-0000' stands twice"):
+        encode_sentences(loaded, [*SENTENCES, SENTENCES[0]], max_length=20, where="sentences")
+    with pytest.raises(DataError, match="has no sentences"):
+        encode_sentences(loaded, [], max_length=20, where="sentences")
+    with pytest.raises(StudyError, match="at most 48"):
+        encode_sentences(loaded, SENTENCES, max_length=49, where="sentences")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sites", ["neurons"]), ("pooling", "min"), ("dtype", "bfloat16"), ("batch_size", 0)],
+)
+def test_settings_are_checked(name, value):
+    with pytest.raises(StudyError, match=f"extraction.{name}"):
+        ExtractionSettings(**{name: value})
+
+
+def test_batches_cover_every_row_once():
+    loaded = tiny_loaded("xglm")
+    rows = encode_sentences(loaded, many_sentences(), max_length=20, where="x").rows
+    batches = list(make_batches(loaded, rows, batch_size=7))
+    assert sorted(np.concatenate([batch.rows for batch in batches])) == list(range(len(rows)))
+    for batch in batches:
+        assert batch.mask_BS.sum(dim=1).tolist() == batch.lengths.tolist()
+        assert batch.input_ids_BS.shape[1] == batch.lengths.max()
+    bare_forward(loaded, batches)

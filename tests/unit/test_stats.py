@@ -1,0 +1,59 @@
+"""Intervals cover, corrections agree with scipy, chance levels are those of random sets."""
+
+import numpy as np
+import pytest
+from scipy.stats import false_discovery_control, hypergeom
+
+from babelscope.stats import (
+    benjamini_hochberg,
+    bootstrap_mean,
+    bootstrap_weights,
+    hypergeometric_overlap,
+    interval,
+    permutation_p,
+)
+
+
+def test_bootstrap_intervals_cover_the_mean():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(300):
+        found = bootstrap_mean(rng.normal(2.0, 1.0, size=40), n_resamples=300, seed=trial)
+        covered += found.low <= 2.0 <= found.high
+        assert found.low <= found.value <= found.high
+    assert 0.9 <= covered / 300 <= 0.98
+
+
+def test_bootstrap_leaves_out_missing_values():
+    found = bootstrap_mean(np.array([1.0, np.nan, 3.0]))
+    assert (found.value, found.n) == (2.0, 2)
+    assert np.isnan(bootstrap_mean(np.array([np.nan])).value)
+
+
+def test_weights_are_shares():
+    weights = bootstrap_weights(7, 50, seed=1)
+    assert weights.shape == (50, 7)
+    assert np.allclose(weights.sum(axis=1), 1)
+
+
+def test_permutation_p_is_never_zero():
+    assert permutation_p(10.0, np.zeros(99)) == 0.01
+    assert permutation_p(0.0, np.zeros(99)) == 1.0
+
+
+def test_benjamini_hochberg_is_scipys_and_keeps_gaps():
+    p = np.array([0.01, np.nan, 0.04, 0.2])
+    q = benjamini_hochberg(p)
+    assert np.isnan(q[1])
+    assert q[[0, 2, 3]] == pytest.approx(false_discovery_control([0.01, 0.04, 0.2]))
+
+
+def test_chance_overlap_is_hypergeometric():
+    mean, sd = hypergeometric_overlap(20, 400)
+    law = hypergeom(400, 20, 20)
+    assert mean == pytest.approx(law.mean() / 20)
+    assert sd == pytest.approx(law.std() / 20)
+
+
+def test_interval_of_nothing():
+    assert np.isnan(interval(np.array([]))).all()

@@ -1,0 +1,37 @@
+"""Tables come back as they went, and equal tables are equal bytes."""
+
+import pandas as pd
+import pytest
+
+from babelscope.errors import DataError
+from babelscope.tables import concatenate, read_table, write_table
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".tsv"])
+def test_round_trip_and_determinism(tmp_path, suffix):
+    table = pd.DataFrame({"lang": ["NA", "null", "zh"], "ap": [0.1, 1 / 3, 1.0], "n": [1, 2, 3]})
+    first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    write_table(table, first)
+    write_table(table, second)
+    assert first.read_bytes() == second.read_bytes()
+    pd.testing.assert_frame_equal(read_table(first), table, rtol=1e-9, check_dtype=False)
+    assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="a table is .parquet or .tsv, not x.csv"):
+        write_table(pd.DataFrame({"a": [1]}), tmp_path / "x.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match=r"x.parquet: is not a readable table"):
+        read_table(tmp_path / "x.parquet")
+
+
+def test_concatenate_skips_empty_tables(tmp_path):
+    write_table(pd.DataFrame({"a": []}), tmp_path / "1.tsv")
+    write_table(pd.DataFrame({"a": [1]}), tmp_path / "2.tsv")
+    assert concatenate([tmp_path / "1.tsv", tmp_path / "2.tsv"])["a"].tolist() == [1]
+    assert concatenate([]).empty
