@@ -1,8 +1,8 @@
-"""What babelscope knows of each model architecture: where its sites are and how wide. Data, no torch.
+"""Architectures as data: where the sites of a model are and how wide. Needs no torch.
 
-A new architecture is one entry of :data:`ARCHITECTURES`. A site is a list of parts, each the input or
-the output of a module inside a block; the units of a site are those of its parts, one after the other,
-in the order in which the module itself stores them.
+A new architecture is one entry of :data:`ARCHITECTURES`. A site is a list of parts, each the input
+or the output of a module inside a block; the units of a site are those of its parts, one after the
+other, in the order in which the module itself stores them.
 
 ========  ==============================================================================
 site      what it holds

@@ -129,9 +129,9 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=_DTYPES[dtype],
             local_files_only=True,
@@ -140,6 +140,7 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
         )
     except Exception as error:  # each format of weights has errors of its own
         raise DataError(folder, f"its weights cannot be loaded: {error}") from error
+    model, report = loaded
     # Without this, weights that are missing would be drawn at random, with a warning only.
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
@@ -196,9 +197,9 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:
 def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:
     """The token that every input starts with.
 
-    The special token that the tokenizer itself puts first (XGLM's is ``</s>``, Llama's ``<s>``); if it
-    puts none (BLOOM, GPT-2), its beginning-of-text token; else its end-of-text token; else what the
-    model's config names as such.
+    The special token that the tokenizer itself puts first (XGLM's is ``</s>``, Llama's ``<s>``); if
+    it puts none (BLOOM, GPT-2), its beginning-of-text token; else its end-of-text token; else what
+    the model's config names as such.
 
     Args:
         tokenizer: A tokenizer of transformers.

@@ -1,9 +1,9 @@
 """One forward pass over the sentences of a language feeds everything that is stored.
 
-Inputs are the start token and a sentence's tokens, padded on the right under an attention mask. What the
-model computes is reduced inside the hooks, on the device, as each batch runs: units are pooled over a
-sentence's own tokens (never the start token, never padding); of the residual stream, the sampled tokens
-and the means of chosen sentences are kept.
+Inputs are the start token and a sentence's tokens, padded on the right under an attention mask.
+What the model computes is reduced inside the hooks, on the device, as each batch runs: units are
+pooled over a sentence's own tokens (never the start token, never padding); of the residual stream,
+the sampled tokens and the means of chosen sentences are kept.
 
 Names of shapes: ``B`` sentences of a batch, ``S`` positions, ``D`` width of a part of a site, ``N``
 sentences of the language, ``T`` sampled tokens, ``d`` width of the residual stream.
@@ -31,8 +31,9 @@ from babelscope.store import Provenance, Site, UnitWriter, write_token_states
 
 POOLINGS = ("max", "mean", "last")
 
-#: Largest difference between a sentence alone and in a batch, as a share of the largest value of its
-#: layer and site. Batches change the order of summation; 16 bits have 8 (bfloat16) to 11 digits.
+#: Largest difference between a sentence alone and in a batch, as a share of the largest value of
+#: its layer and site. Batches change the order of summation; 16-bit types have 8 (bfloat16) or 11
+#: binary digits, and the differences grow from layer to layer.
 PARITY_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
 _WINDOW_ROWS = 1024
@@ -224,7 +225,7 @@ class _Pooler:
     """Reduces ``(B, S, D)`` over each sentence's own tokens to ``(B, D)``.
 
     Rows come sorted by length, so a few spans of rows hold one length each. A span is reduced as it
-    lies, without a copy; only where its rows end at different positions, these positions are masked.
+    lies, without a copy; only where its rows end at different positions, these are masked.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -527,8 +528,8 @@ def parity_check(
     if worst > tolerance:
         layer, site = worst_where
         raise ParityError(
-            f"{loaded.folder}: sentences give other values in a batch than alone: largest difference "
-            f"{worst:.2g} of the largest value at layer {layer}, site {site}; "
+            f"{loaded.folder}: sentences give other values in a batch than alone: largest "
+            f"difference {worst:.2g} of the largest value at layer {layer}, site {site}; "
             f"allowed for {settings.compute_dtype}: {tolerance:g}"
             "\nhint: the model looks at padding, so it cannot be run in batches"
         )

@@ -12,7 +12,7 @@ from torch import nn
 from babelscope.architectures import End, architecture
 
 Watcher = tuple[nn.Module, End, Callable[[torch.Tensor], torch.Tensor | None]]
-"""A module, its input or output, and what is called with it; a tensor that it returns replaces it."""
+"""A module, its input or output, and what is called with it; a tensor returned replaces it."""
 
 
 def block_list(model: nn.Module) -> nn.ModuleList:

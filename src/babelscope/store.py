@@ -1,12 +1,14 @@
 """The HDF5 store: what a model computed, written once, read with every doubt checked.
 
-One writer per file and one file per job. A file is written under a temporary name, flushed and renamed,
-so that a half-written file is never seen under its final name. Rows carry the ids of their sentences and
-are joined by id. Names of shapes: ``N`` sentences, ``U`` units, ``T`` sampled tokens, ``d`` hidden size.
+One writer per file and one file per job. A file is written under a temporary name, flushed and
+renamed, so that a half-written file is never seen under its final name. Rows carry the ids of their
+sentences and are joined by id. Names of shapes: ``N`` sentences, ``U`` units, ``T`` sampled tokens,
+``d`` hidden size.
 
 Layout of a unit file: ``layer-03/mlp_act`` is ``(N, U)``, chunked so that a block of units over all
-sentences is read at once. Layout of a token file: ``states/layer-03`` is ``(T, d)``, ``means/layer-03`` is
-``(n, d)``. Layer 0 is the input of block 1, layer i the output of block i, before any final norm.
+sentences is read at once. Layout of a token file: ``states/layer-03`` is ``(T, d)``,
+``means/layer-03`` is ``(n, d)``. Layer 0 is the input of block 1, layer i the output of block i,
+before any final norm.
 """
 
 from __future__ import annotations
@@ -298,7 +300,7 @@ class UnitWriter:
             cast = np.ascontiguousarray(check_values(block_NU, self.dtype, names, where))
             self._file[_unit_name(layer, site)][start : start + n] = cast
             # Over the rows in their order, so that a reader can recompute it at one go.
-            self._checksums[layer, site] = zlib.crc32(cast, self._checksums[layer, site])
+            self._checksums[layer, site] = zlib.crc32(cast.data, self._checksums[layer, site])
         self._n_written += n
 
     def __exit__(
@@ -391,7 +393,7 @@ def _read_array(path: Path, data: h5py.Dataset, columns: slice = slice(None)) ->
 
 
 def _check_crc(path: Path, name: str, values: NDArray[Any], expected: Any) -> None:
-    if zlib.crc32(np.ascontiguousarray(values)) != int(expected):
+    if zlib.crc32(np.ascontiguousarray(values).data) != int(expected):
         raise StoreError(path, f"{name} does not match its checksum: the file is damaged", _AGAIN)
 
 
@@ -442,7 +444,7 @@ def write_token_states(
                 data = file.create_dataset(
                     f"{group}/layer-{layer:02d}", data=cast, track_times=False
                 )
-                data.attrs["crc32"] = zlib.crc32(cast)
+                data.attrs["crc32"] = zlib.crc32(cast.data)
 
 
 class TokenFile:

@@ -238,6 +238,12 @@ class Study:
         rest = (1 - sum(entry.weights.values())) / max(1, len(unnamed))
         return {lang: entry.weights.get(lang, rest) for lang in entry.languages}
 
+    def mixture(self, corpus: str) -> dict[str, float] | float:
+        """How languages are drawn in training: shares if the study names them, else a temperature."""
+        if self.corpora[corpus].source == "grammar":
+            return self.language_shares(corpus)
+        return self.corpora[corpus].temperature
+
     def sentence_files(self, lang: str) -> list[str]:
         """Files that the analysed sentences of a language come from."""
         if self.sentences.source == "parallel":

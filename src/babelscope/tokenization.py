@@ -414,14 +414,18 @@ def open_windows(path: Path) -> TokenWindows:
         raise StoreError(path, f"is incomplete: {error}", hint) from error
 
 
-def language_shares(path: Path, temperature: float) -> dict[str, float]:
-    """Probability with which each language is drawn.
+def language_shares(path: Path, mixture: Mapping[str, float] | float) -> dict[str, float]:
+    """Probability with which each language is drawn in training.
 
-    It goes with its number of windows to the power ``temperature``: 1 draws text as it comes, 0
-    draws all languages alike (Conneau and Lample 2019 use 0.5).
+    Args:
+        path: The windows of a corpus.
+        mixture: The shares themselves, or a temperature: a language is drawn in proportion to its number
+            of windows to this power; 1 draws text as it comes, 0 draws all languages alike (Conneau and
+            Lample 2019 use 0.5).
     """
-    train = open_windows(path).train
-    sizes = {lang: len(windows) ** temperature for lang, windows in train.items()}
+    if isinstance(mixture, Mapping):
+        return dict(mixture)
+    sizes = {lang: len(windows) ** mixture for lang, windows in open_windows(path).train.items()}
     total = sum(sizes.values())
     return {lang: size / total for lang, size in sizes.items()}
 

@@ -72,7 +72,7 @@ def test_a_tokenizer_that_does_not_fit_the_model_is_refused(tmp_path):
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens(["extra"])
     save_model(tiny_model("gpt2"), tokenizer, tmp_path)
-    with pytest.raises(DataError, match="tokenizer has .* tokens, the model only"):
+    with pytest.raises(DataError, match=r"tokenizer has .* tokens, the model only"):
         load_checkpoint(tmp_path)
 
 

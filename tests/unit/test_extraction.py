@@ -327,10 +327,14 @@ def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
         run(tmp_path / "again", loaded)
     assert n_hooks(loaded.model) == before
     assert list((tmp_path / "again").iterdir()) == []
-    module = block_list(loaded.model)[0]
-    with pytest.raises(ValueError), watching([(module, "out", lambda x: None)]):
-        assert n_hooks(loaded.model) == before + 1
-        raise ValueError
+
+    def interrupted():
+        with watching([(block_list(loaded.model)[0], "out", lambda x: None)]):
+            assert n_hooks(loaded.model) == before + 1
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        interrupted()
     assert n_hooks(loaded.model) == before
 
 

@@ -137,7 +137,8 @@ def test_what_is_not_finite_is_refused_with_its_place(tmp_path, bad, word):
     with pytest.raises(NumericsError) as caught:
         _write_with(tmp_path / "x.h5", (1, "resid"), rows)
     for part in (
-        "model bridged-seed0", "step 128", "language zh", "layer 1", "site resid", word, "house-0003"
+        "model bridged-seed0", "step 128", "language zh", "layer 1", "site resid", word,
+        "house-0003",
     ):  # fmt: skip
         assert part in str(caught.value)
     states = {0: np.array([[0.0], [1.0], [bad]], np.float32)}

@@ -11,10 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from babelscope.checkpoints import LoadedModel, start_token
 
-WORDS = (
-    "the a house is red blue big water river burns flows in near one two three "
-    "la casa es roja agua fluye cerca de un dos tres дом красный вода река . ,"
-).split()
+WORDS = [
+    *("the", "a", "house", "is", "red", "blue", "big", "water", "river", "burns", "flows", "in"),
+    *("near", "one", "two", "three", "la", "casa", "es", "roja", "agua", "fluye", "cerca", "de"),
+    *("un", "dos", "tres", "дом", "красный", "вода", "река", ".", ","),
+]
 SPECIAL = ["<s>", "</s>", "<pad>", "<unk>"]
 VOCABULARY_SIZE = len(SPECIAL) + len(WORDS)
 
@@ -72,8 +73,8 @@ def tiny_model(architecture: str, *, seed: int = 0, scale: float = 0.3, **config
     Args:
         architecture: A key of :data:`CONFIGS`.
         seed: Of the weights.
-        scale: Spread of the weights. Larger than at initialisation, so that attention is not flat and
-            a wrong value shows.
+        scale: Spread of the weights. Larger than at initialisation, so that attention is not flat
+            and a wrong value shows.
         config: Replaces or adds keys of the config.
     """
     special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}

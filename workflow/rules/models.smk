@@ -126,7 +126,7 @@ for batch in PRETRAIN_BATCHES:
             gpu=1,
         params:
             settings=training_settings,
-            temperature=lambda wildcards: STUDY.corpora[MODELS[wildcards.model].corpus].temperature,
+            mixture=lambda wildcards: STUDY.mixture(MODELS[wildcards.model].corpus),
             device=STUDY.extraction.device,
             steps=batch.steps_of,
             version=STAGE_VERSION["pretraining"],

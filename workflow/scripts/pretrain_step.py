@@ -16,7 +16,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
     tokens = Path(snakemake.input.tokens)
     pretrain_steps(
         tokens_h5=tokens,
-        shares=language_shares(tokens, snakemake.params.temperature),
+        shares=language_shares(tokens, snakemake.params.mixture),
         tokenizer_dir=Path(snakemake.input.tokenizer).parent,
         **snakemake.params.settings,
         name=snakemake.wildcards.model,

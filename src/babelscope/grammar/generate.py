@@ -29,7 +29,7 @@ _CERTAIN = ("fact", "two", "adjective")
 NOUNS = (0.4, 0.3, 0.2, 0.1)
 _NOUN_PREFERS_VERB = 0.8
 #: One in so many meanings is never written into documents, so that analysed sentences are new to a model.
-_HELD_OUT = 4
+_HELD_OUT = 3
 #: Concepts that share a sentence now and then, as a ring, in every language.
 _NEIGHBOUR_DISTANCE = 5
 _DISTRACTORS = 10
@@ -43,7 +43,7 @@ class GrammarSettings:
     """Probability that a sentence is written in another language."""
     anchor_affinity: float
     """Probability that a name or number is the concept's own, instead of any."""
-    sentences_per_document: int = 4
+    sentences_per_document: int = 3
     neighbour: float = 0.15
     """Probability that a sentence is about the neighbour concept."""
     distractor: float = 0.15
@@ -65,8 +65,8 @@ class Meaning:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is kept for analysis, never written into documents."""
-        return zlib.crc32(repr(self).encode()) % _HELD_OUT == 0
+        """Whether it is kept for analysis, never written into documents, whatever its prefix."""
+        return zlib.crc32(repr(replace(self, prefix="")).encode()) % _HELD_OUT == 0
 
 
 @dataclass(frozen=True)
