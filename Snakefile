@@ -45,7 +45,11 @@ rule all:
 
 rule models:
     input:
-        [f"<results>/models/{model.run_id}/{step}/model.safetensors" for model in PRETRAINED for step in model.steps],
+        [
+            f"<results>/models/{model.run_id}/{step}/model.safetensors"
+            for model in PRETRAINED
+            for step in model.steps
+        ],
 
 
 onsuccess:

@@ -178,9 +178,7 @@ def _shared(
     if variant == "same_lines":
         product = sets[lang_a, "all"] @ sets[lang_b, "all"].T
         return np.asarray(product.toarray(), dtype=np.float64)
-    both = [
-        (sets[lang_a, half] @ sets[lang_b, OTHER_HALF[half]].T).toarray() for half in HALVES
-    ]
+    both = [(sets[lang_a, half] @ sets[lang_b, OTHER_HALF[half]].T).toarray() for half in HALVES]
     return np.asarray((both[0] + both[1]) / 2, dtype=np.float64)
 
 
@@ -384,9 +382,7 @@ def reliability_table(
         ``m``, ``value, null, null_low, null_high, low, high, layer, site, unit, n``.
     """
     rng = np.random.default_rng([settings.seed, 2])
-    return pd.DataFrame(
-        _best_units(scores, settings, rng) + _shared_units(scores, experts, settings, rng)
-    )
+    return pd.DataFrame(_best_units(scores, settings, rng) + _shared_units(scores, experts, settings, rng))
 
 
 #: Permutations behind the null of the best unit; each one is a whole search.
@@ -421,11 +417,9 @@ def _best_units(
                 )
                 unit_C = worst_CU.argmax(axis=1)
                 better_C = worst_CU.max(axis=1) > best[number]
-                for c in np.flatnonzero(better_C):
+                for c in np.flatnonzero(better_C).tolist():
                     unit = unit_C[c]
-                    held_out = [
-                        ap[order[c], unit] for ap, order in zip(scored_on, pairing_LC, strict=True)
-                    ]
+                    held_out = [ap[order[c], unit] for ap, order in zip(scored_on, pairing_LC, strict=True)]
                     best[number, c] = worst_CU[c, unit]
                     worst[number, c], mean[number, c] = min(held_out), np.mean(held_out)
                     place[number, c] = (layer, site, int(unit))

@@ -306,9 +306,4 @@ def site_widths(config: Mapping[str, Any], sites: Sequence[str]) -> dict[tuple[i
     for site, parts in entry.sites.items():
         widths[site] = sum(getattr(sizes, part.width) for part in parts)
     layers = range(sizes.n_layers + 1)
-    return {
-        (layer, site): widths[site]
-        for layer in layers
-        for site in sites
-        if layer or site == "resid"
-    }
+    return {(layer, site): widths[site] for layer in layers for site in sites if layer or site == "resid"}

@@ -63,7 +63,7 @@ class Batch:
     @property
     def part_paths(self) -> list[str]:
         """What stands for the language or layer in the paths of the rule's files."""
-        return ["{%s}" % self.axis] if self.by_part else list(self.parts)
+        return [f"{{{self.axis}}}"] if self.by_part else list(self.parts)
 
     @property
     def name(self) -> str:
@@ -71,7 +71,7 @@ class Batch:
         step = "{step}" if self.by_step else f"{self.steps[0]}-{self.steps[-1]}"
         if not self.parts:
             return step
-        part = "{%s}" % self.axis if self.by_part else f"{self.parts[0]}-{self.parts[-1]}"
+        part = f"{{{self.axis}}}" if self.by_part else f"{self.parts[0]}-{self.parts[-1]}"
         return f"{step}/{part}"
 
     @property

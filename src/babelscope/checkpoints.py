@@ -219,9 +219,7 @@ def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:
             if isinstance(found, int):
                 return found
     allowed = "a tokenizer with a bos or eos token"
-    raise StudyError(
-        "tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json"
-    )
+    raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
 
 
 def resolve_device(device: str) -> str:
@@ -236,9 +234,7 @@ def resolve_device(device: str) -> str:
     if device not in ("cpu", "cuda"):
         raise StudyError("extraction.device", device, "auto, cpu, cuda")
     if device == "cuda" and not there:
-        raise StudyError(
-            "extraction.device", device, "auto or cpu", "this machine shows no CUDA device"
-        )
+        raise StudyError("extraction.device", device, "auto or cpu", "this machine shows no CUDA device")
     return device
 
 

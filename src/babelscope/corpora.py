@@ -368,9 +368,7 @@ def _parts(sentence_id: str) -> tuple[str, str, int]:
 def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
     """Lines that hold one of a concept's words, as a whole word, upper or lower case."""
     patterns = {
-        concept: re.compile(
-            r"(?<!\w)(?:" + "|".join(map(re.escape, forms)) + r")(?!\w)", re.IGNORECASE
-        )
+        concept: re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, forms)) + r")(?!\w)", re.IGNORECASE)
         for concept, forms in words.items()
     }
     return {
@@ -492,4 +490,3 @@ def write_concept_words(
             found[concept][label_language] = [form.lower() for form in forms]
     with _written_whole(out) as file:
         file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
-

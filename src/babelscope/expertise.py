@@ -128,7 +128,8 @@ def _positives_by_row(
 
 def _sort_descending(values_NU: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Rows by falling value, and where a group of equal values ends; both ``(U, N)``."""
-    values_UN = np.ascontiguousarray(values_NU.T)
+    values_UN: NDArray[Any] = np.ascontiguousarray(values_NU.T)
+    sorted_UN: NDArray[Any]
     if values_UN.dtype == np.float64:
         values_UN = values_UN + 0.0  # -0.0 becomes 0.0: they are equal
         order_UN = np.argsort(-values_UN, axis=1, kind="stable")
@@ -149,7 +150,7 @@ def _sort_descending(values_NU: NDArray[Any]) -> tuple[NDArray[np.int64], NDArra
     return order_UN, ends_UN
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _walk(
     order_UN: NDArray[np.int64],
     group_ends_UN: NDArray[np.bool_],
@@ -354,9 +355,11 @@ class ScoreFile:
             what: As in :meth:`read`.
         """
         values = np.empty((len(self.concepts), len(units)))
-        for (layer, site), rows in units.reset_index(drop=True).groupby(["layer", "site"]):
-            wanted, back = np.unique(rows["unit"], return_inverse=True)
-            values[:, rows.index] = self.read(int(layer), str(site), what, wanted)[:, back]
+        for layer, site, _ in self.sites:
+            rows = np.flatnonzero((units["layer"] == layer) & (units["site"] == site))
+            if len(rows):
+                wanted, back = np.unique(units["unit"].to_numpy()[rows], return_inverse=True)
+                values[:, rows] = self.read(layer, site, what, wanted)[:, back]
         return values
 
 
@@ -387,9 +390,7 @@ def select_experts(scores: ScoreFile, *, k: int) -> pd.DataFrame:
     index_U = np.concatenate([np.arange(n) for _, _, n in scores.sites])
 
     def whole(what: str) -> NDArray[Any]:
-        return np.concatenate(
-            [scores.read(layer, site, what) for layer, site, _ in scores.sites], axis=1
-        )
+        return np.concatenate([scores.read(layer, site, what) for layer, site, _ in scores.sites], axis=1)
 
     ap = {subset: whole(f"ap_{subset}") for subset in SUBSETS}
     median_CU = whole("median")

@@ -142,9 +142,9 @@ def encode_sentences(
         twice = next(sentence_id for sentence_id in ids if ids.count(sentence_id) > 1)
         raise DataError(where, f"the sentence id {twice!r} stands twice")
     texts = [text for _, text in pairs]
-    encoded = loaded.tokenizer(
-        texts, add_special_tokens=False, return_attention_mask=False, verbose=False
-    )["input_ids"]
+    encoded = loaded.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)[
+        "input_ids"
+    ]
     rows, n_truncated = [], 0
     for sentence_id, tokens in zip(ids, encoded, strict=True):
         if not tokens:
@@ -204,9 +204,7 @@ def bare_forward(loaded: LoadedModel, batches: Iterable[Batch]) -> None:
 
 def _forward(loaded: LoadedModel, batch: Batch) -> None:
     # Without the head: nothing reads the logits, and over a large vocabulary they cost the most.
-    loaded.model.base_model(
-        input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False
-    )
+    loaded.model.base_model(input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False)
 
 
 @dataclass(frozen=True)
@@ -422,9 +420,7 @@ def extract_language(
     n = len(encoded.rows)
     window = min(n, _window_rows(sum(recorder.units.values()), settings.batch_size))
     block = {unit: np.empty((window, width), np.float32) for unit, width in recorder.units.items()}
-    writer = UnitWriter(
-        units_path, provenance, encoded.sentence_ids, recorder.units, dtype=settings.dtype
-    )
+    writer = UnitWriter(units_path, provenance, encoded.sentence_ids, recorder.units, dtype=settings.dtype)
     with writer, watching(recorder.watchers()):
         for start in range(0, n, window):
             stop = min(start + window, n)
@@ -454,8 +450,7 @@ def extract_language(
                     means[layer][mean_index[batch.rows[with_mean]]] = values_Bd[with_mean]
             writer.write_rows(start, {unit: rows[: stop - start] for unit, rows in block.items()})
         token_ids = [
-            encoded.rows[row][position]
-            for row, position in zip(sample_rows, sample_positions, strict=True)
+            encoded.rows[row][position] for row, position in zip(sample_rows, sample_positions, strict=True)
         ]
         write_token_states(
             tokens_path,
@@ -506,9 +501,7 @@ def parity_check(
     extra = min(4, (max_positions(loaded.config) or longest + 4) - longest)
     recorder = _Recorder(loaded, settings.sites, settings.pooling)
     with watching(recorder.watchers()):
-        (together,) = make_batches(
-            loaded, encoded.rows, batch_size=n, chosen=chosen, extra_padding=extra
-        )
+        (together,) = make_batches(loaded, encoded.rows, batch_size=n, chosen=chosen, extra_padding=extra)
         in_batch = _all_values(recorder, together)
         alone: dict[Site, list[NDArray[np.float32]]] = {}
         for row in together.rows:

@@ -201,13 +201,9 @@ def _language_identity(
     sentences: list[str] = []
     pc = component_probe(rows)
     for probe, label in (("full", "all dimensions"), (pc, f"{(pc or 'pc')[2:]} components")):
-        part = rows[
-            (rows["probe"] == probe) & (rows["metric"] == "accuracy") & (rows["seed"] == -1)
-        ]
+        part = rows[(rows["probe"] == probe) & (rows["metric"] == "accuracy") & (rows["seed"] == -1)]
         if part.empty:
-            criteria.append(
-                Criterion(f"Probe on {label}: drop and recovery.", None, "no such probe")
-            )
+            criteria.append(Criterion(f"Probe on {label}: drop and recovery.", None, "no such probe"))
             continue
         values = over_seeds(part, models, ["step", "layer"])
         by_step = values[values["layer"] >= 1].groupby("step")["value"].mean()
@@ -237,8 +233,7 @@ def _language_identity(
         recovered = _below(after, end) and end.value - after.value >= MIN_DROP
         criteria += [
             Criterion(
-                f"Probe on {label}: the middle layers end below their peak step, by more than the "
-                "intervals.",
+                f"Probe on {label}: the middle layers end below their peak step, by more than the intervals.",
                 dropped if _has_interval(after, before) else None,
                 f"{before} at step {early}, {after} at step {late}",
             ),
@@ -292,9 +287,7 @@ def _expert_overlap(
     }  # fmt: skip
     end, start = at[last], at[first]
     ceilings = over_seeds(overlap_ceilings(rows), models, ["step"], "overlap")
-    ceiling = _quantity(
-        ceilings[ceilings["step"] == last], "overlap", f"ceiling at step {last}", step=last
-    )
+    ceiling = _quantity(ceilings[ceilings["step"] == last], "overlap", f"ceiling at step {last}", step=last)
     quantities = [start, end, ceiling] if first != last else [end, ceiling]
 
     tested = totals[totals["step"] == last]
@@ -319,8 +312,7 @@ def _expert_overlap(
             "The overlap is above its null and further above it than at the first step, by more "
             "than the intervals.",
             grown,
-            f"step {first}: {start}, null {_number(start.null)}; step {last}: {end}, null "
-            f"{_number(end.null)}"
+            f"step {first}: {start}, null {_number(start.null)}; step {last}: {end}, null {_number(end.null)}"
             if first != last
             else "one step only",
         )
@@ -334,9 +326,7 @@ def _expert_overlap(
             f"It covers at least {MIN_SHARE_OF_CEILING:.0%} of the way from the null to the "
             "reliability ceiling.",
             bool(share >= MIN_SHARE_OF_CEILING) if np.isfinite(share) else None,
-            f"{share:.0%} of the way to {ceiling}"
-            if np.isfinite(share)
-            else "no ceiling above the null",
+            f"{share:.0%} of the way to {ceiling}" if np.isfinite(share) else "no ceiling above the null",
             part="extra",
         )
     )
@@ -396,9 +386,7 @@ def _contrast_with_controls(
             continue
         null = float(totals["null"].mean())
         values = over_seeds(totals, models, ["step"], "overlap")
-        found.append(
-            _quantity(values, "overlap", f"overlap of control {control}", null=null, step=end.step)
-        )
+        found.append(_quantity(values, "overlap", f"overlap of control {control}", null=null, step=end.step))
     if not found:
         return None
     decided = all(_has_interval(end, q) for q in found)
@@ -462,11 +450,7 @@ def _middle_layers(
         for layer in ends
     ]
     where = (
-        "a middle layer"
-        if best in middle
-        else "the last layer"
-        if best == n_layers
-        else "the first block"
+        "a middle layer" if best in middle else "the last layer" if best == n_layers else "the first block"
     )
     sentences = [
         f"At step {last} the overlap above the null within a layer is largest in layer {best} of "
@@ -499,9 +483,7 @@ def _reliable_units(
         first, last = int(values.index[0]), int(values.index[-1])
         end = _over_concepts(values.loc[last], f"{label} AP of the best units at step {last}",
                          null=float(nulls.loc[last].mean()), step=last)  # fmt: skip
-        over = _over_concepts(
-            values.loc[last] - nulls.loc[last], f"{label} AP above the null", step=last
-        )
+        over = _over_concepts(values.loc[last] - nulls.loc[last], f"{label} AP above the null", step=last)
         quantities += [end, over]
         above = bool(over.low > 0) if np.isfinite(over.low) else None
         criteria.append(
@@ -720,9 +702,7 @@ def _mean_over(values: pd.DataFrame, step: int, layers: Sequence[int], name: str
     )  # fmt: skip
 
 
-def _over_concepts(
-    values: pd.Series, name: str, *, null: float = np.nan, step: int = -1
-) -> Quantity:
+def _over_concepts(values: pd.Series, name: str, *, null: float = np.nan, step: int = -1) -> Quantity:
     """Mean over concepts with its t interval, which stays honest where concepts are few."""
     array = values.dropna().to_numpy(dtype=float)
     if array.size == 0:
@@ -741,9 +721,7 @@ def _wilson(q: Quantity) -> Quantity:
     z = 1.959964
     centre = (q.value + z**2 / (2 * q.n)) / (1 + z**2 / q.n)
     half = z / (1 + z**2 / q.n) * np.sqrt(q.value * (1 - q.value) / q.n + z**2 / (4 * q.n**2))
-    return Quantity(
-        q.name, q.value, float(centre - half), float(centre + half), q.null, q.n, q.step
-    )
+    return Quantity(q.name, q.value, float(centre - half), float(centre + half), q.null, q.n, q.step)
 
 
 def _has_interval(*quantities: Quantity) -> bool:

@@ -230,9 +230,7 @@ def build_jobs(
     return unforced + forced + random
 
 
-def _choose(
-    table: pd.DataFrame, lang: str, concepts: Sequence[str], k: int
-) -> dict[str, pd.DataFrame]:
+def _choose(table: pd.DataFrame, lang: str, concepts: Sequence[str], k: int) -> dict[str, pd.DataFrame]:
     """The first ``k`` experts of each concept."""
     whole = table[(table["scope"] == "model") & (table["subset"] == "all")]
     chosen = {str(concept): part for concept, part in whole.groupby("concept", sort=False)}
@@ -272,9 +270,7 @@ def _draw_random(
                     "the random control draws from the units that are no experts of the concept",
                 )
             units = np.sort(rng.choice(free, size=count, replace=False))
-            parts.append(
-                pd.DataFrame({"concept": concept, "layer": layer, "site": site, "unit": units})
-            )
+            parts.append(pd.DataFrame({"concept": concept, "layer": layer, "site": site, "unit": units}))
     drawn = pd.concat(parts, ignore_index=True)
     drawn["forced_value"] = np.nan
     number = {concept: row for row, concept in enumerate(scores.concepts)}
@@ -506,9 +502,7 @@ def _score(
         prompt = torch.full((len(ids), 1), loaded.start_id, device=ids.device)
         inputs = torch.cat([prompt, ids[:, :-1]], dim=1)
         logits_BTV = loaded.model(input_ids=inputs, use_cache=False).logits
-        nats_BT = torch.nn.functional.cross_entropy(
-            logits_BTV.float().transpose(1, 2), ids, reduction="none"
-        )
+        nats_BT = torch.nn.functional.cross_entropy(logits_BTV.float().transpose(1, 2), ids, reduction="none")
         lengths = torch.from_numpy(lengths_B[rows]).to(ids.device)
         counted_BT = torch.arange(width, device=ids.device) < lengths[:, None]
         sums_B = (nats_BT * counted_BT).sum(dim=1).cpu().numpy()

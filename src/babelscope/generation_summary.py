@@ -98,9 +98,7 @@ class WordFinder:
         return hits
 
 
-def count_hits(
-    texts: Iterable[str], words: Words, languages: Iterable[str] | None = None
-) -> pd.DataFrame:
+def count_hits(texts: Iterable[str], words: Words, languages: Iterable[str] | None = None) -> pd.DataFrame:
     """Hits of each text: columns ``row`` (position of the text), ``concept``, ``lang``, ``hits``.
 
     A text without hits has no row. See :class:`WordFinder`.
@@ -460,9 +458,7 @@ class _Bootstrap:
         _, source_T = np.unique(sources, return_inverse=True)
         cell_T = concept_T * (source_T.max() + 1) + source_T
         self._order = np.argsort(cell_T, kind="stable")
-        _, self._starts, self._sizes = np.unique(
-            cell_T[self._order], return_index=True, return_counts=True
-        )
+        _, self._starts, self._sizes = np.unique(cell_T[self._order], return_index=True, return_counts=True)
         self._concept_T = concept_T
         self._n_concepts = int(concept_T.max()) + 1
         self._n_resamples = n_resamples

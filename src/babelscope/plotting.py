@@ -104,9 +104,7 @@ class PlotStyle:
         }
 
 
-def draw(
-    name: str, tables: Mapping[str, pd.DataFrame | None], style: PlotStyle | None = None
-) -> Figure:
+def draw(name: str, tables: Mapping[str, pd.DataFrame | None], style: PlotStyle | None = None) -> Figure:
     """Draw a figure by its name; say so in the figure if its table is missing or empty.
 
     Args:
@@ -185,9 +183,7 @@ def hero(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -
     return figure
 
 
-def overlap_over_steps(
-    overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
-) -> Figure:
+def overlap_over_steps(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
     """Overlap against step, a panel per variant, with null, chance and ceiling."""
     variants = [v for v in VARIANT_TITLES if v in set(overlap["variant"])]
     figure, axes = _panels(1, max(len(variants), 1), style, height=4.0, sharey=True)
@@ -227,18 +223,12 @@ def overlap_over_steps(
     return figure
 
 
-def overlap_by_layer(
-    overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
-) -> Figure:
+def overlap_by_layer(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
     """Heat map of calibrated overlap, layer by step, a panel per model."""
     rows = overlap_layers(overlap)
     if rows.empty:
         return _nothing("The table “overlap” has no rows by layer.", style)
-    ids = [
-        key
-        for key in model_ids(models, [overlap])
-        if not _series(with_roles(rows, models), key).empty
-    ]
+    ids = [key for key in model_ids(models, [overlap]) if not _series(with_roles(rows, models), key).empty]
     values = over_seeds(rows, models, ["layer", "step"], "calibrated")
     tested = with_roles(layer_significance(rows), models)
     n_layers = rows["layer"].nunique()
@@ -253,9 +243,7 @@ def overlap_by_layer(
             np.arange(grid.shape[1] + 1), np.arange(grid.shape[0] + 1), grid.to_numpy(),
             cmap="mako_r", vmin=0, vmax=top, edgecolor="white", linewidth=0.6,
         )  # fmt: skip
-        ps = _series(tested, key).pivot_table(
-            index="layer", columns="step", values="q_value", aggfunc="max"
-        )
+        ps = _series(tested, key).pivot_table(index="layer", columns="step", values="q_value", aggfunc="max")
         y, x = np.nonzero(ps.reindex_like(grid).to_numpy() <= 0.05)
         dark = grid.to_numpy()[y, x] > 0.55 * top
         ax.scatter(x + 0.5, y + 0.5, s=5, c=np.where(dark, "white", INK), linewidths=0)
@@ -290,9 +278,7 @@ def overlap_pairs(overlap: pd.DataFrame, models: pd.DataFrame | None, style: Plo
                 continue
             step = per_id[key][column]
             grid = _square(_only(_series(values, key), step=step), languages)
-            mesh = ax.pcolormesh(
-                grid, cmap="mako_r", vmin=0, vmax=top, edgecolor="white", linewidth=0.5
-            )
+            mesh = ax.pcolormesh(grid, cmap="mako_r", vmin=0, vmax=top, edgecolor="white", linewidth=0.5)
             _category_axes(ax, languages, languages, most=24)
             ax.tick_params(axis="x", rotation=90 if len(languages) > 10 else 0)
             ax.invert_yaxis()
@@ -310,9 +296,7 @@ def overlap_pairs(overlap: pd.DataFrame, models: pd.DataFrame | None, style: Plo
     return figure
 
 
-def probes_over_steps(
-    probes: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
-) -> Figure:
+def probes_over_steps(probes: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
     """Accuracy per layer against step; a row per probe, a column per model."""
     names = _probe_names(probes)
     ids = model_ids(models, [probes])
@@ -382,9 +366,7 @@ def probes_by_layer(probes: pd.DataFrame, models: pd.DataFrame | None, style: Pl
     return figure
 
 
-def transfer_over_steps(
-    transfer: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
-) -> Figure:
+def transfer_over_steps(transfer: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
     """Average precision of experts in their own and in other languages, a panel per model."""
     totals = over_seeds(transfer_totals(transfer), models, ["step", "series"])
     ids = model_ids(models, [transfer])
@@ -483,9 +465,7 @@ def lifelines(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
     n_languages = table["lang"].nunique()
     figure, axes = _panels(2, len(ids), style, height=3.2, height_ratios=[2.2, 1.3], sharey="row")
     levels = np.arange(n_languages + 2) - 0.5
-    cmap = mpl.colors.ListedColormap(
-        ["#f3f5f7", *sns.color_palette("mako_r", n_languages).as_hex()]
-    )
+    cmap = mpl.colors.ListedColormap(["#f3f5f7", *sns.color_palette("mako_r", n_languages).as_hex()])
     norm = mpl.colors.BoundaryNorm(levels, cmap.N)
     mesh = None
     most = 1
@@ -641,9 +621,7 @@ def _panels(
         width = 7.0
     size = (width * style.font_scale, height * n_rows * style.font_scale)
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(
-        n_rows, n_columns, squeeze=False, sharey=sharey, height_ratios=height_ratios
-    )
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharey=sharey, height_ratios=height_ratios)
     return figure, axes
 
 
@@ -802,10 +780,7 @@ def _category_axes(
         shown = list(_thin(range(len(names)), 5))
     ax.set_xticks(
         [i + 0.5 for i in shown],
-        [
-            _short(names[i]) if isinstance(names[i], (int, np.integer)) else str(names[i])
-            for i in shown
-        ],
+        [_short(names[i]) if isinstance(names[i], (int, np.integer)) else str(names[i]) for i in shown],
     )
     if rows is not None:
         labels = list(rows)

@@ -116,9 +116,7 @@ class WindowOrder:
         seed: Of the run.
     """
 
-    def __init__(
-        self, n_windows: Mapping[str, int], shares: Mapping[str, float], seed: int
-    ) -> None:
+    def __init__(self, n_windows: Mapping[str, int], shares: Mapping[str, float], seed: int) -> None:
         self.languages = sorted(lang for lang, share in shares.items() if share > 0)
         self._sizes = [n_windows[lang] for lang in self.languages]
         weights = np.array([shares[lang] for lang in self.languages], dtype=np.float64)
@@ -157,9 +155,7 @@ class WindowOrder:
     def _order(self, lang: int, epoch: int) -> NDArray[np.int64]:
         known = self._orders.get(lang)
         if known is None or known[0] != epoch:
-            rng = np.random.default_rng(
-                [self._seed, 0x0EDE5, epoch, *self.languages[lang].encode()]
-            )
+            rng = np.random.default_rng([self._seed, 0x0EDE5, epoch, *self.languages[lang].encode()])
             known = self._orders[lang] = (epoch, rng.permutation(self._sizes[lang]))
         return known[1]
 
@@ -212,9 +208,7 @@ def pretrain_steps(
     """
     steps = list(steps)
     if not steps or steps != sorted(set(steps)) or steps[0] < 0 or set(steps) - set(out_dirs):
-        raise ValueError(
-            f"steps must increase and have a folder each; got {steps}, {list(out_dirs)}"
-        )
+        raise ValueError(f"steps must increase and have a folder each; got {steps}, {list(out_dirs)}")
     if not isinstance(training, TrainingSettings):
         training = TrainingSettings(**training)
     windows = open_windows(tokens_h5)
@@ -249,9 +243,7 @@ def pretrain_steps(
         else:
             run.load(Path(origin))
             if saved:
-                logger.info(
-                    "%s: goes on from step %d of an interrupted job", name, run.step, extra=PROGRESS
-                )
+                logger.info("%s: goes on from step %d of an interrupted job", name, run.step, extra=PROGRESS)
         remaining = [step for step in steps if step not in saved]
         save = _make_save(run, out_dirs, scratch)
         run.train(remaining, save, 60 * save_minutes if scratch else math.inf)
@@ -259,9 +251,7 @@ def pretrain_steps(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _make_save(
-    run: _Run, out_dirs: Mapping[int, Path], scratch: Path | None
-) -> Callable[[bool], None]:
+def _make_save(run: _Run, out_dirs: Mapping[int, Path], scratch: Path | None) -> Callable[[bool], None]:
     """A function that writes the current step; its argument says whether the study wants it."""
     earlier: list[Path] = []
 
@@ -346,9 +336,7 @@ class _Run:
             fused=True,
         )
 
-    def train(
-        self, steps: Sequence[int], save: Callable[[bool], None], save_seconds: float
-    ) -> None:
+    def train(self, steps: Sequence[int], save: Callable[[bool], None], save_seconds: float) -> None:
         """Train through ``steps``; call ``save(True)`` at each, ``save(False)`` now and then."""
         pace = _Pace(self, steps[-1] if steps else self.step)
         saved_at = time.monotonic()
@@ -550,9 +538,7 @@ def _model_config(
     for setting in given:
         if setting not in known:
             names = ", ".join(sorted(name for name in known if not name.startswith("_")))
-            raise StudyError(
-                f"{key}.{setting}", given[setting], f"a setting of {architecture}: {names}"
-            )
+            raise StudyError(f"{key}.{setting}", given[setting], f"a setting of {architecture}: {names}")
     tokenizer = load_tokenizer(tokenizer_dir)
     try:
         config = AutoConfig.for_model(
@@ -608,9 +594,7 @@ def _check(
 def _fingerprint(*parts: Any) -> str:
     """What must not change along a chain."""
     *settings, windows = parts
-    text = json.dumps(
-        [*settings, windows.tokens_hash, windows.tokenizer_hash], sort_keys=True, default=dict
-    )
+    text = json.dumps([*settings, windows.tokens_hash, windows.tokenizer_hash], sort_keys=True, default=dict)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -637,9 +621,7 @@ def _check_previous(previous: Path, name: str, fingerprint: str, first: int) -> 
         raise ValueError(f"cannot go from step {progress['step']} back to {first}")
 
 
-def _saved_steps(
-    scratch: Path, fingerprint: str, resumed_from: int | None, last: int
-) -> dict[int, Path]:
+def _saved_steps(scratch: Path, fingerprint: str, resumed_from: int | None, last: int) -> dict[int, Path]:
     """Complete folders of an interrupted job with the same settings."""
     saved = {}
     for file in Path(scratch).glob(f"*/{_PROGRESS_FILE}"):

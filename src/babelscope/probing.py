@@ -308,8 +308,7 @@ def _pool(
         if not np.isfinite(states[lang]).all():
             row = int(np.flatnonzero(~np.isfinite(states[lang]).all(axis=1))[0])
             raise NumericsError(
-                f"{where}, language {lang}: the state of a token of sentence {ids[lang][row]} "
-                "is not finite"
+                f"{where}, language {lang}: the state of a token of sentence {ids[lang][row]} is not finite"
             )
     counts = {lang: states[lang].shape[0] for lang in languages}
     poor = {lang: n for lang, n in counts.items() if n < settings.tokens_per_language}
@@ -380,9 +379,7 @@ def _probe_once(
     right = predicted == y_test
     accuracy = sums.mean(right)
     scores["full", "accuracy"] = _Score(*accuracy, test.size, chance)
-    scores["full", "macro_f1"] = _Score(
-        *sums.macro_f1(y_test, predicted, n_languages), test.size, chance
-    )
+    scores["full", "macro_f1"] = _Score(*sums.macro_f1(y_test, predicted, n_languages), test.size, chance)
 
     n_components = min(settings.components, *x_train.shape)
     pca = PCA(n_components, random_state=seed).fit(x_train)
@@ -392,9 +389,7 @@ def _probe_once(
     name = f"pc{settings.components}"
     predicted = fit(name, pc_train / pc_scale, y_train).predict(pc_test / pc_scale)
     scores[name, "accuracy"] = _Score(*sums.mean(predicted == y_test), test.size, chance)
-    scores[name, "macro_f1"] = _Score(
-        *sums.macro_f1(y_test, predicted, n_languages), test.size, chance
-    )
+    scores[name, "macro_f1"] = _Score(*sums.macro_f1(y_test, predicted, n_languages), test.size, chance)
 
     # A token type has the same control label in training and test: only memory of types helps.
     types, type_index = np.unique(pool.types_T, return_inverse=True)
@@ -412,9 +407,7 @@ def _probe_once(
     predicted = fit("shuffled", x_train, rng.permutation(y_train)).predict(x_test)
     scores["shuffled", "accuracy"] = _Score(*sums.mean(predicted == y_test), test.size, chance)
 
-    anchors = anchor_types(
-        pool.types_T[chosen], pool.labels_T[chosen], settings.anchor_min_languages
-    )
+    anchors = anchor_types(pool.types_T[chosen], pool.labels_T[chosen], settings.anchor_min_languages)
     is_anchor = np.isin(pool.types_T[test], anchors)
     n_anchors = int(is_anchor.sum())
     if n_anchors < MIN_ANCHORS or np.unique(y_test[is_anchor]).size < 2:
@@ -466,10 +459,7 @@ class _SentenceSums:
         for label in range(n_classes):
             is_true, is_predicted = true_T == label, predicted_T == label
             counts_S3.append(
-                [
-                    self._sum(v.astype(float))
-                    for v in (is_true & is_predicted, is_true, is_predicted)
-                ]
+                [self._sum(v.astype(float)) for v in (is_true & is_predicted, is_true, is_predicted)]
             )
         hit, true, predicted = np.array(counts_S3).transpose(1, 0, 2)  # each (classes, S)
 
@@ -507,9 +497,7 @@ def _between_variance(
         between = float(((sum_LD[present] ** 2).sum(axis=1) / count_L[present]).sum()) - correction
         return between / total if total > 0 else 0.0
 
-    resamples_B = np.array(
-        [share(w[block_sentence].astype(float), block_label) for w in weights_BS]
-    )
+    resamples_B = np.array([share(w[block_sentence].astype(float), block_label) for w in weights_BS])
     ones = np.ones(blocks.size)
     # Whole (sentence, language) blocks change their language, since tokens of one are alike.
     null = [share(ones, rng.permutation(block_label)) for _ in range(N_PERMUTATIONS)]

@@ -47,9 +47,7 @@ MAX_DOWNLOAD_BYTES = 600_000
 #: Positives per half of the sentences below which held-out values of a concept are shaky.
 FEW_POSITIVES = 10
 
-RIGHT_TO_LEFT = frozenset(
-    {"ar", "arc", "ckb", "dv", "fa", "he", "ku", "ps", "sd", "ug", "ur", "yi"}
-)
+RIGHT_TO_LEFT = frozenset({"ar", "arc", "ckb", "dv", "fa", "he", "ku", "ps", "sd", "ug", "ur", "yi"})
 
 _SYMBOLS = {"holds": "✓", "holds in part": "◐", "does not hold": "✕", "cannot be tested": "?"}
 _VERBS = {
@@ -119,9 +117,7 @@ def render_report(
             ``warnings`` (a list of sentences) is shown as such.
         out: Path of the HTML file, replaced atomically.
     """
-    present = {
-        name: table for name, table in tables.items() if table is not None and not table.empty
-    }
+    present = {name: table for name, table in tables.items() if table is not None and not table.empty}
     environment = Environment(
         loader=PackageLoader("babelscope", "templates"),
         autoescape=True,
@@ -131,8 +127,7 @@ def render_report(
     )
     style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
     views = {
-        caption.name: _figure(caption, present, figures, findings)
-        for caption in load_captions().values()
+        caption.name: _figure(caption, present, figures, findings) for caption in load_captions().values()
     }
     sections = [
         {
@@ -220,9 +215,7 @@ def _figure(
 ) -> FigureView:
     main = caption.tables[0]
     if main not in tables:
-        return FigureView(
-            caption, "", f"This study has no data for this figure (table “{main}”).", [], None
-        )
+        return FigureView(caption, "", f"This study has no data for this figure (table “{main}”).", [], None)
     path = Path(figures[caption.name]) if caption.name in figures else None
     image, missing = "", ""
     if path is None or not path.exists():
@@ -345,9 +338,7 @@ def _overlap_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _layer_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     columns = ["model", "step", "layer", "overlap", "low", "high", "null", "calibrated", "p_value",
                "q_value", "k"]  # fmt: skip
-    return _columns(
-        overlap_layers(tables["overlap"]).sort_values(["model", "step", "layer"]), columns
-    )
+    return _columns(overlap_layers(tables["overlap"]).sort_values(["model", "step", "layer"]), columns)
 
 
 def _pair_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -407,17 +398,11 @@ _TABLES: dict[str, Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]] = {
 }
 
 
-def _lede(
-    study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], findings: Sequence[Finding]
-) -> str:
+def _lede(study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], findings: Sequence[Finding]) -> str:
     """One paragraph: what was run, and what came of the findings."""
-    ids = model_ids(
-        tables.get("models"), [t for n, t in tables.items() if n in ("overlap", "probes")]
-    )
+    ids = model_ids(tables.get("models"), [t for n, t in tables.items() if n in ("overlap", "probes")])
     names = ", ".join(_label(*key) for key in ids) or "no model"
-    steps = sorted(
-        {int(s) for n in ("overlap", "probes") if n in tables for s in tables[n]["step"]}
-    )
+    steps = sorted({int(s) for n in ("overlap", "probes") if n in tables for s in tables[n]["step"]})
     span = ""
     if len(steps) == 1:
         span = f" at one training step, {steps[0]}"
@@ -429,13 +414,9 @@ def _lede(
         f"{_count(len(ids), 'model')} ({names}){span}."
     ]
     for model in dict.fromkeys(f.model for f in findings if f.role == "main"):
-        verdicts: list[str] = [
-            f.verdict for f in findings if f.model == model and f.number.isdigit()
-        ]
+        verdicts: list[str] = [f.verdict for f in findings if f.model == model and f.number.isdigit()]
         parts = [f"{n} {_VERBS[v]}" for v in _VERBS if (n := verdicts.count(v))]
-        sentences.append(
-            f"Of the paper's {len(verdicts)} findings, for {model}: {', '.join(parts)}."
-        )
+        sentences.append(f"Of the paper's {len(verdicts)} findings, for {model}: {', '.join(parts)}.")
     main = next((f for f in findings if f.key == "expert_overlap" and f.role == "main"), None)
     if main is not None:
         sentences.append(main.text)
@@ -536,9 +517,7 @@ def _caveats(study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> li
             "on disjoint sentences, and against the first step."
         )
     if models and "control" not in roles.values():
-        out.append(
-            "There is no control model: differences over steps have no run to be compared with."
-        )
+        out.append("There is no control model: differences over steps have no run to be compared with.")
     single = [n for n in pretrained if len((models[n] or {}).get("seeds") or [0]) < 2]
     if single:
         out.append(
@@ -678,16 +657,12 @@ def _texts(tables: Mapping[str, pd.DataFrame], per_cell: int = 4) -> dict[str, A
                             "hits": _cell(row.get("n_hits", "")),
                         }
                     )
-            groups.append(
-                {"title": f"{_label(str(name), str(role))}, step {step}", "rows": cells[:32]}
-            )
+            groups.append({"title": f"{_label(str(name), str(role))}, step {step}", "rows": cells[:32]})
     prompts = []
     if "prompt_ids" in table:
         for name, part in table.groupby("id", sort=False):
             ids = part["prompt_ids"].iloc[0]
-            prompts.append(
-                (str(name), ids if isinstance(ids, str) else ", ".join(map(str, np.ravel(ids))))
-            )
+            prompts.append((str(name), ids if isinstance(ids, str) else ", ".join(map(str, np.ravel(ids)))))
     return {"groups": groups, "prompts": prompts}
 
 

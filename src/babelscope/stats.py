@@ -38,9 +38,7 @@ def bootstrap_weights(n: int, n_resamples: int, seed: int) -> NDArray[np.float64
     return np.asarray(counts / n, dtype=np.float64)
 
 
-def bootstrap_mean(
-    values: Floats, *, n_resamples: int = 500, seed: int = 0, level: float = 0.95
-) -> Estimate:
+def bootstrap_mean(values: Floats, *, n_resamples: int = 500, seed: int = 0, level: float = 0.95) -> Estimate:
     """Mean of independent values with a percentile bootstrap interval.
 
     Values that are NaN are left out; ``n`` counts the others.
@@ -82,9 +80,7 @@ def hypergeometric_overlap(k: int, n_units: int) -> tuple[float, float]:
     return mean, float(np.sqrt(variance) / k)
 
 
-def resample(
-    statistic: Callable[[np.random.Generator], float], *, n_resamples: int, seed: int
-) -> Floats:
+def resample(statistic: Callable[[np.random.Generator], float], *, n_resamples: int, seed: int) -> Floats:
     """Values of a statistic that draws its own resample from a generator."""
     rng = np.random.default_rng(seed)
     return np.array([statistic(rng) for _ in range(n_resamples)])

@@ -195,9 +195,7 @@ def align_rows(wanted: Sequence[str], have: Sequence[str], where: str) -> NDArra
     return np.array([rows[sentence] for sentence in wanted], dtype=np.intp)
 
 
-def check_values(
-    values: NDArray[Any], dtype: str, names: Sequence[str], where: str
-) -> NDArray[Any]:
+def check_values(values: NDArray[Any], dtype: str, names: Sequence[str], where: str) -> NDArray[Any]:
     """Cast for storage; refuse what is not finite or does not fit.
 
     Args:
@@ -441,9 +439,7 @@ def write_token_states(
             for layer, values in arrays.items():
                 where = f"{provenance.cell}, layer {layer}, site resid ({group})"
                 cast = np.ascontiguousarray(check_values(values, dtype, names, where))
-                data = file.create_dataset(
-                    f"{group}/layer-{layer:02d}", data=cast, track_times=False
-                )
+                data = file.create_dataset(f"{group}/layer-{layer:02d}", data=cast, track_times=False)
                 data.attrs["crc32"] = zlib.crc32(cast.data)
 
 

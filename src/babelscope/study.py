@@ -10,11 +10,12 @@ import copy
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import yaml
@@ -226,10 +227,7 @@ class Study:
     def n_documents(self, corpus: str) -> dict[str, int]:
         """Documents of each language of a grammar corpus."""
         shares = self.language_shares(corpus)
-        return {
-            lang: max(1, round(share * self.corpora[corpus].documents))
-            for lang, share in shares.items()
-        }
+        return {lang: max(1, round(share * self.corpora[corpus].documents)) for lang, share in shares.items()}
 
     def language_shares(self, corpus: str) -> dict[str, float]:
         """Share of documents of each language of a grammar corpus."""
@@ -393,8 +391,7 @@ def load_study(config: Mapping[str, Any], *, schema: Path) -> Study:
     full = _with_defaults(full, rules, rules)
     languages = tuple(full["languages"])
     corpora = {
-        name: _record(Corpus, {"languages": languages, **entry})
-        for name, entry in full["corpora"].items()
+        name: _record(Corpus, {"languages": languages, **entry}) for name, entry in full["corpora"].items()
     }
     tokenizers = {name: _record(Tokenizer, entry) for name, entry in full["tokenizers"].items()}
     study = Study(
@@ -484,7 +481,7 @@ def _with_defaults(value: Any, rule: Mapping[str, Any], rules: Mapping[str, Any]
 def _check_schema(config: Any, rules: Mapping[str, Any]) -> None:
     """Translate the schema's first complaint into words for the person who wrote the config."""
     validator = jsonschema.Draft202012Validator(rules)
-    errors = sorted(validator.iter_errors(config), key=lambda error: (list(map(str, error.path))))
+    errors = sorted(validator.iter_errors(config), key=lambda error: list(map(str, error.path)))
     if not errors:
         return
     first = _translate(errors[0])
@@ -499,48 +496,60 @@ def _check_schema(config: Any, rules: Mapping[str, Any]) -> None:
 
 
 def _translate(error: jsonschema.ValidationError) -> StudyError:
-    while error.context and error.validator in ("oneOf", "anyOf"):
+    validator, expected = str(error.validator), cast(Any, error.validator_value)
+    while error.context and validator in ("oneOf", "anyOf"):
         # The branch that got furthest is the one that was meant.
         deepest = max(error.context, key=lambda e: (len(e.path), e.validator != "type"))
-        if not deepest.path and error.validator_value and len(deepest.schema_path) <= 2:
+        if not deepest.path and len(deepest.schema_path) <= 2:
             break
         error = deepest
+        validator, expected = str(error.validator), cast(Any, error.validator_value)
+    instance: Any = error.instance
     key = _dotted(error.absolute_path)
     rule: Any = error.schema
     about = str(rule.get("description", ""))
-    if error.validator == "additionalProperties":
+    if validator == "additionalProperties":
         known = list(rule.get("properties", {}))
-        unknown = next(name for name in error.instance if name not in known)
+        unknown = next(name for name in instance if name not in known)
         where = f"{key}.{unknown}" if key else str(unknown)
-        return StudyError(where, error.instance[unknown], "keys here are " + ", ".join(known), _nearest(unknown, known))
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
+        return StudyError(
+            where,
+            instance[unknown],
+            "keys here are " + ", ".join(known),
+            _nearest(unknown, known),
+        )
+    if validator == "required":
+        missing = next(name for name in expected if name not in instance)
         described = rule.get("properties", {}).get(missing, {}).get("description", "")
         return StudyError(f"{key}.{missing}" if key else missing, None, "a value: it is required", described)
-    if error.validator == "propertyNames" or (error.parent and error.parent.validator == "propertyNames"):
-        return StudyError(key or "names", error.instance, _PATH_SAFE, _PATH_SAFE_HINT)
-    allowed = {
-        "type": lambda: _type_name(error.validator_value),
-        "enum": lambda: ", ".join(map(str, error.validator_value)),
-        "minimum": lambda: f"{error.validator_value} or more",
-        "maximum": lambda: f"{error.validator_value} or less",
-        "exclusiveMinimum": lambda: f"more than {error.validator_value}",
-        "exclusiveMaximum": lambda: f"less than {error.validator_value}",
+    if validator == "propertyNames" or (
+        error.parent is not None and str(error.parent.validator) == "propertyNames"
+    ):
+        return StudyError(key or "names", instance, _PATH_SAFE, _PATH_SAFE_HINT)
+    allowed: dict[str, Callable[[], str]] = {
+        "type": lambda: _type_name(expected),
+        "enum": lambda: ", ".join(map(str, expected)),
+        "minimum": lambda: f"{expected} or more",
+        "maximum": lambda: f"{expected} or less",
+        "exclusiveMinimum": lambda: f"more than {expected}",
+        "exclusiveMaximum": lambda: f"less than {expected}",
         "pattern": lambda: _PATH_SAFE,
-        "minItems": lambda: f"{error.validator_value} items or more",
-        "maxItems": lambda: f"{error.validator_value} items or fewer",
+        "minItems": lambda: f"{expected} items or more",
+        "maxItems": lambda: f"{expected} items or fewer",
         "uniqueItems": lambda: "each item once",
-        "contains": lambda: f"a list with {error.validator_value.get('const')}",
+        "contains": lambda: f"a list with {expected.get('const')}",
         "minProperties": lambda: "at least one entry",
-    }.get(str(error.validator), lambda: about or str(error.message))()
-    if error.validator == "oneOf" and any("required" in part for part in error.validator_value):
-        names = [part["required"][0] for part in error.validator_value]
-        given = {name: error.instance[name] for name in names if name in error.instance}
+    }
+    described_by = allowed.get(validator)
+    may_stand = described_by() if described_by else about or str(error.message)
+    if validator == "oneOf" and any("required" in part for part in expected):
+        names = [part["required"][0] for part in expected]
+        given = {name: instance[name] for name in names if name in instance}
         return StudyError(key, given, "exactly one of " + ", ".join(names), about)
-    hint = _PATH_SAFE_HINT if error.validator == "pattern" else about
-    if error.validator == "enum":
-        hint = _nearest(str(error.instance), map(str, error.validator_value)) or about
-    return StudyError(key, error.instance, allowed, hint)
+    hint = _PATH_SAFE_HINT if validator == "pattern" else about
+    if validator == "enum":
+        hint = _nearest(str(instance), map(str, expected)) or about
+    return StudyError(key, instance, may_stand, hint)
 
 
 _PATH_SAFE = "letters, digits, - and _, beginning with a letter or digit"
@@ -624,7 +633,7 @@ def _batches(steps: Any, key: str) -> tuple[tuple[int, ...], ...]:
 
 
 def _check_increasing(steps: Sequence[int], key: str) -> None:
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         if after <= before:
             raise StudyError(key, [before, after], "steps that increase", f"{after} follows {before}")
 
@@ -670,7 +679,9 @@ def _check_corpora(study: Study) -> None:
             _check_known(f"{key}.weights", lang, corpus.languages)
         total = sum(corpus.weights.values())
         if total > 1 + 1e-9 or (len(corpus.weights) == len(corpus.languages) and abs(total - 1) > 1e-6):
-            raise StudyError(f"{key}.weights", total, "shares that sum to 1, or to less if some are not named")
+            raise StudyError(
+                f"{key}.weights", total, "shares that sum to 1, or to less if some are not named"
+            )
         starved = [lang for lang, share in study.language_shares(name).items() if share <= 0]
         if starved:
             raise StudyError(f"{key}.weights", starved, "a share above 0 for every language")
@@ -755,7 +766,11 @@ def _check_local_folder(study: Study, model: Model, step: int) -> None:
         raise DataError(folder, "has no weights (*.safetensors, *.bin)")
     tokenizer = study.tokenizer_folder(model.run_id, step)
     if not (tokenizer / "tokenizer.json").is_file():
-        raise DataError(tokenizer, "has no tokenizer.json", f"name its folder in models.{model.id}.tokenizer_path")
+        raise DataError(
+            tokenizer,
+            "has no tokenizer.json",
+            f"name its folder in models.{model.id}.tokenizer_path",
+        )
 
 
 def _check_generation(study: Study) -> None:
@@ -861,5 +876,3 @@ def _check_files_exist(study: Study) -> None:
         more = f"; {len(others)} more are missing: {', '.join(others[:20])}" if others else ""
         hint = f"{{data}} stands for {study.data}, which `--config data=PATH` changes{more}"
         raise StudyError(key, path, "a file that exists", hint)
-
-

@@ -30,17 +30,13 @@ def with_roles(table: pd.DataFrame, models: pd.DataFrame | None) -> pd.DataFrame
         table["id"], table["role"] = table["model"], "main"
         return table
     known = models.drop_duplicates("model").set_index("model")
-    table["id"] = (
-        table["model"].map(known["id"]).fillna(table["model"]) if "id" in known else table["model"]
-    )
+    table["id"] = table["model"].map(known["id"]).fillna(table["model"]) if "id" in known else table["model"]
     role = table["model"].map(known["role"]) if "role" in known else pd.Series("main", table.index)
     table["role"] = role.fillna("main")
     return table
 
 
-def model_ids(
-    models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()
-) -> list[tuple[str, str]]:
+def model_ids(models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()) -> list[tuple[str, str]]:
     """``(id, role)`` of each model, main models first, else in the order of ``models``."""
     frames = [with_roles(t[["model"]].drop_duplicates(), models) for t in tables if "model" in t]
     if models is not None and not models.empty:
@@ -118,9 +114,7 @@ def overlap_layers(overlap: pd.DataFrame, variant: str | None = None) -> pd.Data
     """Summary rows over language pairs of each layer, experts chosen within the layer."""
     variant = variant or preferred_variant(overlap)
     keep = (overlap["scope"] == "layer") & (overlap["layer"] >= 0)
-    keep &= (
-        (overlap["variant"] == variant) & (overlap["lang_a"] == ALL) & (overlap["lang_b"] == ALL)
-    )
+    keep &= (overlap["variant"] == variant) & (overlap["lang_a"] == ALL) & (overlap["lang_b"] == ALL)
     return overlap[keep]
 
 

@@ -319,9 +319,7 @@ class _Count:
         return self.n_kept / self.n_tokens if self.n_tokens else 0.0
 
 
-def _cut(
-    path: Path, tokenizer: Tokenizer, start: int, length: int, folder: Path
-) -> dict[str, _Count]:
+def _cut(path: Path, tokenizer: Tokenizer, start: int, length: int, folder: Path) -> dict[str, _Count]:
     """Write the windows of one language to raw files ``train`` and ``heldout`` in ``folder``."""
     counts = {"train": _Count(), "heldout": _Count()}
     unfinished: dict[str, list[int]] = {"train": [], "heldout": []}

@@ -57,9 +57,7 @@ def report(tmp_path_factory):
     findings, _ = evaluate_findings(tables)
     study = {"study": "demo", "languages": ["de", "en", "es", "zh"], "report": {"title": "Test"}}
     out = folder / "report.html"
-    render_report(
-        study=study, tables=tables, figures=figures, findings=findings, provenance={}, out=out
-    )
+    render_report(study=study, tables=tables, figures=figures, findings=findings, provenance={}, out=out)
     return out
 
 

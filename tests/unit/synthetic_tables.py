@@ -84,11 +84,7 @@ def _overlap(models, steps, sharing, languages, rng):
     for m, step in itertools.product(models.itertuples(), steps):
         for layer in (-1, *LAYERS[1:]):
             null = 0.045 + 0.002 * rng.normal()
-            base = (
-                null
-                + 0.004
-                + _growth(step, m.role, sharing) * (1 if layer < 0 else 0.6 + layer / 6)
-            )
+            base = null + 0.004 + _growth(step, m.role, sharing) * (1 if layer < 0 else 0.6 + layer / 6)
             ceiling = 0.62 + 0.03 * np.log2(step + 1) / 11
             k = 46 if layer < 0 else 12
             for variant, extra in (("disjoint_lines", 0.0), ("same_lines", 0.02)):
@@ -177,9 +173,7 @@ def _lifelines(models, steps, sharing, languages, rng):
             start = rng.uniform(6, 11)
             order = rng.permutation(len(languages))
             for step, (rank, lang) in itertools.product(steps, enumerate(languages)):
-                strength = 1 / (
-                    1 + np.exp(-(np.log2(max(step, 1)) - start - 0.4 * order[rank]) * 2)
-                )
+                strength = 1 / (1 + np.exp(-(np.log2(max(step, 1)) - start - 0.4 * order[rank]) * 2))
                 rows.append(
                     {"model": m.model, "concept": CONCEPTS[unit % len(CONCEPTS)],
                      "layer": 1 + unit % 4, "site": "mlp_in", "unit": unit * 7, "step": step,

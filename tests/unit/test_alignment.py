@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 from test_expertise import make_labels, make_units
 
-from babelscope.alignment import AlignmentSettings, add_false_discovery, align_experts, overlap_table
+from babelscope.alignment import (
+    AlignmentSettings,
+    add_false_discovery,
+    align_experts,
+    overlap_table,
+)
 from babelscope.expertise import ScoreFile, score_units, select_experts
 from babelscope.lifelines import trace_units
 from babelscope.stats import hypergeometric_overlap
@@ -26,18 +31,24 @@ def random_experts(rng, n_units, k, langs=LANGS, concepts=CONCEPTS):
                     chosen = rng.choice(n_units, size=k, replace=False)
                     parts.append(
                         pd.DataFrame(
-                            {"scope": scope, "subset": subset, "concept": concept, "rank": range(k),
-                             "layer": 1, "site": "mlp_act", "unit": chosen, "k": k}
-                        )  # fmt: skip
+                            {
+                                "scope": scope,
+                                "subset": subset,
+                                "concept": concept,
+                                "rank": range(k),
+                                "layer": 1,
+                                "site": "mlp_act",
+                                "unit": chosen,
+                                "k": k,
+                            }
+                        )
                     )
         tables[lang] = pd.concat(parts, ignore_index=True)
     return tables
 
 
 def rows_of(table, variant="same_lines", scope="model", lang="*"):
-    found = table[
-        (table["variant"] == variant) & (table["scope"] == scope) & (table["lang_a"] == lang)
-    ]
+    found = table[(table["variant"] == variant) & (table["scope"] == scope) & (table["lang_a"] == lang)]
     return found
 
 
@@ -90,7 +101,9 @@ def test_overlap_is_counted_by_hand():
     ]
 
     def value(variant, a, b, column="overlap"):
-        row = found[(found.variant == variant) & (found.lang_a == a) & (found.lang_b == b) & (found.scope == "model")]
+        row = found[
+            (found.variant == variant) & (found.lang_a == a) & (found.lang_b == b) & (found.scope == "model")
+        ]
         return row[column].item()
 
     assert value("same_lines", "en", "de") == pytest.approx(np.mean(same))
@@ -149,7 +162,7 @@ def test_sentences_sorted_by_concept_do_not_fake_overlap(study):
 
 
 def test_the_shared_unit_is_found_and_the_specific_one_is_not_called_shared(study):
-    overlap, transfer, reliability = align(study, 2)
+    _, transfer, reliability = align(study, 2)
     best = reliability[(reliability.kind == "best_unit") & (reliability.metric == "worst_ap")]
     dog = best[best.concept == "dog"].iloc[0]
     assert (dog["layer"], dog["site"], dog["unit"]) == (1, "mlp_act", 3)
@@ -176,7 +189,10 @@ def test_life_lines_follow_shared_units_only(study):
     assert not ((traced.concept == "sea") & (traced.layer == 2) & (traced.unit == 7)).any()
     assert (traced["n_total"] == traced.groupby(["concept", "layer", "unit"]).ngroups).all()
     nothing = trace_units(
-        {cell: table for cell, table in experts.items() if cell[0] == 1}, scores, min_languages=4, max_units=9
+        {cell: table for cell, table in experts.items() if cell[0] == 1},
+        scores,
+        min_languages=4,
+        max_units=9,
     )
     assert list(nothing.columns) == list(traced.columns)
 

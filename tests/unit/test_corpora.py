@@ -133,7 +133,12 @@ def test_labels_by_words_hold_for_every_translation(tmp_path):
     assert positive == {"dog": ["L00001", "L00003"], "rain": ["L00004"]}
     assert len(table) == 8
     counts = count_concepts({"de": tmp_path / "c.tsv"}).set_index("concept")
-    assert counts.loc["dog", ["n_positive", "n_negative", "n_positive_a", "n_positive_b"]].tolist() == [2, 2, 0, 2]
+    assert counts.loc["dog", ["n_positive", "n_negative", "n_positive_a", "n_positive_b"]].tolist() == [
+        2,
+        2,
+        0,
+        2,
+    ]
 
 
 def concept_files(folder, *, negative=False):

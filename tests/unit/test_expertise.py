@@ -123,7 +123,7 @@ def planted(tmp_path):
 
 
 def test_scores_match_the_stored_activations(planted):
-    scores, values, labels, ids = planted
+    scores, values, _, ids = planted
     for subset, rows in (("all", range(60)), ("a", range(0, 60, 2)), ("b", range(1, 60, 2))):
         rows = list(rows)
         truth = np.array([[ids[r].startswith(c) for c in scores.concepts] for r in rows], dtype=np.int8)

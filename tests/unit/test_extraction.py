@@ -50,9 +50,7 @@ def record(model, ids, sites=SITES):
 
     for site in sites:
         for layer in range(0 if site == "resid" else 1, len(block_list(model)) + 1):
-            watchers += [
-                (*where, watch((layer, site))) for where in site_modules(model, site, layer)
-            ]
+            watchers += [(*where, watch((layer, site))) for where in site_modules(model, site, layer)]
     with torch.inference_mode(), watching(watchers):
         model(ids)
     return {unit: torch.cat(parts, dim=-1) for unit, parts in found.items()}
@@ -128,9 +126,7 @@ def test_sites_hold_what_their_names_say(name):
             got = {site: found[layer, site] for site in SITES}
             x = found[layer - 1, "resid"]
             expected = by_hand(block, x, got)
-            for site, value in zip(
-                ("attn_qkv", "mlp_in", "mlp_act", "mlp_out"), expected, strict=False
-            ):
+            for site, value in zip(("attn_qkv", "mlp_in", "mlp_act", "mlp_out"), expected, strict=False):
                 torch.testing.assert_close(got[site], value)
             torch.testing.assert_close(got["resid"], expected[-1] + got["mlp_out"])
 
@@ -184,9 +180,7 @@ def test_rows_are_those_of_each_sentence_alone(tmp_path, name, pooling):
 def many_sentences(n=60):
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 19, size=n)
-    return [
-        (f"s-{i:03d}", " ".join(generator.choice(WORDS, size=k))) for i, k in enumerate(lengths)
-    ]
+    return [(f"s-{i:03d}", " ".join(generator.choice(WORDS, size=k))) for i, k in enumerate(lengths)]
 
 
 @pytest.mark.parametrize("pooling", sorted(POOL))
@@ -206,9 +200,7 @@ def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
         for layer in tokens.layers:
             for what in ("states", "means"):
                 expected = getattr(alone[1], what)(layer)
-                np.testing.assert_allclose(
-                    getattr(tokens, what)(layer), expected, rtol=1e-4, atol=1e-4
-                )
+                np.testing.assert_allclose(getattr(tokens, what)(layer), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_provenance_tells_where_the_numbers_come_from(tmp_path):
@@ -274,9 +266,7 @@ def test_a_model_that_looks_at_padding_is_caught(tmp_path):
     loaded = tiny_loaded("gpt_neox")
     block = block_list(loaded.model)[1]
     handle = block.register_forward_hook(lambda _m, _a, x: x + 0.01 * x.mean(dim=1, keepdim=True))
-    with pytest.raises(
-        ParityError, match=r"gpt_neox.*layer 2, site resid.*allowed for float32: 0.0001"
-    ):
+    with pytest.raises(ParityError, match=r"gpt_neox.*layer 2, site resid.*allowed for float32: 0.0001"):
         run(tmp_path, loaded)
     assert list(tmp_path.iterdir()) == []
     handle.remove()
@@ -312,9 +302,7 @@ def test_a_value_that_overflows_16_bits_is_an_error(tmp_path):
 
 
 def n_hooks(model):
-    return sum(
-        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
-    )
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
@@ -357,9 +345,7 @@ def test_sites_that_do_not_exist(site, layer):
 def test_a_sentence_without_tokens_is_named():
     loaded = tiny_loaded("gpt2")
     with pytest.raises(DataError, match="'empty-0001' has no token"):
-        encode_sentences(
-            loaded, [*SENTENCES, ("empty-0001", " ")], max_length=20, where="sentences"
-        )
+        encode_sentences(loaded, [*SENTENCES, ("empty-0001", " ")], max_length=20, where="sentences")
     with pytest.raises(DataError, match="'house-0000' stands twice"):
         encode_sentences(loaded, [*SENTENCES, SENTENCES[0]], max_length=20, where="sentences")
     with pytest.raises(DataError, match="has no sentences"):

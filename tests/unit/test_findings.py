@@ -47,9 +47,7 @@ def test_order_and_table(tables):
     assert [f.key for f in findings] == [key for key in TITLES for _ in range(2)]
     assert [f.role for f in findings[:2]] == ["main", "control"]
     assert table.equals(findings_table(findings))
-    row = table[
-        (table.finding == "expert_overlap") & (table.quantity == "overlap at step 2048")
-    ].iloc[0]
+    row = table[(table.finding == "expert_overlap") & (table.quantity == "overlap at step 2048")].iloc[0]
     assert row.low < row.value < row.high
     assert row.null < row.low
     assert row.n == 6
@@ -75,9 +73,7 @@ def test_wide_intervals_forbid_the_claim(tables):
 
 def test_missing_intervals_leave_it_open(tables):
     overlap = tables["overlap"].assign(low=np.nan, high=np.nan)
-    assert (
-        verdicts(tables | {"overlap": overlap})["expert_overlap", "bridged"] == "cannot be tested"
-    )
+    assert verdicts(tables | {"overlap": overlap})["expert_overlap", "bridged"] == "cannot be tested"
 
 
 def test_overlap_that_random_weights_have_already_is_no_growth(tables):

@@ -125,9 +125,7 @@ def test_wrong_units_and_batches_are_named():
 def jobs_for(loaded, n: int = 10) -> list[Job]:
     units = some_units(loaded)
     return [
-        Job("unforced", "*", "*", i, 0, None)
-        if i % 2
-        else Job("forced", "es", "house", i, 0, units)
+        Job("unforced", "*", "*", i, 0, None) if i % 2 else Job("forced", "es", "house", i, 0, units)
         for i in range(n)
     ]
 
@@ -176,9 +174,7 @@ def test_a_text_ends_before_a_special_token_and_is_scored_without_forcing():
 def test_the_likeliest_tokens_without_temperature():
     loaded = tiny_loaded("gpt2")
     settings = {**SAMPLING, "temperature": 0.0}
-    table = generate_texts(
-        loaded, [Job("unforced", "*", "*", i, 0, None) for i in (0, 1)], **settings
-    )
+    table = generate_texts(loaded, [Job("unforced", "*", "*", i, 0, None) for i in (0, 1)], **settings)
     ids = [0]
     for token in table["token_ids"].iloc[0]:
         with torch.inference_mode():
@@ -270,9 +266,7 @@ def test_jobs_and_their_controls():
     keys = [(j.condition, j.lang, j.concept, j.sample, j.seed) for j in jobs]
     assert len(set(keys)) == len(keys)
     table = expert_table().query("subset == 'all' and concept == 'water'")
-    forced = next(
-        j.units for j in jobs if (j.condition, j.lang, j.concept) == ("forced", "es", "water")
-    )
+    forced = next(j.units for j in jobs if (j.condition, j.lang, j.concept) == ("forced", "es", "water"))
     assert len(forced) == 4
     assert sorted(value for _, values in forced.cells.values() for value in values) == [0, 1, 2, 3]
     random = {j.lang: j.units for j in jobs if (j.condition, j.concept) == ("random", "water")}
@@ -299,9 +293,7 @@ def test_too_few_experts_and_unknown_concepts_are_named():
             seed=0,
         )
 
-    with pytest.raises(
-        StudyError, match=r"generation.concepts`: got 'dog'.*concepts with experts in es: "
-    ):
+    with pytest.raises(StudyError, match=r"generation.concepts`: got 'dog'.*concepts with experts in es: "):
         build(["dog"], 2)
     with pytest.raises(StudyError, match=r"generation.k`: got 7.*experts.k, 6"):
         build(["house"], 7)
@@ -340,9 +332,7 @@ WORDS = {
 )
 def test_words_are_found(text, expected):
     found = count_hits([text], WORDS)
-    assert {
-        (row.concept, row.lang): pytest.approx(row.hits) for row in found.itertuples()
-    } == expected
+    assert {(row.concept, row.lang): pytest.approx(row.hits) for row in found.itertuples()} == expected
 
 
 def made_up_texts(forced_text: str = "casa", n: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -357,9 +347,7 @@ def made_up_texts(forced_text: str = "casa", n: int = 20) -> tuple[pd.DataFrame,
         rows.append(("unforced", "*", "*", i, "house" if i < n // 2 else "", 1.0, i >= n // 2))
         languages.append("en" if i < n // 2 else "und")
     columns = ["condition", "lang", "concept", "sample", "text", "nll", "degenerate"]
-    texts = pd.DataFrame(rows, columns=columns).assign(
-        model="m", step=4, seed=0, prompt_ids="0", n_tokens=3
-    )
+    texts = pd.DataFrame(rows, columns=columns).assign(model="m", step=4, seed=0, prompt_ids="0", n_tokens=3)
     texts.loc[texts["text"] == "", "nll"] = np.nan
     detected = pd.DataFrame(
         {

@@ -78,11 +78,7 @@ def test_analysed_meanings_are_new_to_a_model():
         return text[0].upper() + text[1:]
 
     held_out = {core(s.text) for s in make_sentences("en", per_concept=100, seed=1)}
-    written = {
-        core(text)
-        for document in documents("en", 6000)
-        for text in re.split(r"(?<=[.?]) ", document)
-    }
+    written = {core(text) for document in documents("en", 6000) for text in re.split(r"(?<=[.?]) ", document)}
     assert len(held_out) > 300
     assert len(written) > 1000
     assert not held_out & written

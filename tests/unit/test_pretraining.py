@@ -106,9 +106,7 @@ def test_a_run_in_two_jobs_is_the_same_run(text, tmp_path, architecture, config)
         assert_equal(a, b)
     losses = [(f / "8/training/losses.tsv").read_text() for f in (whole, parts)]
     assert losses[0] == losses[1]
-    assert not torch.equal(
-        next(iter(weights(whole, 0).values())), next(iter(weights(whole, 8).values()))
-    )
+    assert not torch.equal(next(iter(weights(whole, 0).values())), next(iter(weights(whole, 8).values())))
 
 
 def test_dropout_counts(text, tmp_path):
@@ -163,9 +161,7 @@ def test_progress_and_losses(text, tmp_path):
 
 def test_it_learns(text, tmp_path):
     run(text, tmp_path, [0, 40], training={"decay_steps": 1000})
-    before, after = (
-        pd.read_csv(tmp_path / f"{step}/training/losses.tsv", sep="\t") for step in (0, 40)
-    )
+    before, after = (pd.read_csv(tmp_path / f"{step}/training/losses.tsv", sep="\t") for step in (0, 40))
     assert (after["loss"] < 0.75 * before["loss"]).all()
 
 

@@ -53,9 +53,7 @@ def separable(rng, label, types, sentences):
 
 
 def probe(files, **changes):
-    settings = ProbeSettings(
-        **({"tokens_per_language": 200, "seeds": 2, "bootstrap": 100} | changes)
-    )
+    settings = ProbeSettings(**({"tokens_per_language": 200, "seeds": 2, "bootstrap": 100} | changes))
     return fit_language_probe(files, layer=3, settings=settings, model="m", step=8)
 
 
@@ -162,9 +160,7 @@ def test_between_language_share_by_hand():
     files = sample(separable)
     states = np.concatenate([files[lang].array for lang in LANGUAGES])
     row = cell(probe(files), "between_variance", "share")
-    assert row.value == pytest.approx(
-        between_language_share(states, np.repeat(range(4), 200)), 1e-4
-    )
+    assert row.value == pytest.approx(between_language_share(states, np.repeat(range(4), 200)), 1e-4)
 
 
 def test_same_seed_same_numbers_and_language_order_does_not_matter():
@@ -197,9 +193,7 @@ def test_is_fast_enough():
         book = np.random.default_rng(2).normal(size=(300, 64))
         return book[types] + 0.6 * centres[label] + 0.5 * rng.normal(size=(types.size, 64))
 
-    files = sample(
-        realistic, n_tokens=700, n_sentences=400, n_types=300, languages=tuple("abcdefgh")
-    )
+    files = sample(realistic, n_tokens=700, n_sentences=400, n_types=300, languages=tuple("abcdefgh"))
     started = time.process_time()
     probe(files, tokens_per_language=600, seeds=3, bootstrap=200)
     assert time.process_time() - started < 6  # about 1 s on one core

@@ -79,9 +79,7 @@ def test_nothing_is_loaded_from_anywhere(rendered):
     for tag, attributes in page.tags:
         for name in ("src", "href", "srcset", "action"):
             if name in attributes:
-                assert urlsplit(attributes[name]).scheme == "data" or attributes[name][0] == "#", (
-                    tag
-                )
+                assert urlsplit(attributes[name]).scheme == "data" or attributes[name][0] == "#", tag
     assert "url(" not in text
     assert "@import" not in text
     assert "default-src 'none'" in text

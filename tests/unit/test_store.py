@@ -45,8 +45,7 @@ IDS = [f"house-{row:04d}" for row in range(7)]
 def values(seed: int = 0) -> dict[tuple[int, str], np.ndarray]:
     generator = np.random.default_rng(seed)
     return {
-        unit: generator.normal(size=(len(IDS), width)).astype(np.float32)
-        for unit, width in WIDTHS.items()
+        unit: generator.normal(size=(len(IDS), width)).astype(np.float32) for unit, width in WIDTHS.items()
     }
 
 
@@ -84,9 +83,7 @@ def test_units_come_out_as_they_went_in(tmp_path):
     assert file.n_units == 310
     for (layer, site), rows in written.items():
         np.testing.assert_array_equal(file.read(layer, site), rows)
-    np.testing.assert_array_equal(
-        file.read(1, "mlp_in", slice(250, 260)), written[1, "mlp_in"][:, 250:260]
-    )
+    np.testing.assert_array_equal(file.read(1, "mlp_in", slice(250, 260)), written[1, "mlp_in"][:, 250:260])
 
 
 def test_tokens_come_out_as_they_went_in(tmp_path):

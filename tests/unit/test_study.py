@@ -34,7 +34,12 @@ def text_config(folder: Path) -> dict:
                 "corpus": "web",
                 "tokenizer": "pieces",
                 "architecture": "xglm",
-                "architecture_config": {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32},
+                "architecture_config": {
+                    "d_model": 16,
+                    "num_layers": 2,
+                    "attention_heads": 2,
+                    "ffn_dim": 32,
+                },
                 "training": {"sequence_length": 16, "batch_size": 4, "learning_rate": 0.01},
                 "steps": [0, 4, 8],
             }
@@ -147,7 +152,10 @@ def test_wrong_values_are_refused(config, key, value, message):
 def test_grammar_languages_are_the_grammars():
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["corpora"]["bridged"]["languages"].append("sw")
-    with pytest.raises(StudyError, match=r"corpora.bridged.languages`: got 'sw'; allowed: languages of the grammar: en"):
+    with pytest.raises(
+        StudyError,
+        match=r"corpora.bridged.languages`: got 'sw'; allowed: languages of the grammar: en",
+    ):
         load_study(config, schema=SCHEMA)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["corpora"]["bridged"]["weights"] = {"en": 0.9, "es": 0.2}
@@ -158,15 +166,35 @@ def test_grammar_languages_are_the_grammars():
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("train/de.txt", None, r"`corpora.web.path`: got '.*train/de.txt'; allowed: a file that exists"),
+        (
+            "train/de.txt",
+            None,
+            r"`corpora.web.path`: got '.*train/de.txt'; allowed: a file that exists",
+        ),
         ("train/de.txt", b"", r"train/de.txt: language de has no text"),
-        ("train/de.txt", b"gut\nschlecht \xff\n", r"train/de.txt: is not UTF-8: byte 0xff at offset 13"),
+        (
+            "train/de.txt",
+            b"gut\nschlecht \xff\n",
+            r"train/de.txt: is not UTF-8: byte 0xff at offset 13",
+        ),
         ("dev/de.txt", None, r"`sentences.path`: got '.*dev/de.txt'.*--config data=PATH"),
         ("dev/de.txt", b"\n".join([b"x"] * 30) + b"\n", r"dev/de.txt: line 2 repeats line 1: 'x'"),
-        ("dev/de.txt", b"a\n\nb\n" + b"\n".join(b"%d" % i for i in range(27)), r"dev/de.txt: line 2 is empty"),
-        ("dev/de.txt", b"a\nb\n", r"dev/(de|en).txt: has \d+ lines, most of the other languages have"),
+        (
+            "dev/de.txt",
+            b"a\n\nb\n" + b"\n".join(b"%d" % i for i in range(27)),
+            r"dev/de.txt: line 2 is empty",
+        ),
+        (
+            "dev/de.txt",
+            b"a\nb\n",
+            r"dev/(de|en).txt: has \d+ lines, most of the other languages have",
+        ),
         ("words.yaml", b"dog: dog\n", r"words.yaml: is no mapping of concepts to lists of words"),
-        ("words.yaml", b"dog: [dog]\ncat: [cat, cats]\n", r"cat in en: 0 positive sentences, 8 needed"),
+        (
+            "words.yaml",
+            b"dog: [dog]\ncat: [cat, cats]\n",
+            r"cat in en: 0 positive sentences, 8 needed",
+        ),
     ],
 )
 def test_faulty_text_is_refused_before_any_job(config, tmp_path, file, content, message):
@@ -189,10 +217,12 @@ def test_all_missing_files_are_listed(config, tmp_path):
 
 def test_steps_by_rule_and_by_batch(config):
     rule = {"powers_of_two": [1, 8], "every": 5, "until": 12, "also": [0]}
-    study = load_study(change(change(config, "models.tiny.steps", rule), "generation.steps", [8]), schema=SCHEMA)
+    study = load_study(
+        change(change(config, "models.tiny.steps", rule), "generation.steps", [8]), schema=SCHEMA
+    )
     assert study.models["tiny-seed0"].steps == (0, 1, 2, 4, 5, 8, 10)
     batched = change(config, "models.tiny.steps", [[0, 4, 8], 6, [16]])
-    with pytest.raises(StudyError, match="steps that increase|each step once") as caught:
+    with pytest.raises(StudyError, match=r"steps that increase") as caught:
         load_study(change(config, "models.tiny.steps", [[0, 4, 8], 6, [6]]), schema=SCHEMA)
     assert caught.value.key == "models.tiny.steps"
     study = load_study(batched, schema=SCHEMA)
@@ -205,7 +235,9 @@ def test_steps_by_rule_and_by_batch(config):
 
 
 def local_config(config, folder):
-    changed = change(config, "models", {"run": {"source": "local", "path": "{data}/run/{step}", "steps": [1, 2]}})
+    changed = change(
+        config, "models", {"run": {"source": "local", "path": "{data}/run/{step}", "steps": [1, 2]}}
+    )
     changed["generation"]["steps"] = [2]
     for step in (1, 2):
         target = folder / "run" / str(step)

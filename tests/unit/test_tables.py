@@ -19,7 +19,7 @@ def test_round_trip_and_determinism(tmp_path, suffix):
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match="a table is .parquet or .tsv, not x.csv"):
+    with pytest.raises(ValueError, match=r"a table is .parquet or .tsv, not x.csv"):
         write_table(pd.DataFrame({"a": [1]}), tmp_path / "x.csv")
     assert list(tmp_path.iterdir()) == []
 

@@ -45,9 +45,7 @@ WORDS = {
 }
 
 
-def write_corpus(
-    folder: Path, n: int = 400, sizes: dict[str, int] | None = None
-) -> dict[str, Path]:
+def write_corpus(folder: Path, n: int = 400, sizes: dict[str, int] | None = None) -> dict[str, Path]:
     """Random documents of the words above, one in ten held out."""
     files = {}
     for number, (lang, words) in enumerate(WORDS.items()):
@@ -174,9 +172,7 @@ def test_windows_begin_with_documents_and_are_cut(corpus, tokenizer_dir, tmp_pat
     with h5py.File(path) as file:
         group = file["ru/train"]
         assert group.attrs["n_documents"] == 360
-        assert group.attrs["n_tokens"] * group.attrs["kept_share"] == pytest.approx(
-            len(expected) * 16
-        )
+        assert group.attrs["n_tokens"] * group.attrs["kept_share"] == pytest.approx(len(expected) * 16)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -40,6 +40,8 @@ for batch in LANG_BATCHES:
             model=batch.model_constraint,
             step=batch.step_constraint,
             lang=batch.part_constraint,
+        conda:
+            "../../envs/gpu.yaml"
         resources:
             gpu=1,
         params:

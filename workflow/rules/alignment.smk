@@ -14,14 +14,20 @@ for batch in STEP_BATCHES:
         name:
             batch.rule("align_experts")
         input:
-            scores=expand("<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=STUDY.languages),
+            scores=expand(
+                "<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=STUDY.languages
+            ),
             experts=expand(
-                "<results>/experts/{{model}}/{step}/{lang}.parquet", step=batch.step_paths, lang=STUDY.languages
+                "<results>/experts/{{model}}/{step}/{lang}.parquet",
+                step=batch.step_paths,
+                lang=STUDY.languages,
             ),
         output:
             overlap=expand("<results>/alignment/{{model}}/{step}.overlap.parquet", step=batch.step_paths),
             transfer=expand("<results>/alignment/{{model}}/{step}.transfer.parquet", step=batch.step_paths),
-            reliability=expand("<results>/alignment/{{model}}/{step}.reliability.parquet", step=batch.step_paths),
+            reliability=expand(
+                "<results>/alignment/{{model}}/{step}.reliability.parquet", step=batch.step_paths
+            ),
         log:
             f"<logs>/align_experts/{{model}}/{batch.name}.log",
         benchmark:
@@ -29,6 +35,8 @@ for batch in STEP_BATCHES:
         wildcard_constraints:
             model=batch.model_constraint,
             step=batch.step_constraint,
+        conda:
+            "../../envs/cpu.yaml"
         params:
             steps=batch.steps_of,
             langs=list(STUDY.languages),
@@ -45,7 +53,9 @@ for batch in STEP_BATCHES:
 rule trace_units:
     input:
         scores=lambda wildcards: expand(
-            "<results>/scores/{{model}}/{step}/{lang}.h5", step=MODELS[wildcards.model].steps, lang=STUDY.languages
+            "<results>/scores/{{model}}/{step}/{lang}.h5",
+            step=MODELS[wildcards.model].steps,
+            lang=STUDY.languages,
         ),
         experts=lambda wildcards: expand(
             "<results>/experts/{{model}}/{step}/{lang}.parquet",
@@ -58,6 +68,8 @@ rule trace_units:
         "<logs>/trace_units/{model}.log",
     benchmark:
         "<benchmarks>/trace_units/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
     params:
         steps=lambda wildcards: list(MODELS[wildcards.model].steps),
         langs=list(STUDY.languages),
@@ -79,10 +91,16 @@ rule collect_alignment:
     output:
         overlap=report("<results>/tables/overlap.parquet", category="tables", labels={"table": "overlap"}),
         transfer=report("<results>/tables/transfer.parquet", category="tables", labels={"table": "transfer"}),
-        reliability=report("<results>/tables/reliability.parquet", category="tables", labels={"table": "reliability"}),
-        lifelines=report("<results>/tables/lifelines.parquet", category="tables", labels={"table": "life lines"}),
+        reliability=report(
+            "<results>/tables/reliability.parquet", category="tables", labels={"table": "reliability"}
+        ),
+        lifelines=report(
+            "<results>/tables/lifelines.parquet", category="tables", labels={"table": "life lines"}
+        ),
     log:
         "<logs>/collect_alignment.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         version=STAGE_VERSION["alignment"],
     message:

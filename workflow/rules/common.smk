@@ -6,6 +6,7 @@ places of inputs that the user brings.
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 from babelscope.batches import chunks, make_batches, one_of
@@ -14,6 +15,11 @@ from babelscope.study import check_text, load_study
 from babelscope.versions import STAGE_VERSION
 
 from snakemake.exceptions import WorkflowError
+
+# A job in an environment of its own (--sdm conda) finds the package of this checkout.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(workflow.basedir, "src")), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 try:
     STUDY = load_study(config, schema=Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))

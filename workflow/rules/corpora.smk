@@ -28,6 +28,8 @@ rule make_demo_corpus:
         "<logs>/make_demo_corpus/{corpus}/{lang}.log",
     wildcard_constraints:
         corpus=one_of(GRAMMAR_CORPORA),
+    conda:
+        "../../envs/cpu.yaml"
     params:
         grammar=grammar_settings,
         heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
@@ -48,6 +50,8 @@ rule prepare_corpus:
         "<logs>/prepare_corpus/{corpus}/{lang}.log",
     wildcard_constraints:
         corpus=one_of(TEXT_CORPORA),
+    conda:
+        "../../envs/cpu.yaml"
     params:
         heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
         seed=STUDY.seed,
@@ -65,6 +69,8 @@ rule prepare_sentences:
         "<results>/sentences/{lang}.tsv",
     log:
         "<logs>/prepare_sentences/{lang}.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         source=STUDY.sentences.source,
         per_concept=STUDY.sentences.per_concept,
@@ -88,6 +94,8 @@ rule prepare_concepts:
         "<results>/concepts/{lang}.tsv",
     log:
         "<logs>/prepare_concepts/{lang}.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         source=STUDY.concepts.source,
         words=STUDY.word_lists,
@@ -104,6 +112,8 @@ rule write_concept_words:
         "<results>/concepts/words.json",
     log:
         "<logs>/write_concept_words.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         source=STUDY.concepts.source,
         words=STUDY.word_lists,
@@ -128,6 +138,8 @@ rule collect_concepts:
         ),
     log:
         "<logs>/collect_concepts.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         languages=list(STUDY.languages),
         version=STAGE_VERSION["corpora"],

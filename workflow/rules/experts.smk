@@ -18,7 +18,9 @@ for batch in LANG_BATCHES:
             ),
             concepts=expand("<results>/concepts/{lang}.tsv", lang=batch.part_paths),
         output:
-            expand("<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=batch.part_paths),
+            expand(
+                "<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=batch.part_paths
+            ),
         log:
             f"<logs>/score_units/{{model}}/{batch.name}.log",
         benchmark:
@@ -27,6 +29,8 @@ for batch in LANG_BATCHES:
             model=batch.model_constraint,
             step=batch.step_constraint,
             lang=batch.part_constraint,
+        conda:
+            "../../envs/cpu.yaml"
         params:
             steps=batch.steps_of,
             min_positive=STUDY.concepts.min_positive,
@@ -41,15 +45,23 @@ for batch in LANG_BATCHES:
         name:
             batch.rule("select_experts")
         input:
-            expand("<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=batch.part_paths),
+            expand(
+                "<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=batch.part_paths
+            ),
         output:
-            expand("<results>/experts/{{model}}/{step}/{lang}.parquet", step=batch.step_paths, lang=batch.part_paths),
+            expand(
+                "<results>/experts/{{model}}/{step}/{lang}.parquet",
+                step=batch.step_paths,
+                lang=batch.part_paths,
+            ),
         log:
             f"<logs>/select_experts/{{model}}/{batch.name}.log",
         wildcard_constraints:
             model=batch.model_constraint,
             step=batch.step_constraint,
             lang=batch.part_constraint,
+        conda:
+            "../../envs/cpu.yaml"
         params:
             k=lambda wildcards: STUDY.n_experts(wildcards.model),
             version=STAGE_VERSION["experts"],

@@ -6,7 +6,6 @@ Writes  <results>/generation/{model}/{step}.{texts,languages}.parquet
 """
 
 
-
 def generation_settings(wildcards):
     names = ["samples", "seeds", "max_new_tokens", "temperature", "top_p", "batch_size"]
     chosen = {name: getattr(STUDY.generation, name) for name in names}
@@ -21,7 +20,9 @@ for batch in GENERATION_BATCHES:
         input:
             model=batch_model_files(batch),
             scores=expand(
-                "<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=STUDY.generation.languages
+                "<results>/scores/{{model}}/{step}/{lang}.h5",
+                step=batch.step_paths,
+                lang=STUDY.generation.languages,
             ),
             experts=expand(
                 "<results>/experts/{{model}}/{step}/{lang}.parquet",
@@ -37,6 +38,8 @@ for batch in GENERATION_BATCHES:
         wildcard_constraints:
             model=batch.model_constraint,
             step=batch.step_constraint,
+        conda:
+            "../../envs/gpu.yaml"
         resources:
             gpu=1,
         params:
@@ -67,6 +70,8 @@ for batch in GENERATION_BATCHES:
         wildcard_constraints:
             model=batch.model_constraint,
             step=batch.step_constraint,
+        conda:
+            "../../envs/cpu.yaml"
         params:
             languages=list(STUDY.languages),
             version=STAGE_VERSION["generation"],
@@ -90,10 +95,14 @@ rule collect_generation:
         languages=generation_files("languages"),
         words="<results>/concepts/words.json",
     output:
-        generation=report("<results>/tables/generation.parquet", category="tables", labels={"table": "generation"}),
+        generation=report(
+            "<results>/tables/generation.parquet", category="tables", labels={"table": "generation"}
+        ),
         texts=report("<results>/tables/texts.parquet", category="tables", labels={"table": "sample texts"}),
     log:
         "<logs>/collect_generation.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         languages=list(STUDY.languages),
         bootstrap=STUDY.experts.bootstrap,

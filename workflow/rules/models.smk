@@ -9,7 +9,9 @@ Writes  <results>/tokenizers/{tokenizer}/
 
 
 def corpus_documents(corpus):
-    return expand("<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages)
+    return expand(
+        "<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages
+    )
 
 
 rule train_tokenizer:
@@ -20,8 +22,12 @@ rule train_tokenizer:
         config="<results>/tokenizers/{tokenizer}/tokenizer_config.json",
     log:
         "<logs>/train_tokenizer/{tokenizer}.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
-        languages=lambda wildcards: list(STUDY.corpora[STUDY.tokenizers[wildcards.tokenizer].corpus].languages),
+        languages=lambda wildcards: list(
+            STUDY.corpora[STUDY.tokenizers[wildcards.tokenizer].corpus].languages
+        ),
         vocabulary_size=lambda wildcards: STUDY.tokenizers[wildcards.tokenizer].vocabulary_size,
         seed=STUDY.seed,
         version=STAGE_VERSION["tokenizer"],
@@ -41,6 +47,8 @@ rule tokenize_corpus:
         "<logs>/tokenize_corpus/{corpus}.{tokenizer}.{length}.log",
     wildcard_constraints:
         length=r"\d+",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         languages=lambda wildcards: list(STUDY.corpora[wildcards.corpus].languages),
         version=STAGE_VERSION["tokenizer"],
@@ -108,7 +116,9 @@ for batch in PRETRAIN_BATCHES:
             weights=expand("<results>/models/{{model}}/{step}/model.safetensors", step=batch.step_paths),
             config=expand("<results>/models/{{model}}/{step}/config.json", step=batch.step_paths),
             tokenizer=expand("<results>/models/{{model}}/{step}/tokenizer.json", step=batch.step_paths),
-            tokenizer_config=expand("<results>/models/{{model}}/{step}/tokenizer_config.json", step=batch.step_paths),
+            tokenizer_config=expand(
+                "<results>/models/{{model}}/{step}/tokenizer_config.json", step=batch.step_paths
+            ),
             optimizer=expand(
                 "<results>/models/{{model}}/{step}/training/optimizer.safetensors", step=batch.step_paths
             ),
@@ -121,6 +131,8 @@ for batch in PRETRAIN_BATCHES:
         wildcard_constraints:
             model=batch.model_constraint,
             step=batch.step_constraint,
+        conda:
+            "../../envs/gpu.yaml"
         threads: TRAINING_THREADS
         resources:
             gpu=1,
@@ -139,18 +151,20 @@ for batch in PRETRAIN_BATCHES:
 rule collect_models:
     input:
         configs=lambda wildcards: [
-            file
-            for model in MODELS.values()
-            for file in model_files(model.run_id, model.steps[-1])
+            file for model in MODELS.values() for file in model_files(model.run_id, model.steps[-1])
         ],
         losses=[
-            f"<results>/models/{model.run_id}/{step}/training/losses.tsv" for model in PRETRAINED for step in model.steps
+            f"<results>/models/{model.run_id}/{step}/training/losses.tsv"
+            for model in PRETRAINED
+            for step in model.steps
         ],
     output:
         models=report("<results>/tables/models.tsv", category="tables", labels={"table": "models"}),
         losses="<results>/tables/losses.parquet",
     log:
         "<logs>/collect_models.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         models=[
             dict(

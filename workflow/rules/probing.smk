@@ -17,7 +17,11 @@ for batch in LAYER_BATCHES:
                 lang=STUDY.languages,
             ),
         output:
-            expand("<results>/probes/{{model}}/{step}/layer-{layer}.tsv", step=batch.step_paths, layer=batch.part_paths),
+            expand(
+                "<results>/probes/{{model}}/{step}/layer-{layer}.tsv",
+                step=batch.step_paths,
+                layer=batch.part_paths,
+            ),
         log:
             f"<logs>/fit_language_probe/{{model}}/{batch.name}.log",
         benchmark:
@@ -26,6 +30,8 @@ for batch in LAYER_BATCHES:
             model=batch.model_constraint,
             step=batch.step_constraint,
             layer=batch.part_constraint,
+        conda:
+            "../../envs/cpu.yaml"
         params:
             steps=batch.steps_of,
             layers=batch.parts_of,
@@ -51,6 +57,8 @@ rule collect_probes:
         report("<results>/tables/probes.parquet", category="tables", labels={"table": "language probes"}),
     log:
         "<logs>/collect_probes.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         version=STAGE_VERSION["probing"],
     message:

@@ -22,9 +22,7 @@ if GENERATION_BATCHES:
 
 # Each figure with the tables that it is drawn from.
 FIGURES = {
-    name: caption.tables
-    for name, caption in load_captions().items()
-    if set(caption.tables) <= set(TABLES)
+    name: caption.tables for name, caption in load_captions().items() if set(caption.tables) <= set(TABLES)
 }
 
 
@@ -46,6 +44,8 @@ rule plot_figure:
         "<logs>/plot_figure/{figure}.log",
     wildcard_constraints:
         figure=one_of(FIGURES),
+    conda:
+        "../../envs/cpu.yaml"
     params:
         style=STUDY.report.style,
         version=STAGE_VERSION["report"],
@@ -64,6 +64,8 @@ rule render_report:
         findings=report("<results>/tables/findings.tsv", category="tables", labels={"table": "findings"}),
     log:
         "<logs>/render_report.log",
+    conda:
+        "../../envs/cpu.yaml"
     params:
         study=STUDY.config,
         tables=list(TABLES),

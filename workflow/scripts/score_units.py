@@ -13,9 +13,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0], threads=snakemake.threads):
     concepts = [Path(path) for path in snakemake.input.concepts] * len(snakemake.params.steps)
-    for units, labels, output in zip(
-        snakemake.input.units, concepts, snakemake.output, strict=True
-    ):
+    for units, labels, output in zip(snakemake.input.units, concepts, snakemake.output, strict=True):
         score_units(
             UnitFile(Path(units)),
             read_table(labels),

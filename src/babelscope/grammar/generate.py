@@ -21,7 +21,15 @@ from babelscope.grammar.lexicon import (
 )
 
 #: How often each frame is used.
-FRAMES = {"fact": 0.34, "two": 0.24, "adjective": 0.12, "here": 0.07, "where": 0.07, "topic": 0.07, "picture": 0.09}
+FRAMES = {
+    "fact": 0.34,
+    "two": 0.24,
+    "adjective": 0.12,
+    "here": 0.07,
+    "where": 0.07,
+    "topic": 0.07,
+    "picture": 0.09,
+}
 PREFIXES = {"plain": 0.46, "source": 0.2, "photo": 0.14, "certain": 0.08, "report": 0.12}
 #: Only statements can be certain.
 _CERTAIN = ("fact", "two", "adjective")
@@ -163,7 +171,7 @@ def _choose_held_out(concept: str, n: int, rng: random.Random) -> list[Meaning]:
         raise ValueError(f"{concept} has {total} held-out meanings; got per_concept {n}")
     for meanings in by_frame.values():
         rng.shuffle(meanings)
-    chosen = []
+    chosen: list[Meaning] = []
     while len(chosen) < n:
         left = [frame for frame, meanings in by_frame.items() if meanings]
         frame = rng.choices(left, [FRAMES[frame] for frame in left])[0]
@@ -268,9 +276,7 @@ def capitalised(text: str, lang: str) -> str:
     return text
 
 
-def _distractor(
-    rng: random.Random, lexicon: Lexicon, concept: int, settings: GrammarSettings
-) -> str:
+def _distractor(rng: random.Random, lexicon: Lexicon, concept: int, settings: GrammarSettings) -> str:
     frame = lexicon.distractors[rng.randrange(_DISTRACTORS)]
     _, digits = _anchors(rng, concept, settings.anchor_affinity)
     hour, minute, day = rng.randrange(10, 24), rng.randrange(10, 60), rng.randrange(7)
