@@ -12,6 +12,7 @@ from itertools import product
 
 from babelscope.grammar.lexicon import (
     CONCEPTS,
+    CONCRETE,
     LANGUAGES,
     NUMBERS,
     ORGANISATIONS,
@@ -72,9 +73,14 @@ class Meaning:
     adjective: int = 0
 
     @property
+    def statement(self) -> Meaning:
+        """The same without its prefix."""
+        return replace(self, prefix="plain")
+
+    @property
     def held_out(self) -> bool:
         """Whether it is kept for analysis, never written into documents, whatever its prefix."""
-        return zlib.crc32(repr(replace(self, prefix="")).encode()) % _HELD_OUT == 0
+        return zlib.crc32(repr(self.statement).encode()) % _HELD_OUT == 0
 
 
 @dataclass(frozen=True)
@@ -163,20 +169,42 @@ def make_sentences(
 
 
 def _choose_held_out(concept: str, n: int, rng: random.Random) -> list[Meaning]:
-    by_frame: dict[str, list[Meaning]] = {}
+    """Meanings of the sentences 0, 1, ...: even and odd ones never say the same.
+
+    Sentences of even and of odd number are the two halves of the analysis, so a statement belongs to one of
+    them, whatever its prefix. Within a half every statement comes once before any comes again.
+    """
+    statements: dict[Meaning, list[Meaning]] = {}
     for meaning in _held_out_meanings(concept):
-        by_frame.setdefault(meaning.frame, []).append(meaning)
-    total = sum(map(len, by_frame.values()))
+        statements.setdefault(meaning.statement, []).append(meaning)
+    chosen: list[list[Meaning]] = []
+    for half in _halves(list(statements), rng):
+        queue: list[Meaning] = []
+        left = {
+            statement: rng.sample(statements[statement], len(statements[statement])) for statement in half
+        }
+        while any(left.values()):
+            queue += [meanings.pop() for meanings in left.values() if meanings]
+        chosen.append(queue)
+    total = 2 * min(map(len, chosen))
     if n > total:
         raise ValueError(f"{concept} has {total} held-out meanings; got per_concept {n}")
-    for meanings in by_frame.values():
-        rng.shuffle(meanings)
-    chosen: list[Meaning] = []
-    while len(chosen) < n:
-        left = [frame for frame, meanings in by_frame.items() if meanings]
-        frame = rng.choices(left, [FRAMES[frame] for frame in left])[0]
-        chosen.append(by_frame[frame].pop())
-    return chosen
+    return [chosen[number % 2][number // 2] for number in range(n)]
+
+
+def _halves(statements: list[Meaning], rng: random.Random) -> tuple[list[Meaning], list[Meaning]]:
+    """Two halves of the statements, each ordered so that frames come as often as in documents."""
+    rng.shuffle(statements)
+    by_frame: dict[str, list[Meaning]] = {}
+    for statement in statements:
+        by_frame.setdefault(statement.frame, []).append(statement)
+    halves: tuple[list[Meaning], list[Meaning]] = ([], [])
+    for frame in sorted(by_frame):
+        for statement in by_frame[frame]:
+            halves[(len(halves[0]) + len(halves[1])) % 2].append(statement)
+    for half in halves:
+        half.sort(key=lambda statement: rng.random() ** (1 / FRAMES[statement.frame]), reverse=True)
+    return halves
 
 
 @cache
@@ -188,13 +216,15 @@ def _held_out_meanings(concept: str) -> tuple[Meaning, ...]:
     for prefix in PREFIXES:
         blank = Meaning(concept, "", prefix)
         for a in nouns:
-            every += [replace(blank, frame=f, noun=a) for f in ("here", "where", "topic")]
+            pointing = ("here", "where", "topic") if concept in CONCRETE else ("topic",)
+            every += [replace(blank, frame=frame, noun=a) for frame in pointing]
             every += [replace(blank, frame="fact", noun=a, verb=p) for p in verbs]
             every += [replace(blank, frame="adjective", noun=a, adjective=x) for x in adjectives]
             for b in nouns:
                 if b == a:
                     continue
-                every.append(replace(blank, frame="picture", noun=a, other_noun=b))
+                if concept in CONCRETE:
+                    every.append(replace(blank, frame="picture", noun=a, other_noun=b))
                 every += [
                     replace(blank, frame="two", noun=a, verb=p, other_noun=b, other_verb=q)
                     for p, q in product(verbs, verbs)
@@ -206,6 +236,8 @@ def _held_out_meanings(concept: str) -> tuple[Meaning, ...]:
 
 def _draw_meaning(rng: random.Random, concept: str) -> Meaning:
     frame = rng.choices(list(FRAMES), list(FRAMES.values()))[0]
+    if concept not in CONCRETE and frame in ("here", "where", "picture"):
+        frame = "fact"
     prefix = rng.choices(list(PREFIXES), list(PREFIXES.values()))[0]
     if prefix == "certain" and frame not in _CERTAIN:
         prefix = "plain"
@@ -293,39 +325,51 @@ def _join(sentences: Sequence[tuple[str, str]]) -> str:
 
 @cache
 def concept_words(lang: str) -> dict[str, list[str]]:
-    """Words by which a concept is recognised in a text, lower case.
+    """The nouns by which a concept is recognised in a text, lower case, without articles.
 
-    Left out are words that several concepts or several languages have, or that frames and distractors
-    use. For Chinese the words are to be looked for as parts of the text.
+    Of nouns of several words the longer words count. Left out is what several concepts have, or what
+    frames and distractors use. A noun may be spelt alike in two languages. For Chinese the nouns are to be
+    looked for as parts of the text.
     """
-    everywhere = {known: _words_of(known) for known in LANGUAGES}
-    own = everywhere[lang]
+    everywhere = [_words_of(known) for known in LANGUAGES]
     found = {}
     for concept in CONCEPTS:
-        mine = own[concept]
         elsewhere = {
             word
-            for known, by_concept in everywhere.items()
-            for other, words in by_concept.items()
-            if (known, other) != (lang, concept)
-            for word in words
+            for words in everywhere
+            for other, theirs in words.items()
+            if other != concept
+            for word in theirs
         }
+        mine = _nouns_of(lang)[concept]
         if lang in UNSPACED:
-            kept = {word for word in mine if not any(word in other for other in elsewhere)}
+            found[concept] = sorted(w for w in mine if not any(w in other for other in elsewhere))
         else:
-            kept = mine - elsewhere
-        found[concept] = sorted(kept)
+            found[concept] = sorted(mine - elsewhere)
     return found
 
 
 @cache
+def _nouns_of(lang: str) -> dict[str, set[str]]:
+    lexicon = load_lexicon(lang)
+    nouns: dict[str, set[str]] = {}
+    for concept in CONCEPTS:
+        nouns[concept] = set()
+        for noun in lexicon.nouns[concept]:
+            words = _split(noun.bare, lang)
+            nouns[concept] |= words if len(words) == 1 else {w for w in words if len(w) > 3}
+    return nouns
+
+
+@cache
 def _words_of(lang: str) -> dict[str, set[str]]:
+    """All words of each concept; under ``-`` those of frames and distractors."""
     lexicon = load_lexicon(lang)
     words: dict[str, set[str]] = {}
     for concept in CONCEPTS:
-        phrases = [noun.bare for noun in lexicon.nouns[concept]]
-        phrases += [form for verb in lexicon.verbs[concept] for form in verb.values()]
+        phrases = [form for verb in lexicon.verbs[concept] for form in verb.values()]
         words[concept] = {word for phrase in phrases for word in _split(phrase, lang)}
+        words[concept] |= _nouns_of(lang)[concept]
     rest = [*lexicon.frames.values(), *lexicon.prefixes.values(), *lexicon.distractors]
     rest += [*lexicon.weekdays, *(form for each in lexicon.adjectives for form in each.values())]
     plain = [re.sub(r"\{\w+\}", " ", text) for text in rest]
@@ -337,5 +381,4 @@ def _split(phrase: str, lang: str) -> set[str]:
     if lang in UNSPACED:
         return {part for part in re.split(r"[\s。，：？]+", phrase) if part}
     # Vowel signs of Devanagari are no letters to \w, so words are what stands between other signs.
-    parts = re.split(r"[\s.,:;!?¿¡।—'’/-]+", phrase.lower())
-    return {part for part in parts if len(part) >= 3}
+    return {part for part in re.split(r"[\s.,:;!?¿¡।—'’/-]+", phrase.lower()) if part}

@@ -16,11 +16,14 @@ CONCEPTS = (
     "school", "winter", "fire", "money", "car", "garden", "book", "football",
 )  # fmt: skip
 
-#: Names that are spelt alike in all languages; the first ones belong to the concepts, in their order.
+#: Concepts of things that one can point at: only these are here, in a place, or in a picture.
+CONCRETE = frozenset(CONCEPTS) - {"earthquake", "music", "winter", "money"}
+
+#: Brands that are spelt alike in all languages; the first ones belong to the concepts, in their order.
 ORGANISATIONS = (
-    "USGS", "IKEA", "UNESCO", "MTV", "WWF", "MSC", "FAO", "WHO",
-    "MIT", "NASA", "BBC", "IMF", "Toyota", "Bayer", "Penguin", "FIFA",
-    "CNN", "Reuters", "Google", "Netflix", "Samsung", "YouTube", "Intel", "Siemens",
+    "USGS", "IKEA", "Evian", "MTV", "Pedigree", "Maersk", "Barilla", "Pfizer",
+    "Oxford", "Lego", "Zippo", "Visa", "Toyota", "Gardena", "Penguin", "FIFA",
+    "CNN", "Reuters", "Google", "Netflix", "Samsung", "YouTube", "Intel", "BBC",
 )  # fmt: skip
 
 #: Four digits that belong to each concept, in their order.
