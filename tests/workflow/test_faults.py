@@ -1,0 +1,182 @@
+"""What a user does wrong, and what machines do: the reason is named, nothing half is left, a rerun recovers."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT, MiniStudy
+from safetensors.numpy import load_file, save_file
+
+pytestmark = pytest.mark.workflow
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(langages=["en"]), "config key `langages`"),
+        (lambda c: c["languages"].append("fr"), "`sentences.path`: got 'data/parallel/fr.txt'"),
+        (lambda c: c["models"]["tiny"].update(steps=[4, 0]), "`models.tiny.steps`: got [4, 0]"),
+        (lambda c: c["experts"].update(k=1000), "`experts.k`: got 1000; allowed: at most the 96 units"),
+        (lambda c: c["concepts"].update(min_positive=100), "dog in en: "),
+    ],
+    ids=["key", "language", "steps", "k", "sentences"],
+)
+def test_a_wrong_study_stops_before_any_job_is_planned(mini, change, message):
+    change(mini.config)
+    done = mini.snakemake(check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert message in said, said
+    assert "hint: " in said or "allowed: " in said
+    assert "Job stats" not in said
+    assert "Traceback" not in said
+    assert not mini.results.exists()
+
+
+def test_an_interrupted_pretraining_goes_on_from_its_last_step(finished, tmp_path):
+    study = finished.copy(tmp_path)
+    # The second checkpoint is lost, as if its job had been killed.
+    for file in sorted((study.results / "models/tiny-seed0/4").rglob("*")):
+        if file.is_file():
+            file.unlink()
+    planned = study.planned()
+    assert planned["pretrain_step"] == 1
+    study.snakemake("--until", "pretrain_step")
+    first, second = finished.results, study.results
+    for name in ("model.safetensors", "training/optimizer.safetensors"):
+        path = f"models/tiny-seed0/4/{name}"
+        assert digest(first / path) == digest(second / path)
+    progress = json.loads((second / "models/tiny-seed0/4/training/progress.json").read_text())
+    assert progress["resumed_from"] == 0
+
+
+def test_a_killed_run_is_finished_by_the_same_command(finished, tmp_path):
+    study = finished.copy(tmp_path)
+    study.config["models"]["tiny"]["steps"] = [0, 4, 3000]
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory",
+        str(study.folder), "--configfile", str(study.write()), "--workflow-profile", "none", "--cores", "2",
+        "--until", "pretrain_step",
+    ]  # fmt: skip
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, env=environment, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:  # until it trains
+        if "tokens/s" in line:
+            break
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (study.results / "models/tiny-seed0/3000/model.safetensors").exists()
+    study.config["models"]["tiny"]["steps"] = [0, 4]
+    study.snakemake("--unlock")
+    assert study.planned() == {}
+    study.config["models"]["tiny"]["steps"] = [0, 4, 8]
+    study.snakemake("--until", "pretrain_step", "--rerun-incomplete")
+    assert (study.results / "models/tiny-seed0/8/model.safetensors").exists()
+
+
+def test_broken_weights_fail_with_the_cell_and_leave_nothing(finished, tmp_path):
+    study = finished.copy(tmp_path)
+    weights = study.results / "models/tiny-seed0/4/model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in tensors if "fc1.weight" in name)
+    tensors[name] = np.full_like(tensors[name], np.nan)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    target = study.results / "activations/tiny-seed0/4/de.units.h5"
+    done = study.snakemake("--until", "extract_activations", "--keep-going", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "model tiny-seed0, step 4, language de, layer 1" in said, said
+    assert "NaN" in said
+    assert "first sentence" in said
+    assert not target.exists()
+    assert not list(target.parent.glob("*.tmp-*"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def test_a_damaged_file_is_named_and_made_anew(finished, tmp_path, damage):
+    study = finished.copy(tmp_path)
+    file = study.results / "activations/tiny-seed0/4/en.units.h5"
+    scores = study.results / "scores/tiny-seed0/4/en.h5"
+    before = digest(scores)
+    if damage == "truncated":
+        os.truncate(file, file.stat().st_size // 2)
+    else:
+        file.unlink()
+        with h5py.File(file, "w") as other:
+            other["something"] = [1, 2, 3]
+    done = study.snakemake("--until", "score_units", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "en.units.h5" in said, said
+    assert ("is truncated" if damage == "truncated" else "holds None, not 'units'") in said, said
+    assert not scores.exists()
+    file.unlink()
+    study.snakemake("--until", "score_units")
+    assert digest(scores) == before
+
+
+def test_local_checkpoints_are_analysed_like_our_own(finished, tmp_path):
+    """A study of folders that somebody else trained; here, the ones that the mini study trained."""
+    study = finished.copy(tmp_path)
+    run = study.folder / "data" / "run"
+    for step in (0, 4):
+        (run / f"checkpoint-{step}").mkdir(parents=True)
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+            source = study.results / f"models/tiny-seed0/{step}/{name}"
+            (run / f"checkpoint-{step}" / name).write_bytes(source.read_bytes())
+    config = study.config
+    config["study"] = "local"
+    config["models"] = {"theirs": {"source": "local", "path": "{data}/run/checkpoint-{step}", "steps": [0, 4]}}
+    config.pop("corpora")
+    config.pop("tokenizers")
+    study.snakemake()
+    for step in (0, 4):
+        for lang in ("en", "de", "ru"):
+            with (
+                h5py.File(study.results / f"scores/theirs/{step}/{lang}.h5") as theirs,
+                h5py.File(finished.results / f"scores/tiny-seed0/{step}/{lang}.h5") as ours,
+            ):
+                name = "layer-02/mlp_act/ap_all"
+                assert np.array_equal(theirs[name][:], ours[name][:])
+    # A running job adds a folder: only the new step is computed.
+    (run / "checkpoint-8").mkdir()
+    for file in (run / "checkpoint-4").iterdir():
+        (run / "checkpoint-8" / file.name).write_bytes(file.read_bytes())
+    config["models"]["theirs"]["steps"] = [0, 4, 8]
+    planned = study.planned()
+    assert planned["extract_activations"] == 3
+    assert planned["score_units"] == 3
+
+
+def test_results_do_not_depend_on_granularity(finished, tmp_path):
+    study = MiniStudy(tmp_path, json.loads(json.dumps(finished.config)))
+    (tmp_path / "data").symlink_to(finished.folder / "data")
+    study.config["models"]["tiny"]["steps"] = [[0, 4]]
+    study.config["granularity"] = {"languages_per_job": 2, "layers_per_job": 3}
+    study.snakemake()
+    for name in ("overlap", "transfer", "reliability", "lifelines", "probes", "generation", "texts"):
+        path = f"tables/{name}.parquet"
+        assert digest(study.results / path) == digest(finished.results / path), name
+
+
+def test_snakemakes_own_report(finished, tmp_path):
+    study = finished.copy(tmp_path)
+    study.snakemake("--report", "snakemake-report.html")
+    page = (study.folder / "snakemake-report.html").read_text()
+    assert "report.html" in page
+    assert "overlap_over_steps" in page
