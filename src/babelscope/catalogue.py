@@ -1,4 +1,4 @@
-"""What the models of a study are, read from their folders without loading them."""
+"""What the models of a study are, and what was run through them, without loading a model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from babelscope.architectures import n_layers, site_widths
+from babelscope.store import open_h5, read_provenance
 
 
 def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -> pd.DataFrame:
@@ -54,3 +55,58 @@ def count_parameters(folder: Path) -> int | None:
             shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
         total += sum(math.prod(shape) for shape in shapes)
     return total
+
+
+def describe_extraction(files: Sequence[Path]) -> pd.DataFrame:
+    """One row per (model, step, language): what the activations were computed from.
+
+    Args:
+        files: Token files, see :class:`babelscope.store.TokenFile`.
+
+    Returns:
+        Columns ``model, step, lang, n_truncated, pooling, dtype, weights_hash, tokenizer_hash,
+        corpus_hash``.
+    """
+    rows = []
+    for file in files:
+        with open_h5(file, kind="tokens") as opened:
+            origin = read_provenance(opened)
+        rows.append(
+            {
+                "model": origin.model,
+                "step": origin.step,
+                "lang": origin.lang,
+                "n_truncated": origin.n_truncated,
+                "pooling": origin.pooling,
+                "dtype": origin.dtype,
+                "weights_hash": origin.weights_hash,
+                "tokenizer_hash": origin.tokenizer_hash,
+                "corpus_hash": origin.corpus_hash,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def extraction_warnings(extraction: pd.DataFrame, concepts: pd.DataFrame) -> list[str]:
+    """What a reader must know of the sentences: cuts, and sentences that a language lacks.
+
+    Args:
+        extraction: The table of :func:`describe_extraction`.
+        concepts: Columns ``lang, concept, n_positive, n_negative``.
+    """
+    found = []
+    cut = extraction.groupby("lang", sort=False)["n_truncated"].max()
+    if cut.max() > 0:
+        counts = ", ".join(f"{lang} {n}" for lang, n in cut.items() if n)
+        found.append(f"Sentences cut at the maximal length: {counts}.")
+    sizes = (concepts["n_positive"] + concepts["n_negative"]).groupby(concepts["lang"], sort=False).max()
+    fewer = sizes[sizes < sizes.max()]
+    if len(fewer):
+        counts = ", ".join(f"{lang} {sizes.max() - n}" for lang, n in fewer.items())
+        found.append(f"Sentences that a language lacks, such as repeated lines that were left out: {counts}.")
+    same = extraction.drop_duplicates(["model", "step"]).groupby(["model", "weights_hash"], sort=False)
+    for (model, _), rows in same:
+        if len(rows) > 1:
+            steps = ", ".join(map(str, rows["step"]))
+            found.append(f"Checkpoints of {model} with equal weights: steps {steps}.")
+    return found

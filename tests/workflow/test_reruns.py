@@ -26,6 +26,7 @@ def test_one_step_more(finished, tmp_path: Path):
     assert stages(study.planned()) == {
         "pretrain_step": 1,
         "extract_activations": 3,
+        "collect_extraction": 1,
         "score_units": 3,
         "select_experts": 3,
         "fit_language_probe": 3,
@@ -56,6 +57,7 @@ def test_one_language_more(finished, tmp_path: Path):
         "write_concept_words": 1,
         "collect_concepts": 1,
         "extract_activations": 2,  # one per step
+        "collect_extraction": 1,
         "score_units": 2,
         "select_experts": 2,
         "fit_language_probe": 6,  # a probe reads all languages
@@ -94,6 +96,7 @@ def test_one_seed_more(finished, tmp_path: Path):
     assert stages(study.planned()) == {
         "pretrain_step": 2,
         "extract_activations": 6,
+        "collect_extraction": 1,
         "score_units": 6,
         "select_experts": 6,
         "fit_language_probe": 6,

@@ -3,13 +3,8 @@
 Reads   a checkpoint's folder, <results>/sentences/{lang}.tsv
 Writes  <results>/activations/{model}/{step}/{lang}.units.h5    pooled unit activations (large, read once)
         <results>/activations/{model}/{step}/{lang}.tokens.h5   sampled token states, sentence means (kept)
+        <results>/tables/extraction.tsv                         cut sentences, hashes of weights and text
 """
-
-
-def maybe_temp(paths):
-    """Pooled unit activations are read once by score_units, so they go unless the study keeps them."""
-    return paths if STUDY.keep_activations else temp(paths)
-
 
 for batch in LANG_BATCHES:
 
@@ -54,3 +49,25 @@ for batch in LANG_BATCHES:
             "run {wildcards.model} over the sentences, one pass for all that is stored"
         script:
             "../scripts/extract_activations.py"
+
+
+rule collect_extraction:
+    input:
+        [
+            f"<results>/activations/{run_id}/{step}/{lang}.tokens.h5"
+            for run_id, model in MODELS.items()
+            for step in model.steps
+            for lang in STUDY.languages
+        ],
+    output:
+        report("<results>/tables/extraction.tsv", category="tables", labels={"table": "extraction"}),
+    log:
+        "<logs>/collect_extraction.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        version=STAGE_VERSION["extraction"],
+    message:
+        "collect what the activations were computed from"
+    script:
+        "../scripts/collect_extraction.py"

@@ -17,9 +17,7 @@ from babelscope.versions import STAGE_VERSION
 from snakemake.exceptions import WorkflowError
 
 # A job in an environment of its own (--sdm conda) finds the package of this checkout.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(Path(workflow.basedir, "src")), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+os.environ.update(PYTHONPATH=str(Path(workflow.basedir, "src")))
 
 try:
     STUDY = load_study(config, schema=Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
@@ -114,6 +112,88 @@ def each_cell(pattern, models=MODELS):
         for model in (MODELS[run_id] for run_id in models)
         for step in model.steps
     ]
+
+
+def grammar_settings(wildcards):
+    corpus = STUDY.corpora[wildcards.corpus]
+    return dict(
+        documents=STUDY.n_documents(wildcards.corpus)[wildcards.lang],
+        languages=list(corpus.languages),
+        weights=STUDY.language_shares(wildcards.corpus),
+        code_switching=corpus.code_switching,
+        anchor_affinity=corpus.anchor_affinity,
+    )
+
+
+def corpus_documents(corpus):
+    return expand(
+        "<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages
+    )
+
+
+def training_tokens(wildcards):
+    model = MODELS[wildcards.model]
+    return f"<results>/tokens/{model.corpus}.{model.tokenizer}.{model.training.sequence_length}.h5"
+
+
+def resumed_from(run_id, step):
+    """The step whose training state a job goes on from; None if it starts at random weights.
+
+    The step before it in the study, unless the checkpoint exists: then the step that it was in fact
+    made from. So a step that is inserted later does not make its successors train again; cutting a
+    run differently does not change its numbers.
+    """
+    made = Path(STUDY.results, "models", run_id, str(step), "training", "progress.json")
+    try:
+        return json.loads(made.read_text())["resumed_from"]
+    except (OSError, ValueError, KeyError):
+        return STUDY.previous_step(run_id, step)
+
+
+def previous_state(batch):
+    """Input function: the training state that the first step of a batch goes on from."""
+
+    def files(wildcards):
+        step = resumed_from(wildcards.model, batch.steps_of(wildcards)[0])
+        if step is None:
+            return []
+        names = ["model.safetensors", "training/optimizer.safetensors", "training/progress.json"]
+        return [f"<results>/models/{wildcards.model}/{step}/{name}" for name in names]
+
+    return files
+
+
+def training_settings(wildcards):
+    model = MODELS[wildcards.model]
+    return dict(
+        architecture=model.architecture,
+        architecture_config=dict(model.architecture_config),
+        training=settings(model.training),
+        seed=model.seed,
+    )
+
+
+def maybe_temp(paths):
+    """Pooled unit activations are read once by score_units, so they go unless the study keeps them."""
+    return paths if STUDY.keep_activations else temp(paths)
+
+
+def generation_settings(wildcards):
+    names = ["samples", "seeds", "max_new_tokens", "temperature", "top_p", "batch_size"]
+    chosen = {name: getattr(STUDY.generation, name) for name in names}
+    return dict(chosen, k=STUDY.generation_k(wildcards.model))
+
+
+def generation_files(kind):
+    return [
+        f"<results>/generation/{run_id}/{step}.{kind}.parquet"
+        for run_id in MODELS
+        for step in STUDY.generation_steps(run_id)
+    ]
+
+
+def tables(names):
+    return {name: f"<results>/tables/{name}.{TABLES[name]}" for name in names if name in TABLES}
 
 
 def announce_report():

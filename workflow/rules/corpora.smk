@@ -10,17 +10,6 @@ GRAMMAR_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.sour
 TEXT_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "text"]
 
 
-def grammar_settings(wildcards):
-    corpus = STUDY.corpora[wildcards.corpus]
-    return dict(
-        documents=STUDY.n_documents(wildcards.corpus)[wildcards.lang],
-        languages=list(corpus.languages),
-        weights=STUDY.language_shares(wildcards.corpus),
-        code_switching=corpus.code_switching,
-        anchor_affinity=corpus.anchor_affinity,
-    )
-
-
 rule make_demo_corpus:
     output:
         "<results>/corpora/{corpus}/{lang}.jsonl",

@@ -5,13 +5,6 @@ Writes  <results>/generation/{model}/{step}.{texts,languages}.parquet
         <results>/tables/{generation,texts}.parquet
 """
 
-
-def generation_settings(wildcards):
-    names = ["samples", "seeds", "max_new_tokens", "temperature", "top_p", "batch_size"]
-    chosen = {name: getattr(STUDY.generation, name) for name in names}
-    return dict(chosen, k=STUDY.generation_k(wildcards.model))
-
-
 for batch in GENERATION_BATCHES:
 
     rule:
@@ -79,14 +72,6 @@ for batch in GENERATION_BATCHES:
             "identify the language of what {wildcards.model} wrote"
         script:
             "../scripts/identify_language.py"
-
-
-def generation_files(kind):
-    return [
-        f"<results>/generation/{run_id}/{step}.{kind}.parquet"
-        for run_id in MODELS
-        for step in STUDY.generation_steps(run_id)
-    ]
 
 
 rule collect_generation:

@@ -8,12 +8,6 @@ Writes  <results>/tokenizers/{tokenizer}/
 """
 
 
-def corpus_documents(corpus):
-    return expand(
-        "<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages
-    )
-
-
 rule train_tokenizer:
     input:
         lambda wildcards: corpus_documents(STUDY.tokenizers[wildcards.tokenizer].corpus),
@@ -58,48 +52,6 @@ rule tokenize_corpus:
         "../scripts/tokenize_corpus.py"
 
 
-def training_tokens(wildcards):
-    model = MODELS[wildcards.model]
-    return f"<results>/tokens/{model.corpus}.{model.tokenizer}.{model.training.sequence_length}.h5"
-
-
-def resumed_from(run_id, step):
-    """The step whose training state a job goes on from; None if it starts at random weights.
-
-    The step before it in the study, unless the checkpoint exists: then the step that it was in fact
-    made from. So a step that is inserted later does not make its successors train again; cutting a
-    run differently does not change its numbers.
-    """
-    made = Path(STUDY.results, "models", run_id, str(step), "training", "progress.json")
-    try:
-        return json.loads(made.read_text())["resumed_from"]
-    except (OSError, ValueError, KeyError):
-        return STUDY.previous_step(run_id, step)
-
-
-def previous_state(batch):
-    """Input function: the training state that the first step of a batch goes on from."""
-
-    def files(wildcards):
-        step = resumed_from(wildcards.model, batch.steps_of(wildcards)[0])
-        if step is None:
-            return []
-        names = ["model.safetensors", "training/optimizer.safetensors", "training/progress.json"]
-        return [f"<results>/models/{wildcards.model}/{step}/{name}" for name in names]
-
-    return files
-
-
-def training_settings(wildcards):
-    model = MODELS[wildcards.model]
-    return dict(
-        architecture=model.architecture,
-        architecture_config=dict(model.architecture_config),
-        training=settings(model.training),
-        seed=model.seed,
-    )
-
-
 # Several runs train side by side; one run alone may use every core.
 TRAINING_THREADS = max(1, (workflow.cores or 4) // max(1, len(PRETRAINED)))
 
@@ -131,6 +83,7 @@ for batch in PRETRAIN_BATCHES:
         wildcard_constraints:
             model=batch.model_constraint,
             step=batch.step_constraint,
+        priority: 10  # the chain is the longest path: it goes before what can wait
         conda:
             "../../envs/gpu.yaml"
         threads: TRAINING_THREADS

@@ -9,6 +9,7 @@ from babelscope.captions import load_captions
 
 TABLES = {
     "concepts": "tsv",
+    "extraction": "tsv",
     "models": "tsv",
     "losses": "parquet",
     "probes": "parquet",
@@ -24,10 +25,6 @@ if GENERATION_BATCHES:
 FIGURES = {
     name: caption.tables for name, caption in load_captions().items() if set(caption.tables) <= set(TABLES)
 }
-
-
-def tables(names):
-    return {name: f"<results>/tables/{name}.{TABLES[name]}" for name in names if name in TABLES}
 
 
 rule plot_figure:
@@ -70,7 +67,6 @@ rule render_report:
         study=STUDY.config,
         tables=list(TABLES),
         versions=STAGE_VERSION,
-        warnings=[],
         version=STAGE_VERSION["report"],
     message:
         "write the report"

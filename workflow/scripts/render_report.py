@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from babelscope.catalogue import extraction_warnings
 from babelscope.findings import evaluate_findings
 from babelscope.report import render_report
 from babelscope.runtime import describe_environment, job
@@ -23,7 +24,7 @@ with job(snakemake.log[0]):
         provenance={
             **describe_environment(),
             "stage versions": snakemake.params.versions,
-            "warnings": snakemake.params.warnings,
+            "warnings": extraction_warnings(tables["extraction"], tables["concepts"]),
         },
         out=Path(snakemake.output.page),
     )

@@ -1,0 +1,14 @@
+"""Entry point of rule ``collect_extraction``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.catalogue import describe_extraction
+from babelscope.runtime import job
+from babelscope.tables import write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    write_table(describe_extraction([Path(path) for path in snakemake.input]), Path(snakemake.output[0]))
