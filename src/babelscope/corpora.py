@@ -201,6 +201,45 @@ def prepare_text_corpus(source: Path, out: Path, *, heldout: float, seed: int) -
     _write_documents(texts, out, heldout=heldout, seed=seed)
 
 
+def prepare_dataset_corpus(
+    place: str, out: Path, *, name: str, split: str, column: str, heldout: float, seed: int
+) -> None:
+    """Turn a data set of the library ``datasets`` into documents, read as a stream.
+
+    Args:
+        place: A Parquet, JSON or CSV file, a folder that ``datasets`` can read, or a name on the hub (which
+            the cache must hold where there is no network).
+        out: JSONL file.
+        name: Configuration of the data set; empty if it has none.
+        split: Split to read.
+        column: Column with the text.
+        heldout: Share of documents that are held out.
+        seed: Of the split into training and held-out documents.
+
+    Raises:
+        DataError: If the data set, the split or the column is not there, with those that are.
+    """
+    import datasets
+
+    kinds = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+    kind = kinds.get(Path(place).suffix)
+    try:
+        if kind:
+            loaded = datasets.load_dataset(kind, data_files={split: place}, split=split, streaming=True)
+        else:
+            loaded = datasets.load_dataset(place, name or None, split=split, streaming=True)
+        columns = list(loaded.features or next(iter(loaded)))
+    except (OSError, ValueError, StopIteration) as error:
+        hint = "a relative path is relative to the working directory; a name of the hub needs a network or its cache"
+        raise DataError(place, f"cannot be read as a data set: {error}", hint) from error
+    if column not in columns:
+        raise DataError(
+            place, f"has no column {column!r}; it has {', '.join(columns)}", "set corpora.*.column"
+        )
+    texts = (" ".join(str(row[column]).split()) for row in loaded if row[column])
+    _write_documents((text for text in texts if text), out, heldout=heldout, seed=seed)
+
+
 def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: int) -> None:
     n = Counter[str]()
     with _written_whole(out) as file:

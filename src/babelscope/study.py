@@ -40,6 +40,9 @@ class Corpus:
     code_switching: float = 0.0
     anchor_affinity: float = 0.0
     path: str = ""
+    name: str = ""
+    split: str = "train"
+    column: str = "text"
     temperature: float = 1.0
 
 
@@ -221,7 +224,7 @@ class Study:
     # ------------------------------------------------------------------------------ text
 
     def corpus_path(self, corpus: str, lang: str) -> str:
-        """File of a text corpus."""
+        """File of a text corpus, or place of a data set."""
         return self.fill(self.corpora[corpus].path, lang=lang)
 
     def n_documents(self, corpus: str) -> dict[str, int]:
@@ -669,8 +672,8 @@ def _cross_check(study: Study) -> None:
 def _check_corpora(study: Study) -> None:
     for name, corpus in study.corpora.items():
         key = f"corpora.{name}"
-        if corpus.source == "text":
-            _check_template(f"{key}.path", corpus.path, ["lang"])
+        if corpus.source != "grammar":
+            _check_template(f"{key}.path", corpus.path, ["lang"] if "{lang}" not in corpus.name else [])
             continue
         if not corpus.documents:
             raise StudyError(f"{key}.documents", None, "a value: source grammar needs it")

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from babelscope.corpora import (
     half_of,
     label_sentences,
     match_words,
+    prepare_dataset_corpus,
     prepare_sentences,
     prepare_text_corpus,
     read_lines,
@@ -211,3 +213,18 @@ def test_grammar_sentences_and_labels(tmp_path):
     assert table.groupby(["concept", "label"]).size().to_dict() == {
         ("dog", 0): 6, ("dog", 1): 6, ("house", 0): 6, ("house", 1): 6,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_data_sets_are_read_by_their_library(tmp_path, suffix):
+    table = pd.DataFrame({"body": ["one  line", None, "two\nlines", " "] * 20})
+    place = tmp_path / f"en{suffix}"
+    table.to_parquet(place) if suffix == ".parquet" else table.to_json(place, orient="records", lines=True)
+    settings = dict(name="", split="train", column="body", heldout=0.2, seed=1)
+    prepare_dataset_corpus(str(place), tmp_path / "o.jsonl", **settings)
+    texts = [json.loads(line)["text"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert texts == ["one line", "two lines"] * 20
+    with pytest.raises(DataError, match=r"has no column 'text'; it has body"):
+        prepare_dataset_corpus(str(place), tmp_path / "o.jsonl", **{**settings, "column": "text"})
+    with pytest.raises(DataError, match="cannot be read as a data set"):
+        prepare_dataset_corpus(str(tmp_path / "none.parquet"), tmp_path / "o.jsonl", **settings)

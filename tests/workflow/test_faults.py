@@ -141,7 +141,9 @@ def test_local_checkpoints_are_analysed_like_our_own(finished, tmp_path):
             (run / f"checkpoint-{step}" / name).write_bytes(source.read_bytes())
     config = study.config
     config["study"] = "local"
-    config["models"] = {"theirs": {"source": "local", "path": "{data}/run/checkpoint-{step}", "steps": [0, 4]}}
+    config["models"] = {
+        "theirs": {"source": "local", "path": "{data}/run/checkpoint-{step}", "steps": [0, 4]}
+    }
     config.pop("corpora")
     config.pop("tokenizers")
     study.snakemake()

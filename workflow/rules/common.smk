@@ -125,6 +125,17 @@ def grammar_settings(wildcards):
     )
 
 
+def dataset_settings(wildcards):
+    corpus = STUDY.corpora[wildcards.corpus]
+    return dict(
+        place=STUDY.corpus_path(wildcards.corpus, wildcards.lang),
+        name=STUDY.fill(corpus.name, lang=wildcards.lang),
+        split=corpus.split,
+        column=corpus.column,
+        heldout=corpus.heldout,
+    )
+
+
 def corpus_documents(corpus):
     return expand(
         "<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages

@@ -8,6 +8,7 @@ Writes  <results>/corpora/{corpus}/{lang}.jsonl
 
 GRAMMAR_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "grammar"]
 TEXT_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "text"]
+DATASET_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "dataset"]
 
 
 rule make_demo_corpus:
@@ -49,6 +50,25 @@ rule prepare_corpus:
         "prepare the {wildcards.lang} text of corpus {wildcards.corpus}"
     script:
         "../scripts/prepare_corpus.py"
+
+
+rule prepare_dataset:
+    output:
+        "<results>/corpora/{corpus}/{lang}.jsonl",
+    log:
+        "<logs>/prepare_dataset/{corpus}/{lang}.log",
+    wildcard_constraints:
+        corpus=one_of(DATASET_CORPORA),
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        dataset=dataset_settings,
+        seed=STUDY.seed,
+        version=STAGE_VERSION["corpora"],
+    message:
+        "read the {wildcards.lang} data set of corpus {wildcards.corpus}"
+    script:
+        "../scripts/prepare_dataset.py"
 
 
 rule prepare_sentences:
