@@ -325,7 +325,12 @@ class _Recorder:
         for layer, site, part in sorted(self._seen):
             if site != _MEAN:
                 found[layer, site].append(self._read((layer, site, part)))
-        assert all(found.values()), "every site of the table was run"
+        for (layer, site), parts in found.items():
+            if not parts:
+                raise BabelscopeError(
+                    f"{self.loaded.folder}: the model does not run site {site} of layer {layer}"
+                    "\nhint: an option of its config, such as BLOOM's slow_but_exact, goes around it"
+                )
         return found
 
     def means(self) -> dict[int, NDArray[np.float32]]:

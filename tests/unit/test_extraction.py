@@ -12,7 +12,7 @@ from torch.nn.functional import silu
 
 from babelscope import extraction
 from babelscope.architectures import SITES
-from babelscope.errors import DataError, NumericsError, StudyError
+from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
 from babelscope.extraction import (
     ExtractionSettings,
     ParityError,
@@ -298,6 +298,15 @@ def test_a_value_that_overflows_16_bits_is_an_error(tmp_path):
         block_list(loaded.model)[0].mlp.c_proj.bias[2] = 1e5
     with pytest.raises(NumericsError, match="does not fit float16"):
         run(tmp_path, loaded, dataclasses.replace(SETTINGS, dtype="float16"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_site_that_the_model_goes_around_is_an_error(tmp_path):
+    loaded = tiny_loaded("bloom")
+    for block in block_list(loaded.model):
+        block.mlp.pretraining_tp, block.mlp.slow_but_exact = 2, True
+    with pytest.raises(BabelscopeError, match="does not run site mlp_act of layer 1"):
+        run(tmp_path, loaded)
     assert list(tmp_path.iterdir()) == []
 
 
