@@ -1,11 +1,13 @@
 """Text: documents to pre-train on, sentences to analyse, and which sentence expresses what.
 
-Sentences have ids that are the same in every language where they mean the same: ``house-0017`` from the
-grammar, ``L00042`` for line 42 of parallel files. Tables are TSV, written whole or not at all.
+Sentences have ids that are the same in every language where they mean the same: ``house-0017`` from
+the grammar, ``L00042`` for line 42 of parallel files. Tables are TSV, written whole or not at all.
+A sentence is stripped of white space at its ends, and one that holds a tab is refused.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import json
@@ -31,12 +33,16 @@ ConceptFile = tuple[str, str, str]
 #: Sentences of each label that every half of the sentences needs.
 _PER_HALF = 2
 
+#: Training text up to this size is read whole while planning, longer text only at its start. Bytes.
+_READ_WHOLE = 50_000_000
+_READ_START = 1_000_000
+
 
 def half_of(sentence_id: str) -> str:
     """Half of a sentence by the number that ends its id: ``a`` if it is even, else ``b``.
 
-    The same sentence is in the same half in every language, so experts of two languages can be chosen
-    on disjoint sentences.
+    The same sentence is in the same half in every language, so experts of two languages can be
+    chosen on disjoint sentences.
     """
     digits = re.search(r"\d+$", sentence_id)
     if digits is None:
@@ -47,25 +53,48 @@ def half_of(sentence_id: str) -> str:
 # ------------------------------------------------------------------------------------- reading
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 file without their ends.
+def iter_lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file without their ends, read as they are asked for.
+
+    A line ends as Python's text files have it (LF, CR LF or CR); a Unicode line separator inside a
+    sentence is no end. A byte order mark is left out.
 
     Raises:
-        DataError: If it cannot be read or is not UTF-8, with the byte offset.
+        DataError: If the file cannot be read or is not UTF-8, with the byte offset.
     """
-    check_utf8(path)
-    text = path.read_text(encoding="utf-8-sig")
-    # Not splitlines(): a line separator inside a sentence is no end of a line.
-    lines = text.replace("\r\n", "\n").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    with file:
+        offset = 0
+        for raw in file:
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, raw[error.start], offset + error.start) from error
+            if offset == 0:
+                line = line.removeprefix("\ufeff")
+            offset += len(raw)
+            yield from line.removesuffix("\n").removesuffix("\r").split("\r")
 
 
-def check_utf8(path: Path, limit: int | None = None) -> None:
-    """Refuse what is not UTF-8.
+def read_lines(path: Path) -> list[str]:
+    """All lines of a file, see :func:`iter_lines`."""
+    return list(iter_lines(path))
+
+
+def _not_utf8(path: Path, byte: int, offset: int) -> DataError:
+    problem = f"is not UTF-8: byte 0x{byte:02x} at offset {offset}"
+    return DataError(path, problem, "convert it, with iconv for instance")
+
+
+def check_utf8(path: Path, limit: int | None = None) -> str:
+    """The text of a file; refuse what is not UTF-8.
 
     Args:
         path: The file.
-        limit: Bytes that are read; all if None.
+        limit: Bytes that are read; all if None. A character that the limit cuts is left out.
 
     Raises:
         DataError: With the byte offset of the first wrong byte.
@@ -73,15 +102,27 @@ def check_utf8(path: Path, limit: int | None = None) -> None:
     try:
         with path.open("rb") as file:
             content = file.read() if limit is None else file.read(limit)
+            whole = not file.read(1)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
     try:
-        content.decode("utf-8")
+        return codecs.getincrementaldecoder("utf-8")().decode(content, final=whole)
     except UnicodeDecodeError as error:
-        cut = limit is not None and len(content) == limit and error.start >= len(content) - 4
-        if not cut:  # else a character was cut by the limit
-            problem = f"is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}"
-            raise DataError(path, problem, "convert it, with iconv for instance") from error
+        raise _not_utf8(path, content[error.start], error.start) from error
+
+
+def check_training_text(path: Path, lang: str) -> None:
+    """Refuse text to pre-train on that is empty or not UTF-8.
+
+    Of a file of more than 50 MB only the first MB is read here; the job reads the rest.
+
+    Raises:
+        DataError: With the language, or the byte offset.
+    """
+    whole = path.stat().st_size <= _READ_WHOLE
+    text = check_utf8(path, limit=None if whole else _READ_START)
+    if not text.removeprefix("\ufeff").strip():
+        raise DataError(path, f"language {lang} has no text", "add some, or drop the language")
 
 
 def check_lines(path: Path, *, duplicates: str = "error") -> list[str]:
@@ -90,14 +131,12 @@ def check_lines(path: Path, *, duplicates: str = "error") -> list[str]:
     Raises:
         DataError: With the numbers of the lines, counted from 1.
     """
-    lines = read_lines(path)
+    lines = [line.strip() for line in _without_tabs(path)]
     first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if not line:
             hint = "remove it; in parallel files, in every language"
             raise DataError(path, f"line {number} is empty", hint)
-        if "\t" in line:
-            raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
         if line in first and duplicates == "error":
             problem = f"line {number} repeats line {first[line]}: {line[:80]!r}"
             raise DataError(path, problem, "remove one, or set sentences.duplicates: keep_first")
@@ -107,13 +146,20 @@ def check_lines(path: Path, *, duplicates: str = "error") -> list[str]:
     return lines
 
 
+def _without_tabs(path: Path) -> Iterator[str]:
+    for number, line in enumerate(iter_lines(path), 1):
+        if "\t" in line.strip():
+            raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
+        yield line
+
+
 def check_parallel(files: Mapping[str, Path]) -> None:
     """Refuse parallel files of different lengths.
 
     Raises:
         DataError: Naming the first file that differs, with both counts.
     """
-    counts = {lang: len(read_lines(path)) for lang, path in files.items()}
+    counts = {lang: sum(1 for _ in iter_lines(path)) for lang, path in files.items()}
     usual, _ = Counter(counts.values()).most_common(1)[0]
     for lang, count in counts.items():
         if count != usual:
@@ -183,22 +229,28 @@ def make_documents_file(
     texts = make_documents(
         lang, documents, languages=languages, weights=weights, settings=settings, seed=seed
     )
-    _write_documents(texts, out, heldout=heldout, seed=seed)
+    _write_documents(texts, out, heldout=heldout, seed=seed, source=out)
 
 
 def prepare_text_corpus(source: Path, out: Path, *, heldout: float, seed: int) -> None:
     """Turn a text file, a document a line, into documents; empty lines are left out and counted.
 
     Raises:
-        DataError: If the file is not UTF-8 or has no text.
+        DataError: If the file is not UTF-8 or has too little text to be split.
     """
-    lines = [line.strip() for line in read_lines(source)]
-    texts = [line for line in lines if line]
-    if not texts:
-        raise DataError(source, "has no text")
-    if len(texts) < len(lines):
-        logger.warning("%s: %d empty lines left out", source, len(lines) - len(texts))
-    _write_documents(texts, out, heldout=heldout, seed=seed)
+    n_empty = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal n_empty
+        for line in iter_lines(source):
+            if text := line.strip():
+                yield text
+            else:
+                n_empty += 1
+
+    _write_documents(texts(), out, heldout=heldout, seed=seed, source=source)
+    if n_empty:
+        logger.warning("%s: %d empty lines left out", source, n_empty)
 
 
 def prepare_dataset_corpus(
@@ -237,10 +289,11 @@ def prepare_dataset_corpus(
             place, f"has no column {column!r}; it has {', '.join(columns)}", "set corpora.*.column"
         )
     texts = (" ".join(str(row[column]).split()) for row in loaded if row[column])
-    _write_documents((text for text in texts if text), out, heldout=heldout, seed=seed)
+    filled = (text for text in texts if text)
+    _write_documents(filled, out, heldout=heldout, seed=seed, source=Path(place))
 
 
-def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: int) -> None:
+def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: int, source: Path) -> None:
     n = Counter[str]()
     with _written_whole(out) as file:
         for number, text in enumerate(texts):
@@ -248,6 +301,9 @@ def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: i
             n[split] += 1
             line = json.dumps({"text": text, "split": split}, ensure_ascii=False)
             file.write(line + "\n")
+        if not n["train"]:
+            problem = f"has no text to train on: {n['heldout']} documents, all held out"
+            raise DataError(source, problem if n else "has no text", "a document is a line; add some")
     logger.info("%s: %d documents to train on, %d held out", out, n["train"], n["heldout"])
 
 
@@ -296,43 +352,47 @@ def prepare_sentences(
         pairs = [(sentence.sentence_id, sentence.text) for sentence in made]
     elif source == "parallel":
         assert text is not None
-        pairs = _parallel_sentences(text, duplicates)
+        pairs = [(f"L{number:05d}", line) for number, line in _numbered(text, duplicates)]
     else:
-        pairs = [
-            (name, line)
-            for concept, label, path in files
-            for name, line in _concept_sentences(concept, label, Path(path))
-        ]
-        pairs = _without_copies(pairs, lang)
+        named = _concept_sentences(files, duplicates)
+        pairs = [pair for sentences in named.values() for pair in sentences]
     rows = [(name, half_of(name), line) for name, line in pairs]
     _write_tsv(out, ("sentence_id", "half", "text"), rows)
 
 
-def _parallel_sentences(path: Path, duplicates: str) -> list[tuple[str, str]]:
-    seen: set[str] = set()
-    pairs = []
+def _numbered(path: Path, duplicates: str) -> list[tuple[int, str]]:
+    """The sentences of a file with the numbers of their lines, later copies left out."""
+    first: dict[str, int] = {}
     for number, line in enumerate(check_lines(path, duplicates=duplicates), 1):
-        if line in seen:
-            logger.warning("%s: line %d left out, it repeats an earlier one", path, number)
-            continue
-        seen.add(line)
-        pairs.append((f"L{number:05d}", line.strip()))
-    return pairs
+        if line in first:
+            logger.warning("%s: line %d left out, it repeats %d", path, number, first[line])
+        first.setdefault(line, number)
+    return [(number, line) for line, number in first.items()]
 
 
-def _concept_sentences(concept: str, label: str, path: Path) -> list[tuple[str, str]]:
-    prefix = concept if label == "positive" else f"{concept}-neg"
-    return [(f"{prefix}-{n:05d}", line.strip()) for n, line in enumerate(check_lines(path), 1)]
+def _concept_sentences(
+    files: Sequence[ConceptFile], duplicates: str
+) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """(id, text) of the sentences of each (concept, label) of one language.
 
-
-def _without_copies(pairs: list[tuple[str, str]], lang: str) -> list[tuple[str, str]]:
-    seen: dict[str, str] = {}
-    for name, line in pairs:
-        if line in seen:
-            problem = f"sentences {seen[line]} and {name} of {lang} are the same: {line[:80]!r}"
-            raise DataError("concepts.path", problem, "a sentence has one label per concept")
-        seen[line] = name
-    return pairs
+    Raises:
+        DataError: If a sentence stands in two files: kept twice it would be positive and negative
+            for one concept, and it has no right place to be kept once.
+    """
+    seen: dict[str, tuple[str, int]] = {}
+    sentences: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for concept, label, path in files:
+        prefix = concept if label == "positive" else f"{concept}-neg"
+        pairs = sentences.setdefault((concept, label), [])
+        for number, line in _numbered(Path(path), duplicates):
+            if line in seen:
+                other, where = seen[line]
+                problem = f"line {number} repeats line {where} of {other}: {line[:80]!r}"
+                hint = "a sentence belongs to one file; remove one of the two"
+                raise DataError(path, problem, hint)
+            seen[line] = path, number
+            pairs.append((f"{prefix}-{number:05d}", line))
+    return sentences
 
 
 def read_sentences(path: Path) -> list[tuple[str, str]]:
@@ -405,7 +465,11 @@ def _parts(sentence_id: str) -> tuple[str, str, int]:
 
 
 def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
-    """Lines that hold one of a concept's words, as a whole word, upper or lower case."""
+    """Lines that hold one of a concept's words, as a whole word, upper or lower case.
+
+    Whole words need white space or punctuation between them, so Chinese, Japanese or Thai does not
+    do as the language of the lists.
+    """
     patterns = {
         concept: re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, forms)) + r")(?!\w)", re.IGNORECASE)
         for concept, forms in words.items()
@@ -419,7 +483,13 @@ def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dic
 def check_concepts(
     files: Mapping[str, Path], label_text: Path, words: Mapping[str, Sequence[str]], needed: int
 ) -> None:
-    """Refuse concepts with too few positive lines in some language.
+    """Refuse concepts with too few positive or negative lines in some language.
+
+    Args:
+        files: Per language its parallel lines; later copies of a line do not count.
+        label_text: The lines that the words are looked for in.
+        words: Per concept its words.
+        needed: Positive lines that a concept needs.
 
     Raises:
         DataError: Naming concepts, languages, how many there are and how many are needed.
@@ -427,50 +497,74 @@ def check_concepts(
     matches = match_words(read_lines(label_text), words)
     problems = []
     for lang, path in files.items():
-        lines = read_lines(path)
-        first = {line: number for number, line in reversed(list(enumerate(lines)))}
-        kept = {number for number, line in enumerate(lines) if first[line] == number}
-        for concept, numbers in matches.items():
-            ids = [f"L{number + 1:05d}" for number in numbers if number in kept]
-            problems += _too_few(concept, lang, ids, len(kept) - len(ids), needed)
+        kept = {number for number, _ in _numbered(path, "keep_first")}
+        for concept, lines in matches.items():
+            positive = kept & {line + 1 for line in lines}
+            ids, others = _line_ids(positive), _line_ids(kept - positive)
+            problems += _too_few(concept, lang, ids, others, needed)
     _raise_too_few(problems)
 
 
-def check_concept_files(lang: str, files: Sequence[ConceptFile], needed: int) -> None:
-    """The same for concept files, which must have no empty or repeated line either."""
-    named: dict[tuple[str, str], list[str]] = {}
-    for concept, label, path in files:
-        pairs = _concept_sentences(concept, label, Path(path))
-        named[concept, label] = [name for name, _ in pairs]
-    _without_copies(
-        [pair for concept, label, path in files for pair in _concept_sentences(concept, label, Path(path))],
-        lang,
-    )
-    everything = sum(len(names) for (_, label), names in named.items() if label == "positive")
+def _line_ids(numbers: Iterable[int]) -> list[str]:
+    """Ids of lines of parallel text, by numbers counted from 1."""
+    return [f"L{number:05d}" for number in sorted(numbers)]
+
+
+def check_concept_files(
+    files: Mapping[str, Sequence[ConceptFile]], needed: int, *, duplicates: str = "error"
+) -> None:
+    """The same for concept files (per language); their sentences are checked as well.
+
+    Raises:
+        DataError: See :func:`check_concepts`, :func:`check_lines`; also if a concept has a file of
+            negative sentences in some languages only.
+    """
+    with_negatives = {
+        lang: {concept for concept, label, _ in own if label == "negative"} for lang, own in files.items()
+    }
+    somewhere = set().union(*with_negatives.values())
+    for lang, own in files.items():
+        for concept, _, path in own:
+            if concept in somewhere - with_negatives[lang]:
+                others = ", ".join(other for other, has in with_negatives.items() if concept in has)
+                problem = f"{concept} has no negative sentences in {lang}, but it has in {others}"
+                raise DataError(path, problem, "bring them for all languages, or for none")
     problems = []
-    for (concept, label), names in named.items():
-        if label == "positive":
-            others = len(named.get((concept, "negative"), [])) or everything - len(names)
-            problems += _too_few(concept, lang, names, others, needed)
+    for lang, own in files.items():
+        ids = {key: [name for name, _ in pairs] for key, pairs in _concept_sentences(own, duplicates).items()}
+        for (concept, label), positive in ids.items():
+            if label == "positive":
+                others_positive = [
+                    name
+                    for (other, kind), names in ids.items()
+                    for name in names
+                    if other != concept and kind == "positive"
+                ]
+                negative = ids.get((concept, "negative"), others_positive)
+                problems += _too_few(concept, lang, positive, negative, needed)
     _raise_too_few(problems)
 
 
-def _too_few(concept: str, lang: str, ids: list[str], n_negative: int, needed: int) -> list[str]:
-    if len(ids) < needed:
-        return [f"{concept} in {lang}: {len(ids)} positive sentences, {needed} needed"]
-    halves = Counter(half_of(name) for name in ids)
-    if min(halves["a"], halves["b"]) < _PER_HALF:
-        counts = f"{halves['a']} and {halves['b']}"
-        return [f"{concept} in {lang}: {counts} positive sentences in the halves, {_PER_HALF} needed"]
-    if n_negative < 2 * _PER_HALF:
-        return [f"{concept} in {lang}: {n_negative} negative sentences, {2 * _PER_HALF} needed"]
+def _too_few(
+    concept: str, lang: str, positive: Sequence[str], negative: Sequence[str], needed: int
+) -> list[str]:
+    if len(positive) < needed:
+        return [f"{concept} in {lang}: {len(positive)} positive sentences, {needed} needed"]
+    for label, ids in (("positive", positive), ("negative", negative)):
+        halves = Counter(map(half_of, ids))
+        if min(halves["a"], halves["b"]) < _PER_HALF:
+            counts = f"{halves['a']} and {halves['b']} {label} sentences in the halves a and b"
+            return [f"{concept} in {lang}: {counts}, {_PER_HALF} needed in each"]
     return []
 
 
 def _raise_too_few(problems: Sequence[str]) -> None:
     if problems:
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        hint = "add sentences or words, lower concepts.min_positive, or drop the concept in concepts.ids"
+        hint = (
+            "add sentences or words, lower concepts.min_positive, or leave the concept out of "
+            "concepts.ids; a sentence with an even number is in half a, the others in half b"
+        )
         raise DataError("concepts", "; ".join(problems[:10]) + more, hint)
 
 
@@ -513,8 +607,8 @@ def write_concept_words(
 ) -> None:
     """Write the words by which a concept is found in generated text: concept -> language -> words.
 
-    From the grammar, words of every language; from word lists, those of their language; from concept
-    files, none.
+    From the grammar, words of every language; from word lists, those of their language; from
+    concept files, none.
     """
     found: dict[str, dict[str, list[str]]] = {concept: {} for concept in concepts}
     if source == "grammar":

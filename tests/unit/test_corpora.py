@@ -180,8 +180,8 @@ def test_with_negative_files_only_these_are_negative(tmp_path):
 def test_a_sentence_of_two_concepts_is_refused(tmp_path):
     files = concept_files(tmp_path)
     write(tmp_path / "sun.positive.txt", ["sea 3", *"abcde"])
-    with pytest.raises(DataError, match="sea-00004 and sun-00001 of en are the same: 'sea 3'"):
-        check_concept_files("en", files, 4)
+    with pytest.raises(DataError, match=r"sun.positive.txt: line 1 repeats line 4 of .*: 'sea 3'"):
+        check_concept_files({"en": files}, 4)
 
 
 def test_too_few_sentences_are_listed(tmp_path):
@@ -193,7 +193,7 @@ def test_too_few_sentences_are_listed(tmp_path):
     with pytest.raises(DataError, match="dog in de: 10 and 0 positive sentences in the halves"):
         check_concepts({"de": even}, even, {"dog": ["dog"]}, 5)
     with pytest.raises(DataError, match="sea in en: 6 positive sentences, 7 needed"):
-        check_concept_files("en", concept_files(tmp_path), 7)
+        check_concept_files({"en": concept_files(tmp_path)}, 7)
 
 
 def test_words_for_hits(tmp_path):

@@ -169,7 +169,7 @@ def test_grammar_languages_are_the_grammars():
         (
             "train/de.txt",
             None,
-            r"`corpora.web.path`: got '.*train/de.txt'; allowed: a file that exists",
+            r"`corpora.web.path`: got '{data}/train/{lang}.txt'; allowed: files that exist.*train/de.txt \(de\)",
         ),
         ("train/de.txt", b"", r"train/de.txt: language de has no text"),
         (
@@ -177,7 +177,7 @@ def test_grammar_languages_are_the_grammars():
             b"gut\nschlecht \xff\n",
             r"train/de.txt: is not UTF-8: byte 0xff at offset 13",
         ),
-        ("dev/de.txt", None, r"`sentences.path`: got '.*dev/de.txt'.*--config data=PATH"),
+        ("dev/de.txt", None, r"`sentences.path`: got .*dev/de.txt \(de\).*--config data=PATH"),
         ("dev/de.txt", b"\n".join([b"x"] * 30) + b"\n", r"dev/de.txt: line 2 repeats line 1: 'x'"),
         (
             "dev/de.txt",
@@ -211,7 +211,9 @@ def test_faulty_text_is_refused_before_any_job(config, tmp_path, file, content, 
 def test_all_missing_files_are_listed(config, tmp_path):
     for file in ("train/en.txt", "train/de.txt", "dev/de.txt"):
         (tmp_path / file).unlink()
-    with pytest.raises(StudyError, match=r"2 more are missing: .*dev/de.txt, .*train/de.txt"):
+    with pytest.raises(
+        StudyError, match=r"train/en.txt \(en\), .*train/de.txt \(de\); of `sentences.path`: .*dev/de.txt"
+    ):
         check_text(load_study(config, schema=SCHEMA))
 
 
