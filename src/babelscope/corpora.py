@@ -282,7 +282,7 @@ def prepare_dataset_corpus(
             loaded = datasets.load_dataset(place, name or None, split=split, streaming=True)
         columns = list(loaded.features or next(iter(loaded)))
     except (OSError, ValueError, StopIteration) as error:
-        hint = "a relative path is relative to the working directory; a name of the hub needs a network or its cache"
+        hint = "paths are relative to the working directory; a name of the hub needs a network or its cache"
         raise DataError(place, f"cannot be read as a data set: {error}", hint) from error
     if column not in columns:
         raise DataError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +54,26 @@ def average_precision(
     Args:
         values_NU: Scores, higher means more of the concept. Shape ``(N, U)``, finite, float16/32/64.
         labels_NC: 1 positive, 0 negative, -1 not part of this concept's data. Shape ``(N, C)``.
-        block_units: Units handled at a time; bounds the memory beside the input to about
-            ``threads * block_units * N * 16`` bytes.
+        block_units: Units handled at a time; bounds the memory beside input and result to about
+            ``threads * block_units * N * 20`` bytes (float64 input: 40).
         threads: Blocks handled side by side.
 
     Returns:
         Shape ``(C, U)``, equal to scikit-learn's value within rounding (1e-12).
 
     Raises:
-        ValueError: If the shapes do not fit or a concept has no positive sentence.
+        ValueError: If shapes or types do not fit, a label is another number, or a concept has no
+            positive sentence.
         NumericsError: If a value is not finite.
     """
     if values_NU.ndim != 2 or labels_NC.ndim != 2 or len(values_NU) != len(labels_NC):
         shapes = values_NU.shape, labels_NC.shape
         raise ValueError(f"need values (N, U) and labels (N, C) of the same N; got {shapes}")
+    if values_NU.dtype not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"values must be float16, float32 or float64; got {values_NU.dtype}")
+    unknown = labels_NC[(labels_NC < EXCLUDED) | (labels_NC > POSITIVE)]
+    if len(unknown):
+        raise ValueError(f"a label is 1, 0 or -1; got {unknown[0]}")
     if not np.isfinite(values_NU).all():
         row, unit = np.argwhere(~np.isfinite(values_NU))[0]
         raise NumericsError(f"value of sentence {row}, unit {unit} is {values_NU[row, unit]}")
@@ -95,9 +101,9 @@ def average_precision(
             ) -> None:
                 units = slice(first, first + block_units)
                 block = values_NU[:, units] if everything else values_NU[rows, units]
-                order_UN, group_ends_UN = _sort_descending(block)
-                out = np.empty((len(order_UN), len(columns)))
-                _walk(order_UN, group_ends_UN, starts, concepts, counts, out)
+                keys_UN = _sort_descending(block)
+                out = np.empty((len(keys_UN), len(columns)))
+                _walk(keys_UN, starts, concepts, counts, out)
                 ap_CU[columns, units] = out.T
 
             list(pool.map(score, range(0, n_units, block_units)))
@@ -126,40 +132,46 @@ def _positives_by_row(
     return starts.astype(np.int64), concepts.astype(np.int64)
 
 
-def _sort_descending(values_NU: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Rows by falling value, and where a group of equal values ends; both ``(U, N)``."""
-    values_UN: NDArray[Any] = np.ascontiguousarray(values_NU.T)
-    sorted_UN: NDArray[Any]
-    if values_UN.dtype == np.float64:
-        values_UN = values_UN + 0.0  # -0.0 becomes 0.0: they are equal
-        order_UN = np.argsort(-values_UN, axis=1, kind="stable")
-        sorted_UN = np.take_along_axis(values_UN, order_UN, axis=1)
-    else:
-        # Value and row in one integer: sorting integers is several times faster than argsort. The
-        # bits of a float sort like the float once negative ones are turned round.
-        bits = (values_UN.astype(np.float32) + np.float32(0.0)).view(np.uint32)
-        negative = bits >> np.uint32(31) == 1
-        rising = np.where(negative, ~bits, bits | np.uint32(0x80000000))
-        keys_UN = (~rising).astype(np.uint64) << np.uint64(32)
-        keys_UN |= np.arange(values_UN.shape[1], dtype=np.uint64)
-        keys_UN.sort(axis=1)
-        order_UN = (keys_UN & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        sorted_UN = keys_UN >> np.uint64(32)
-    ends_UN = np.ones(order_UN.shape, dtype=np.bool_)
-    ends_UN[:, :-1] = sorted_UN[:, 1:] != sorted_UN[:, :-1]
-    return order_UN, ends_UN
+def _sort_descending(values_NU: NDArray[Any]) -> NDArray[np.uint64]:
+    """Rows by falling value: integers whose upper 32 bits are equal for equal values, the lower the row.
+
+    Shape ``(U, N)``.
+    """
+    n_rows, n_units = values_NU.shape
+    if values_NU.dtype == np.float64:
+        falling_UN = -(values_NU.T + 0.0)  # -0.0 becomes 0.0: they are equal
+        order_UN = np.argsort(falling_UN, axis=1, kind="stable")
+        sorted_UN = np.take_along_axis(falling_UN, order_UN, axis=1)
+        group_UN = np.zeros((n_units, n_rows), dtype=np.uint64)
+        np.cumsum(sorted_UN[:, 1:] != sorted_UN[:, :-1], axis=1, out=group_UN[:, 1:])
+        group_UN <<= np.uint64(32)
+        group_UN |= order_UN.astype(np.uint64)
+        return group_UN
+    # Value and row in one integer: sorting integers is several times faster than argsort. The bits of
+    # a float of positive sign rise with its value, those of negative sign fall; turning the first
+    # round makes all of them fall. Adding 0 turns -0.0 into 0.0.
+    bits_UN = np.add(values_NU.T, np.float32(0), dtype=np.float32, order="C").view(np.uint32)
+    turned_UN = bits_UN.view(np.int32) >> np.int32(31)
+    np.invert(turned_UN, out=turned_UN)
+    turned_UN &= np.int32(0x7FFFFFFF)
+    bits_UN ^= turned_UN.view(np.uint32)
+    del turned_UN
+    keys_UN: NDArray[np.uint64] = bits_UN.astype(np.uint64)
+    keys_UN <<= np.uint64(32)
+    keys_UN |= np.arange(n_rows, dtype=np.uint64)
+    keys_UN.sort(axis=1)
+    return keys_UN
 
 
 @numba.njit(nogil=True, cache=True)
 def _walk(
-    order_UN: NDArray[np.int64],
-    group_ends_UN: NDArray[np.bool_],
+    keys_UN: NDArray[np.uint64],
     starts: NDArray[np.int64],
     concepts: NDArray[np.int64],
     n_positive_C: NDArray[np.int64],
     out_UC: Floats,
 ) -> None:
-    n_units, n_rows = order_UN.shape
+    n_units, n_rows = keys_UN.shape
     n_concepts = len(n_positive_C)
     so_far = np.zeros(n_concepts, dtype=np.int64)
     in_group = np.zeros(n_concepts, dtype=np.int64)
@@ -169,14 +181,15 @@ def _walk(
         so_far[:] = 0
         n_touched = 0
         for rank in range(n_rows):
-            row = order_UN[unit, rank]
+            row = np.int64(keys_UN[unit, rank] & np.uint64(0xFFFFFFFF))
             for at in range(starts[row], starts[row + 1]):
                 concept = concepts[at]
                 if in_group[concept] == 0:
                     touched[n_touched] = concept
                     n_touched += 1
                 in_group[concept] += 1
-            if group_ends_UN[unit, rank]:
+            here = keys_UN[unit, rank] >> np.uint64(32)
+            if rank + 1 == n_rows or keys_UN[unit, rank + 1] >> np.uint64(32) != here:
                 for at in range(n_touched):
                     concept = touched[at]
                     so_far[concept] += in_group[concept]
@@ -206,8 +219,19 @@ class Labels:
         """Join a table ``concept, sentence_id, label`` to the rows of a unit file, by id.
 
         Raises:
+            DataError: If a label is not 1 or 0, or a sentence is labelled twice for a concept.
             StoreError: If a labelled sentence has no row.
         """
+        wrong = table[~table["label"].isin([POSITIVE, NEGATIVE])]
+        if len(wrong):
+            at = wrong.iloc[0]
+            problem = f"label of {at['sentence_id']} for {at['concept']} is {at['label']}, not 1 or 0"
+            raise DataError(where, problem)
+        twice = table[table.duplicated(["concept", "sentence_id"])]
+        if len(twice):
+            at = twice.iloc[0]
+            problem = f"{len(twice)} labels stand twice; the first is {at['sentence_id']} for {at['concept']}"
+            raise DataError(where, problem, "label each sentence once per concept")
         concepts = tuple(dict.fromkeys(table["concept"].astype(str)))
         column = {concept: at for at, concept in enumerate(concepts)}
         values_NC = np.full((len(sentence_ids), len(concepts)), EXCLUDED, dtype=np.int8)
@@ -284,6 +308,7 @@ def score_units(
             file.attrs[f"n_negative_{subset}"] = (counted == NEGATIVE).sum(axis=0)
         for layer, site, _ in units.sites:
             values_NU = units.read(layer, site)
+            widened_NU = values_NU.astype(np.float32, copy=False)  # a median may lie between two values
             group = file.create_group(f"layer-{layer:02d}/{site}")
             for subset in SUBSETS:
                 ap_CU = average_precision(
@@ -295,7 +320,7 @@ def score_units(
                 group.create_dataset(f"ap_{subset}", data=ap_CU, track_times=False)
             median_CU = np.stack(
                 [
-                    np.median(values_NU[labels.values_NC[:, concept] == POSITIVE], axis=0)
+                    np.median(widened_NU[labels.values_NC[:, concept] == POSITIVE], axis=0)
                     for concept in range(len(labels.concepts))
                 ]
             )
@@ -385,49 +410,94 @@ def select_experts(scores: ScoreFile, *, k: int) -> pd.DataFrame:
     if not 1 <= k <= n_units:
         hint = "lower experts.k or add sites to extraction.sites"
         raise StudyError("experts.k", k, f"at most the number of units, {n_units}", hint)
-    layer_U = np.concatenate([np.full(n, layer) for layer, _, n in scores.sites])
-    site_U = np.concatenate([np.full(n, site) for _, site, n in scores.sites])
-    index_U = np.concatenate([np.arange(n) for _, _, n in scores.sites])
-
-    def whole(what: str) -> NDArray[Any]:
-        return np.concatenate([scores.read(layer, site, what) for layer, site, _ in scores.sites], axis=1)
-
-    ap = {subset: whole(f"ap_{subset}") for subset in SUBSETS}
-    median_CU = whole("median")
-    scopes = [("model", np.arange(n_units), k)]
-    for layer in np.unique(layer_U):
-        units = np.flatnonzero(layer_U == layer)
-        scopes.append(("layer", units, max(1, round(k * len(units) / n_units))))
+    width_of_layer: dict[int, int] = {}
+    for layer, _, width in scores.sites:
+        width_of_layer[layer] = width_of_layer.get(layer, 0) + width
+    scopes = [("model", -1, k)]
+    scopes += [("layer", layer, max(1, round(k * n / n_units))) for layer, n in width_of_layer.items()]
+    best: dict[tuple[str, int], _Best] = {}
+    for number, (layer, site, _) in enumerate(scores.sites):  # one site at a time bounds the memory
+        ap = {subset: scores.read(layer, site, f"ap_{subset}") for subset in SUBSETS}
+        median_CU = scores.read(layer, site, "median")
+        for subset in SUBSETS:
+            found = _Best.of_site(number, ap[subset], ap.get(OTHER_HALF.get(subset, "")), median_CU, k)
+            for _, at, k_scope in scopes:
+                if at in (-1, layer):
+                    best[subset, at] = found.after(best.get((subset, at)), k_scope)
+    layer_of = np.array([layer for layer, _, _ in scores.sites])
+    site_of = np.array([site for _, site, _ in scores.sites], dtype=object)
     parts = []
     for subset in SUBSETS:
-        other = OTHER_HALF.get(subset)
-        for scope, units, k_scope in scopes:
-            for number, concept in enumerate(scores.concepts):
-                chosen = units[top(ap[subset][number, units], k_scope)]
-                held_out = ap[other][number, chosen] if other else np.full(k_scope, np.nan)
-                parts.append(
-                    pd.DataFrame(
-                        {
-                            "scope": scope,
-                            "subset": subset,
-                            "concept": concept,
-                            "rank": np.arange(k_scope),
-                            "layer": layer_U[chosen],
-                            "site": site_U[chosen],
-                            "unit": index_U[chosen],
-                            "ap": ap[subset][number, chosen],
-                            "held_out_ap": held_out,
-                            "forced_value": median_CU[number, chosen],
-                            "k": k_scope,
-                        }
-                    )
+        for scope, at, k_scope in scopes:
+            chosen = best[subset, at]
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "scope": scope,
+                        "subset": subset,
+                        "concept": np.repeat(np.array(scores.concepts, dtype=object), k_scope),
+                        "rank": np.tile(np.arange(k_scope), len(scores.concepts)),
+                        "layer": layer_of[chosen.site_CK].ravel(),
+                        "site": site_of[chosen.site_CK].ravel(),
+                        "unit": chosen.unit_CK.ravel(),
+                        "ap": chosen.ap_CK.ravel(),
+                        "held_out_ap": chosen.held_out_CK.ravel(),
+                        "forced_value": chosen.median_CK.ravel(),
+                        "k": k_scope,
+                    }
                 )
+            )
     table = pd.concat(parts, ignore_index=True)
     cell = scores.provenance
     table.insert(0, "model", cell.model)
     table.insert(1, "step", cell.step)
     table.insert(2, "lang", cell.lang)
     return table
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best units so far, best first; all arrays ``(C, K)``."""
+
+    ap_CK: Floats
+    held_out_CK: Floats
+    median_CK: NDArray[np.float32]
+    site_CK: NDArray[np.intp]
+    unit_CK: NDArray[np.intp]
+
+    @classmethod
+    def of_site(
+        cls,
+        number: int,
+        ap_CU: Floats,
+        held_out_CU: Floats | None,
+        median_CU: NDArray[np.float32],
+        k: int,
+    ) -> _Best:
+        """The best of one site; ``number`` is its place in the unit order."""
+        unit_CK = np.stack([top(ap_U, k) for ap_U in ap_CU])[:, :k]
+        ap_CK = np.take_along_axis(ap_CU, unit_CK, axis=1)
+        return cls(
+            ap_CK,
+            np.full_like(ap_CK, np.nan)
+            if held_out_CU is None
+            else np.take_along_axis(held_out_CU, unit_CK, axis=1),
+            np.take_along_axis(median_CU, unit_CK, axis=1),
+            np.full_like(unit_CK, number),
+            unit_CK,
+        )
+
+    def after(self, earlier: _Best | None, k: int) -> _Best:
+        """The ``k`` best of these and of earlier sites; of equal scores the earlier site's first."""
+        both = [self] if earlier is None else [earlier, self]
+        ap_CK = np.concatenate([part.ap_CK for part in both], axis=1)
+        order_CK = np.argsort(-ap_CK, axis=1, kind="stable")[:, :k]
+
+        def ordered(name: str) -> NDArray[Any]:
+            joined = np.concatenate([getattr(part, name) for part in both], axis=1)
+            return np.take_along_axis(joined, order_CK, axis=1)
+
+        return _Best(*(ordered(field.name) for field in fields(_Best)))
 
 
 def top(scores_U: Floats, k: int) -> NDArray[np.intp]:

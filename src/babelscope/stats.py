@@ -32,10 +32,20 @@ def interval(resamples: NDArray[Any], level: float = 0.95) -> tuple[float, float
     return float(low), float(high)
 
 
-def bootstrap_weights(n: int, n_resamples: int, seed: int) -> NDArray[np.float64]:
-    """How often each of ``n`` items is drawn in each resample, as shares; ``(n_resamples, n)``."""
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
-    return np.asarray(counts / n, dtype=np.float64)
+def bootstrap_weights(
+    n: int, n_resamples: int, seed: int, *, draws: int | None = None
+) -> NDArray[np.float64]:
+    """How often each of ``n`` items is drawn in each resample, as shares; ``(n_resamples, n)``.
+
+    Args:
+        n: Number of items.
+        n_resamples: Number of resamples.
+        seed: Of the draws.
+        draws: Items drawn, with replacement; ``n`` by default.
+    """
+    draws = n if draws is None else draws
+    counts = np.random.default_rng(seed).multinomial(draws, np.full(n, 1 / n), size=n_resamples)
+    return np.asarray(counts / draws, dtype=np.float64)
 
 
 def bootstrap_mean(values: Floats, *, n_resamples: int = 500, seed: int = 0, level: float = 0.95) -> Estimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -31,24 +31,31 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             table.to_csv(unfinished, sep="\t", index=False, float_format="%.10g")
         else:
             raise ValueError(f"a table is .parquet or .tsv, not {path.name}")
+        with open(unfinished, "rb") as written:
+            os.fsync(written.fileno())  # a renamed file must not be found empty after a crash
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def read_table(path: Path | str) -> pd.DataFrame:
+def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a table that :func:`write_table` wrote.
 
+    Args:
+        path: The file.
+        columns: Read these only, in this order; all by default.
+
     Raises:
-        DataError: If the file cannot be read as a table.
+        DataError: If the file cannot be read as a table or lacks a column.
     """
     path = Path(path)
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path, engine="pyarrow")
+            return pd.read_parquet(path, engine="pyarrow", columns=None if columns is None else list(columns))
         # A language or a word may be spelt "NA" or "null".
-        return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
+        return table if columns is None else table[list(columns)]
+    except (OSError, ValueError, KeyError) as error:
         hint = "remove the file and run again; it is computed anew"
         raise DataError(path, f"is not a readable table: {error}", hint) from error
 

@@ -7,9 +7,13 @@ from test_expertise import make_labels, make_units
 
 from babelscope.alignment import (
     AlignmentSettings,
+    _pair_concepts,
+    _two_way_interval,
     add_false_discovery,
     align_experts,
     overlap_table,
+    reliability_table,
+    transfer_table,
 )
 from babelscope.expertise import ScoreFile, score_units, select_experts
 from babelscope.lifelines import trace_units
@@ -209,3 +213,133 @@ def test_languages_of_other_concepts_are_refused(study, tmp_path):
             {"en": experts[1, "en"], "xx": experts[1, "en"]},
             SETTINGS,
         )
+
+
+@pytest.mark.parametrize(("n_concepts", "n_langs"), [(6, 4), (4, 4), (2, 2), (3, 7)])
+def test_pairings_of_the_null_never_match_the_first_language(n_concepts, n_langs):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        pairing = _pair_concepts(n_concepts, n_langs, rng)
+        assert (np.sort(pairing, axis=1) == np.arange(n_concepts)).all()
+        assert (pairing[0] == np.arange(n_concepts)).all()
+        assert (pairing[1:] != pairing[0]).all()
+        if n_langs <= n_concepts:
+            assert all(len(set(column)) == n_langs for column in pairing.T)
+
+
+def test_the_null_of_shared_units_does_not_see_the_sharing():
+    """All languages have the same experts: the null stays where independent random sets are."""
+    concepts = [f"c{i}" for i in range(16)]
+    n_units, k = 500, 20
+    tables = random_experts(np.random.default_rng(4), n_units, k, concepts=concepts)
+    stub = type("Stub", (), {"concepts": concepts, "sites": [(1, "mlp_act", n_units)]})
+    flat = np.full((16, n_units), 0.5)
+    stub.read = lambda self, layer, site, what, columns=slice(None): flat[:, columns]
+    scores = {lang: stub() for lang in LANGS}
+
+    def counts(experts):
+        table = reliability_table(scores, experts, SETTINGS)
+        return table[table["kind"] == "shared_units"].set_index("m")
+
+    equal = counts(dict.fromkeys(LANGS, tables["en"]))
+    independent = counts(tables)
+    assert (equal["value"] == 16 * k).all()
+    assert equal.loc[2, "null"] == pytest.approx(independent.loc[2, "value"], rel=0.3)
+    assert equal.loc[4, "null"] < 1
+    assert equal.loc[2, "null_low"] <= equal.loc[2, "null"] <= equal.loc[2, "null_high"]
+
+
+def test_transfer_is_counted_by_hand(study):
+    scores, experts = study
+    scores = {lang: scores[2, lang] for lang in LANGS}
+    experts = {lang: experts[2, lang] for lang in LANGS}
+    found = transfer_table(scores, experts, SETTINGS).set_index(["source", "target", "concept"])
+
+    def mean_ap(source, target, concept, scored):
+        values = []
+        for half, other in (("a", "b"), ("b", "a")):
+            table = experts[source].query("scope == 'model' and subset == @half and concept == @concept")
+            row = CONCEPTS.index(scored)
+            values += [
+                scores[target].read(layer, "mlp_act", f"ap_{other}")[row, unit]
+                for layer, unit in zip(table["layer"], table["unit"], strict=True)
+            ]
+        return np.mean(values)
+
+    for source, target, concept in (("en", "ru", "dog"), ("zh", "de", "war"), ("en", "en", "sea")):
+        row = found.loc[(source, target, concept)]
+        assert row["ap"] == pytest.approx(mean_ap(source, target, concept, concept))
+        others = [mean_ap(source, target, concept, scored) for scored in CONCEPTS if scored != concept]
+        assert row["ap_other_concepts"] == pytest.approx(np.mean(others))
+        assert row["positive_rate"] == pytest.approx(1 / len(CONCEPTS))
+
+
+def test_the_best_unit_is_the_same_whatever_the_block(study, monkeypatch):
+    scores, experts = study
+    arguments = (
+        {lang: scores[2, lang] for lang in LANGS},
+        {lang: experts[2, lang] for lang in LANGS},
+        SETTINGS,
+    )
+    whole = reliability_table(*arguments)
+    monkeypatch.setattr("babelscope.alignment._BLOCK_UNITS", 5)
+    pd.testing.assert_frame_equal(whole, reliability_table(*arguments))
+    # Against a search by hand: chosen on one half, scored on the other.
+    values = []
+    for half, other in (("a", "b"), ("b", "a")):
+        chosen, scored = (
+            np.array(
+                [
+                    np.concatenate(
+                        [scores[2, lang].read(layer, "mlp_act", f"ap_{name}") for layer in (1, 2)], 1
+                    )
+                    for lang in LANGS
+                ]
+            )
+            for name in (half, other)
+        )
+        best = chosen.min(axis=0).argmax(axis=1)
+        values.append(scored.min(axis=0)[np.arange(len(CONCEPTS)), best])
+    found = whole[(whole.kind == "best_unit") & (whole.metric == "worst_ap") & (whole.concept != "*")]
+    assert found["value"].tolist() == pytest.approx(np.mean(values, axis=0).tolist())
+
+
+def test_one_language_has_no_pairs_but_a_ceiling(study):
+    scores, experts = study
+    overlap, transfer, reliability = align_experts(
+        {"en": scores[2, "en"]}, {"en": experts[2, "en"]}, SETTINGS
+    )
+    assert set(overlap["variant"]) == {"disjoint_lines"}
+    assert set(overlap["lang_a"]) == {"en", "="}
+    assert set(transfer["source"]) == {"en", "="}
+    assert reliability["null"].isna().all()
+
+
+@pytest.mark.parametrize(("n_langs", "n_concepts"), [(4, 8), (8, 24)])
+@pytest.mark.parametrize("lang_sd", [0.02, 0.06])
+def test_two_way_intervals_cover_the_mean_over_languages_and_concepts(n_langs, n_concepts, lang_sd):
+    rng = np.random.default_rng(5)
+    pairs = [(a, b) for a in range(n_langs) for b in range(a + 1, n_langs)]
+    trials, covered = 200, 0
+    for trial in range(trials):
+        concept, lang = rng.normal(0, 0.06, size=n_concepts), rng.normal(0, lang_sd, size=n_langs)
+        values = np.array(
+            [0.5 + concept + lang[a] + lang[b] + rng.normal(0, 0.05, size=n_concepts) for a, b in pairs]
+        )
+        settings = AlignmentSettings(bootstrap=200, seed=trial)
+        low, high = _two_way_interval(values, pairs, n_langs, settings)
+        assert 0 <= low < values.mean() < high <= 1
+        covered += low <= 0.5 <= high
+    # Three standard errors below 95%; few languages make it cautious, not narrow.
+    assert covered / trials > 0.95 - 3 * np.sqrt(0.95 * 0.05 / trials)
+
+
+def test_two_languages_have_an_interval_over_concepts():
+    values = np.array([[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]])
+    low, high = _two_way_interval(values, [(0, 1)], 2, SETTINGS)
+    assert 0.2 < low < 0.45 < high < 0.7
+
+
+def test_equal_seeds_give_equal_tables(study):
+    for first, second in zip(align(study, 2), align(study, 2), strict=True):
+        pd.testing.assert_frame_equal(first, second)

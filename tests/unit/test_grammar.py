@@ -103,7 +103,7 @@ def test_without_bridges_a_document_is_in_one_language(lang):
 
 def test_bridges_are_as_frequent_as_asked():
     switched = sum(bool(re.search("[а-яёऀ-ॿ一-鿿]", text)) for text in documents("en", 2000, switching=0.3))
-    expected = 1 - (1 - 0.3 * 3 / 7) ** 3
+    expected = 1 - (1 - 0.3 * 3 / 7) ** 4
     assert switched / 2000 == pytest.approx(expected, abs=0.04)
     for affinity in (0.0, 0.7):
         own = named = 0

@@ -35,3 +35,12 @@ def test_concatenate_skips_empty_tables(tmp_path):
     write_table(pd.DataFrame({"a": [1]}), tmp_path / "2.tsv")
     assert concatenate([tmp_path / "1.tsv", tmp_path / "2.tsv"])["a"].tolist() == [1]
     assert concatenate([]).empty
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".tsv"])
+def test_reads_the_columns_that_are_asked_for(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    write_table(pd.DataFrame({"lang": ["en"], "step": [1], "ap": [0.5]}), path)
+    assert list(read_table(path, columns=["ap", "lang"]).columns) == ["ap", "lang"]
+    with pytest.raises(DataError, match="is not a readable table"):
+        read_table(path, columns=["ap", "depth"])

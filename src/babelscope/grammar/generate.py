@@ -52,7 +52,7 @@ class GrammarSettings:
     """Probability that a sentence is written in another language."""
     anchor_affinity: float
     """Probability that a name or number is the concept's own, instead of any."""
-    sentences_per_document: int = 3
+    sentences_per_document: int = 4
     neighbour: float = 0.15
     """Probability that a sentence is about the neighbour concept."""
     distractor: float = 0.15

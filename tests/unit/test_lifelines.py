@@ -1,0 +1,136 @@
+"""Life lines against shared units that are planted by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from babelscope.lifelines import lifeline_summary, trace_units
+from babelscope.tables import write_table
+
+LANGS = ("en", "de", "ru")
+STEPS = (0, 10, 30, 100)
+CONCEPTS = ["sea", "dog"]
+SITES = [(1, "qkv", 4), (1, "act", 6), (2, "qkv", 4)]
+
+
+class Scores:
+    """Stands for a score file: AP by (layer, site, concept, unit), 0.1 unless set."""
+
+    def __init__(self, step, concepts=CONCEPTS, sites=SITES):
+        self.concepts, self.sites = list(concepts), list(sites)
+        self.n_units = sum(width for _, _, width in sites)
+        self.provenance = SimpleNamespace(model="m", step=step)
+        self.ap = {(layer, site): np.full((len(concepts), n), 0.1) for layer, site, n in sites}
+
+    def read(self, layer, site, what, columns=slice(None)):
+        assert what == "ap_all"
+        return self.ap[layer, site][:, columns]
+
+
+def table_of(units):
+    """Experts of the whole model on all sentences, and others that must not count."""
+    rows = [("model", "all", *unit) for unit in units]
+    rows += [("layer", "all", "dog", 2, "qkv", 3), ("model", "a", "dog", 2, "qkv", 3)]
+    return pd.DataFrame(rows, columns=["scope", "subset", "concept", "layer", "site", "unit"])
+
+
+# Who is an expert of what at which step, per language.
+STAYS = ("dog", 1, "act", 5)  # shared by all from step 10 on
+GOES = ("sea", 2, "qkv", 0)  # shared by two at steps 10 and 30 only
+RETURNS = ("sea", 1, "qkv", 2)  # shared by two at steps 0 and 100
+LONER = ("dog", 1, "qkv", 1)  # one language only
+SHARED = {
+    0: {"en": [RETURNS, LONER], "de": [RETURNS], "ru": []},
+    10: {"en": [STAYS, GOES, LONER], "de": [STAYS, GOES], "ru": [STAYS]},
+    30: {"en": [STAYS, GOES], "de": [STAYS], "ru": [STAYS, GOES]},
+    100: {"en": [STAYS], "de": [STAYS, RETURNS], "ru": [STAYS, RETURNS, LONER]},
+}
+
+
+@pytest.fixture
+def study():
+    experts = {(step, lang): table_of(SHARED[step][lang]) for step in STEPS for lang in LANGS}
+    scores = {(step, lang): Scores(step) for step in STEPS for lang in LANGS}
+    for number, lang in enumerate(LANGS):
+        scores[100, lang].ap[1, "act"][1, 5] = 0.9 - number / 10  # STAYS: worst 0.7, mean 0.8
+        scores[100, lang].ap[2, "qkv"][0, 0] = 0.75 if number else 0.71  # GOES: worst 0.71
+    return experts, scores
+
+
+def test_follows_the_units_that_are_shared_at_any_step(study):
+    traced = trace_units(*study, min_languages=2, max_units=10)
+    units = traced[["concept", "layer", "site", "unit"]].drop_duplicates()
+    assert list(units.itertuples(index=False, name=None)) == [GOES, STAYS, RETURNS]
+    assert len(traced) == 3 * len(STEPS) * len(LANGS)
+    assert list(traced.columns[:2]) == ["model", "step"]
+    for step in STEPS:
+        for lang in LANGS:
+            part = traced[(traced.step == step) & (traced.lang == lang) & traced.is_expert]
+            found = set(part[["concept", "layer", "site", "unit"]].itertuples(index=False, name=None))
+            assert found == set(SHARED[step][lang]) - {LONER}
+    stays = traced[(traced.concept == "dog") & (traced.step == 100)].set_index("lang")["ap"]
+    assert stays.to_dict() == pytest.approx({"en": 0.9, "de": 0.8, "ru": 0.7})
+
+
+def test_ranks_by_worst_and_by_mean_over_languages(study):
+    traced = trace_units(*study, min_languages=2, max_units=2)
+    assert (traced["n_total"] == 3).all()
+    ranks = traced.groupby("concept")[["rank_worst_ap", "rank_mean_ap"]].first()
+    assert ranks.loc["sea"].tolist() == [0, 1]
+    assert ranks.loc["dog"].tolist() == [1, 0]
+
+
+def test_nothing_is_shared_by_so_many(study):
+    experts, scores = study
+    none = trace_units({cell: table_of([LONER]) for cell in experts}, scores, min_languages=4, max_units=9)
+    assert list(none.columns) == list(trace_units(*study, min_languages=2, max_units=9).columns)
+    assert none.empty
+
+
+def test_files_give_the_same_as_tables(study, tmp_path):
+    experts, scores = study
+    files = {}
+    for (step, lang), table in experts.items():
+        files[step, lang] = tmp_path / f"{step}-{lang}.parquet"
+        write_table(table, files[step, lang])
+    for function, settings in (
+        (trace_units, {"min_languages": 2, "max_units": 9}),
+        (lifeline_summary, {}),
+    ):
+        whole = function(experts, scores, **settings)
+        pd.testing.assert_frame_equal(whole, function(files, scores, **settings))
+
+
+def test_summary_counts_births_deaths_and_stays(study):
+    found = lifeline_summary(*study)
+    assert list(found.columns[:2]) == ["model", "step"]
+    two = found[found.m == 2].set_index("step")
+    assert two["n_units"].to_dict() == {0: 1, 10: 2, 30: 2, 100: 2}
+    assert two["births"].to_dict() == {0: 1, 10: 2, 30: 0, 100: 1}
+    assert two["deaths"].to_dict() == {0: 0, 10: 1, 30: 0, 100: 1}
+    assert two.loc[0, "median_stay"] == 10
+    assert two.loc[10, "median_stay"] == 90  # half are gone by then; the other half stays
+    assert two.loc[10, "share_until_end"] == 0.5
+    assert np.isnan(two.loc[30, "median_stay"])  # no births
+    assert np.isnan(two.loc[100, "median_stay"])  # nothing known of those born last
+    three = found[found.m == 3].set_index("step")
+    assert three["n_units"].to_dict() == {0: 0, 10: 1, 30: 1, 100: 1}
+    assert np.isnan(three.loc[10, "median_stay"])
+    assert three.loc[10, "share_until_end"] == 1
+
+
+def test_summary_balances(study):
+    found = lifeline_summary(*study)
+    for _, rows in found.groupby("m"):
+        change = rows["n_units"].diff().fillna(rows["n_units"])
+        assert (change == rows["births"] - rows["deaths"]).all()
+
+
+def test_steps_of_other_units_are_refused(study):
+    experts, scores = study
+    scores = {**scores, (100, "ru"): Scores(100, sites=SITES[:2])}
+    message = "step 100, ru and step 0, en were scored for other concepts or units: 2 concepts x 10 units"
+    with pytest.raises(ValueError, match=message):
+        trace_units(experts, scores, min_languages=2, max_units=9)
