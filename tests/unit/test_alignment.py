@@ -258,7 +258,10 @@ def test_transfer_is_counted_by_hand(study):
     def mean_ap(source, target, concept, scored):
         values = []
         for half, other in (("a", "b"), ("b", "a")):
-            table = experts[source].query("scope == 'model' and subset == @half and concept == @concept")
+            table = experts[source]
+            table = table[
+                (table["scope"] == "model") & (table["subset"] == half) & (table["concept"] == concept)
+            ]
             row = CONCEPTS.index(scored)
             values += [
                 scores[target].read(layer, "mlp_act", f"ap_{other}")[row, unit]

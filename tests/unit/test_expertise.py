@@ -204,7 +204,8 @@ def test_experts_are_the_best_of_all_units_however_they_are_stored(planted):
         experts = select_experts(scores, k=k)
         for subset, other in (("all", None), ("a", "ap_b"), ("b", "ap_a")):
             for c, concept in enumerate(scores.concepts):
-                found = experts.query("subset == @subset and concept == @concept and scope == 'model'")
+                found = experts[(experts["subset"] == subset) & (experts["concept"] == concept)]
+                found = found[found["scope"] == "model"]
                 order = np.argsort(-tied[f"ap_{subset}"][c], kind="stable")[:k]
                 assert ((found["layer"] - 1) * 12 + found["unit"]).tolist() == order.tolist()
                 assert found["rank"].tolist() == list(range(k))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from babelscope.expertise import ScoreFile
 from babelscope.lifelines import trace_units
 from babelscope.runtime import job
-from babelscope.tables import read_table, write_table
+from babelscope.tables import write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0]):
     cells = list(product(snakemake.params.steps, snakemake.params.langs))
     scores = dict(zip(cells, map(ScoreFile, map(Path, snakemake.input.scores)), strict=True))
-    experts = dict(zip(cells, map(read_table, map(Path, snakemake.input.experts)), strict=True))
+    experts = dict(zip(cells, map(Path, snakemake.input.experts), strict=True))
     table = trace_units(
         experts,
         scores,
