@@ -57,8 +57,8 @@ def identify_languages(texts: Iterable[str], languages: Sequence[str]) -> pd.Dat
             rows.append((row, crc, languages[0], 1.0))
         else:
             values = detector.compute_language_confidence_values(text)
-            # Equal values come in no fixed order.
-            value, code = min((-found.value, codes[found.language]) for found in values)
+            # Equal values come in no fixed order, and the last digits differ from run to run.
+            value, code = min((-round(found.value, 6), codes[found.language]) for found in values)
             rows.append((row, crc, code, -value) if value < 0 else (row, crc, UNDETERMINED, 0.0))
     return pd.DataFrame(rows, columns=["row", "text_crc32", "language", "confidence"])
 

@@ -26,7 +26,7 @@ def digest(path: Path) -> str:
     ("change", "message"),
     [
         (lambda c: c.update(langages=["en"]), "config key `langages`"),
-        (lambda c: c["languages"].append("fr"), "`sentences.path`: got 'data/parallel/fr.txt'"),
+        (lambda c: c["languages"].append("fr"), "not there: data/parallel/fr.txt (fr)"),
         (lambda c: c["models"]["tiny"].update(steps=[4, 0]), "`models.tiny.steps`: got [4, 0]"),
         (lambda c: c["experts"].update(k=1000), "`experts.k`: got 1000; allowed: at most the 96 units"),
         (lambda c: c["concepts"].update(min_positive=100), "dog in en: "),
@@ -51,14 +51,13 @@ def test_an_interrupted_pretraining_goes_on_from_its_last_step(finished, tmp_pat
     for file in sorted((study.results / "models/tiny-seed0/4").rglob("*")):
         if file.is_file():
             file.unlink()
-    planned = study.planned()
-    assert planned["pretrain_step"] == 1
-    study.snakemake("--until", "pretrain_step")
-    first, second = finished.results, study.results
+    target = "results/mini/models/tiny-seed0/4/model.safetensors"
+    assert study.planned(target) == {"pretrain_step": 1}
+    study.snakemake(target)
     for name in ("model.safetensors", "training/optimizer.safetensors"):
         path = f"models/tiny-seed0/4/{name}"
-        assert digest(first / path) == digest(second / path)
-    progress = json.loads((second / "models/tiny-seed0/4/training/progress.json").read_text())
+        assert digest(finished.results / path) == digest(study.results / path)
+    progress = json.loads((study.results / "models/tiny-seed0/4/training/progress.json").read_text())
     assert progress["resumed_from"] == 0
 
 
@@ -119,14 +118,15 @@ def test_a_damaged_file_is_named_and_made_anew(finished, tmp_path, damage):
         file.unlink()
         with h5py.File(file, "w") as other:
             other["something"] = [1, 2, 3]
-    done = study.snakemake("--until", "score_units", check=False)
+    target = "results/mini/scores/tiny-seed0/4/en.h5"
+    done = study.snakemake(target, "--forcerun", "score_units", check=False)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "en.units.h5" in said, said
     assert ("is truncated" if damage == "truncated" else "holds None, not 'units'") in said, said
     assert not scores.exists()
     file.unlink()
-    study.snakemake("--until", "score_units")
+    study.snakemake(target)
     assert digest(scores) == before
 
 

@@ -33,7 +33,7 @@ rule plot_figure:
     output:
         report(
             expand("<results>/figures/{{figure}}.{format}", format=STUDY.report.figure_formats),
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category="figures",
             labels={"figure": "{figure}"},
         ),
@@ -44,6 +44,7 @@ rule plot_figure:
     conda:
         "../../envs/cpu.yaml"
     params:
+        caption=lambda wildcards: load_captions()[wildcards.figure].read,
         style=STUDY.report.style,
         version=STAGE_VERSION["report"],
     message:
