@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, MiniStudy
+from mini_study import ROOT, MiniStudy
 from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.workflow
