@@ -1,0 +1,47 @@
+"""What the documentation tells users to write is valid."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from babelscope.study import load_study
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+
+
+def blocks():
+    text = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+
+
+def test_the_example_study_is_valid(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = load_study({**blocks()[0], "data": str(tmp_path)}, schema=SCHEMA)
+    assert study.models["small-seed0"].steps[:3] == (0, 64, 128)
+
+
+def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = {**blocks()[0], "data": str(tmp_path)}
+    files = {**config, "sentences": {"source": "concepts"}, **blocks()[1]}
+    assert load_study(files, schema=SCHEMA).concept_ids == ("house", "water")
+    for step in (1000, 2000, 4000):
+        folder = tmp_path / f"my-run/checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+        (folder / "model.safetensors").write_bytes(b"")
+        (folder / "tokenizer.json").write_text("{}")
+    local = {**config, **blocks()[2]}
+    del local["corpora"], local["tokenizers"]
+    assert load_study(local, schema=SCHEMA).models["mine"].steps == (1000, 2000, 4000)
+
+
+@pytest.mark.parametrize("path", ["README.md", "config/README.md", "CONTRIBUTING.md", "docs/methods.md"])
+def test_links_lead_somewhere(path):
+    file = ROOT / path
+    for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (file.parent / target).exists(), target
