@@ -45,7 +45,7 @@ format: $(READY)  ## let ruff and snakefmt rewrite
 plan: $(READY)  ## dry-run every study in config/ (their text must be there, see config/README.md)
 	@for study in $(STUDIES); do \
 	  echo "== $$study"; \
-	  $(BIN)/snakemake --cores $(CORES) --dry-run --configfile $$study || exit 1; \
+	  $(BIN)/snakemake --cores $(CORES) --dry-run --quiet host reason rules --configfile $$study || exit 1; \
 	done
 
 bench: $(READY)  ## measure the speed; writes docs/benchmarks.md
