@@ -68,7 +68,7 @@ class MiniStudy:
 
     def planned(self, *args: str) -> Counter[str]:
         """Jobs per stage that a run would do now."""
-        done = self.snakemake("--dry-run", "--quiet", "host", "reason", *args)
+        done = self.snakemake(*args, "--dry-run", "--quiet", "host", "reason")
         text = done.stdout + done.stderr
         if "Nothing to be done" in text:
             return Counter()

@@ -63,7 +63,7 @@ def test_an_interrupted_pretraining_goes_on_from_its_last_step(finished, tmp_pat
 
 def test_a_killed_run_is_finished_by_the_same_command(finished, tmp_path):
     study = finished.copy(tmp_path)
-    study.config["models"]["tiny"]["steps"] = [0, 4, 3000]
+    study.config["models"]["tiny"]["steps"] = [0, 4, 200_000]
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory",
         str(study.folder), "--configfile", str(study.write()), "--workflow-profile", "none", "--cores", "2",
@@ -79,7 +79,7 @@ def test_a_killed_run_is_finished_by_the_same_command(finished, tmp_path):
     time.sleep(1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (study.results / "models/tiny-seed0/3000/model.safetensors").exists()
+    assert not (study.results / "models/tiny-seed0/200000/model.safetensors").exists()
     study.config["models"]["tiny"]["steps"] = [0, 4]
     study.snakemake("--unlock")
     assert study.planned() == {}
