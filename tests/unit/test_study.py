@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from babelscope.errors import BabelscopeError, DataError, StudyError
-from babelscope.study import check_text, load_study
+from babelscope.study import load_study
+from babelscope.study_checks import check_text
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"

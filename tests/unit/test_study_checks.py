@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from babelscope.errors import DataError, StudyError
-from babelscope.study import SCHEMA, check_text, load_study
+from babelscope.study import SCHEMA, load_study
+from babelscope.study_checks import check_text
 
 ROOT = Path(__file__).resolve().parents[2]
 LANGS = ["en", "de", "ru"]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from babelscope.batches import chunks, make_batches, one_of
 from babelscope.errors import BabelscopeError
-from babelscope.study import check_text, load_study
+from babelscope.study import load_study
+from babelscope.study_checks import check_text
 from babelscope.versions import STAGE_VERSION
 
 from snakemake.exceptions import WorkflowError
