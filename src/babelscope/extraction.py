@@ -1,9 +1,9 @@
 """One forward pass over the sentences of a language feeds everything that is stored.
 
-Inputs are the start token and a sentence's tokens, padded on the right under an attention mask.
-What the model computes is reduced inside the hooks, on the device, as each batch runs: units are
-pooled over a sentence's own tokens (never the start token, never padding); of the residual stream,
-the sampled tokens and the means of chosen sentences are kept.
+Inputs are the start token, a sentence's tokens and, for encoders, the end token, padded on the right
+under an attention mask. What the model computes is reduced inside the hooks, on the device, as each
+batch runs: units are pooled over a sentence's own tokens (never the start or the end token, never
+padding); of the residual stream, the sampled tokens and the means of chosen sentences are kept.
 
 Names of shapes: ``B`` sentences of a batch, ``S`` positions, ``D`` width of a part of a site, ``N``
 sentences of the language, ``T`` sampled tokens, ``d`` width of the residual stream.
@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope import __version__
-from babelscope.architectures import check_sites, max_positions, n_layers, site_widths
+from babelscope.architectures import check_sites, is_encoder, max_positions, n_layers, site_widths
 from babelscope.checkpoints import LoadedModel
 from babelscope.errors import BabelscopeError, DataError, StudyError
 from babelscope.hooks import Watcher, site_modules, watching
@@ -65,7 +65,7 @@ class ExtractionSettings:
     batch_size: int = 64
     """Sentences in a batch."""
     max_length: int = 64
-    """Tokens of an input with its start token; longer sentences are cut, and counted."""
+    """Tokens of an input with its start and end token; longer sentences are cut, and counted."""
     tokens_per_language: int = 1500
     """Tokens whose states are kept."""
     mean_sentences: int = 1000
@@ -100,7 +100,7 @@ class Encoded:
 
     sentence_ids: list[str]
     rows: list[list[int]]
-    """Token ids of each input, the start token first."""
+    """Token ids of each input, the start token first; last the end token, if the model has one."""
     n_truncated: int
 
 
@@ -111,7 +111,9 @@ class Batch:
     rows: NDArray[np.intp]
     """Which sentences they are; shape ``(B,)``."""
     lengths: NDArray[np.intp]
-    """Tokens of each input with its start token; shape ``(B,)``."""
+    """Tokens of each input with its start and end token; shape ``(B,)``."""
+    stops: NDArray[np.intp]
+    """Position after the last of a sentence's own tokens, which start at 1; shape ``(B,)``."""
     input_ids_BS: torch.Tensor
     mask_BS: torch.Tensor
 
@@ -124,7 +126,7 @@ def encode_sentences(
     Args:
         loaded: Model and tokenizer.
         sentences: Id and text.
-        max_length: Longest input in tokens, with the start token.
+        max_length: Longest input in tokens, with the start and the end token.
         where: Names the sentences in an error.
 
     Raises:
@@ -134,6 +136,11 @@ def encode_sentences(
     limit = max_positions(loaded.config)
     if limit is not None and max_length > limit:
         allowed = f"at most {limit}, the longest input of {loaded.folder}"
+        raise StudyError("extraction.max_length", max_length, allowed)
+    end = _end(loaded)
+    n_own = max_length - 1 - len(end)
+    if n_own < 1:
+        allowed = f"{2 + len(end)} or more: the start token, one of the sentence, the end token"
         raise StudyError("extraction.max_length", max_length, allowed)
     pairs = list(sentences)
     ids = [sentence_id for sentence_id, _ in pairs]
@@ -154,9 +161,14 @@ def encode_sentences(
                 f"sentence {sentence_id!r} has no token besides the start token",
                 "remove empty sentences, in all languages if they are parallel",
             )
-        n_truncated += len(tokens) >= max_length
-        rows.append([loaded.start_id, *tokens[: max_length - 1]])
+        n_truncated += len(tokens) > n_own
+        rows.append([loaded.start_id, *tokens[:n_own], *end])
     return Encoded(ids, rows, n_truncated)
+
+
+def _end(loaded: LoadedModel) -> list[int]:
+    """The end token, if the model has one."""
+    return [] if loaded.end_id is None else [loaded.end_id]
 
 
 def make_batches(
@@ -191,6 +203,7 @@ def make_batches(
         yield Batch(
             rows=np.array(members, dtype=np.intp),
             lengths=lengths,
+            stops=lengths - len(_end(loaded)),
             input_ids_BS=torch.from_numpy(ids_BS).to(device),
             mask_BS=torch.from_numpy(mask_BS).to(device),
         )
@@ -205,19 +218,23 @@ def bare_forward(loaded: LoadedModel, batches: Iterable[Batch]) -> None:
 
 def _forward(loaded: LoadedModel, batch: Batch) -> None:
     # Without the head: nothing reads the logits, and over a large vocabulary they cost the most.
-    loaded.model.base_model(input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False)
+    run = loaded.model.base_model
+    if is_encoder({"model_type": loaded.model.config.model_type}):
+        run(input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS)
+    else:
+        run(input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False)
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Neighbouring rows of a batch, of equal or similar length."""
+    """Neighbouring rows of a batch, whose own tokens stop at equal or similar positions."""
 
     start: int
     stop: int
     shortest: int
     longest: int
-    is_pad_RS1: torch.Tensor
-    """Between ``shortest`` and ``longest``, where some rows have padding and others have not."""
+    is_over_RS1: torch.Tensor
+    """Between ``shortest`` and ``longest``, where some rows have stopped and others have not."""
 
 
 class _Pooler:
@@ -229,19 +246,21 @@ class _Pooler:
 
     def __init__(self, batch: Batch) -> None:
         device = batch.mask_BS.device
-        self.last_B = torch.from_numpy(batch.lengths - 1).to(device)
-        self.rows_B = torch.arange(len(batch.lengths), device=device)
+        self.shape = batch.mask_BS.shape
+        self.last_B = torch.from_numpy(batch.stops - 1).to(device)
+        self.rows_B = torch.arange(len(batch.stops), device=device)
         self.n_tokens_B1 = self.last_B[:, None].float()
-        n = len(batch.lengths)
-        starts = [0, *(np.flatnonzero(np.diff(batch.lengths)) + 1).tolist()]
+        n = len(batch.stops)
+        starts = [0, *(np.flatnonzero(np.diff(batch.stops)) + 1).tolist()]
         if len(starts) > _MAX_SPANS:
             starts = list(range(0, n, -(-n // _MAX_SPANS)))
         self.spans = []
         for start, stop in zip(starts, [*starts[1:], n], strict=True):
-            lengths = batch.lengths[start:stop]
-            shortest, longest = int(lengths.min()), int(lengths.max())
-            is_pad_RS1 = (batch.mask_BS[start:stop, shortest:longest] == 0)[:, :, None]
-            self.spans.append(_Span(start, stop, shortest, longest, is_pad_RS1))
+            stops = batch.stops[start:stop]
+            shortest, longest = int(stops.min()), int(stops.max())
+            is_over_RS = np.arange(shortest, longest) >= stops[:, None]
+            is_over_RS1 = torch.from_numpy(is_over_RS[:, :, None]).to(device)
+            self.spans.append(_Span(start, stop, shortest, longest, is_over_RS1))
 
     def max(self, x_BSD: torch.Tensor, out_BD: torch.Tensor) -> None:
         for span in self.spans:
@@ -249,7 +268,7 @@ class _Pooler:
             torch.amax(x_RSD[:, 1 : span.shortest], dim=1, out=out_RD)
             if span.longest > span.shortest:
                 tail_RSD = x_RSD[:, span.shortest : span.longest]
-                tail_RD = tail_RSD.masked_fill(span.is_pad_RS1, -torch.inf).amax(dim=1)
+                tail_RD = tail_RSD.masked_fill(span.is_over_RS1, -torch.inf).amax(dim=1)
                 torch.maximum(out_RD, tail_RD, out=out_RD)
 
     def mean(self, x_BSD: torch.Tensor, out_BD: torch.Tensor) -> None:
@@ -257,7 +276,7 @@ class _Pooler:
             x_RSD, out_RD = x_BSD[span.start : span.stop], out_BD[span.start : span.stop]
             torch.sum(x_RSD[:, 1 : span.shortest], dim=1, dtype=torch.float32, out=out_RD)
             if span.longest > span.shortest:
-                tail_RSD = x_RSD[:, span.shortest : span.longest].masked_fill(span.is_pad_RS1, 0.0)
+                tail_RSD = x_RSD[:, span.shortest : span.longest].masked_fill(span.is_over_RS1, 0.0)
                 out_RD += tail_RSD.sum(dim=1, dtype=torch.float32)
         out_BD /= self.n_tokens_B1
 
@@ -288,11 +307,11 @@ class _Recorder:
     def watchers(self) -> Iterator[Watcher]:
         """All hooks; for :func:`babelscope.hooks.watching`."""
         for layer, site in self.units:
-            for part, (module, end) in enumerate(site_modules(self.loaded.model, site, layer)):
-                yield module, end, self._watch_units((layer, site, part))
+            for part, place in enumerate(site_modules(self.loaded.model, site, layer)):
+                yield place, self._watch_units((layer, site, part))
         for layer in range(self.n_layers + 1):
-            ((module, end),) = site_modules(self.loaded.model, "resid", layer)
-            yield module, end, self._watch_states(layer)
+            (place,) = site_modules(self.loaded.model, "resid", layer)
+            yield place, self._watch_states(layer)
 
     def run(
         self,
@@ -345,6 +364,13 @@ class _Recorder:
         return _numpy(self._results[key][: self._n_rows])
 
     def _reduce(self, pooling: str, x_BSD: torch.Tensor, key: tuple[int, str, int]) -> None:
+        assert self._pooler is not None
+        if x_BSD.shape[:2] != self._pooler.shape:
+            raise BabelscopeError(
+                f"{self.loaded.folder}: layer {key[0]}, site {key[1]}, comes as {tuple(x_BSD.shape)}, "
+                f"not for {tuple(self._pooler.shape)} sentences and positions at once"
+                "\nhint: an option of its config, such as chunk_size_feed_forward, cuts it up"
+            )
         result = self._results.get(key)
         if result is None or len(result) < len(x_BSD):
             dtype = torch.float32 if pooling == "mean" else x_BSD.dtype
@@ -425,7 +451,8 @@ def extract_language(
         n_truncated=encoded.n_truncated,
     )
     recorder = _Recorder(loaded, settings.sites, settings.pooling)
-    sample = _sample_tokens(encoded.rows, settings.tokens_per_language, seed=seed, lang=lang)
+    n_own = [len(row) - 1 - len(_end(loaded)) for row in encoded.rows]
+    sample = _sample_tokens(n_own, settings.tokens_per_language, seed=seed, lang=lang)
     sample_rows, sample_positions = sample
     mean_rows = _rows_with_means(encoded.sentence_ids, settings.mean_sentences)
     mean_index = np.full(len(encoded.rows), -1, dtype=np.intp)
@@ -565,10 +592,17 @@ def corpus_hash(sentences: Iterable[tuple[str, str]]) -> str:
 
 
 def _sample_tokens(
-    rows: Sequence[Sequence[int]], n: int, *, seed: int, lang: str
+    n_own: Sequence[int], n: int, *, seed: int, lang: str
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Sentences and positions of tokens drawn uniformly from all but start tokens, in order."""
-    n_tokens = np.array([len(row) - 1 for row in rows])
+    """Sentences and positions of tokens drawn uniformly, in order.
+
+    Args:
+        n_own: Tokens of each sentence without start and end token; the first is at position 1.
+        n: How many to draw.
+        seed: Of the study.
+        lang: Language of the sentences.
+    """
+    n_tokens = np.asarray(n_own)
     total = int(n_tokens.sum())
     generator = np.random.default_rng([seed, zlib.crc32(lang.encode())])
     drawn = np.sort(generator.choice(total, size=min(n, total), replace=False, shuffle=False))

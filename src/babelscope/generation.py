@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from babelscope.architectures import max_positions, site_widths
+from babelscope.architectures import is_encoder, max_positions, site_widths
 from babelscope.checkpoints import LoadedModel
 from babelscope.errors import NumericsError, StudyError
-from babelscope.hooks import site_modules, watching
+from babelscope.hooks import Place, Watcher, site_modules, watching
 
 if TYPE_CHECKING:  # it imports numba, which is of no use here
     from babelscope.expertise import ScoreFile
@@ -137,7 +137,7 @@ def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
     """
     cells = sorted({cell for units in sets if units is not None for cell in units.cells})
     config = model.config.to_dict()
-    watchers: list[Any] = []
+    watchers: list[Watcher] = []
     for layer, site in cells:
         width = site_widths(config, [site]).get((layer, site), 0)
         held_BU = np.zeros((len(sets), width), dtype=bool)
@@ -152,22 +152,22 @@ def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
                 )
             held_BU[row, indices] = True
             value_BU[row, indices] = values
-        modules = site_modules(model, site, layer)
+        places = site_modules(model, site, layer)
         start = 0
-        for module, end in modules:
-            stop = width if len(modules) == 1 else start + _width(module, end)
+        for place in places:
+            stop = width if len(places) == 1 else start + _width(place)
             part = slice(start, stop)
             if held_BU[:, part].any():
-                function = _forcing(held_BU[:, part], value_BU[:, part], model)
-                watchers.append((module, end, function))
+                watchers.append((place, _forcing(held_BU[:, part], value_BU[:, part], model)))
             start = stop
         assert start == width, "the parts of a site are not as wide as the site"
     with watching(watchers):
         yield
 
 
-def _width(module: Any, end: str) -> int:
-    return int(module.out_features if end == "out" else module.in_features)
+def _width(place: Place) -> int:
+    module: Any = place.module
+    return int(module.out_features if place.end == "out" else module.in_features)
 
 
 def _forcing(held_BU: NDArray[np.bool_], value_BU: NDArray[np.float64], model: Any) -> Any:
@@ -357,10 +357,14 @@ def generate_texts(
         :func:`is_degenerate`).
 
     Raises:
-        StudyError: If the model has too few positions.
+        StudyError: If the model is an encoder or has too few positions.
         NumericsError: If the logits are not finite.
     """
-    longest = max_positions(loaded.config)
+    config = loaded.config
+    if is_encoder(config):
+        allowed = f"false: {where} is of type {config['model_type']}"
+        raise StudyError("generation.enabled", True, allowed, "encoders do not write text")
+    longest = max_positions(config)
     if longest is not None and max_new_tokens + 1 > longest:
         allowed = f"less than the {longest} positions of {where}"
         raise StudyError("generation.max_new_tokens", max_new_tokens, allowed)

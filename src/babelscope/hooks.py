@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from babelscope.architectures import End, architecture
 
-Watcher = tuple[nn.Module, End, Callable[[torch.Tensor], torch.Tensor | None]]
-"""A module, its input or output, and what is called with it; a tensor returned replaces it."""
+
+class Place(NamedTuple):
+    """One end of a module of a loaded model."""
+
+    module: nn.Module
+    end: End
+    block: nn.Module | None = None
+    """Set where the module sees ``(B * S, D)``; its block sees ``(B, S, d)``."""
+
+
+Watch = Callable[[torch.Tensor], torch.Tensor | None]
+"""Is called with ``(B, S, D)``; a tensor returned replaces it."""
+
+Watcher = tuple[Place, Watch]
 
 
 def block_list(model: nn.Module) -> nn.ModuleList:
-    """The blocks of a causal language model, first to last."""
+    """The blocks of a language model, first to last."""
     blocks = model.get_submodule(architecture(_model_type(model)).blocks)
     assert isinstance(blocks, nn.ModuleList)
     return blocks
 
 
-def site_modules(model: nn.Module, site: str, layer: int) -> list[tuple[nn.Module, End]]:
-    """The modules whose inputs or outputs, one after the other, are the units of a site.
+def site_modules(model: nn.Module, site: str, layer: int) -> list[Place]:
+    """The places whose values, one after the other, are the units of a site.
 
     Args:
-        model: A causal language model of transformers.
+        model: A language model of transformers, with its head.
         site: One of :data:`babelscope.architectures.SITES`.
         layer: 1 to L; for ``resid`` also 0, the input of block 1.
 
@@ -38,45 +50,69 @@ def site_modules(model: nn.Module, site: str, layer: int) -> list[tuple[nn.Modul
     if not lowest <= layer <= len(blocks):
         raise ValueError(f"site {site} has layers {lowest} to {len(blocks)}; got {layer}")
     if site == "resid":
-        return [(blocks[0], "in")] if layer == 0 else [(blocks[layer - 1], "out")]
+        return [Place(blocks[0], "in")] if layer == 0 else [Place(blocks[layer - 1], "out")]
     sites = architecture(_model_type(model)).sites
     if site not in sites:
         raise ValueError(f"no site {site!r}; there are {', '.join([*sites, 'resid'])}")
     block = blocks[layer - 1]
-    return [(block.get_submodule(part.module), part.end) for part in sites[site]]
+    return [
+        Place(block.get_submodule(part.module), part.end, block if part.flat else None)
+        for part in sites[site]
+    ]
 
 
 @contextmanager
 def watching(watchers: Iterable[Watcher]) -> Iterator[None]:
-    """Call each watcher with its module's input or output, until the body ends, however it ends."""
+    """Call each watcher with the values at its place, until the body ends, however it ends."""
     handles = []
+    shapes: dict[nn.Module, torch.Size] = {}
     try:
-        for module, end, function in watchers:
-            if end == "in":
-                handles.append(module.register_forward_pre_hook(_on_input(function)))
+        for place, watch in watchers:
+            if place.block is not None:
+                if place.block not in shapes:
+                    shapes[place.block] = torch.Size()
+                    handles.append(place.block.register_forward_pre_hook(_note_shape(shapes)))
+                watch = _unflattened(watch, place.block, shapes)
+            if place.end == "in":
+                handles.append(place.module.register_forward_pre_hook(_on_input(watch)))
             else:
-                handles.append(module.register_forward_hook(_on_output(function)))
+                handles.append(place.module.register_forward_hook(_on_output(watch)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _on_input(function: Callable[[torch.Tensor], torch.Tensor | None]) -> Callable[..., Any]:
+def _note_shape(shapes: dict[nn.Module, torch.Size]) -> Callable[..., None]:
+    def hook(block: nn.Module, args: tuple[Any, ...]) -> None:
+        shapes[block] = args[0].shape[:2]
+
+    return hook
+
+
+def _unflattened(watch: Watch, block: nn.Module, shapes: dict[nn.Module, torch.Size]) -> Watch:
+    def unflattened(values: torch.Tensor) -> torch.Tensor | None:
+        replaced = watch(values.view(*shapes[block], values.shape[-1]))
+        return None if replaced is None else replaced.reshape(values.shape)
+
+    return unflattened
+
+
+def _on_input(watch: Watch) -> Callable[..., Any]:
     def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        replaced = function(args[0])
+        replaced = watch(args[0])
         return None if replaced is None else (replaced, *args[1:])
 
     return hook
 
 
-def _on_output(function: Callable[[torch.Tensor], torch.Tensor | None]) -> Callable[..., Any]:
+def _on_output(watch: Watch) -> Callable[..., Any]:
     def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         # BLOOM's blocks return the state and the attention weights.
         if isinstance(output, tuple):
-            replaced = function(output[0])
+            replaced = watch(output[0])
             return None if replaced is None else (replaced, *output[1:])
-        return function(output)
+        return watch(output)
 
     return hook
 

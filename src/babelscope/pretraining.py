@@ -55,7 +55,24 @@ DROPOUTS = {
     "bloom": ("hidden_dropout", "attention_dropout"),
     "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
     "gpt_neox": ("hidden_dropout", "attention_dropout"),
-    "llama": ("attention_dropout",),
+    "opt": ("dropout", "attention_dropout", "layerdrop"),
+    **dict.fromkeys(
+        (
+            "llama",
+            "mistral",
+            "qwen2",
+            "qwen3",
+            "gemma",
+            "gemma2",
+            "gemma3_text",
+            "olmo",
+            "olmo2",
+            "olmo3",
+            "smollm3",
+            "apertus",
+        ),
+        ("attention_dropout",),
+    ),
 }
 
 _PROGRESS_FILE = "training/progress.json"

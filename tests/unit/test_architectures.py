@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import transformers
-from tiny_models import ARCHITECTURES, CONFIGS, tiny_model
+from tiny_models import ARCHITECTURES, CONFIGS, VOCABULARY_SIZE, tiny_model
 
 from babelscope import architectures
 from babelscope.architectures import (
     SITES,
     dimensions,
     hidden_size,
+    is_encoder,
     max_positions,
     n_layers,
+    n_parameters,
     site_widths,
 )
 from babelscope.errors import StudyError
@@ -27,7 +29,97 @@ def test_defaults_are_those_of_the_config_class(name):
     assert sizes == dimensions(config.to_dict())
     assert sizes.n_layers == config.num_hidden_layers
     assert sizes.hidden == config.hidden_size
-    assert sizes.max_positions == getattr(config, "max_position_embeddings", None)
+    positions = getattr(config, "max_position_embeddings", None)
+    assert sizes.max_positions == (
+        positions if entry.padding is None else positions - config.pad_token_id - 1
+    )
+    assert sizes.vocab == config.vocab_size
+    assert sizes.tied == config.tie_word_embeddings
+    assert sizes.head == (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
+    for part in (*entry.block_weights, *entry.other_weights):
+        assert not part.switch or getattr(config, part.switch) is part.default
+
+
+def test_the_table_and_the_tiny_models_have_the_same_architectures():
+    assert set(ARCHITECTURES) == set(architectures.ARCHITECTURES)
+
+
+def counted(model):
+    return sum(weights.numel() for weights in model.parameters())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_parameters_are_those_of_the_model(name):
+    model = tiny_model(name)
+    assert n_parameters(model.config.to_dict()) == counted(model)
+    given = {"model_type": name, **CONFIGS[name], "vocab_size": VOCABULARY_SIZE}
+    assert n_parameters(given) == counted(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 12}),
+        ("opt", {"enable_bias": False}),
+        ("llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+        ("smollm3", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False}),
+        ("gemma3_text", {"attention_bias": True}),
+        ("gpt_neox", {"attention_bias": False, "tie_word_embeddings": True}),
+        ("gpt2", {"n_inner": 24, "tie_word_embeddings": False}),
+        ("bert", {"type_vocab_size": 1}),
+        (
+            "modernbert",
+            {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True},
+        ),
+        ("llama", {"num_key_value_heads": None, "head_dim": None}),
+    ],
+)
+def test_parameters_in_other_configs(name, config):
+    model = tiny_model(name, **config)
+    assert n_parameters(model.config.to_dict()) == counted(model)
+    given = {"model_type": name, **CONFIGS[name], **config, "vocab_size": VOCABULARY_SIZE}
+    assert n_parameters(given) == counted(model)
+
+
+def test_published_models_have_the_parameters_that_are_published():
+    bloom = {"model_type": "bloom", "n_layer": 24, "hidden_size": 1024, "n_head": 16, "vocab_size": 250880}
+    assert n_parameters(bloom) == 559_214_592
+    assert n_parameters({"model_type": "gpt2"}) == 124_439_808
+    opt_350m = {
+        "model_type": "opt", "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+        "ffn_dim": 4096, "word_embed_proj_dim": 512, "do_layer_norm_before": False,
+    }  # fmt: skip
+    assert n_parameters(opt_350m) == 331_196_416
+    llama_2_7b = {"model_type": "llama", "max_position_embeddings": 4096}
+    assert n_parameters(llama_2_7b) == 6_738_415_616
+
+
+def test_gates_and_kinds():
+    gated = {name for name in ARCHITECTURES if dimensions({"model_type": name}).gated}
+    assert "apertus" not in gated
+    assert {"llama", "gemma3_text", "olmo2", "qwen3", "smollm3", "modernbert"} <= gated
+    assert not gated & {"xglm", "bloom", "gpt2", "gpt_neox", "opt", "bert", "roberta", "xlm-roberta"}
+    encoders = [name for name in ARCHITECTURES if is_encoder({"model_type": name})]
+    assert encoders == ["bert", "roberta", "xlm-roberta", "modernbert"]
+
+
+def test_positions_that_padding_takes_are_not_counted():
+    base = {"model_type": "xlm-roberta", "max_position_embeddings": 514}
+    assert max_positions({**base, "pad_token_id": 1}) == max_positions(base) == 512
+    assert max_positions({**base, "pad_token_id": 3}) == 510
+    with pytest.raises(StudyError, match="max_position_embeddings`: got 2; allowed: more than 2"):
+        max_positions({**base, "max_position_embeddings": 2})
+    assert max_positions({"model_type": "opt"}) == 2048
+
+
+def test_key_heads_that_do_not_divide_the_heads_are_refused():
+    small = {"model_type": "qwen2", "hidden_size": 64, "num_attention_heads": 4}
+    with pytest.raises(StudyError, match="num_key_value_heads`: got 32; allowed: a divisor of the 4 heads"):
+        dimensions(small)
+    assert dimensions({**small, "num_key_value_heads": 2}).key == 32
+    assert dimensions({**small, "num_key_value_heads": None}).key == 64
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -40,7 +132,7 @@ def test_widths_are_those_of_the_modules(name):
         if site == "resid":
             continue
         sizes = []
-        for module, end in site_modules(model, site, layer):
+        for module, end, _ in site_modules(model, site, layer):
             rows, columns = module.weight.shape
             if type(module).__name__ == "Conv1D":  # GPT-2 keeps its weights transposed
                 rows, columns = columns, rows
@@ -71,7 +163,7 @@ def test_published_sizes():
 
 
 def test_what_does_not_exist_is_answered_with_what_does():
-    with pytest.raises(StudyError, match="bloom, gpt2, gpt_neox, llama, xglm"):
+    with pytest.raises(StudyError, match=r"apertus, bert, bloom, .*xglm, xlm-roberta"):
         n_layers({"model_type": "t5"})
     with pytest.raises(StudyError, match="mlp_act"):
         site_widths({"model_type": "xglm"}, ["neurons"])

@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, SENTENCES, WORDS, tiny_loaded, tiny_model
-from torch.nn.functional import silu
+from tiny_models import ARCHITECTURES, ENCODERS, SENTENCES, WORDS, record, tiny_loaded, tiny_model
 
 from babelscope import extraction
 from babelscope.architectures import SITES
@@ -22,7 +21,7 @@ from babelscope.extraction import (
     make_batches,
     parity_check,
 )
-from babelscope.hooks import block_list, site_modules, watching
+from babelscope.hooks import Place, block_list, site_modules, watching
 from babelscope.store import TokenFile, UnitFile
 
 IDS = torch.tensor([[0, 4, 9, 11, 6, 20]])
@@ -41,109 +40,6 @@ def run(tmp_path, loaded, settings=SETTINGS, sentences=SENTENCES, lang="en", see
     return UnitFile(units), TokenFile(tokens)
 
 
-def record(model, ids, sites=SITES):
-    """Every value of every site for one input without padding: (layer, site) -> (S, U)."""
-    found, watchers = {}, []
-
-    def watch(unit):
-        return lambda x: found.setdefault(unit, []).append(x[0].clone())
-
-    for site in sites:
-        for layer in range(0 if site == "resid" else 1, len(block_list(model)) + 1):
-            watchers += [(*where, watch((layer, site))) for where in site_modules(model, site, layer)]
-    with torch.inference_mode(), watching(watchers):
-        model(ids)
-    return {unit: torch.cat(parts, dim=-1) for unit, parts in found.items()}
-
-
-def by_hand_xglm(block, x, got):
-    normed = block.self_attn_layer_norm(x)
-    attention = block.self_attn
-    qkv = [attention.q_proj(normed), attention.k_proj(normed), attention.v_proj(normed)]
-    middle = x + got["attn_out"]
-    mlp_in = block.fc1(block.final_layer_norm(middle))
-    mlp_act = torch.nn.functional.gelu(mlp_in)
-    return torch.cat(qkv, -1), mlp_in, mlp_act, block.fc2(mlp_act), middle
-
-
-def by_hand_bloom(block, x, got):
-    qkv = block.self_attention.query_key_value(block.input_layernorm(x))
-    middle = x + got["attn_out"]
-    mlp_in = block.mlp.dense_h_to_4h(block.post_attention_layernorm(middle))
-    mlp_act = block.mlp.gelu_impl(mlp_in)
-    return qkv, mlp_in, mlp_act, block.mlp.dense_4h_to_h(mlp_act), middle
-
-
-def by_hand_gpt2(block, x, got):
-    qkv = block.attn.c_attn(block.ln_1(x))
-    middle = x + got["attn_out"]
-    mlp_in = block.mlp.c_fc(block.ln_2(middle))
-    mlp_act = block.mlp.act(mlp_in)
-    return qkv, mlp_in, mlp_act, block.mlp.c_proj(mlp_act), middle
-
-
-def by_hand_gpt_neox(block, x, got):
-    qkv = block.attention.query_key_value(block.input_layernorm(x))
-    # Attention and MLP side by side: the MLP reads the input of the block.
-    mlp_in = block.mlp.dense_h_to_4h(block.post_attention_layernorm(x))
-    mlp_act = block.mlp.act(mlp_in)
-    return qkv, mlp_in, mlp_act, block.mlp.dense_4h_to_h(mlp_act), x + got["attn_out"]
-
-
-def by_hand_llama(block, x, got):
-    normed = block.input_layernorm(x)
-    attention = block.self_attn
-    qkv = [attention.q_proj(normed), attention.k_proj(normed), attention.v_proj(normed)]
-    middle = x + got["attn_out"]
-    normed = block.post_attention_layernorm(middle)
-    gate, up = block.mlp.gate_proj(normed), block.mlp.up_proj(normed)
-    mlp_act = silu(gate) * up
-    return (
-        torch.cat(qkv, -1),
-        torch.cat([gate, up], -1),
-        mlp_act,
-        block.mlp.down_proj(mlp_act),
-        middle,
-    )
-
-
-FINAL_NORM = {
-    "xglm": "model.layer_norm",
-    "bloom": "transformer.ln_f",
-    "gpt2": "transformer.ln_f",
-    "gpt_neox": "gpt_neox.final_layer_norm",
-    "llama": "model.norm",
-}
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_sites_hold_what_their_names_say(name):
-    model = tiny_model(name)
-    found = record(model, IDS)
-    by_hand = globals()[f"by_hand_{name}"]
-    with torch.inference_mode():
-        for layer, block in enumerate(block_list(model), start=1):
-            got = {site: found[layer, site] for site in SITES}
-            x = found[layer - 1, "resid"]
-            expected = by_hand(block, x, got)
-            for site, value in zip(("attn_qkv", "mlp_in", "mlp_act", "mlp_out"), expected, strict=False):
-                torch.testing.assert_close(got[site], value)
-            torch.testing.assert_close(got["resid"], expected[-1] + got["mlp_out"])
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_layers_are_block_outputs_before_the_final_norm(name):
-    model = tiny_model(name)
-    found = record(model, IDS, sites=("resid",))
-    with torch.inference_mode():
-        states = model(IDS, output_hidden_states=True).hidden_states
-        for layer in (0, 1):
-            torch.testing.assert_close(found[layer, "resid"], states[layer][0])
-        assert not torch.allclose(found[2, "resid"], states[2][0], atol=1e-2)
-        normed = model.get_submodule(FINAL_NORM[name])(found[2, "resid"])
-        torch.testing.assert_close(normed, states[2][0])
-
-
 POOL = {
     "max": lambda x: x.max(dim=0).values,
     "mean": lambda x: x.mean(dim=0),
@@ -157,24 +53,26 @@ def test_rows_are_those_of_each_sentence_alone(tmp_path, name, pooling):
     loaded = tiny_loaded(name)
     units, tokens = run(tmp_path, loaded, dataclasses.replace(SETTINGS, pooling=pooling))
     assert units.sentence_ids == [sentence_id for sentence_id, _ in SENTENCES]
+    end = [1] if name in ENCODERS else []
     for row, (sentence_id, text) in enumerate(SENTENCES):
-        ids = [0, *loaded.tokenizer(text)["input_ids"]]
+        ids = [0, *loaded.tokenizer(text)["input_ids"], *end]
+        own = slice(1, len(ids) - len(end))
         values = record(loaded.model, torch.tensor([ids]))
         for (layer, site), x in values.items():
             got = units.read(layer, site)[row]
-            np.testing.assert_allclose(got, POOL[pooling](x[1:]), rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(got, POOL[pooling](x[own]), rtol=1e-4, atol=1e-4)
         for layer in tokens.layers:
             x = values[layer, "resid"]
             for token, owner in enumerate(tokens.token_sentence_ids):
                 if owner == sentence_id:
                     position = tokens.token_positions[token]
-                    assert position > 0
+                    assert position in range(own.start, own.stop)
                     assert tokens.token_ids[token] == ids[position]
                     state = tokens.states(layer)[token]
                     np.testing.assert_allclose(state, x[position], rtol=1e-4, atol=1e-4)
             if sentence_id in tokens.mean_sentence_ids:
                 mean = tokens.means(layer)[tokens.mean_sentence_ids.index(sentence_id)]
-                np.testing.assert_allclose(mean, x[1:].mean(dim=0), rtol=1e-4, atol=1e-4)
+                np.testing.assert_allclose(mean, x[own].mean(dim=0), rtol=1e-4, atol=1e-4)
 
 
 def many_sentences(n=60):
@@ -239,16 +137,16 @@ def test_languages_draw_their_own_tokens_and_the_same_mean_sentences(tmp_path):
 
 
 def test_tokens_are_drawn_uniformly():
-    rows = [[0, *range(n)] for n in (1, 7, 2)]
+    n_own = (1, 7, 2)
     counts = np.zeros((3, 8))
     for seed in range(2000):
-        where = extraction._sample_tokens(rows, 3, seed=seed, lang="en")
+        where = extraction._sample_tokens(n_own, 3, seed=seed, lang="en")
         assert len(set(zip(*where, strict=True))) == 3
         np.add.at(counts, where, 1)
     assert counts[:, 0].sum() == 0  # the start token
-    drawn = np.concatenate([counts[row, 1 : len(rows[row])] for row in range(3)])
+    drawn = np.concatenate([counts[row, 1 : 1 + n] for row, n in enumerate(n_own)])
     np.testing.assert_allclose(drawn / 2000, 0.3, atol=0.04)
-    everything = extraction._sample_tokens(rows, 99, seed=0, lang="en")
+    everything = extraction._sample_tokens(n_own, 99, seed=0, lang="en")
     assert everything[0].tolist() == [0, *[1] * 7, 2, 2]
     assert everything[1].tolist() == [1, *range(1, 8), 1, 2]
 
@@ -326,7 +224,7 @@ def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
     assert list((tmp_path / "again").iterdir()) == []
 
     def interrupted():
-        with watching([(block_list(loaded.model)[0], "out", lambda x: None)]):
+        with watching([(Place(block_list(loaded.model)[0], "out"), lambda x: None)]):
             assert n_hooks(loaded.model) == before + 1
             raise ValueError
 
@@ -339,8 +237,8 @@ def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
 def test_a_hook_can_replace_what_it_sees(name):
     model = tiny_model(name)
     for site, layer in (("resid", 0), ("resid", 1), ("mlp_act", 2), ("attn_out", 1)):
-        ((module, end),) = site_modules(model, site, layer)
-        with watching([(module, end, torch.zeros_like)]):
+        (place,) = site_modules(model, site, layer)
+        with watching([(place, torch.zeros_like)]):
             assert (record(model, IDS, sites=(site,))[layer, site] == 0).all()
     assert (record(model, IDS, sites=("resid",))[1, "resid"] != 0).any()
 
@@ -361,6 +259,36 @@ def test_a_sentence_without_tokens_is_named():
         encode_sentences(loaded, [], max_length=20, where="sentences")
     with pytest.raises(StudyError, match="at most 48"):
         encode_sentences(loaded, SENTENCES, max_length=49, where="sentences")
+
+
+def test_an_encoder_keeps_its_end_token_when_a_sentence_is_cut():
+    loaded = tiny_loaded("bert")
+    pairs = [("long", "the house is red"), ("short", "agua")]
+    encoded = encode_sentences(loaded, pairs, max_length=5, where="sentences")
+    assert [len(row) for row in encoded.rows] == [5, 3]
+    assert all(row[0] == 0 and row[-1] == 1 for row in encoded.rows)
+    assert encoded.n_truncated == 1
+    assert encode_sentences(loaded, pairs, max_length=6, where="sentences").n_truncated == 0
+    with pytest.raises(StudyError, match=r"max_length`: got 2; allowed: 3 or more"):
+        encode_sentences(loaded, pairs, max_length=2, where="sentences")
+
+
+@pytest.mark.parametrize("name", ["bert", "xglm"])
+def test_every_token_of_a_sentence_can_be_drawn_and_no_other(tmp_path, name):
+    loaded = tiny_loaded(name)
+    _, tokens = run(tmp_path, loaded, dataclasses.replace(SETTINGS, tokens_per_language=999))
+    expected = [(sentence_id, at + 1) for sentence_id, text in SENTENCES for at in range(len(text.split()))]
+    assert list(zip(tokens.token_sentence_ids, tokens.token_positions, strict=True)) == expected
+    assert loaded.end_id not in tokens.token_ids
+    assert loaded.start_id not in tokens.token_ids
+
+
+def test_a_model_that_cuts_its_input_up_is_an_error(tmp_path):
+    loaded = tiny_loaded("bert", chunk_size_feed_forward=2)
+    rows = [("a", "the house is"), ("b", "la casa es")]  # 5 tokens would not divide
+    with pytest.raises(BabelscopeError, match=r"bert: layer 1, site mlp_\w+, comes as|multiple"):
+        run(tmp_path, loaded, sentences=[(name, text + " red") for name, text in rows])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, tiny_loaded
+from tiny_models import DECODERS, ENCODERS, tiny_loaded
 
 from babelscope.architectures import site_widths
 from babelscope.errors import DataError, NumericsError, StudyError
@@ -51,12 +51,12 @@ def recorded(loaded, run) -> dict:
     seen: dict = {}
     watchers = []
     for layer, site in site_widths(loaded.config, SITES):
-        for part, (module, end) in enumerate(site_modules(loaded.model, site, layer)):
+        for part, place in enumerate(site_modules(loaded.model, site, layer)):
 
             def see(values, key=(layer, site, part)):
                 seen.setdefault(key, []).append(values.detach().clone())
 
-            watchers.append((module, end, see))
+            watchers.append((place, see))
     with watching(watchers):
         run()
     joined: dict = {}
@@ -68,7 +68,7 @@ def recorded(loaded, run) -> dict:
     }
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", DECODERS)
 @pytest.mark.parametrize("cached", [False, True], ids=["whole", "cached"])
 def test_a_forced_unit_has_its_value_at_every_position(architecture, cached):
     loaded = tiny_loaded(architecture)
@@ -130,7 +130,7 @@ def jobs_for(loaded, n: int = 10) -> list[Job]:
     ]
 
 
-@pytest.mark.parametrize("architecture", ["xglm", "bloom", "llama"])
+@pytest.mark.parametrize("architecture", ["xglm", "bloom", "llama", "opt", "gemma3_text"])
 def test_a_text_does_not_depend_on_its_batch(architecture):
     loaded = tiny_loaded(architecture)
     jobs = jobs_for(loaded)
@@ -205,6 +205,29 @@ def test_logits_that_are_not_finite_are_an_error():
         loaded.model.lm_head.weight[5] = torch.nan
     with pytest.raises(NumericsError, match="model m, step 3"):
         generate_texts(loaded, jobs_for(loaded), **SAMPLING, where="model m, step 3")
+
+
+@pytest.mark.parametrize("architecture", ENCODERS)
+def test_encoders_write_no_text(architecture):
+    loaded = tiny_loaded(architecture)
+    with pytest.raises(StudyError, match="encoders do not write text") as caught:
+        generate_texts(loaded, jobs_for(loaded), **SAMPLING, where="model m, step 3")
+    assert f"model m, step 3 is of type {architecture}" in str(caught.value)
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_forced_units_change_what_is_predicted(architecture):
+    loaded = tiny_loaded(architecture)
+    ids = torch.tensor([[0, 5, 6, 7]])
+    for site in SITES:
+        unit = UnitSet([1], [site], [3], [5.0])
+        with torch.inference_mode():
+            before = loaded.model(input_ids=ids).logits
+            with force_units(loaded.model, [unit]):
+                during = loaded.model(input_ids=ids).logits
+            after = loaded.model(input_ids=ids).logits
+        assert not torch.allclose(during, before, atol=1e-4), site
+        assert torch.equal(after, before)
 
 
 def test_texts_longer_than_the_positions_are_refused():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
+from babelscope.architectures import SITES
+from babelscope.architectures import architecture as find_architecture
 from babelscope.checkpoints import LoadedModel, start_token
+from babelscope.hooks import Watcher, block_list, site_modules, watching
+from babelscope.store import Site
 
 WORDS = [
     *("the", "a", "house", "is", "red", "blue", "big", "water", "river", "burns", "flows", "in"),
@@ -19,7 +24,25 @@ WORDS = [
 SPECIAL = ["<s>", "</s>", "<pad>", "<unk>"]
 VOCABULARY_SIZE = len(SPECIAL) + len(WORDS)
 
-#: Two blocks of width 16 each. Key heads, head sizes and MLPs have widths that tell them apart.
+_LLAMA = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 40,
+    "max_position_embeddings": 64,
+}
+_BERT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 40,
+    "max_position_embeddings": 64,
+}
+_FIRST_SLIDES = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
+
+#: Two blocks of width 16 each. Key heads, head sizes and MLPs have widths that tell them apart, and
+#: windows are shorter than the sentences.
 CONFIGS: dict[str, dict[str, Any]] = {
     "xglm": {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 40},
     "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
@@ -31,16 +54,33 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "intermediate_size": 40,
         "max_position_embeddings": 64,
     },
-    "llama": {
+    "opt": {
         "hidden_size": 16,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "intermediate_size": 40,
+        "num_attention_heads": 2,
+        "ffn_dim": 40,
         "max_position_embeddings": 64,
     },
+    "llama": _LLAMA,
+    "mistral": {**_LLAMA, "sliding_window": 4},
+    "qwen2": {**_LLAMA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    "qwen3": {**_LLAMA, "head_dim": 6},
+    "gemma": {**_LLAMA, "head_dim": 6},
+    "gemma2": {**_LLAMA, **_FIRST_SLIDES, "head_dim": 6, "query_pre_attn_scalar": 5},
+    "gemma3_text": {**_LLAMA, **_FIRST_SLIDES, "head_dim": 6, "query_pre_attn_scalar": 5},
+    "olmo": {**_LLAMA, "clip_qkv": 1.0},
+    "olmo2": _LLAMA,
+    "olmo3": {**_LLAMA, **_FIRST_SLIDES},
+    "smollm3": {**_LLAMA, "no_rope_layers": [1, 0]},
+    "apertus": {**_LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "modernbert": {**_BERT, "local_attention": 4, "layer_types": ["sliding_attention", "full_attention"]},
 }
 ARCHITECTURES = tuple(CONFIGS)
+DECODERS = tuple(name for name in CONFIGS if find_architecture(name).kind == "decoder")
+ENCODERS = tuple(name for name in CONFIGS if find_architecture(name).kind == "encoder")
 
 SENTENCES = [
     ("house-0000", "the house is red"),
@@ -82,7 +122,8 @@ def tiny_model(architecture: str, *, seed: int = 0, scale: float = 0.3, **config
         architecture,
         **{"vocab_size": VOCABULARY_SIZE, **special, **CONFIGS[architecture], **config},
     )
-    model = AutoModelForCausalLM.from_config(known)
+    with_head = AutoModelForMaskedLM if architecture in ENCODERS else AutoModelForCausalLM
+    model = with_head.from_config(known)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weights in model.parameters():
@@ -102,4 +143,21 @@ def tiny_loaded(architecture: str, **arguments: Any) -> LoadedModel:
         folder=Path(architecture),
         weights_hash="0" * 64,
         tokenizer_hash="1" * 64,
+        end_id=1 if architecture in ENCODERS else None,
     )
+
+
+def record(model: Any, ids: torch.Tensor, sites: Sequence[str] = SITES) -> dict[Site, torch.Tensor]:
+    """Every value of every site for one input without padding: (layer, site) -> (S, U)."""
+    found: dict[Site, list[torch.Tensor]] = {}
+    watchers: list[Watcher] = []
+
+    def watch(unit: Site) -> Any:
+        return lambda x: found.setdefault(unit, []).append(x[0].clone())
+
+    for site in sites:
+        for layer in range(0 if site == "resid" else 1, len(block_list(model)) + 1):
+            watchers += [(place, watch((layer, site))) for place in site_modules(model, site, layer)]
+    with torch.inference_mode(), watching(watchers):
+        model(ids)
+    return {unit: torch.cat(parts, dim=-1) for unit, parts in found.items()}
