@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -14,10 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from babelscope.architectures import architecture
+from babelscope.architectures import architecture, is_encoder
+from babelscope.checkpoint_files import is_complete, weight_files
 from babelscope.errors import DataError, StudyError
 
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+logger = logging.getLogger(__name__)
+
 _TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -27,6 +30,11 @@ _TOKENIZER = (
     "merges.txt",
     "*.model",
 )
+#: Text on which tokenizers differ if they do: spaces, digits, signs, several scripts.
+_PROBE = "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n"
+
+#: What older versions stored beside the weights and newer ones compute.
+_BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq", ".position_ids")
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -39,7 +47,7 @@ class LoadedModel:
     """A model that is ready to run, and where it comes from."""
 
     model: Any
-    """A causal language model of transformers, in eval mode."""
+    """A language model of transformers with its head, in eval mode."""
     tokenizer: Any
     """A tokenizer of transformers."""
     start_id: int
@@ -49,6 +57,11 @@ class LoadedModel:
     folder: Path
     weights_hash: str
     tokenizer_hash: str
+    end_id: int | None = None
+    """Last token of every input of an encoder, see :func:`end_token`; None for decoders."""
+    repo: str = ""
+    """Repository of the hub that it was fetched from; empty if it was not."""
+    commit: str = ""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -73,7 +86,7 @@ def load_checkpoint(
         folder: Hugging Face folder with the weights.
         tokenizer: Folder of the tokenizer; the same one by default.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
-        device: ``auto`` (cuda if there is one), ``cpu`` or ``cuda``.
+        device: ``auto`` (cuda if there is one), ``cpu``, ``cuda``, or ``spread`` (over all GPUs).
 
     Raises:
         DataError: If a folder or a file is missing, damaged or does not fit.
@@ -89,6 +102,7 @@ def load_checkpoint(
             "name the tokenizer that the model was trained with",
         )
     start = start_token(words, model)
+    repo, commit = _origin(folder)
     return LoadedModel(
         model=model,
         tokenizer=words,
@@ -97,16 +111,34 @@ def load_checkpoint(
         folder=folder,
         weights_hash=weights_hash(folder),
         tokenizer_hash=tokenizer_hash(tokenizer_folder),
+        end_id=end_token(words) if is_encoder(model.config.to_dict()) else None,
+        repo=repo,
+        commit=commit,
     )
 
 
+def _origin(folder: Path) -> tuple[str, str]:
+    """Repository and commit of a folder that was fetched; empty for others."""
+    try:
+        content = json.loads((folder / "fetched.json").read_text(encoding="utf-8"))
+        return str(content["repo"]), str(content["commit"])
+    except FileNotFoundError:
+        return "", ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(folder / "fetched.json", f"is damaged: {error!r}", "remove the folder") from error
+
+
 def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu") -> Any:
-    """Load a causal language model from a local folder, in eval mode. Runs no code of the folder.
+    """Load a language model from a local folder, in eval mode. Runs no code of the folder.
+
+    Weights are read tensor by tensor into their place, in the type asked for: memory stays at their
+    size and one tensor. ``.bin`` files are read as weights only, so that a pickle cannot run anything,
+    and are not converted to safetensors on the side.
 
     Args:
         folder: Hugging Face folder.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``spread``: over all GPUs, for a model too large for one.
 
     Raises:
         DataError: If the folder, its config or its weights are missing, damaged or incomplete.
@@ -124,19 +156,27 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     except ValueError as error:
         raise DataError(config_file, f"is no JSON ({error})") from error
     architecture(config.get("model_type"))
-    _weight_files(folder)
+    problem = is_complete(folder)
+    if problem is not None:
+        raise DataError(folder, f"is not whole: {problem}")
 
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    kind = AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             folder,
             dtype=_DTYPES[dtype],
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            use_safetensors=weight_files(folder)[0].suffix == ".safetensors",
+            weights_only=True,
+            # Straight to its place: a copy in the host's memory first would double it on a CPU too.
+            device_map="auto" if where == "spread" else {"": where},
         )
     except Exception as error:  # each format of weights has errors of its own
         raise DataError(folder, f"its weights cannot be loaded: {error}") from error
@@ -145,7 +185,10 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise DataError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
-    return model.to(where).eval()
+    unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith(_BUFFERS))
+    if unexpected:
+        logger.warning("%s: %d weights are not used; the first is %s", folder, len(unexpected), unexpected[0])
+    return model.eval()
 
 
 def load_tokenizer(folder: Path | str) -> Any:
@@ -159,12 +202,32 @@ def load_tokenizer(folder: Path | str) -> Any:
         raise DataError(folder, "no such folder of a tokenizer")
     _tokenizer_files(folder)
 
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if not _reads_as_written(tokenizer, folder):
+            # Beside the config of some models (Qwen2) transformers takes the class of their own
+            # tokenizer, which cuts text in its own way, whatever tokenizer.json says.
+            name = type(tokenizer).__name__
+            logger.warning("%s: %s does not cut text as tokenizer.json says; the file is used", folder, name)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # each kind of tokenizer has errors of its own
         raise DataError(folder, f"its tokenizer cannot be loaded: {error}") from error
+    if not _reads_as_written(tokenizer, folder):
+        raise DataError(folder, "its tokenizer does not cut text as tokenizer.json says")
+    return tokenizer
+
+
+def _reads_as_written(tokenizer: Any, folder: Path) -> bool:
+    """Whether a tokenizer gives what ``tokenizer.json`` gives, if there is one."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return True
+    written = Tokenizer.from_file(str(file)).encode(_PROBE, add_special_tokens=False).ids
+    return bool(tokenizer(_PROBE, add_special_tokens=False)["input_ids"] == written)
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:
@@ -222,8 +285,25 @@ def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:
     raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
 
 
+def end_token(tokenizer: Any) -> int:
+    """The special token that the tokenizer puts last: BERT's ``[SEP]``, XLM-R's ``</s>``.
+
+    Raises:
+        StudyError: If there is no such token.
+    """
+    full = tokenizer("a")["input_ids"]
+    if len(full) > 1 and full[-1] in tokenizer.all_special_ids:
+        return int(full[-1])
+    for name in ("sep_token_id", "eos_token_id"):
+        found = getattr(tokenizer, name, None)
+        if isinstance(found, int):
+            return found
+    allowed = "a tokenizer with a sep or eos token, since an encoder's inputs end with one"
+    raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
+
+
 def resolve_device(device: str) -> str:
-    """``cuda`` or ``cpu``; ``auto`` is cuda if there is one.
+    """``cuda``, ``cpu`` or ``spread``; ``auto`` is cuda if there is one.
 
     Raises:
         StudyError: If it is unknown or not there.
@@ -231,9 +311,9 @@ def resolve_device(device: str) -> str:
     there = torch.cuda.is_available()
     if device == "auto":
         return "cuda" if there else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise StudyError("extraction.device", device, "auto, cpu, cuda")
-    if device == "cuda" and not there:
+    if device not in ("cpu", "cuda", "spread"):
+        raise StudyError("extraction.device", device, "auto, cpu, cuda, spread")
+    if device != "cpu" and not there:
         raise StudyError("extraction.device", device, "auto or cpu", "this machine shows no CUDA device")
     return device
 
@@ -257,11 +337,9 @@ def tokenizer_hash(folder: Path | str) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """Files of the first format that is there, by name."""
-    for pattern in _WEIGHTS:
-        if files := sorted(folder.glob(pattern)):
-            return files
-    raise DataError(folder, f"has no weights ({' or '.join(_WEIGHTS)})")
+    if files := weight_files(folder):
+        return files
+    raise DataError(folder, "has no weights (model.safetensors, pytorch_model.bin, or their shards)")
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:

@@ -121,7 +121,7 @@ def _broken_config(folder):
     [
         (shutil.rmtree, "no such folder"),
         (_without_weights, "has no weights"),
-        (_cut_weights, "cannot be loaded"),
+        (_cut_weights, "is cut off"),
         (_one_weight_less, r"lacks 1 weights; the first is model.layers.1.fc1.weight"),
         (_without_config, "has no config.json"),
         (_broken_config, "is no JSON"),

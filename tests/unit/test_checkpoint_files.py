@@ -1,0 +1,132 @@
+"""Whether a checkpoint folder is whole, while somebody may still be writing it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_models import tiny_model
+
+from babelscope.checkpoint_files import find_steps, is_complete, weight_files
+
+
+def save(folder: Path, *, shards: bool = False, safe: bool = True) -> Path:
+    """As plain transformers writes it; ``.bin`` as older versions did."""
+    model = tiny_model("gpt2")
+    if safe:
+        model.save_pretrained(folder, max_shard_size="10KB" if shards else "1GB")
+        return folder
+    folder.mkdir(parents=True)
+    model.config.save_pretrained(folder)
+    tensors = dict(model.state_dict())
+    if not shards:
+        torch.save(tensors, folder / "pytorch_model.bin")
+        return folder
+    names = list(tensors)
+    parts = {"pytorch_model-00001-of-00002.bin": names[:10], "pytorch_model-00002-of-00002.bin": names[10:]}
+    for file, part in parts.items():
+        torch.save({name: tensors[name] for name in part}, folder / file)
+    weight_map = {name: file for file, part in parts.items() for name in part}
+    (folder / "pytorch_model.bin.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": weight_map})
+    )
+    return folder
+
+
+@pytest.mark.parametrize("safe", [True, False])
+@pytest.mark.parametrize("shards", [True, False])
+def test_what_is_written_whole(tmp_path, safe, shards):
+    folder = save(tmp_path / "x", shards=shards, safe=safe)
+    assert is_complete(folder) is None
+    assert (len(weight_files(folder)) > 1) is shards
+
+
+@pytest.mark.parametrize("safe", [True, False])
+@pytest.mark.parametrize("shards", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_what_is_still_written(tmp_path, safe, shards, share):
+    folder = save(tmp_path / "x", shards=shards, safe=safe)
+    last = weight_files(folder)[-1]
+    os.truncate(last, int(last.stat().st_size * share))
+    problem = is_complete(folder)
+    assert problem is not None
+    assert last.name in problem
+
+
+def test_a_shard_or_the_index_comes_later(tmp_path):
+    folder = save(tmp_path / "x", shards=True)
+    index = folder / "model.safetensors.index.json"
+    content = index.read_text()
+    index.unlink()
+    weight_files(folder)[-1].unlink()
+    assert "and no index" in is_complete(folder)
+    index.write_text(content)
+    assert "that its index names" in is_complete(folder)
+
+
+def test_config_and_weights_are_needed(tmp_path):
+    folder = save(tmp_path / "x")
+    (folder / "config.json").write_text("{")
+    assert "config.json cannot be read" in is_complete(folder)
+    (folder / "config.json").unlink()
+    assert is_complete(folder) == "config.json is not there"
+    assert is_complete(tmp_path / "none") == "config.json is not there"
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").unlink()
+    assert is_complete(folder) == "it has no weights"
+
+
+def test_safetensors_win(tmp_path):
+    folder = save(tmp_path / "x")
+    torch.save({}, folder / "pytorch_model.bin")
+    assert [file.name for file in weight_files(folder)] == ["model.safetensors"]
+
+
+def small(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    save_file({"w": torch.zeros(3)}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("template", "names"),
+    [
+        ("run/checkpoint-{step}", {5: "run/checkpoint-5", 100: "run/checkpoint-100"}),
+        ("run/step{step:07d}", {5: "run/step0000005", 100: "run/step0000100"}),
+        ("run/{step}/hf-{step}", {5: "run/5/hf-5", 100: "run/100/hf-100"}),
+        ("run[1]/{step}/model", {5: "run[1]/5/model", 100: "run[1]/100/model"}),
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_steps_are_found(tmp_path, monkeypatch, template, names, absolute):
+    monkeypatch.chdir(tmp_path)
+    for name in names.values():
+        small(tmp_path / name)
+    for other in ("run/checkpoint-x", "run/step5", "run/5/hf-6", "run/best"):
+        small(tmp_path / other)
+    prefix = f"{tmp_path}/" if absolute else ""
+    whole, rest = find_steps(prefix + template)
+    assert whole == {step: Path(prefix + name) for step, name in names.items()}
+    assert rest == {}
+
+
+def test_steps_that_are_not_whole_are_told(tmp_path):
+    small(tmp_path / "run-1")
+    os.truncate(small(tmp_path / "run-2") / "model.safetensors", 30)
+    whole, rest = find_steps(f"{tmp_path}/run-{{step}}")
+    assert list(whole) == [1]
+    assert list(rest) == [2]
+    assert "model.safetensors is cut off" in rest[2]
+
+
+def test_it_needs_no_torch():
+    code = "import sys, babelscope.checkpoint_files; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
