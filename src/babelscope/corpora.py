@@ -20,15 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from babelscope.concept_files import ConceptFile, check_same_labels, read_concept_files
 from babelscope.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
-
-ConceptFile = tuple[str, str, str]
-"""Concept, label (positive, negative) and path of a file of sentences."""
 
 #: Sentences of each label that every half of the sentences needs.
 _PER_HALF = 2
@@ -352,15 +350,14 @@ def prepare_sentences(
         pairs = [(sentence.sentence_id, sentence.text) for sentence in made]
     elif source == "parallel":
         assert text is not None
-        pairs = [(f"L{number:05d}", line) for number, line in _numbered(text, duplicates)]
+        pairs = [(f"L{number:05d}", line) for number, line in numbered_lines(text, duplicates)]
     else:
-        named = _concept_sentences(files, duplicates)
-        pairs = [pair for sentences in named.values() for pair in sentences]
+        pairs = list(read_concept_files(files, duplicates=duplicates).texts.items())
     rows = [(name, half_of(name), line) for name, line in pairs]
     _write_tsv(out, ("sentence_id", "half", "text"), rows)
 
 
-def _numbered(path: Path, duplicates: str) -> list[tuple[int, str]]:
+def numbered_lines(path: Path, duplicates: str) -> list[tuple[int, str]]:
     """The sentences of a file with the numbers of their lines, later copies left out."""
     first: dict[str, int] = {}
     for number, line in enumerate(check_lines(path, duplicates=duplicates), 1):
@@ -368,31 +365,6 @@ def _numbered(path: Path, duplicates: str) -> list[tuple[int, str]]:
             logger.warning("%s: line %d left out, it repeats %d", path, number, first[line])
         first.setdefault(line, number)
     return [(number, line) for line, number in first.items()]
-
-
-def _concept_sentences(
-    files: Sequence[ConceptFile], duplicates: str
-) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """(id, text) of the sentences of each (concept, label) of one language.
-
-    Raises:
-        DataError: If a sentence stands in two files: kept twice it would be positive and negative
-            for one concept, and it has no right place to be kept once.
-    """
-    seen: dict[str, tuple[str, int]] = {}
-    sentences: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for concept, label, path in files:
-        prefix = concept if label == "positive" else f"{concept}-neg"
-        pairs = sentences.setdefault((concept, label), [])
-        for number, line in _numbered(Path(path), duplicates):
-            if line in seen:
-                other, where = seen[line]
-                problem = f"line {number} repeats line {where} of {other}: {line[:80]!r}"
-                hint = "a sentence belongs to one file; remove one of the two"
-                raise DataError(path, problem, hint)
-            seen[line] = path, number
-            pairs.append((f"{prefix}-{number:05d}", line))
-    return sentences
 
 
 def read_sentences(path: Path) -> list[tuple[str, str]]:
@@ -411,6 +383,7 @@ def label_sentences(
     label_text: Path | None,
     words: Mapping[str, Sequence[str]],
     files: Sequence[ConceptFile],
+    duplicates: str = "error",
 ) -> None:
     """Write which sentences express which concept: ``concept``, ``sentence_id``, ``label``.
 
@@ -423,45 +396,26 @@ def label_sentences(
         label_text: words: the file whose line i says what line i of every language expresses.
         words: words: per concept its words.
         files: files: the language's concept files.
+        duplicates: files: as for :func:`prepare_sentences`.
     """
     ids = [row["sentence_id"] for row in _read_tsv(sentences)]
-    positive: dict[str, set[str]] = {}
-    restricted: dict[str, set[str]] = {}
-    if source == "words":
+    if source == "files":
+        labels = read_concept_files(files, duplicates=duplicates).labels
+    elif source == "words":
         assert label_text is not None
         matches = match_words(read_lines(label_text), words)
-        positive = {c: {f"L{line + 1:05d}" for line in lines} for c, lines in matches.items()}
+        labels = {
+            concept: {name: int(name in positive) for name in ids}
+            for concept, lines in matches.items()
+            for positive in [set(_line_ids(line + 1 for line in lines))]
+        }
     else:
-        for name in ids:
-            concept, kind, _ = _parts(name)
-            positive.setdefault(concept, set())
-            if kind == "positive":
-                positive[concept].add(name)
-            else:
-                restricted.setdefault(concept, set()).add(name)
-        if source == "files":  # in the order of the study
-            order = dict.fromkeys(concept for concept, _, _ in files)
-            positive = {concept: positive[concept] for concept in order}
-    rows = []
-    for concept, members in positive.items():
-        own = restricted.get(concept)
-        for name in ids:
-            if name in members:
-                rows.append((concept, name, 1))
-            elif own is not None:
-                if name in own:
-                    rows.append((concept, name, 0))
-            elif source != "files" or _parts(name)[1] == "positive":
-                rows.append((concept, name, 0))
+        concepts = dict.fromkeys(name.rpartition("-")[0] for name in ids)
+        labels = {
+            concept: {name: int(name.rpartition("-")[0] == concept) for name in ids} for concept in concepts
+        }
+    rows = [(concept, name, own[name]) for concept, own in labels.items() for name in ids if name in own]
     _write_tsv(out, ("concept", "sentence_id", "label"), rows)
-
-
-def _parts(sentence_id: str) -> tuple[str, str, int]:
-    """Concept, label and number of an id such as ``house-0017`` or ``house-neg-00003``."""
-    name, _, number = sentence_id.rpartition("-")
-    if name.endswith("-neg"):
-        return name.removesuffix("-neg"), "negative", int(number)
-    return name, "positive", int(number)
 
 
 def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
@@ -497,7 +451,7 @@ def check_concepts(
     matches = match_words(read_lines(label_text), words)
     problems = []
     for lang, path in files.items():
-        kept = {number for number, _ in _numbered(path, "keep_first")}
+        kept = {number for number, _ in numbered_lines(path, "keep_first")}
         for concept, lines in matches.items():
             positive = kept & {line + 1 for line in lines}
             ids, others = _line_ids(positive), _line_ids(kept - positive)
@@ -519,29 +473,13 @@ def check_concept_files(
         DataError: See :func:`check_concepts`, :func:`check_lines`; also if a concept has a file of
             negative sentences in some languages only.
     """
-    with_negatives = {
-        lang: {concept for concept, label, _ in own if label == "negative"} for lang, own in files.items()
-    }
-    somewhere = set().union(*with_negatives.values())
-    for lang, own in files.items():
-        for concept, _, path in own:
-            if concept in somewhere - with_negatives[lang]:
-                others = ", ".join(other for other, has in with_negatives.items() if concept in has)
-                problem = f"{concept} has no negative sentences in {lang}, but it has in {others}"
-                raise DataError(path, problem, "bring them for all languages, or for none")
+    check_same_labels(files)
     problems = []
     for lang, own in files.items():
-        ids = {key: [name for name, _ in pairs] for key, pairs in _concept_sentences(own, duplicates).items()}
-        for (concept, label), positive in ids.items():
-            if label == "positive":
-                others_positive = [
-                    name
-                    for (other, kind), names in ids.items()
-                    for name in names
-                    if other != concept and kind == "positive"
-                ]
-                negative = ids.get((concept, "negative"), others_positive)
-                problems += _too_few(concept, lang, positive, negative, needed)
+        for concept, labels in read_concept_files(own, duplicates=duplicates).labels.items():
+            positive = [name for name, label in labels.items() if label]
+            negative = [name for name, label in labels.items() if not label]
+            problems += _too_few(concept, lang, positive, negative, needed)
     _raise_too_few(problems)
 
 

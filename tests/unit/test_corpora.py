@@ -177,13 +177,6 @@ def test_with_negative_files_only_these_are_negative(tmp_path):
     assert all(name.startswith("sea-0") for name in found["sun", 0])
 
 
-def test_a_sentence_of_two_concepts_is_refused(tmp_path):
-    files = concept_files(tmp_path)
-    write(tmp_path / "sun.positive.txt", ["sea 3", *"abcde"])
-    with pytest.raises(DataError, match=r"sun.positive.txt: line 1 repeats line 4 of .*: 'sea 3'"):
-        check_concept_files({"en": files}, 4)
-
-
 def test_too_few_sentences_are_listed(tmp_path):
     english = write(tmp_path / "en.txt", ["the dog"] + [f"line {i}" for i in range(20)])
     with pytest.raises(DataError, match="dog in en: 1 positive sentences, 5 needed"):

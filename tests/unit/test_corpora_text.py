@@ -281,11 +281,12 @@ def test_concept_files(tmp_path):
     }  # fmt: skip
 
 
-def test_a_sentence_in_two_concept_files(tmp_path):
+def test_a_sentence_in_two_concept_files_is_kept_once(tmp_path):
     files = concept_files(tmp_path, sun_positive=["s1", "both"], water_positive=["both"])
-    for duplicates in ("error", "keep_first"):
-        with pytest.raises(DataError, match=r"line 1 repeats line 2 of .*sun_positive.txt: 'both'"):
-            prepare(tmp_path / "s.tsv", "concepts", files=files, duplicates=duplicates)
+    out = prepare(tmp_path / "s.tsv", "concepts", files=files)
+    assert read_sentences(out) == [("sun-00001", "s1"), ("sun-00002", "both")]
+    found = label(tmp_path / "c.tsv", "files", out, files=files)
+    assert found == {"sun": {"sun-00001": 1, "sun-00002": 1}, "water": {"sun-00001": 0, "sun-00002": 1}}
 
 
 def test_a_sentence_twice_in_one_concept_file(tmp_path):

@@ -98,7 +98,7 @@ rule prepare_sentences:
 rule prepare_concepts:
     input:
         sentences="<results>/sentences/{lang}.tsv",
-        labels=STUDY.label_files(),
+        labels=lambda wildcards: STUDY.label_files(wildcards.lang),
     output:
         "<results>/concepts/{lang}.tsv",
     log:
@@ -109,6 +109,7 @@ rule prepare_concepts:
         source=STUDY.concepts.source,
         words=STUDY.word_lists,
         files=lambda wildcards: STUDY.concept_files(wildcards.lang),
+        duplicates=STUDY.sentences.duplicates,
         version=STAGE_VERSION["corpora"],
     message:
         "label which {wildcards.lang} sentences express which concept"

@@ -14,7 +14,8 @@ with job(snakemake.log[0]):
         snakemake.params.source,
         Path(snakemake.input.sentences),
         Path(snakemake.output[0]),
-        label_text=Path(snakemake.input.labels[0]) if snakemake.input.get("labels") else None,
+        label_text=Path(snakemake.input.labels[0]) if snakemake.params.source == "words" else None,
         words=snakemake.params.words,
         files=snakemake.params.files,
+        duplicates=snakemake.params.duplicates,
     )
