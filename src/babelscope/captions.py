@@ -12,6 +12,10 @@ from typing import Any
 
 import yaml
 
+#: Tables that every figure takes where the study has them: which steps the audit flagged, and the tokens
+#: that each step has seen.
+STEP_TABLES = ("audit", "steps")
+
 
 @dataclass(frozen=True)
 class Caption:

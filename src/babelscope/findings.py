@@ -8,6 +8,7 @@ be tested. All texts are made from the numbers; none is written for a particular
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,6 +21,7 @@ from babelscope.summaries import (
     ALL,
     best_unit,
     component_probe,
+    flagged_steps,
     generation_series,
     model_ids,
     over_seeds,
@@ -27,6 +29,7 @@ from babelscope.summaries import (
     overlap_layers,
     overlap_totals,
     preferred_variant,
+    without_flagged,
 )
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
@@ -111,17 +114,24 @@ TITLES = {
 
 
 def evaluate_findings(
-    tables: Mapping[str, pd.DataFrame | None], *, pivot: str = "en"
+    tables: Mapping[str, pd.DataFrame | None], *, pivot: str = "en", exclude_flagged: bool = False
 ) -> tuple[list[Finding], pd.DataFrame]:
     """Judge all findings for all models.
 
     Args:
         tables: Collected tables by name; any may be missing or empty.
         pivot: Language that late checkpoints are said to write.
+        exclude_flagged: Judge without the steps that the table ``audit`` flags; else a finding that
+            rests on one says so.
 
     Returns:
         The findings, by finding and then by model (main models first), and :func:`findings_table`.
     """
+    flagged: dict[tuple[str, str], frozenset[int]] = {}
+    if exclude_flagged:
+        tables = without_flagged(tables)
+    else:
+        flagged = flagged_steps(tables.get("audit"), tables.get("models"))
     models = _table(tables, "models")
     present = [
         table
@@ -142,8 +152,19 @@ def evaluate_findings(
                 found = _reliable_units(_table(tables, "reliability"), models, model, role)
             else:
                 found = _forced_generation(_table(tables, "generation"), models, model, role, pivot)
-            findings.append(found)
+            findings.append(_with_doubt(found, flagged.get((model, role), frozenset())))
     return findings, findings_table(findings)
+
+
+def _with_doubt(finding: Finding, flagged: frozenset[int]) -> Finding:
+    """The finding; its text says which of the steps that it rests on the audit flagged."""
+    doubtful = sorted(flagged & {q.step for q in finding.quantities})
+    if not doubtful:
+        return finding
+    steps = f"Step {doubtful[0]}" if len(doubtful) == 1 else f"Steps {', '.join(map(str, doubtful))}"
+    verb = "is" if len(doubtful) == 1 else "are"
+    text = f"{finding.text} {steps}, on which this rests, {verb} flagged by the audit."
+    return dataclasses.replace(finding, text=text)
 
 
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:

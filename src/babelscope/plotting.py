@@ -1,15 +1,15 @@
 """Figures: pure functions from collected tables to matplotlib figures.
 
 Conventions in every figure: training steps on an axis that is logarithmic to base 2 but has room
-for step 0; a control model dashed (or in its own panel) beside the main one; intervals as bands;
-null, chance and ceiling as labelled reference lines; languages by their codes, so that no script is
-ever missing from a font.
+for step 0, with a cross at those that the audit flagged (:mod:`babelscope.step_axis`); a control model
+dashed (or in its own panel) beside the main one; intervals as bands; null, chance and ceiling as labelled
+reference lines; languages by their codes, so that no script is ever missing from a font.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from babelscope.captions import load_captions
+from babelscope.step_axis import FLAG, INK, StepAxis, short
 from babelscope.summaries import (
     ALL,
     best_unit,
@@ -40,10 +41,10 @@ from babelscope.summaries import (
     shared_unit_counts,
     transfer_totals,
     with_roles,
+    without_flagged,
 )
 
 GREY = "#6b7280"
-INK = "#1f2933"
 VARIANT_TITLES = {"disjoint_lines": "disjoint sentences", "same_lines": "same sentences"}
 CONDITION_TITLES = {
     "unforced": "no forcing",
@@ -104,13 +105,21 @@ class PlotStyle:
         }
 
 
-def draw(name: str, tables: Mapping[str, pd.DataFrame | None], style: PlotStyle | None = None) -> Figure:
+def draw(
+    name: str,
+    tables: Mapping[str, pd.DataFrame | None],
+    style: PlotStyle | None = None,
+    *,
+    exclude_flagged: bool = False,
+) -> Figure:
     """Draw a figure by its name; say so in the figure if its table is missing or empty.
 
     Args:
         name: A key of :data:`FIGURES`.
-        tables: Collected tables by name; those the figure does not need are ignored.
+        tables: Collected tables by name; those the figure does not need are ignored. Of ``audit`` it
+            takes the steps to mark, of ``steps`` the tokens seen; both may be missing.
         style: Look of the figure.
+        exclude_flagged: Leave flagged steps out in place of marking them.
 
     Raises:
         ValueError: If there is no such figure.
@@ -118,12 +127,19 @@ def draw(name: str, tables: Mapping[str, pd.DataFrame | None], style: PlotStyle 
     if name not in FIGURES:
         raise ValueError(f"no figure {name!r}; there are: {', '.join(FIGURES)}")
     style = style or PlotStyle()
+    if exclude_flagged:
+        tables = without_flagged(tables)
     main = load_captions()[name].tables[0]
-    table = tables.get(main)
+    table, models = tables.get(main), tables.get("models")
     if table is None or table.empty:
         return _nothing(f"This study has no table “{main}”, so there is nothing to draw.", style)
+    axis = StepAxis.of(tables)
+    if name in _OVERLAYS and (converted := axis.in_tokens(table, models)):
+        table, axis = converted
     with mpl.rc_context(style.rc()):
-        return FIGURES[name](table, tables.get("models"), style)
+        figure = FIGURES[name](table, models, style, axis)
+        axis.explain(figure)
+        return figure
 
 
 def save_figure(figure: Figure, path: Path | str, style: PlotStyle | None = None) -> None:
@@ -149,7 +165,7 @@ def save_figure(figure: Figure, path: Path | str, style: PlotStyle | None = None
         figure.savefig(path, metadata=metadata[path.suffix], bbox_inches="tight", facecolor="white")
 
 
-def hero(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def hero(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis) -> Figure:
     """Overlap over steps of all models, with ceiling and null, lines labelled where they end."""
     variant = preferred_variant(overlap)
     figure, axes = _panels(1, 1, style, width=9, height=4.2)
@@ -175,7 +191,7 @@ def hero(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -
     if not ceiling.empty:
         ax.plot(ceiling["step"], ceiling["overlap"], "-.", color=GREY, lw=1.4)
         labels.append((ceiling["overlap"].iloc[-1], "ceiling: same language", GREY))
-    _step_axis(ax, overlap["step"])
+    axis.lines(ax, overlap["step"], colours)
     top = max([value for value, _, _ in labels], default=1.0)
     ax.set(ylabel="shared experts", ylim=(0, top * 1.12))
     _end_labels(ax, last, labels)
@@ -183,7 +199,9 @@ def hero(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -
     return figure
 
 
-def overlap_over_steps(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def overlap_over_steps(
+    overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis
+) -> Figure:
     """Overlap against step, a panel per variant, with null, chance and ceiling."""
     variants = [v for v in VARIANT_TITLES if v in set(overlap["variant"])]
     figure, axes = _panels(1, max(len(variants), 1), style, height=4.0, sharey=True)
@@ -210,7 +228,7 @@ def overlap_over_steps(overlap: pd.DataFrame, models: pd.DataFrame | None, style
         if rows["chance"].notna().any():
             ax.axhline(rows["chance"].median(), color="#b6bec8", lw=1.2, zorder=0)
         ax.set_title(VARIANT_TITLES[variant])
-        _step_axis(ax, overlap["step"])
+        axis.lines(ax, overlap["step"], colours)
     axes[0, 0].set_ylabel("overlap of experts")
     axes[0, 0].set_ylim(bottom=0)
     handles = _model_handles(colours)
@@ -223,7 +241,9 @@ def overlap_over_steps(overlap: pd.DataFrame, models: pd.DataFrame | None, style
     return figure
 
 
-def overlap_by_layer(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def overlap_by_layer(
+    overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis
+) -> Figure:
     """Heat map of calibrated overlap, layer by step, a panel per model."""
     rows = overlap_layers(overlap)
     if rows.empty:
@@ -248,6 +268,7 @@ def overlap_by_layer(overlap: pd.DataFrame, models: pd.DataFrame | None, style: 
         dark = grid.to_numpy()[y, x] > 0.55 * top
         ax.scatter(x + 0.5, y + 0.5, s=5, c=np.where(dark, "white", INK), linewidths=0)
         _category_axes(ax, grid.columns, grid.index)
+        axis.cells(ax, grid.columns, key)
         ax.set(title=_panel_title(key), xlabel="training step", ylabel="layer")
     for ax in list(axes.flat)[len(ids) :]:
         ax.set_visible(False)
@@ -256,7 +277,9 @@ def overlap_by_layer(overlap: pd.DataFrame, models: pd.DataFrame | None, style: 
     return figure
 
 
-def overlap_pairs(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def overlap_pairs(
+    overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis
+) -> Figure:
     """Language by language matrices at the first, a middle and the last step."""
     pairs = overlap_pair_rows(overlap)
     if pairs.empty:
@@ -283,7 +306,7 @@ def overlap_pairs(overlap: pd.DataFrame, models: pd.DataFrame | None, style: Plo
             ax.tick_params(axis="x", rotation=90 if len(languages) > 10 else 0)
             ax.invert_yaxis()
             ax.set_aspect("equal")
-            ax.set_title(f"{key[0]}, step {step}", fontsize="medium")
+            ax.set_title(f"{key[0]}, {axis.name(int(step), key)}", fontsize="medium")
             if len(languages) <= 8:
                 for (i, j), value in np.ndenumerate(grid):
                     if np.isfinite(value):
@@ -296,7 +319,9 @@ def overlap_pairs(overlap: pd.DataFrame, models: pd.DataFrame | None, style: Plo
     return figure
 
 
-def probes_over_steps(probes: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def probes_over_steps(
+    probes: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis
+) -> Figure:
     """Accuracy per layer against step; a row per probe, a column per model."""
     names = _probe_names(probes)
     ids = model_ids(models, [probes])
@@ -316,7 +341,7 @@ def probes_over_steps(probes: pd.DataFrame, models: pd.DataFrame | None, style: 
                 ax.axhline(1 / max(of_model["n_languages"].max(), 1), color=GREY, ls="--", lw=1)
             null = _probe_null(probes, name, of_model, models, key)
             ax.plot(null.index, null.to_numpy(), ":", color=INK, lw=1.3)
-            _step_axis(ax, probes["step"])
+            axis.lines(ax, probes["step"], key)
             ax.set_title(_panel_title(key) if row == 0 else "")
             if row < len(names) - 1:
                 ax.set_xlabel("")
@@ -335,7 +360,9 @@ def probes_over_steps(probes: pd.DataFrame, models: pd.DataFrame | None, style: 
     return figure
 
 
-def probes_by_layer(probes: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def probes_by_layer(
+    probes: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis
+) -> Figure:
     """Accuracy as a profile over layers, a line per step."""
     names = [n for n in _probe_names(probes) if n not in ("anchors", "between_variance")]
     ids = model_ids(models, [probes])
@@ -359,14 +386,16 @@ def probes_by_layer(probes: pd.DataFrame, models: pd.DataFrame | None, style: Pl
                 ax.set_ylabel(_probe_title(name))
         axes[row, 0].set_ylim(0, 1.04)
     handles = [
-        Line2D([], [], color=colour, marker="o", ms=3, label=f"step {step}")
+        Line2D([], [], color=colour, marker="o", ms=3, label=axis.name(int(step), *ids))
         for step, colour in zip(steps, shades, strict=True)
     ]
     _legend(figure, [*handles, Line2D([], [], color=GREY, ls="--", lw=1, label="chance")])
     return figure
 
 
-def transfer_over_steps(transfer: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def transfer_over_steps(
+    transfer: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis
+) -> Figure:
     """Average precision of experts in their own and in other languages, a panel per model."""
     totals = over_seeds(transfer_totals(transfer), models, ["step", "series"])
     ids = model_ids(models, [transfer])
@@ -382,7 +411,7 @@ def transfer_over_steps(transfer: pd.DataFrame, models: pd.DataFrame | None, sty
         for series, (_, colour, dashes) in looks.items():
             line = _only(_series(totals, key), series=series)
             _line(ax, line, "value", colour, dashes, marker="o" if dashes == "-" else "")
-        _step_axis(ax, transfer["step"])
+        axis.lines(ax, transfer["step"], key)
         ax.set_title(_panel_title(key))
     axes[0, 0].set_ylabel("average precision")
     axes[0, 0].set_ylim(bottom=0)
@@ -391,7 +420,7 @@ def transfer_over_steps(transfer: pd.DataFrame, models: pd.DataFrame | None, sty
     return figure
 
 
-def reliability(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def reliability(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis) -> Figure:
     """Worst-language average precision of the best units, and how many units are shared."""
     ids = model_ids(models, [table])
     figure, axes = _panels(len(ids), 2, style, height=3.1, sharey="col")
@@ -429,7 +458,7 @@ def reliability(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotSty
         line = _series(null, key)
         left.plot(line["step"], line["null"], ":", color=INK, lw=1.4)
         left.set(title=_panel_title(key), ylabel="worst average precision")
-        _step_axis(left, table["step"])
+        axis.lines(left, table["step"], key)
         totals = over_seeds(shared, models, ["step", "m"])
         for m, colour in zip(shown, shades, strict=True):
             line = _only(_series(totals, key), m=m)
@@ -439,8 +468,8 @@ def reliability(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotSty
         right.set_ylim(bottom=0)
         right.yaxis.set_major_locator(FixedLocator([0, 1, 10, 100, 1000, 10000]))
         right.yaxis.set_minor_locator(NullLocator())
-        right.yaxis.set_major_formatter(lambda value, _: _short(value))
-        _step_axis(right, table["step"])
+        right.yaxis.set_major_formatter(lambda value, _: short(value))
+        axis.lines(right, table["step"], key)
     handles = [
         Line2D([], [], color=INK, lw=2, label="mean over concepts"),
         Line2D([], [], color=INK, lw=0.7, alpha=0.5, label="one concept"),
@@ -454,7 +483,7 @@ def reliability(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotSty
     return figure
 
 
-def lifelines(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def lifelines(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis) -> Figure:
     """Raster of units against steps, coloured by number of languages; AP of the best units
     below."""
     counts = with_roles(shared_unit_counts(table), models)
@@ -488,6 +517,7 @@ def lifelines(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
             norm=norm, rasterized=True,
         )  # fmt: skip
         _category_axes(ax, grid.columns, [])
+        axis.cells(ax, grid.columns, key)
         ax.set_title(f"{_panel_title(key)}: {len(grid)} of {n_all} units")
         ax.grid(False)
         best = _best_units(rows)
@@ -497,6 +527,7 @@ def lifelines(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
             below.fill_between(x, unit["worst_ap"], unit["best_ap"], color=colour, alpha=0.15, lw=0)
             below.plot(x, unit["worst_ap"], "-o", ms=3, color=colour)
         _category_axes(below, grid.columns, None)
+        axis.cells(below, grid.columns, key)
         below.set(xlabel="training step", xlim=(0, grid.shape[1]))
     if axes.size:
         axes[0, 0].set_ylabel("unit")
@@ -508,7 +539,7 @@ def lifelines(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle
     return figure
 
 
-def generation(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def generation(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis) -> Figure:
     """Hits, languages of hits and of texts, and fluency against step."""
     series = generation_series(table)
     colours = _model_colours(models, [table], style)
@@ -546,7 +577,7 @@ def generation(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyl
     labels = ["hit rate", "share of hits", "share of texts", "NLL per token (nats)"]
     for i, (ax, title, label) in enumerate(zip(axes.flat, titles, labels, strict=True)):
         ax.set(title=title, ylabel=label)
-        _step_axis(ax, table["step"])
+        axis.lines(ax, table["step"], dict.fromkeys(colours, FLAG))
         ax.set_ylim(bottom=0)
         if i < 2:
             ax.set_xlabel("")
@@ -567,7 +598,7 @@ def generation(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyl
     return figure
 
 
-def losses(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -> Figure:
+def losses(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis) -> Figure:
     """Held-out loss per language against step, a panel per model."""
     rows = table[table["split"] == "heldout"] if "split" in table else table
     rows = rows if not rows.empty else table
@@ -581,7 +612,7 @@ def losses(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -
             colour, dashes = looks[lang]
             line = _only(_series(values, key), lang=lang)
             _line(ax, line, "loss", colour, dashes, marker=".")
-        _step_axis(ax, rows["step"])
+        axis.lines(ax, rows["step"], key)
         ax.set_title(_panel_title(key))
     axes[0, 0].set_ylabel("loss (nats per token)")
     handles = [Line2D([], [], color=looks[a][0], ls=looks[a][1], label=a) for a in languages]
@@ -589,10 +620,45 @@ def losses(table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle) -
     return figure
 
 
+def audit_losses(
+    table: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis
+) -> Figure:
+    """Bits per byte of the analysed sentences per language against step, a panel per model."""
+    ids = model_ids(models, [table])
+    figure, axes = _panels(1, len(ids), style, height=3.6, sharey=True)
+    languages = sorted(table["lang"].unique())
+    measured = "bits_per_byte" if table["bits_per_byte"].notna().any() else "loss"
+    values = over_seeds(table, models, ["step", "lang"], measured)
+    looks = _language_looks(languages, style)
+    for ax, key in zip(axes[0], ids, strict=True):
+        for lang in languages:
+            line = _only(_series(values, key), lang=lang)
+            _line(ax, line, measured, *looks[lang], marker=".", band=False)
+        axis.lines(ax, table["step"], key)
+        ax.set_title(_panel_title(key))
+    # A broken checkpoint would press all the others into a line.
+    flagged = [
+        step in axis.flagged.get((id_, role), ())
+        for id_, role, step in values[["id", "role", "step"]].itertuples(index=False)
+    ]
+    sound = values.loc[~np.array(flagged, dtype=bool), measured]
+    if sound.notna().any() and values[measured].max() > 3 * sound.max():
+        axes[0, 0].set_ylim(0, sound.max() * 1.08)
+        axes[0, 0].annotate(
+            "flagged steps may lie above", (0.01, 0.98), xycoords="axes fraction", va="top", color=GREY,
+            fontsize="small",
+        )  # fmt: skip
+    axes[0, 0].set_ylabel("bits per byte" if measured == "bits_per_byte" else "loss (nats per token)")
+    handles = [Line2D([], [], color=looks[a][0], ls=looks[a][1], label=a) for a in languages]
+    _legend(figure, handles, _seeds_note(_n_seeds(table, models)))
+    return figure
+
+
 #: Every figure by its name, in the order of ``captions.yaml``.
-FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame | None, PlotStyle], Figure]] = {
+FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame | None, PlotStyle, StepAxis], Figure]] = {
     "hero": hero,
     "losses": losses,
+    "audit_losses": audit_losses,
     "probes_over_steps": probes_over_steps,
     "probes_by_layer": probes_by_layer,
     "overlap_over_steps": overlap_over_steps,
@@ -603,6 +669,10 @@ FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame | None, PlotStyle], Figu
     "lifelines": lifelines,
     "generation": generation,
 }
+
+
+#: Figures with several models in one panel. Where suites count steps differently, tokens seen are the axis.
+_OVERLAYS = frozenset({"hero", "overlap_over_steps", "generation"})
 
 
 def _panels(
@@ -730,42 +800,6 @@ def _end_labels(ax: Axes, step: float, labels: list[tuple[float, str, Any]]) -> 
         )  # fmt: skip
 
 
-def _step_axis(ax: Axes, steps: Iterable[int]) -> None:
-    """Put training steps on the x axis: log 2 from the first step, with one octave for step 0."""
-    present = sorted({int(step) for step in steps})
-    positive = [step for step in present if step > 0]
-    if len(present) > 1 and positive:
-        if present[0] == 0:
-            ax.set_xscale("symlog", base=2, linthresh=positive[0], linscale=1)
-        elif positive[-1] / positive[0] >= 4:
-            ax.set_xscale("log", base=2)
-    transform = ax.xaxis.get_transform()
-    places = np.asarray(transform.transform(np.array(present, dtype=float)))
-    span = float(np.ptp(places)) or 1.0
-    if len(present) > 1:
-        edges = np.array([places[0] - 0.03 * span, places[-1] + 0.03 * span])
-        ax.set_xlim(*transform.inverted().transform(edges))
-    ticks = [present[-1]]
-    taken = [places[-1]]
-    for step, place in zip(present[:-1], places[:-1], strict=True):
-        if min(abs(place - other) for other in taken) >= span / 8:
-            ticks.append(step)
-            taken.append(place)
-    ax.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(lambda value, _: _short(value))
-    ax.set_xlabel("training step")
-
-
-def _short(value: float) -> str:
-    """A number of steps in at most five characters: 512, 2048, 10k, 1.5M."""
-    for size, letter in ((1_000_000, "M"), (1_000, "k")):
-        if value >= max(size, 10_000):
-            return f"{value / size:.3g}{letter}"
-    return f"{value:g}"
-
-
 def _category_axes(
     ax: Axes,
     columns: Sequence[Any] | pd.Index,
@@ -780,7 +814,7 @@ def _category_axes(
         shown = list(_thin(range(len(names)), 5))
     ax.set_xticks(
         [i + 0.5 for i in shown],
-        [_short(names[i]) if isinstance(names[i], (int, np.integer)) else str(names[i]) for i in shown],
+        [short(names[i]) if isinstance(names[i], (int, np.integer)) else str(names[i]) for i in shown],
     )
     if rows is not None:
         labels = list(rows)

@@ -25,6 +25,7 @@ from babelscope.findings import Finding
 from babelscope.summaries import (
     ALL,
     best_unit,
+    flagged_rows,
     generation_series,
     model_ids,
     over_seeds,
@@ -36,6 +37,7 @@ from babelscope.summaries import (
     shared_unit_counts,
     transfer_totals,
     with_roles,
+    without_flagged,
 )
 
 #: Rows of a table that the page shows; the download holds all.
@@ -110,14 +112,18 @@ def render_report(
 
     Args:
         study: The study's config as a plain mapping.
-        tables: Collected tables by name. Any may be missing, None or empty; the page then says so.
+        tables: Collected tables by name. Any may be missing, None or empty; the page then says so. If
+            the study sets ``report.exclude_flagged``, the steps that ``audit`` flags are left out of
+            all others, and the page says which.
         figures: SVG or PNG file of each figure by its name.
         findings: From :func:`babelscope.findings.evaluate_findings`.
         provenance: What was run: versions, seeds, hashes; values may be nested. The key
             ``warnings`` (a list of sentences) is shown as such.
         out: Path of the HTML file, replaced atomically.
     """
-    present = {name: table for name, table in tables.items() if table is not None and not table.empty}
+    excluded = excludes_flagged(study)
+    kept = without_flagged(tables) if excluded else tables
+    present = {name: table for name, table in kept.items() if table is not None and not table.empty}
     environment = Environment(
         loader=PackageLoader("babelscope", "templates"),
         autoescape=True,
@@ -155,6 +161,8 @@ def render_report(
         facts=_facts(study, present),
         settings=yaml.safe_dump(_plain(study), sort_keys=False, allow_unicode=True),
         concepts=_concepts_table(present),
+        audit=_audit(present, excluded=excluded),
+        assumed=_assumed(study),
         texts=_texts(present),
         units=_units_table(present),
         provenance=_flat({k: v for k, v in provenance.items() if k != "warnings"}),
@@ -164,6 +172,11 @@ def render_report(
     partial = out.with_name(f"{out.name}.tmp-{os.getpid()}")
     partial.write_text(page, encoding="utf-8")
     partial.replace(out)
+
+
+def excludes_flagged(study: Mapping[str, Any]) -> bool:
+    """Whether a study leaves the checkpoints that the audit flags out of its results."""
+    return bool((study.get("report") or {}).get("exclude_flagged", False))
 
 
 def text_direction(lang: str) -> str:
@@ -387,6 +400,7 @@ def _units_frame(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 _TABLES: dict[str, Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]] = {
     "losses": lambda t: t["losses"],
+    "audit_losses": lambda t: t["audit_losses"],
     "overlap_over_steps": _overlap_table,
     "overlap_by_layer": _layer_table,
     "overlap_pairs": _pair_table,
@@ -543,6 +557,18 @@ def _warnings(
     study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], provenance: Mapping[str, Any]
 ) -> list[str]:
     out = [str(warning) for warning in provenance.get("warnings", [])]
+    flagged = flagged_rows(tables.get("audit"))
+    if not flagged.empty:
+        cells = "; ".join(
+            f"{model}: step {', '.join(map(str, part['step']))}" for model, part in flagged.groupby("model")
+        )
+        what = (
+            "They are left out of all figures, tables and findings but those of the audit."
+            if excludes_flagged(study)
+            else "They are marked with a cross; report.exclude_flagged: true leaves them out."
+        )
+        n = _count(len(tables["audit"]), "checkpoint")
+        out.append(f"The audit flags {len(flagged)} of {n} ({cells}). {what}")
     concepts = tables.get("concepts")
     if concepts is not None:
         for half in ("n_positive_a", "n_positive_b"):
@@ -579,6 +605,81 @@ def _warnings(
 
 def _models_table(tables: Mapping[str, pd.DataFrame]) -> TableView | None:
     return table_view(tables["models"], "models") if "models" in tables else None
+
+
+def _audit(tables: Mapping[str, pd.DataFrame], *, excluded: bool) -> dict[str, Any] | None:
+    """What the audit found, in sentences, and its table; None if the study has no audit."""
+    audit = tables.get("audit")
+    if audit is None:
+        return None
+    flagged = flagged_rows(audit)
+    # A column of a TSV file that is empty throughout comes back as numbers.
+    known, public = (audit[name].map(_text) != "" for name in ("known_fault", "repo"))
+    notes = [f"{_count(len(audit), 'checkpoint')}: {len(flagged)} flagged, {known.sum()} with a known fault."]
+    if not flagged.empty and excluded:
+        notes.append(
+            "The flagged ones are left out of everything else on this page. To have them shown and "
+            "marked, set report.exclude_flagged: false."
+        )
+    elif not flagged.empty:
+        notes.append(
+            "The flagged ones are shown and marked. To leave them out, set report.exclude_flagged: true."
+        )
+    if public.any():
+        notes.append("Whether public models have seen the analysed sentences in training is not known.")
+    reasons = sorted(set(audit["no_loss"].map(_text)) - {""})
+    notes += [f"No loss for some models: {reason}." for reason in reasons]
+    models = tables.get("models")
+    if models is not None and "unconfirmed" in models:
+        told = models[models["unconfirmed"].map(_text) != ""]
+        notes += [f"Not confirmed for {row.model}: {row.unconfirmed}." for row in told.itertuples()]
+    items = [
+        {
+            "where": f"{row.model}, step {row.step}",
+            "found": _sentence(row.reasons) if bool(row.flag) else "",
+            "known": _text(row.known_fault),
+        }
+        for row in audit[audit["flag"].astype(bool) | known].itertuples()
+    ]
+    shown = audit.copy()
+    for column in ("digest", "weights_hash", "commit"):
+        shown[column] = [_text(value)[:12] for value in shown[column]]
+    columns = [
+        *("model", "step", "flag", "mean_loss", "previous_step", "distance_to_previous", "distance_se"),
+        *("n_weights", "n_nonfinite", "digest", "weights_hash", "repo", "revision", "commit"),
+    ]
+    told_columns = [name for name in columns if (shown[name].map(_text) != "").any()]
+    return {
+        "notes": notes,
+        "items": items,
+        "table": table_view(shown[told_columns], "audit", shown=200),
+    }
+
+
+def _text(value: Any) -> str:
+    """A cell that may be empty."""
+    return "" if pd.isna(value) else str(value)
+
+
+def _sentence(cell: Any) -> str:
+    text = _text(cell)
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _assumed(study: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Settings that the study only assumes: key, the value used, why."""
+    return [
+        {"key": str(key), "value": _inline(_at(study, str(key))), "why": str(why)}
+        for key, why in dict(study.get("assumed") or {}).items()
+    ]
+
+
+def _at(study: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key; None if there is none."""
+    value: Any = study
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _concepts_table(tables: Mapping[str, pd.DataFrame]) -> TableView | None:

@@ -7,7 +7,7 @@ id become their mean with an interval over seeds, a single seed keeps the interv
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,10 @@ ALL = "*"
 
 #: Wildcard of summary rows of a language with itself (the reliability ceiling).
 SAME = "="
+
+
+#: Tables that keep the steps that the audit flagged.
+_WHOLE = frozenset({"audit", "audit_losses", "steps"})
 
 
 def with_roles(table: pd.DataFrame, models: pd.DataFrame | None) -> pd.DataFrame:
@@ -46,6 +50,58 @@ def model_ids(models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()) 
     pairs = pd.concat(frames)[["id", "role"]].drop_duplicates()
     found = [(str(a), str(b)) for a, b in pairs.itertuples(index=False)]
     return sorted(found, key=lambda pair: pair[1] != "main")
+
+
+def flagged_rows(audit: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows of the audit that are flagged; empty if there is no audit."""
+    if audit is None or audit.empty:
+        return pd.DataFrame(columns=["model", "step", "reasons"])
+    return audit[audit["flag"].astype(bool)]
+
+
+def flagged_steps(
+    audit: pd.DataFrame | None, models: pd.DataFrame | None
+) -> dict[tuple[str, str], frozenset[int]]:
+    """Flagged steps of each model ``(id, role)``, of any of its runs."""
+    rows = with_roles(flagged_rows(audit), models)
+    return {
+        (str(id_), str(role)): frozenset(int(step) for step in part["step"])
+        for (id_, role), part in rows.groupby(["id", "role"], sort=False)
+    }
+
+
+def without_flagged(tables: Mapping[str, pd.DataFrame | None]) -> dict[str, pd.DataFrame | None]:
+    """The tables without rows of a flagged (model, step).
+
+    Those of the audit stay whole, since they say why; so does ``steps``, which holds no results.
+    """
+    flagged = flagged_rows(tables.get("audit"))
+    bad = set(zip(flagged["model"], flagged["step"], strict=True))
+    kept: dict[str, pd.DataFrame | None] = {}
+    for name, table in tables.items():
+        kept[name] = table
+        if table is None or name in _WHOLE or not {"model", "step"} <= set(table) or not bad:
+            continue
+        cells = zip(table["model"], table["step"], strict=True)
+        kept[name] = table[np.fromiter((cell not in bad for cell in cells), dtype=bool, count=len(table))]
+    return kept
+
+
+def tokens_seen(
+    steps: pd.DataFrame | None, models: pd.DataFrame | None
+) -> dict[tuple[str, str], dict[int, float]]:
+    """Tokens seen at each step of each model ``(id, role)`` of which all are known."""
+    if steps is None or steps.empty:
+        return {}
+    rows = with_roles(steps, models)
+    known = {}
+    for (id_, role), part in rows.groupby(["id", "role"], sort=False):
+        tokens = part["tokens"].astype("Float64")
+        if tokens.notna().all():
+            known[str(id_), str(role)] = {
+                int(step): float(n) for step, n in zip(part["step"], tokens, strict=True)
+            }
+    return known
 
 
 def over_seeds(

@@ -25,6 +25,7 @@ def synthetic_tables(
     control: bool = True,
     generation: bool = True,
     languages: tuple[str, ...] = LANGUAGES,
+    flagged: tuple[int, ...] = (),
 ) -> dict[str, pd.DataFrame]:
     """All collected tables of a study.
 
@@ -35,6 +36,7 @@ def synthetic_tables(
         control: Whether there is a control model.
         generation: Whether there are generated texts.
         languages: Languages.
+        flagged: Steps of the main model that the audit flags.
     """
     rng = np.random.default_rng(0)
     models = _models(seeds, control)
@@ -46,6 +48,9 @@ def synthetic_tables(
         "lifelines": _lifelines(models, steps, sharing, languages, rng),
         "probes": _probes(models, steps, sharing, languages, rng),
         "losses": _losses(models, steps, languages, rng),
+        "audit": _audit(models, steps, flagged),
+        "audit_losses": _audit_losses(models, steps, languages, flagged),
+        "steps": _steps(models, steps),
         "concepts": pd.DataFrame(
             [
                 {"lang": lang, "concept": c, "n_positive": 40, "n_negative": 200,
@@ -286,3 +291,38 @@ def _losses(models, steps, languages, rng):
             for i, lang in enumerate(languages)
         ]
     )  # fmt: skip
+
+
+def _audit(models, steps, flagged):
+    rows = []
+    for m, (i, step) in itertools.product(models.itertuples(), enumerate(steps)):
+        bad = step in flagged and m.role == "main"
+        rows.append(
+            {"model": m.model, "step": step, "flag": bad, "kinds": "loss" if bad else "",
+             "reasons": f"its loss is out of line: 9.00 nats per token at step {step}" if bad else "",
+             "known_fault": "said to be broken (https://example.org/discussion)" if bad else "",
+             "mean_loss": 9.0 if bad else 7 - i / 2,
+             "distance_to_previous": np.nan if i == 0 else 0.3, "distance_se": np.nan if i == 0 else 0.01,
+             "previous_step": pd.NA if i == 0 else steps[i - 1], "n_weights": 331_456,
+             "n_nonfinite": 0, "digest": f"d{step:063x}", "weights_hash": f"e{step + 1:063x}",
+             "repo": "", "revision": "", "commit": "", "no_loss": ""}
+        )  # fmt: skip
+    return pd.DataFrame(rows).astype({"previous_step": "Int64"})
+
+
+def _audit_losses(models, steps, languages, flagged):
+    rows = []
+    for m, (i, step), (j, lang) in itertools.product(
+        models.itertuples(), enumerate(steps), enumerate(languages)
+    ):
+        loss = 9.0 if step in flagged and m.role == "main" else 7 - i / 2 + j / 10
+        rows.append(
+            {"model": m.model, "step": step, "lang": lang, "loss": loss, "loss_se": 0.05,
+             "bits_per_byte": loss / 3, "n_sentences": 200, "n_tokens": 4000}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _steps(models, steps):
+    rows = [(m.model, step, m.tokens_per_step * step) for m in models.itertuples() for step in steps]
+    return pd.DataFrame(rows, columns=["model", "step", "tokens"]).astype({"tokens": "Int64"})

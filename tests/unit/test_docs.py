@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from babelscope.study import load_study
 
@@ -32,14 +34,21 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
         folder = tmp_path / f"my-run/checkpoint-{step}"
         folder.mkdir(parents=True)
         (folder / "config.json").write_text('{"model_type": "llama"}')
-        (folder / "model.safetensors").write_bytes(b"")
+        save_file({"weight": np.zeros(4, dtype=np.float32)}, folder / "model.safetensors")
         (folder / "tokenizer.json").write_text("{}")
-    local = {**config, **blocks()[2]}
+    path = blocks()[2]["concepts"]["path"]
+    assert path.format(data="d", lang="en", concept="house") == "d/concepts/en/house.json"
+    local = {**config, **blocks()[3]}
     del local["corpora"], local["tokenizers"]
-    assert load_study(local, schema=SCHEMA).models["mine"].steps == (1000, 2000, 4000)
+    models = load_study(local, schema=SCHEMA).models
+    assert models["mine"].steps == (1000, 2000, 4000)
+    assert models["bloom"].checkpoints.repo == "bigscience/bloom-560m-intermediate"
 
 
-@pytest.mark.parametrize("path", ["README.md", "config/README.md", "CONTRIBUTING.md", "docs/methods.md"])
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", "config/README.md", "CONTRIBUTING.md", "docs/methods.md", "docs/bring-your-model.md"],
+)
 def test_links_lead_somewhere(path):
     file = ROOT / path
     for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):

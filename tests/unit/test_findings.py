@@ -201,3 +201,36 @@ def test_generation_series_derives_missing_summaries():
 def test_quantity_as_text():
     assert str(Quantity("x", 0.5, 0.4, 0.61)) == "0.500\u00a0[0.400,\u00a00.610]"
     assert str(Quantity("x", float("nan"))) == "n/a"
+
+
+def test_findings_say_which_of_their_steps_are_flagged():
+    tables = synthetic_tables(flagged=(2048,))
+    findings, _ = evaluate_findings(tables)
+    main = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
+    control = next(f for f in findings if f.key == "expert_overlap" and f.role == "control")
+    assert main.text.endswith("Step 2048, on which this rests, is flagged by the audit.")
+    assert "audit" not in control.text
+
+
+def test_a_flag_on_a_step_that_decides_nothing_is_not_told():
+    findings, _ = evaluate_findings(synthetic_tables(flagged=(128,), generation=False))
+    assert not any("flagged" in f.text for f in findings if f.key in ("expert_overlap", "reliable_units"))
+
+
+def test_two_flagged_steps_are_both_named():
+    findings, _ = evaluate_findings(synthetic_tables(flagged=(0, 2048)))
+    main = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
+    assert main.text.endswith("Steps 0, 2048, on which this rests, are flagged by the audit.")
+
+
+def test_excluded_steps_decide_nothing():
+    tables = synthetic_tables(flagged=(2048,))
+    overlap = tables["overlap"]
+    bad = (overlap["step"] == 2048) & overlap["model"].str.startswith("bridged")
+    wrong = tables | {"overlap": overlap.assign(overlap=overlap["overlap"].where(~bad, 0.9))}
+    findings, table = evaluate_findings(wrong, exclude_flagged=True)
+    main = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
+    assert "at step 1024" in main.text
+    assert "2048" not in main.text
+    assert 2048 not in set(table.loc[table["role"] == "main", "step"])
+    assert 2048 in set(table.loc[table["role"] == "control", "step"])

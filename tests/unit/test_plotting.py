@@ -9,6 +9,7 @@ from synthetic_tables import synthetic_tables
 
 from babelscope.captions import load_captions, load_sections
 from babelscope.plotting import FIGURES, PlotStyle, draw, save_figure
+from babelscope.step_axis import short
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,8 @@ def test_same_figure_same_bytes(tables, tmp_path):
 def test_step_zero_has_a_place_and_references_are_named(tables):
     figure = draw("overlap_over_steps", tables)
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert labels == ["0", "256", "512", "2048"]
+    assert labels == ["0\n0", "256\n393k", "512\n786k", "2048\n3.15M"]
+    assert figure.axes[0].get_xlabel() == "training step\ntokens seen"
     assert figure.axes[0].get_xscale() == "symlog"
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == [
@@ -83,6 +85,131 @@ def test_step_zero_has_a_place_and_references_are_named(tables):
     ]  # fmt: skip
     dashed = {line.get_linestyle() for line in figure.axes[0].lines if line.get_marker() == "o"}
     assert dashed == {"-", "--"}
+
+
+# ------------------------------------------------------------------------------- flags and tokens
+
+
+@pytest.fixture(scope="module")
+def flagged():
+    return synthetic_tables(steps=(0, 256, 512, 2048), languages=("de", "en", "es", "zh"), flagged=(2048,))
+
+
+def crosses(ax):
+    return [text for text in ax.texts if text.get_text() == "×"]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_marks_what_the_audit_flagged(name, flagged, tables, tmp_path):
+    assert "×" in svg(name, flagged, tmp_path)
+    assert "flagged by the audit" in svg(name, flagged, tmp_path)
+    unmarked = svg(name, tables, tmp_path)
+    assert "×" not in unmarked
+    assert "flagged by the audit" not in unmarked
+    without = svg(name, {key: table for key, table in tables.items() if key != "audit"}, tmp_path)
+    assert without == unmarked
+
+
+def test_a_cross_stands_at_its_step_in_the_panel_of_its_model(flagged):
+    figure = draw("losses", flagged)
+    main, control = figure.axes
+    assert [cross.xy for cross in crosses(main)] == [(2048, 0)]
+    assert crosses(control) == []
+    assert len(main.collections) == len(control.collections) + 1  # the band
+    assert [line.get_xdata().tolist() for line in main.lines] == [
+        line.get_xdata().tolist() for line in control.lines
+    ]
+
+
+def test_a_cross_in_a_heat_map_stands_in_its_column(flagged):
+    main, control, _ = draw("overlap_by_layer", flagged).axes
+    assert [cross.xy for cross in crosses(main)] == [(3.5, 0)]
+    assert crosses(control) == []
+
+
+def test_crosses_of_two_models_stand_above_each_other(flagged):
+    audit = flagged["audit"].assign(flag=flagged["audit"]["step"] == 2048)
+    figure = draw("hero", flagged | {"audit": audit})
+    found = crosses(figure.axes[0])
+    assert [cross.xy for cross in found] == [(2048, 0)] * 2
+    assert {cross.xyann for cross in found} == {(0, 0), (0, 8)}
+    assert len({cross.get_color() for cross in found}) == 2
+
+
+def test_flags_do_not_move_the_data(flagged, tables):
+    for name in ("hero", "losses", "reliability", "transfer_over_steps"):
+        marked, plain = (draw(name, of).axes[0] for of in (flagged, tables))
+        assert marked.get_xlim() == plain.get_xlim()
+        assert marked.get_ylim() == pytest.approx(plain.get_ylim())
+
+
+def test_flagged_steps_can_be_left_out(flagged):
+    figure = draw("overlap_over_steps", flagged, exclude_flagged=True)
+    lines = {line.get_linestyle(): line for line in figure.axes[0].lines if line.get_marker() == "o"}
+    assert lines["-"].get_xdata().tolist() == [0, 256, 512]
+    assert lines["--"].get_xdata().tolist() == [0, 256, 512, 2048]  # the control is sound
+    audit = draw("audit_losses", flagged, exclude_flagged=True)  # says why, so it stays whole
+    assert crosses(audit.axes[0])
+    assert audit.axes[0].get_xlabel() == "training step\ntokens seen"
+
+
+def test_a_broken_checkpoint_does_not_press_the_others_into_a_line(flagged):
+    losses = flagged["audit_losses"].copy()
+    bad = (losses["step"] == 2048) & losses["model"].str.startswith("bridged")
+    losses.loc[bad, "bits_per_byte"] = 30.0
+    ax = draw("audit_losses", flagged | {"audit_losses": losses}).axes[0]
+    assert ax.get_ylim()[1] < 4
+    assert "flagged steps may lie above" in [text.get_text() for text in ax.texts]
+
+
+def two_suites():
+    """Two main models whose steps are not alike: one has seen ten times the tokens at a step."""
+    tables = synthetic_tables(steps=(0, 256, 2048), languages=("en", "es"))
+    tables["models"] = tables["models"].assign(role="main")
+    steps = tables["steps"].copy()
+    steps.loc[steps["model"].str.startswith("isolated"), "tokens"] *= 10
+    tables["steps"] = steps
+    return tables
+
+
+def test_several_suites_share_an_axis_of_tokens():
+    tables = two_suites()
+    ax = draw("hero", tables).axes[0]
+    assert ax.get_xlabel() == "tokens seen in training"
+    xs = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert xs == [[0, 256 * 1536, 2048 * 1536], [0, 2560 * 1536, 20480 * 1536]]
+
+
+def test_a_flag_follows_its_step_to_the_axis_of_tokens():
+    tables = two_suites()
+    tables["audit"] = tables["audit"].assign(
+        flag=(tables["audit"]["step"] == 256) & (tables["audit"]["model"] == "isolated-seed0")
+    )
+    assert [cross.xy for cross in crosses(draw("hero", tables).axes[0])] == [(2560 * 1536, 0)]
+
+
+def test_without_the_tokens_of_one_model_steps_stay_on_the_axis():
+    tables = two_suites()
+    tables["steps"].loc[0, "tokens"] = pd.NA
+    assert draw("hero", tables).axes[0].get_xlabel() == "training step"
+    del tables["steps"]
+    assert draw("hero", tables).axes[0].get_xlabel() == "training step"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (512, "512"),
+        (9999, "9999"),
+        (10_000, "10k"),
+        (1_500_000, "1.5M"),
+        (330e9, "330B"),
+        (15e12, "15T"),
+    ],
+)
+def test_large_numbers_are_short(value, text):
+    assert short(value) == text
 
 
 def test_style_is_applied_and_does_not_leak(tables):

@@ -11,7 +11,8 @@ from synthetic_tables import synthetic_tables
 from babelscope.captions import load_captions
 from babelscope.findings import evaluate_findings
 from babelscope.plotting import draw, save_figure
-from babelscope.report import render_report, table_view, text_direction
+from babelscope.report import excludes_flagged, render_report, table_view, text_direction
+from babelscope.tables import read_table, write_table
 
 STUDY = {
     "study": "demo",
@@ -48,11 +49,12 @@ class Page(HTMLParser):
 
 
 def render(tmp_path, tables, *, study=STUDY, figures=("hero", "losses")):
+    exclude = excludes_flagged(study)
     paths = {}
     for name in figures:
         paths[name] = tmp_path / f"{name}.svg"
         save_figure(draw(name, tables), paths[name])
-    findings, _ = evaluate_findings(tables)
+    findings, _ = evaluate_findings(tables, exclude_flagged=exclude)
     out = tmp_path / "deep" / "report.html"
     render_report(
         study=study, tables=tables, figures=paths, findings=findings,
@@ -182,3 +184,83 @@ def test_table_view_formats_and_limits(tables):
     assert view.numeric[view.columns.index("loss")]
     frame = tables["losses"].assign(loss=np.nan)
     assert table_view(frame, "x").rows[0][list(frame.columns).index("loss")] == "–"
+
+
+# ------------------------------------------------------------------------------------------- audit
+
+
+@pytest.fixture(scope="module")
+def flagged():
+    return synthetic_tables(steps=(0, 256, 512, 2048), languages=("de", "en", "es", "zh"), flagged=(2048,))
+
+
+def test_flags_reasons_and_known_faults_are_told(flagged, tmp_path):
+    text, page = render(tmp_path, flagged, figures=("audit_losses",))
+    assert "8 checkpoints: 1 flagged, 1 with a known fault." in text
+    assert "Its loss is out of line: 9.00 nats per token at step 2048." in text
+    assert "Known fault: said to be broken (https://example.org/discussion)" in text
+    assert "The audit flags 1 of 8 checkpoints (bridged-seed0: step 2048)." in text
+    assert "report.exclude_flagged: true leaves them out" in text
+    assert "Step 2048, on which this rests, is flagged by the audit." in text
+    assert {"audit", "figure-audit_losses"} <= {a.get("id") for _, a in page.tags}
+
+
+def test_a_sound_study_says_so(rendered):
+    text, _ = rendered
+    assert "8 checkpoints: 0 flagged, 0 with a known fault." in text
+    assert "The audit flags" not in text
+    assert "on which this rests" not in text
+
+
+def test_excluded_steps_are_named_and_gone_from_everything_else(flagged, tmp_path):
+    study = STUDY | {"report": {"exclude_flagged": True}}
+    text, _ = render(tmp_path, flagged, study=study, figures=())
+    assert "They are left out of all figures, tables and findings but those of the audit." in text
+    assert "set report.exclude_flagged: false" in text
+    assert "Its loss is out of line: 9.00 nats per token at step 2048." in text
+    assert "on which this rests" not in text
+    main = re.findall(r"<dt>steps of bridged</dt><dd>([^<]*)</dd>", text)
+    control = re.findall(
+        r"<dt>steps of bridged</dt><dd>[^<]*</dd>|<dt>steps of isolated[^<]*</dt><dd>([^<]*)</dd>", text
+    )
+    assert main == ["0, 256, 512"]
+    assert control[-1] == "0, 256, 512, 2048"
+
+
+def test_empty_text_from_a_file_is_no_text(flagged, tmp_path):
+    """An empty column of a TSV file is read as NaN."""
+    for name in ("audit", "audit_losses", "steps"):
+        write_table(flagged[name], tmp_path / f"{name}.tsv")
+    read = flagged | {
+        name: read_table(tmp_path / f"{name}.tsv") for name in ("audit", "audit_losses", "steps")
+    }
+    text, _ = render(tmp_path / "read", read, figures=("hero", "audit_losses"))
+    assert text == render(tmp_path / "kept", flagged, figures=("hero", "audit_losses"))[0]
+
+
+def test_public_models_and_encoders_are_qualified(tables, tmp_path):
+    audit = tables["audit"].assign(repo="a/b", commit="c0ffee" * 6, no_loss="an encoder has no causal loss")
+    models = tables["models"].assign(unconfirmed="tokens_per_step")
+    text, _ = render(tmp_path, tables | {"audit": audit, "models": models}, figures=())
+    assert "Whether public models have seen the analysed sentences in training is not known." in text
+    assert "No loss for some models: an encoder has no causal loss." in text
+    assert "Not confirmed for bridged-seed0: tokens_per_step." in text
+    assert "c0ffeec0ffee<" in text
+
+
+def test_a_study_without_an_audit_says_so(tables, tmp_path):
+    text, _ = render(tmp_path, {k: t for k, t in tables.items() if not k.startswith("audit")}, figures=())
+    assert "The checkpoints of this study were not audited." in text
+
+
+def test_assumed_settings_stand_with_value_and_reason(tables, tmp_path):
+    why = "the paper does not say; <b>max</b> is what its code does"
+    study = STUDY | {"assumed": {"experts.k": why, "extraction.pooling": "not said"}}
+    text, page = render(tmp_path, tables, study=study, figures=())
+    assert "&lt;b&gt;max&lt;/b&gt; is what its code does" in text
+    row = re.search(r'experts.k</th><td class="mono">([^<]*)</td>', text)
+    assert row is not None
+    assert row[1] == "46"
+    assert 'extraction.pooling</th><td class="mono">–</td>' in text
+    assert "#assumed" in {a.get("href") for a in page.all("a")}
+    assert "Assumed settings" not in render(tmp_path / "none", tables, figures=())[0]

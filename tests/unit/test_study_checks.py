@@ -7,10 +7,12 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from babelscope.errors import DataError, StudyError
 from babelscope.study import SCHEMA, load_study
@@ -329,7 +331,7 @@ SCHEMA_ERRORS = {
         {"extraction__sites": ["resid", "resid"]}, "extraction.sites", "resid", "once", "twice",
     ),
     "source": (
-        {"models__small__source": "hub"}, "models.small.source", "hub", "pretrain, local", "",
+        {"models__small__source": "hob"}, "models.small.source", "hob", "pretrain, hub, local", "",
     ),
     "nothing": (
         {"models__small__corpus": None}, "models.small.corpus", None, "text", "nothing stands",
@@ -725,7 +727,7 @@ def write_checkpoint(folder, **config):
     folder.mkdir(parents=True)
     sizes = {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32}
     (folder / "config.json").write_text(json.dumps({"model_type": "xglm", **sizes, **config}))
-    (folder / "model.safetensors").write_bytes(b"")
+    save_file({"weight": np.zeros(4, dtype=np.float32)}, folder / "model.safetensors")
     (folder / "tokenizer.json").write_text("{}")
     return folder
 
@@ -778,7 +780,7 @@ def test_max_length_against_a_local_model():
     [
         ("config.json", "has no config.json", "Hugging Face"),
         ("model.safetensors", "has no weights", ""),
-        ("tokenizer.json", "has no tokenizer.json", "models.mine.tokenizer_path"),
+        ("tokenizer.json", "has no tokenizer", "models.mine.tokenizer_path"),
     ],
 )
 def test_a_folder_that_is_no_checkpoint(missing, problem, hint):
@@ -798,12 +800,12 @@ def test_an_architecture_that_is_not_known():
     write_checkpoint("data/run", model_type="mamba")
     error = error_of(local_config("{data}/run", [5]), DataError)
     assert error.path == Path("data/run/config.json")
-    assert "'mamba'; allowed: one of bloom" in error.problem
+    assert "'mamba'; allowed: one of apertus, bert, bloom" in error.problem
 
 
 def test_a_config_that_is_no_json():
     (write_checkpoint("data/run") / "config.json").write_text("{")
-    assert "is no model config" in error_of(local_config("{data}/run", [5]), DataError).problem
+    assert "config.json cannot be read" in error_of(local_config("{data}/run", [5]), DataError).problem
 
 
 # ------------------------------------------------------------------------------------ check_text

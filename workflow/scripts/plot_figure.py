@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0]):
     style = PlotStyle(**snakemake.params.style)
     tables = {name: read_table(Path(path)) for name, path in snakemake.input.items()}
-    figure = draw(snakemake.wildcards.figure, tables, style)
+    exclude_flagged = snakemake.params.get("exclude_flagged", False)
+    figure = draw(snakemake.wildcards.figure, tables, style, exclude_flagged=exclude_flagged)
     for output in snakemake.output:
         save_figure(figure, Path(output), style)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from babelscope.catalogue import extraction_warnings
 from babelscope.findings import evaluate_findings
-from babelscope.report import render_report
+from babelscope.report import excludes_flagged, render_report
 from babelscope.runtime import describe_environment, job
 from babelscope.tables import read_table, write_table
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     tables = {name: read_table(Path(snakemake.input[name])) for name in snakemake.params.tables}
-    findings, verdicts = evaluate_findings(tables)
+    findings, verdicts = evaluate_findings(tables, exclude_flagged=excludes_flagged(snakemake.params.study))
     write_table(verdicts, Path(snakemake.output.findings))
     render_report(
         study=snakemake.params.study,

@@ -1,0 +1,19 @@
+"""Entry point of rule ``collect_audit``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.audit import collect_audit
+from babelscope.runtime import job
+from babelscope.tables import write_table
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    audit, losses = collect_audit(
+        [Path(path) for path in snakemake.input],
+        known_faults=snakemake.params.known_faults,
+    )
+    write_table(audit, Path(snakemake.output.audit))
+    write_table(losses, Path(snakemake.output.losses))
