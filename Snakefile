@@ -6,6 +6,7 @@ Where files lie, under results/<study>/:
     sentences/{lang}.tsv  concepts/{lang}.tsv   text to analyse, and what each sentence expresses
     tokenizers/{tokenizer}/  tokens/            subwords, and the corpora in them
     models/{model}/{step}/                      one Hugging Face folder per checkpoint
+    audit/{model}/{step}.h5                     its hashes, a sketch of its weights, its held-out losses
     activations/{model}/{step}/{lang}.*.h5      what the model computes on the sentences
     scores/  experts/  probes/                  per (model, step, lang) or (model, step, layer)
     alignment/  generation/                     per (model, step)
@@ -26,6 +27,7 @@ if "study" not in config:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/corpora.smk"
 include: "workflow/rules/models.smk"
+include: "workflow/rules/audit.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/probing.smk"
 include: "workflow/rules/experts.smk"
@@ -46,9 +48,10 @@ rule all:
 rule models:
     input:
         [
-            f"<results>/models/{model.run_id}/{step}/model.safetensors"
-            for model in PRETRAINED
+            file
+            for model in MODELS.values()
             for step in model.steps
+            for file in model_files(model.run_id, step)
         ],
 
 

@@ -20,7 +20,8 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
 
     Args:
         models: Per model ``model`` (run id), ``id``, ``seed``, ``role``, ``source``, ``folder`` (of
-            one of its checkpoints) and ``tokens_per_step`` (None if unknown).
+            one of its checkpoints), ``tokens_per_step`` (None if unknown), and of models that were
+            trained elsewhere ``languages`` and ``licence``.
         sites: The sites whose units are counted.
 
     Returns:
@@ -34,6 +35,7 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
         rows.append(
             {
                 **{key: value for key, value in model.items() if key != "folder"},
+                "languages": " ".join(model.get("languages", [])),
                 "architecture": config["model_type"],
                 "n_parameters": count_parameters(folder),
                 "n_layers": n_layers(config),
@@ -42,6 +44,13 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
             }
         )
     return pd.DataFrame(rows)
+
+
+def describe_steps(tokens: Mapping[str, Mapping[int, int | None]]) -> pd.DataFrame:
+    """One row per (model, step): ``model, step, tokens`` seen in training; empty where unknown."""
+    rows = [(model, int(step), n) for model, steps in tokens.items() for step, n in steps.items()]
+    table = pd.DataFrame(rows, columns=["model", "step", "tokens"])
+    return table.astype({"tokens": "Int64"})
 
 
 def count_parameters(folder: Path) -> int | None:

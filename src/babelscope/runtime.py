@@ -22,8 +22,12 @@ PROGRESS = {"progress": True}
 
 
 @contextmanager
-def job(log: str | Path, *, threads: int = 1) -> Iterator[None]:
+def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator[None]:
     """Run the body of a job: log to a file, keep to ``threads``, end errors with their reason.
+
+    Without ``network`` the libraries of Hugging Face are told to stay offline (they read that when they
+    are imported, so import them in the body): a compute node may have no network, and no job may
+    depend on what a hub holds today.
 
     Records below WARNING go to the log file alone, except those marked :data:`PROGRESS`.
     A :class:`BabelscopeError` ends the process with status 1 and its message; any other exception
@@ -32,7 +36,10 @@ def job(log: str | Path, *, threads: int = 1) -> Iterator[None]:
     Args:
         log: Path of the log file; parent folders are made.
         threads: Upper limit for the thread pools of BLAS, OpenMP, numba and torch.
+        network: Whether this job may use it.
     """
+    if not network:
+        os.environ.update(HF_HUB_OFFLINE="1", DISABLE_SAFETENSORS_CONVERSION="1")
     _limit_threads(threads)
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)

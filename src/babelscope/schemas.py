@@ -24,8 +24,12 @@ def read_yaml(path: Path) -> Any:
 
 
 def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the keys of ``own`` in their place, mappings merged; a key that is null goes."""
     merged = dict(base)
     for key, value in own.items():
+        if value is None and key in base:
+            del merged[key]
+            continue
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else value
     return merged
@@ -126,6 +130,8 @@ def _translate(error: Any) -> list[StudyError]:
     inside = f"{key}." if key else ""
     if "propertyNames" in error.absolute_schema_path:
         # Here the instance is the key itself, and the path leads to its mapping.
+        if rule.get("pattern") == "^[0-9]+$":
+            return [StudyError(f"{inside}{given}", given, "a step, as a whole number")]
         return [StudyError(f"{inside}{given}", given, PATH_SAFE, name_hint(given))]
     if kind == "additionalProperties":
         known = list(rule.get("properties", {}))

@@ -18,15 +18,14 @@ from typing import Any
 import yaml
 
 from babelscope.architectures import n_layers, site_widths
+from babelscope.concept_files import LABELS, find_concepts
 from babelscope.errors import DataError, StudyError
 from babelscope.schemas import check_schema, merge, nearest, read_yaml, resolve, with_defaults
-from babelscope.steps import step_batches
 from babelscope.study_checks import cross_check
+from babelscope.study_models import HUB_KEYS, PRETRAIN_KEYS, SERIES_KEYS, Model, make_models
 from babelscope.word_lists import read_word_lists
 
 _PAIRS = {"grammar": "grammar", "parallel": "words", "concepts": "files"}
-_PRETRAIN_KEYS = ("corpus", "tokenizer", "architecture", "training")
-LABELS = ("positive", "negative")
 
 
 @dataclass(frozen=True)
@@ -51,54 +50,6 @@ class Corpus:
 class Tokenizer:
     corpus: str
     vocabulary_size: int
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a model is trained."""
-
-    sequence_length: int
-    batch_size: int
-    learning_rate: float
-    accumulation: int
-    betas: tuple[float, float]
-    weight_decay: float
-    warmup_steps: int
-    schedule: str
-    final_lr_share: float
-    clip_norm: float
-    precision: str
-    decay_steps: int | None = None
-
-
-@dataclass(frozen=True)
-class Model:
-    """One pre-training run, or one series of local checkpoints.
-
-    Attributes:
-        run_id: Names it in paths: ``<id>-seed<seed>`` if pre-trained, else ``<id>``.
-        batches: Its steps; those of an inner tuple are done by one job.
-    """
-
-    run_id: str
-    id: str
-    source: str
-    role: str
-    batches: tuple[tuple[int, ...], ...]
-    seed: int | None = None
-    corpus: str = ""
-    tokenizer: str = ""
-    architecture: str = ""
-    architecture_config: Mapping[str, Any] = field(default_factory=dict)
-    training: Training | None = None
-    path: str = ""
-    tokenizer_path: str = ""
-    tokens_per_step: int | None = None
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """All steps, increasing."""
-        return tuple(sorted(step for batch in self.batches for step in batch))
 
 
 @dataclass(frozen=True)
@@ -176,6 +127,12 @@ class Report:
     title: str
     style: Mapping[str, Any]
     figure_formats: tuple[str, ...]
+    exclude_flagged: bool = False
+
+
+@dataclass(frozen=True)
+class Audit:
+    sentences: int
 
 
 @dataclass(frozen=True)
@@ -201,6 +158,9 @@ class Study:
     probes: Probes
     experts: Experts
     generation: Generation
+    audit: Audit
+    assumed: Mapping[str, str]
+    """Settings that are only assumed: dotted key, and why."""
     report: Report
     granularity: Granularity
     keep_activations: bool
@@ -217,6 +177,11 @@ class Study:
         """Languages that are analysed or trained on."""
         trained = [lang for corpus in self.corpora.values() for lang in corpus.languages]
         return tuple(dict.fromkeys([*self.languages, *trained]))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the person who runs the study must know before it runs."""
+        return tuple(dict.fromkeys(text for model in self.models.values() for text in model.warnings))
 
     def fill(self, template: str, **values: Any) -> str:
         """A path of the study, with {data} and other fields filled in."""
@@ -250,23 +215,25 @@ class Study:
         """Files that the analysed sentences of a language come from."""
         if self.sentences.source == "parallel":
             return [self.fill(self.sentences.path, lang=lang)]
-        return [path for _, _, path in self.concept_files(lang)]
+        return list(dict.fromkeys(path for _, _, path in self.concept_files(lang)))
 
     def concept_files(self, lang: str) -> list[tuple[str, str, str]]:
         """(concept, label, path) of the concept files of a language that are there."""
         if self.concepts.source != "files":
             return []
         files = []
-        for concept in self.concepts.ids:
+        for concept in self.concept_ids:
             for label in LABELS:
                 path = self.fill(self.concepts.path, concept=concept, lang=lang, label=label)
                 if label == "positive" or Path(path).exists():
                     files.append((concept, label, path))
         return files
 
-    def label_files(self) -> list[str]:
-        """Files that labels come from, beside the sentences themselves."""
-        if self.concepts.source != "words":
+    def label_files(self, lang: str) -> list[str]:
+        """Files that the labels of a language come from, beside the sentences themselves."""
+        if self.concepts.source == "files":
+            return self.sentence_files(lang)
+        if self.concepts.source == "grammar":
             return []
         return [self.fill(self.sentences.path, lang=self.concepts.label_language)]
 
@@ -288,8 +255,10 @@ class Study:
         """The concepts, in order."""
         if self.concepts.source == "words":
             return tuple(self.word_lists)
-        if self.concepts.source == "files" or self.concepts.ids:
+        if self.concepts.ids:
             return self.concepts.ids
+        if self.concepts.source == "files":
+            return tuple(find_concepts(self.concepts.path.replace("{data}", self.data), self.languages[0]))
         from babelscope.grammar import CONCEPTS
 
         return tuple(CONCEPTS)
@@ -299,9 +268,10 @@ class Study:
     def model_config(self, run_id: str) -> dict[str, Any]:
         """A model's config as far as it is known before any job: sizes and model type."""
         model = self.models[run_id]
-        if model.source == "pretrain":
+        if model.source != "local":
             return {"model_type": model.architecture, **model.architecture_config}
-        file = self.model_folder(run_id, model.steps[0]) / "config.json"
+        first = next(step for step in model.steps if not model.is_random(step))
+        file = self.model_folder(run_id, first) / "config.json"
         try:
             return dict(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
@@ -326,14 +296,14 @@ class Study:
     def model_folder(self, run_id: str, step: int) -> Path:
         """Folder of a checkpoint."""
         model = self.models[run_id]
-        if model.source == "pretrain":
+        if model.source != "local" or model.is_random(step):
             return Path(self.results, "models", run_id, str(step))
         return Path(self.fill(model.path, step=step))
 
     def tokenizer_folder(self, run_id: str, step: int) -> Path:
         """Folder of a checkpoint's tokenizer."""
         model = self.models[run_id]
-        if model.tokenizer_path:
+        if model.tokenizer_path and not model.is_random(step):
             return Path(self.fill(model.tokenizer_path, step=step))
         return self.model_folder(run_id, step)
 
@@ -404,21 +374,24 @@ def load_study(config: Mapping[str, Any], *, schema: Path = SCHEMA) -> Study:
     corpora = {
         name: _record(Corpus, {"languages": languages, **entry}) for name, entry in full["corpora"].items()
     }
+    data = full["data"].rstrip("/") or "/"
     tokenizers = {name: _record(Tokenizer, entry) for name, entry in full["tokenizers"].items()}
     study = Study(
         name=full["study"],
         seed=full["seed"],
-        data=full["data"].rstrip("/") or "/",
+        data=data,
         languages=languages,
         corpora=corpora,
         tokenizers=tokenizers,
-        models=_models(full["models"]),
+        models=make_models(full["models"], data),
         sentences=_record(Sentences, full["sentences"]),
         concepts=_record(Concepts, full["concepts"]),
         extraction=_record(Extraction, full["extraction"]),
         probes=_record(Probes, full["probes"]),
         experts=_record(Experts, full["experts"]),
         generation=_record(Generation, {"languages": languages, **full["generation"]}),
+        audit=_record(Audit, full["audit"]),
+        assumed=full["assumed"],
         report=_record(Report, full["report"]),
         granularity=_record(Granularity, full["granularity"]),
         keep_activations=full["keep_activations"],
@@ -473,8 +446,11 @@ _BELONGING: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("name", "split", "column"), ("dataset",)),
     },
     "models": {
-        **dict.fromkeys((*_PRETRAIN_KEYS, "architecture_config", "seeds"), ("pretrain",)),
-        **dict.fromkeys(("path", "tokenizer_path", "tokens_per_step"), ("local",)),
+        **dict.fromkeys((*PRETRAIN_KEYS, "seeds"), ("pretrain",)),
+        **dict.fromkeys(("architecture", "architecture_config"), ("pretrain", "hub")),
+        **dict.fromkeys(("path", "tokenizer_path"), ("local",)),
+        **dict.fromkeys(SERIES_KEYS, ("hub", "local")),
+        **dict.fromkeys(HUB_KEYS, ("hub",)),
     },
     "sentences": {
         "per_concept": ("grammar",),
@@ -507,42 +483,3 @@ def _check_belonging(config: Mapping[str, Any], rules: Mapping[str, Any]) -> Non
                     allowed = f"nothing: it is for source {' or '.join(sources)}"
                     hint = f"{where}.source is {entry['source']}; remove `{key}`, or change that"
                     raise StudyError(f"{where}.{key}", value, allowed, hint)
-
-
-# ------------------------------------------------------------------------------------- models
-
-
-def _models(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
-    models: dict[str, Model] = {}
-    for name, entry in entries.items():
-        key = f"models.{name}"
-        source = entry["source"]
-        needed = _PRETRAIN_KEYS if source == "pretrain" else ("path",)
-        for missing in (each for each in needed if not entry.get(each)):
-            raise StudyError(f"{key}.{missing}", None, f"a value: source {source} needs it")
-        common: dict[str, Any] = {
-            "id": name,
-            "source": source,
-            "role": entry["role"],
-            "batches": step_batches(entry["steps"], f"{key}.steps"),
-        }
-        if source == "local":
-            own = ("path", "tokenizer_path", "tokens_per_step")
-            runs = [Model(run_id=name, **common, **{k: entry[k] for k in own if k in entry})]
-        else:
-            training: Training = _record(Training, entry["training"])
-            common |= {
-                "corpus": entry["corpus"],
-                "tokenizer": entry["tokenizer"],
-                "architecture": entry["architecture"],
-                "architecture_config": entry["architecture_config"],
-                "training": training,
-                "tokens_per_step": training.sequence_length * training.batch_size,
-            }
-            runs = [Model(run_id=f"{name}-seed{n}", seed=n, **common) for n in entry["seeds"]]
-        for run in runs:
-            if run.run_id in models:
-                hint = f"a run of model {models[run.run_id].id} has this name too; rename one"
-                raise StudyError(key, run.run_id, "a name of its own for every run", hint)
-            models[run.run_id] = run
-    return models

@@ -6,17 +6,23 @@ Everything here runs before any job is planned.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from babelscope.architectures import ARCHITECTURES, Architecture, Key, dimensions, max_positions
+from babelscope.checkpoint_files import is_complete
 from babelscope.errors import DataError, StudyError
-from babelscope.schemas import name_hint, nearest
+from babelscope.schemas import PATH_SAFE, name_hint, nearest
+
+#: Files of which a folder of a tokenizer has one.
+_TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*")
 
 if TYPE_CHECKING:
-    from babelscope.study import Model, Study
+    from babelscope.study import Study
+    from babelscope.study_models import Model
 
 
 def cross_check(study: Study) -> None:
@@ -27,6 +33,7 @@ def cross_check(study: Study) -> None:
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
+    _check_assumed(study)
     at_most = [
         ("probes.tokens_per_language", study.probes.tokens_per_language,
          "extraction.tokens_per_language", study.extraction.tokens_per_language),
@@ -94,10 +101,18 @@ def _check_sentences(study: Study) -> None:
                 raise StudyError(f"concepts.{key}", None, "a value: source words needs it")
         _check_template("concepts.lists", concepts.lists, [])
     else:
-        _check_template("concepts.path", concepts.path, ["concept", "lang", "label"])
-        if not concepts.ids:
-            raise StudyError("concepts.ids", None, "a value: source files needs it")
-        for concept in concepts.ids:
+        fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
+        _check_template("concepts.path", concepts.path, fields)
+        if not study.concept_ids:
+            lang = study.languages[0]
+            where = study.fill(concepts.path, concept="*", lang=lang, label="positive")
+            hint = f"no file is at {where}"
+            if "{data}" in concepts.path:
+                hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
+            raise StudyError("concepts.path", concepts.path, f"a path at which {lang} has concepts", hint)
+        for concept in study.concept_ids:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", concept):
+                raise StudyError("concepts.ids", concept, PATH_SAFE, "rename its files")
             if concept.endswith("-neg"):
                 hint = "ids of negative sentences end so"
                 raise StudyError("concepts.ids", concept, "names that do not end in -neg", hint)
@@ -114,8 +129,19 @@ def _check_model(study: Study, model: Model) -> None:
             where = f"{key}.tokenizer_path"
             _check_template(where, model.tokenizer_path, ["step"], needed=False)
         for step in model.steps:
-            _check_local_folder(study, model, step)
+            if not model.is_random(step):
+                _check_local_folder(study, model, step)
         return
+    if model.architecture not in ARCHITECTURES:
+        allowed, hint = ", ".join(ARCHITECTURES), nearest(model.architecture, ARCHITECTURES)
+        raise StudyError(f"{key}.architecture", model.architecture, allowed, hint)
+    if model.source == "hub":
+        _check_hub_model(study, model)
+        return
+    decoders = [name for name, entry in ARCHITECTURES.items() if entry.kind == "decoder"]
+    if model.architecture not in decoders:
+        hint = "an encoder has no text to predict from left to right"
+        raise StudyError(f"{key}.architecture", model.architecture, ", ".join(decoders), hint)
     _check_known(f"{key}.corpus", model.corpus, study.corpora)
     _check_known(f"{key}.tokenizer", model.tokenizer, study.tokenizers)
     _check_architecture(study, model)
@@ -131,6 +157,27 @@ def _check_model(study: Study, model: Model) -> None:
     if training.batch_size % training.accumulation:
         allowed = f"a divisor of batch_size, {training.batch_size}"
         raise StudyError(f"{key}.training.accumulation", training.accumulation, allowed)
+
+
+def _check_hub_model(study: Study, model: Model) -> None:
+    """Sizes that are there, and a place of its own for every step."""
+    key = f"models.{model.id}"
+    suite = model.checkpoints
+    assert suite is not None
+    for part in ("repo", "revision", "subfolder"):
+        _check_template(f"{key}.{part}", getattr(suite, part) or "-", ["step"], needed=False)
+    steps = [step for step in model.steps if not model.is_random(step)]
+    places: dict[Any, int] = {}
+    for step in steps:
+        other = places.setdefault(suite.place(step), step)
+        if other != step:
+            hint = f"steps {other} and {step} would both be {' '.join(filter(None, suite.place(step)))}"
+            raise StudyError(f"{key}.revision", suite.revision, "a place with {step} in it", hint)
+    try:
+        dimensions(study.model_config(model.run_id))
+    except StudyError as error:
+        where = f"{key}.architecture_config.{error.key.rpartition('.')[2]}"
+        raise StudyError(where, error.given, error.allowed, error.hint) from error
 
 
 def _check_architecture(study: Study, model: Model) -> None:
@@ -217,16 +264,37 @@ def _check_local_folder(study: Study, model: Model, step: int) -> None:
         raise DataError(folder, "has no config.json", "name a folder in Hugging Face format")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise DataError(folder, "has no weights (*.safetensors, *.bin)", "is it still written?")
+    problem = is_complete(folder)
+    if problem is not None:
+        hint = "is it still written? `steps: all` leaves such steps out until they are whole"
+        raise DataError(folder, f"is not whole: {problem}", hint)
     tokenizer = study.tokenizer_folder(model.run_id, step)
-    if not (tokenizer / "tokenizer.json").is_file():
+    if not any(file for name in _TOKENIZERS for file in tokenizer.glob(name)):
         hint = f"name its folder in models.{model.id}.tokenizer_path"
-        raise DataError(tokenizer, "has no tokenizer.json", hint)
+        raise DataError(tokenizer, f"has no tokenizer ({', '.join(_TOKENIZERS)})", hint)
+
+
+def _check_assumed(study: Study) -> None:
+    """What is named as assumed is a key of the study."""
+    for key in study.assumed:
+        at: Any = study.config
+        for part in key.split("."):
+            if not isinstance(at, Mapping) or part not in at:
+                known = ", ".join(map(str, at)) if isinstance(at, Mapping) else "none below a value"
+                hint = f"there is no `{part}` in it; keys there are {known}"
+                raise StudyError(f"assumed.{key}", key, "a key of this study, with dots", hint)
+            at = at[part]
 
 
 def _check_generation(study: Study) -> None:
     generation = study.generation
     if not generation.enabled:
         return
+    for model in study.models.values():
+        kind = ARCHITECTURES[study.model_config(model.run_id)["model_type"]].kind
+        if kind == "encoder" and study.generation_batches(model.run_id):
+            hint = f"model {model.id} is an encoder, which does not write text; turn generation off"
+            raise StudyError("generation.enabled", True, "false where a model is an encoder", hint)
     for lang in generation.languages:
         _check_known("generation.languages", lang, study.languages)
     known = sorted({step for model in study.models.values() for step in model.steps})
@@ -285,7 +353,7 @@ def check_text(study: Study) -> None:
     needed, duplicates = study.concepts.min_positive, study.sentences.duplicates
     if study.sentences.source == "parallel":
         files = {lang: Path(study.sentence_files(lang)[0]) for lang in study.languages}
-        label = Path(study.label_files()[0])
+        label = Path(study.label_files(study.languages[0])[0])
         corpora.check_parallel({**files, study.concepts.label_language: label})
         for path in files.values():
             corpora.check_lines(path, duplicates=duplicates)
@@ -309,8 +377,9 @@ def _check_files_exist(study: Study) -> None:
         for concept, label, path in study.concept_files(lang):
             what = f"{concept}, {lang}, {label}"
             named.append(("concepts.path", study.concepts.path, what, path))
-    for path in study.label_files():
+    if study.concepts.source == "words":
         label_language = study.concepts.label_language
+        (path,) = study.label_files(label_language)
         named.append(("concepts.label_language", label_language, label_language, path))
     missing: dict[str, tuple[str, list[str]]] = {}
     for key, template, what, path in named:

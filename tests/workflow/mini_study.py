@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,11 @@ class MiniStudy:
         return path
 
     def snakemake(
-        self, *args: str, check: bool = True, timeout: int = 900
+        self,
+        *args: str,
+        check: bool = True,
+        timeout: int = 900,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run the real engine on this study."""
         command = [
@@ -58,9 +63,13 @@ class MiniStudy:
             "--directory", str(self.folder), "--configfile", str(self.write()),
             "--workflow-profile", "none", "--cores", "2", "--show-failed-logs", *args,
         ]  # fmt: skip
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, timeout=timeout, check=False
+            command,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})},
+            timeout=timeout,
+            check=False,
         )
         if check:
             assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]

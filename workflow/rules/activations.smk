@@ -42,7 +42,7 @@ for batch in LANG_BATCHES:
         params:
             folders=batch_folders(batch),
             langs=batch.parts_of,
-            settings=settings(STUDY.extraction),
+            settings=lambda wildcards: run_settings(wildcards.model),
             seed=STUDY.seed,
             version=STAGE_VERSION["extraction"],
         message:

@@ -16,6 +16,7 @@ from babelscope.study_checks import check_text
 from babelscope.versions import STAGE_VERSION
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # A job in an environment of its own (--sdm conda) finds the package of this checkout.
 os.environ.update(PYTHONPATH=str(Path(workflow.basedir, "src")))
@@ -24,6 +25,8 @@ try:
     STUDY = load_study(config, schema=Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
     if workflow.is_main_process:
         check_text(STUDY)
+        for warning in STUDY.warnings:
+            logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:
     raise WorkflowError(f"{error}\nNothing was run.") from None
 
@@ -36,6 +39,8 @@ pathvars:
 
 MODELS = STUDY.models
 PRETRAINED = [model for model in MODELS.values() if model.source == "pretrain"]
+FROM_HUB = [model for model in MODELS.values() if model.source == "hub"]
+WITH_BASELINE = [model for model in MODELS.values() if model.random_baseline]
 PLANS = {run_id: model.batches for run_id, model in MODELS.items()}
 
 # One job takes the steps of an inner list of the config, and so many languages or layers.
@@ -73,13 +78,24 @@ def settings(part):
 
 
 def model_files(run_id, step):
-    """The files that a checkpoint is loaded from: ours if pre-trained here, else the user's."""
+    """What a checkpoint is loaded from: files that are made here, a folder fetched, or the user's files."""
     model = MODELS[run_id]
     if model.source == "pretrain":
         names = ["config.json", "model.safetensors", "tokenizer.json"]
         return [f"<results>/models/{run_id}/{step}/{name}" for name in names]
+    if model.source == "hub" or model.is_random(step):
+        return [f"<results>/models/{run_id}/{step}"]
     folders = [STUDY.model_folder(run_id, step), STUDY.tokenizer_folder(run_id, step)]
     return sorted({str(file) for folder in folders for file in Path(folder).iterdir() if file.is_file()})
+
+
+def first_real_step(run_id):
+    """The first step of a series that is not its random baseline."""
+    return next(step for step in MODELS[run_id].steps if not MODELS[run_id].is_random(step))
+
+
+def hub_place(repo, revision, subfolder):
+    return dict(repo=repo, revision=revision, subfolder=subfolder)
 
 
 def batch_model_files(batch):
@@ -104,6 +120,12 @@ def batch_folders(batch):
         }
 
     return folders
+
+
+def run_settings(run_id):
+    """Settings of extraction for one model: the study's, with the model's own in their place."""
+    own = {name: getattr(MODELS[run_id], name) for name in ["compute_dtype", "batch_size"]}
+    return {**settings(STUDY.extraction), **{name: value for name, value in own.items() if value is not None}}
 
 
 def each_cell(pattern, models=MODELS):

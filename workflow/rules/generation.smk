@@ -40,7 +40,7 @@ for batch in GENERATION_BATCHES:
             langs=list(STUDY.generation.languages),
             concepts=list(STUDY.generation_concepts),
             settings=generation_settings,
-            compute_dtype=STUDY.extraction.compute_dtype,
+            compute_dtype=lambda wildcards: run_settings(wildcards.model)["compute_dtype"],
             device=STUDY.extraction.device,
             seed=STUDY.seed,
             version=STAGE_VERSION["generation"],

@@ -1,11 +1,72 @@
-"""Models: tokenizers, and pre-training as a chain of steps.
+"""Models: pre-trained here as a chain of steps, fetched from the hub, or the user's own folders.
 
-Reads   <results>/corpora/{corpus}/{lang}.jsonl
+Reads   <results>/corpora/{corpus}/{lang}.jsonl, the hub, a folder per step
 Writes  <results>/tokenizers/{tokenizer}/
         <results>/tokens/{corpus}.{tokenizer}.h5
-        <results>/models/{model}/{step}/       a Hugging Face folder, and training/ to go on from
-        <results>/tables/models.tsv, losses.parquet
+        <results>/models/{model}/{step}/       a Hugging Face folder; of our own also training/ to go on from
+        <results>/tables/models.tsv, steps.tsv, losses.parquet
 """
+
+
+localrules:
+    fetch_checkpoint,
+
+
+ruleorder: initialise_checkpoint > fetch_checkpoint
+
+
+# The only rule that needs network. It is local, so that it runs on the login node of a cluster.
+rule fetch_checkpoint:
+    output:
+        directory("<results>/models/{model}/{step}"),
+    log:
+        "<logs>/fetch_checkpoint/{model}/{step}.log",
+    benchmark:
+        "<benchmarks>/fetch_checkpoint/{model}/{step}.tsv"
+    wildcard_constraints:
+        model=one_of(model.run_id for model in FROM_HUB),
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        network=1,
+    params:
+        weights=lambda wildcards: hub_place(*MODELS[wildcards.model].checkpoints.place(int(wildcards.step))),
+        tokenizer=lambda wildcards: hub_place(
+            *MODELS[wildcards.model].checkpoints.tokenizer_place(int(wildcards.step))
+        ),
+        sizes=lambda wildcards: STUDY.model_config(wildcards.model),
+        version=STAGE_VERSION["fetching"],
+    message:
+        "fetch step {wildcards.step} of {wildcards.model} from {params.weights[repo]}"
+    script:
+        "../scripts/fetch_checkpoint.py"
+
+
+rule initialise_checkpoint:
+    input:
+        lambda wildcards: model_files(wildcards.model, first_real_step(wildcards.model)),
+    output:
+        directory("<results>/models/{model}/{step}"),
+    log:
+        "<logs>/initialise_checkpoint/{model}/{step}.log",
+    wildcard_constraints:
+        model=one_of(model.run_id for model in WITH_BASELINE),
+        step="0",
+    conda:
+        "../../envs/gpu.yaml"
+    params:
+        folder=lambda wildcards: str(
+            STUDY.model_folder(wildcards.model, first_real_step(wildcards.model))
+        ),
+        tokenizer=lambda wildcards: str(
+            STUDY.tokenizer_folder(wildcards.model, first_real_step(wildcards.model))
+        ),
+        seed=STUDY.seed,
+        version=STAGE_VERSION["baseline"],
+    message:
+        "make step 0 of {wildcards.model} with random weights"
+    script:
+        "../scripts/initialise_checkpoint.py"
 
 
 rule train_tokenizer:
@@ -113,6 +174,7 @@ rule collect_models:
         ],
     output:
         models=report("<results>/tables/models.tsv", category="tables", labels={"table": "models"}),
+        steps="<results>/tables/steps.tsv",
         losses="<results>/tables/losses.parquet",
     log:
         "<logs>/collect_models.log",
@@ -128,9 +190,13 @@ rule collect_models:
                 source=model.source,
                 folder=str(STUDY.model_folder(model.run_id, model.steps[-1])),
                 tokens_per_step=model.tokens_per_step,
+                languages=list(model.checkpoints.languages) if model.checkpoints else [],
+                licence=model.checkpoints.licence if model.checkpoints else "",
+                unconfirmed=", ".join(model.checkpoints.unconfirmed) if model.checkpoints else "",
             )
             for model in MODELS.values()
         ],
+        tokens={model.run_id: {step: model.tokens_at(step) for step in model.steps} for model in MODELS.values()},
         sites=list(STUDY.extraction.sites),
         version=STAGE_VERSION["pretraining"],
     message:

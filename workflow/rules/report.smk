@@ -5,12 +5,15 @@ Writes  <results>/figures/{figure}.{svg,png}
         <results>/report.html
 """
 
-from babelscope.captions import load_captions
+from babelscope.captions import STEP_TABLES, load_captions
 
 TABLES = {
     "concepts": "tsv",
     "extraction": "tsv",
     "models": "tsv",
+    "steps": "tsv",
+    "audit": "tsv",
+    "audit_losses": "tsv",
     "losses": "parquet",
     "probes": "parquet",
     "overlap": "parquet",
@@ -29,7 +32,7 @@ FIGURES = {
 
 rule plot_figure:
     input:
-        unpack(lambda wildcards: tables(FIGURES[wildcards.figure])),
+        unpack(lambda wildcards: tables([*FIGURES[wildcards.figure], *STEP_TABLES])),
     output:
         report(
             expand("<results>/figures/{{figure}}.{format}", format=STUDY.report.figure_formats),
@@ -46,6 +49,7 @@ rule plot_figure:
     params:
         caption=lambda wildcards: load_captions()[wildcards.figure].read,
         style=STUDY.report.style,
+        exclude_flagged=STUDY.report.exclude_flagged,
         version=STAGE_VERSION["report"],
     message:
         "draw figure {wildcards.figure}"

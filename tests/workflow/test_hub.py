@@ -1,0 +1,161 @@
+"""A study of checkpoints that lie on a hub: fetched once, then analysed offline, from a suite or by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from mini_study import ROOT, MiniStudy
+
+sys.path.insert(0, str(ROOT / "tests" / "unit"))
+from hub_server import HubServer
+
+pytestmark = pytest.mark.workflow
+
+NAMES = ("config.json", "model.safetensors")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def files_of(study: MiniStudy, step: int, names=NAMES) -> dict[str, bytes]:
+    folder = study.results / f"models/tiny-seed0/{step}"
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.fixture
+def hub(finished, monkeypatch):
+    """A hub with the mini study's checkpoints, its step 4 a second time as step 8, the tokenizer elsewhere."""
+    with HubServer() as server:
+        revisions = {f"step{step:04d}": files_of(finished, step) for step in (0, 4)}
+        revisions["step0008"] = files_of(finished, 4)
+        server.add_repo("lab/tiny", revisions={"main": {}, **revisions})
+        server.add_repo("lab/tiny-tokenizer", revisions={"main": files_of(finished, 4, TOKENIZER)})
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        yield server
+
+
+@pytest.fixture
+def study(finished, tmp_path) -> MiniStudy:
+    """The mini study's config, with the hub in place of the pre-training; nothing is computed yet."""
+    study = MiniStudy(tmp_path, json.loads(json.dumps(finished.config)))
+    (tmp_path / "data").symlink_to(finished.folder / "data")
+    config = study.config
+    config["study"] = "hub"
+    for key in ("corpora", "tokenizers"):
+        del config[key]
+    config["models"] = {
+        "theirs": {
+            "source": "hub",
+            "repo": "lab/tiny",
+            "revision": "step{step:04d}",
+            "tokenizer_repo": "lab/tiny-tokenizer",
+            "architecture": "xglm",
+            "architecture_config": {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32},
+            "tokens_per_step": 192,
+            "steps": [0, 4],
+        }
+    }
+    return study
+
+
+def online(study: MiniStudy, *args: str, check: bool = True):
+    """As on a login node, whose environment does not say that it is offline."""
+    environment = {"HF_HUB_OFFLINE": "0"}
+    return study.snakemake(*args, check=check, environment=environment)
+
+
+def test_from_the_hub_to_the_report(hub, study, finished):
+    online(study, "--until", "fetch_checkpoint")
+    seen = len(hub.requests)
+    assert seen
+    study.snakemake()  # offline: HF_HUB_OFFLINE=1
+    assert len(hub.requests) == seen, "a job that is not fetch_checkpoint used the network"
+    assert (study.results / "report.html").exists()
+    for step in (0, 4):
+        with (
+            h5py.File(study.results / f"scores/theirs/{step}/en.h5") as theirs,
+            h5py.File(finished.results / f"scores/tiny-seed0/{step}/en.h5") as ours,
+        ):
+            name = "layer-02/mlp_act/ap_all"
+            assert np.array_equal(theirs[name][:], ours[name][:])
+    manifest = json.loads((study.results / "models/theirs/4/fetched.json").read_text())
+    assert manifest["repo"] == "lab/tiny"
+    assert len(manifest["commit"]) == 40
+    steps = pd.read_csv(study.results / "tables/steps.tsv", sep="\t")
+    assert dict(zip(steps["step"], steps["tokens"], strict=True)) == {0: 0, 4: 768}
+
+
+def test_an_added_step_is_the_only_one_fetched_and_a_duplicate_is_not_downloaded(hub, study):
+    online(study, "--until", "fetch_checkpoint")
+    study.config["models"]["theirs"]["steps"] = [0, 4, 8]
+    assert study.planned()["fetch_checkpoint"] == 1
+    before = [request for request in hub.requests if "model.safetensors" in str(request)]
+    online(study, "--until", "fetch_checkpoint")
+    after = [request for request in hub.requests if "model.safetensors" in str(request)]
+    got = [str(request) for request in after[len(before) :] if "GET" in str(request)]
+    assert got == [], got
+    manifest = json.loads((study.results / "models/theirs/8/fetched.json").read_text())
+    assert manifest["linked_from"]
+
+
+def test_offline_says_how_to_fetch(hub, study):
+    done = study.snakemake("--until", "fetch_checkpoint", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "--until fetch_checkpoint" in said
+    assert not (study.results / "models/theirs/4").exists()
+
+
+def test_a_revision_that_is_not_there_is_answered_with_those_that_are(hub, study):
+    study.config["models"]["theirs"]["steps"] = [0, 5]
+    study.config["generation"] = {"enabled": False}
+    done = online(study, "--until", "fetch_checkpoint", "--keep-going", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "step0005" in said
+    assert "step0004" in said
+    assert (study.results / "models/theirs/0").exists()
+    assert not (study.results / "models/theirs/5").exists()
+
+
+def test_sizes_that_differ_stop_before_the_weights(hub, study):
+    study.config["models"]["theirs"]["architecture_config"]["num_layers"] = 3
+    done = online(study, "--until", "fetch_checkpoint", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "n_layers" in said
+    assert not [r for r in hub.requests if "resolve" in str(r) and "model.safetensors" in str(r)]
+
+
+def test_the_random_baseline(hub, study):
+    study.config["models"]["theirs"] |= {"steps": [4], "random_baseline": True}
+    online(study, "--until", "score_units")
+    config = json.loads((study.results / "models/theirs/0/config.json").read_text())
+    assert config["num_layers"] == 2
+    with (
+        h5py.File(study.results / "scores/theirs/0/en.h5") as random,
+        h5py.File(study.results / "scores/theirs/4/en.h5") as trained,
+    ):
+        name = "layer-02/mlp_act/ap_all"
+        assert random[name].shape == trained[name].shape
+        assert not np.array_equal(random[name][:], trained[name][:])
+
+
+def test_a_suite_of_the_registry(study):
+    """Planned, not run: BLOOM-560m, with a step that is known to be broken."""
+    study.config["models"] = {
+        "bloom": {"source": "hub", "suite": "bloom-560m", "steps": [1000, 400000, 600000]}
+    }
+    study.config["generation"]["steps"] = [1000]
+    done = study.snakemake("--dry-run")
+    said = done.stdout + done.stderr
+    assert "bloom-560m: step 600000" in said
+    assert "discussions/2" in said
+    assert yaml.safe_load((ROOT / "config/suites/bloom.yaml").read_text())["family"] == "bloom"
+    assert os.path.exists(Path(ROOT, "config/suites/README.md"))
