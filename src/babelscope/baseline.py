@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,7 +37,7 @@ def initialise_checkpoint(folder: Path, *, tokenizer: Path, out: Path, seed: int
     encoder = architecture(given.get("model_type")).kind == "encoder"
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     torch.manual_seed(seed)
-    kind = AutoModelForMaskedLM if encoder else AutoModelForCausalLM
+    kind: Any = AutoModelForMaskedLM if encoder else AutoModelForCausalLM
     # In float32, whatever the series is stored in: 16 bits would round the random numbers.
     model = kind.from_config(config, dtype=torch.float32)
     save_model(model, load_tokenizer(tokenizer), out)

@@ -18,6 +18,7 @@ from torch import nn
 from babelscope.architectures import architecture, is_encoder
 from babelscope.checkpoint_files import is_complete, weight_files
 from babelscope.errors import DataError, StudyError
+from babelscope.mapped_files import pages_dropped
 
 logger = logging.getLogger(__name__)
 
@@ -166,18 +167,20 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     kind = AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
+    files = weight_files(folder)
     try:
-        loaded: Any = kind.from_pretrained(
-            folder,
-            dtype=_DTYPES[dtype],
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            use_safetensors=weight_files(folder)[0].suffix == ".safetensors",
-            weights_only=True,
-            # Straight to its place: a copy in the host's memory first would double it on a CPU too.
-            device_map="auto" if where == "spread" else {"": where},
-        )
+        with pages_dropped(files):
+            loaded: Any = kind.from_pretrained(
+                folder,
+                dtype=_DTYPES[dtype],
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                use_safetensors=files[0].suffix == ".safetensors",
+                weights_only=True,
+                # Straight to its place, without a copy in the host's memory on the way to a GPU.
+                device_map="auto" if where == "spread" else {"": where},
+            )
     except Exception as error:  # each format of weights has errors of its own
         raise DataError(folder, f"its weights cannot be loaded: {error}") from error
     model, report = loaded

@@ -6,8 +6,8 @@ killed, goes on where it stopped. Weights that another step of the model holds a
 downloaded again: the hub says their hashes beforehand.
 
 Downloads go through :func:`huggingface_hub.file_download.http_get`, which resumes, and not through
-``hf_hub_download``, whose partial files belong to one process and are removed when it ends. Xet, the hub's other
-protocol, is not used: it has no byte ranges to go on from, and no hash of the file to check.
+``hf_hub_download``, whose partial files belong to one process and are removed when it ends. Xet, the
+hub's other protocol, is not used: it has no byte ranges to go on from, and no hash of the file to check.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,7 +161,7 @@ def fetch_checkpoint(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with _alone(scratch):
-        hub = _Hub(waits)
+        hub = Hub(waits)
         commit, files = hub.list_files(weights)
         tokenizer_commit, tokenizer_files = (
             (commit, files) if tokenizer == weights else hub.list_files(tokenizer)
@@ -173,7 +174,7 @@ def fetch_checkpoint(
             hub.download(file, scratch)
         if sizes is not None:
             _compare_sizes(weights, scratch / "config.json", sizes)
-        weights_hash = _weights_hash(chosen_weights)
+        weights_hash = weights_of(chosen_weights)
         (scratch / _CLAIM).write_text(weights_hash)
         twin = _same_weights(weights_hash, siblings)
         if twin is not None:
@@ -204,7 +205,7 @@ def fetch_checkpoint(
 # ------------------------------------------------------------------------------------- the hub
 
 
-class _Hub:
+class Hub:
     """The real client, with errors in words and further attempts after those that may pass."""
 
     def __init__(self, waits: Sequence[float]) -> None:
@@ -251,9 +252,32 @@ class _Hub:
             raise HubError(str(place), f"there is no such folder; there are {_few(folders)}")
         return commit, inside
 
+    def revisions(self, repo: str) -> list[str]:
+        """Names of all branches and tags."""
+        refs = self._try(Place(repo, "main"), lambda: self.api.list_repo_refs(repo))
+        return [str(ref.name) for ref in [*refs.branches, *refs.tags]]
+
+    def licence(self, repo: str) -> str:
+        """The licence that the repository's card names; empty if it names none."""
+        info = self._try(Place(repo, "main"), lambda: self.api.repo_info(repo))
+        tags = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
+        return str(tags[0]) if tags else ""
+
+    def read_json(self, files: Sequence[RemoteFile], name: str, place: Place) -> dict[str, Any]:
+        """A small JSON file of a place."""
+        found = next((file for file in files if file.name == name), None)
+        if found is None:
+            problem = f"has no {name}; there are {_few(sorted(file.name for file in files))}"
+            raise HubError(str(place), problem)
+        with tempfile.TemporaryDirectory() as folder:
+            self.download(found, Path(folder))
+            try:
+                return dict(json.loads((Path(folder) / name).read_text(encoding="utf-8")))
+            except ValueError as error:
+                raise HubError(str(place), f"its {name} is no JSON: {error}") from error
+
     def _no_revision(self, place: Place) -> HubError:
-        refs = self._try(place, lambda: self.api.list_repo_refs(place.repo))
-        names = [ref.name for ref in [*refs.branches, *refs.tags]]
+        names = self.revisions(place.repo)
         near = _nearest_names(place.revision, names)
         hint = f"did you mean {', '.join(near)}?" if near else ""
         return HubError(str(place), f"there is no such revision; there are {_few(names)}", hint)
@@ -435,7 +459,13 @@ def _compare_sizes(place: Place, config_file: Path, believed: Mapping[str, Any])
         raise StudyError("architecture_config", dict(believed), "; ".join(differing), hint)
 
 
-def _weights_hash(files: Sequence[RemoteFile]) -> str:
+def open_hub(waits: Sequence[float] = WAITS[:2]) -> Hub:
+    """The hub, for a look at it."""
+    return Hub(waits)
+
+
+def weights_of(files: Sequence[RemoteFile]) -> str:
+    """Hash over those of the weight files of a place; what equal weights have in common."""
     digest = hashlib.sha256()
     for file in files:
         if _is_weights(file.name):

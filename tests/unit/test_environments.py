@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "workflow" / "scripts"
-GPU = {"pretrain_step", "extract_activations", "generate_text"}
+GPU = {"pretrain_step", "extract_activations", "generate_text", "audit_checkpoint", "initialise_checkpoint"}
 
 
 def pins(lines):
