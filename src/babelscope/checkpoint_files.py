@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from string import Formatter
 
+_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 
 
@@ -29,6 +30,19 @@ def weight_files(folder: Path) -> list[Path]:
             return shards
     # Files that carry other names, such as those of older conversions.
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def stored_type(folder: Path) -> str | None:
+    """Type of the stored weights, such as ``float16``; None if the files do not say."""
+    file = weight_files(folder)[0]
+    if file.suffix == ".safetensors":
+        with file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        types = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
+        return _TYPES.get(types.pop()) if len(types) == 1 else None
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    named = config.get("dtype") or config.get("torch_dtype")
+    return str(named) if named else None
 
 
 def is_complete(folder: Path | str) -> str | None:

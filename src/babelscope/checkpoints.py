@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from babelscope.architectures import architecture, is_encoder
-from babelscope.checkpoint_files import is_complete, weight_files
+from babelscope.checkpoint_files import is_complete, stored_type, weight_files
 from babelscope.errors import DataError, StudyError
 from babelscope.mapped_files import pages_dropped
 
@@ -168,8 +168,10 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     kind = AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
     files = weight_files(folder)
+    # Weights that are not cast stay where the file is mapped; then its pages are the model.
+    mapped = files if stored_type(folder) != dtype else []
     try:
-        with pages_dropped(files):
+        with pages_dropped(mapped):
             loaded: Any = kind.from_pretrained(
                 folder,
                 dtype=_DTYPES[dtype],

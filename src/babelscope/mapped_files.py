@@ -22,7 +22,7 @@ _SECONDS = 0.2
 def pages_dropped(files: Iterable[Path]) -> Iterator[None]:
     """While the body runs, drop the resident pages of these files again and again."""
     names = {str(file.resolve()) for file in files}
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not names:
         yield
         return
     done = threading.Event()

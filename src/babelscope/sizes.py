@@ -16,8 +16,8 @@ WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
 #: An interpreter that has imported torch, transformers and what it pulls in. Measured.
 RUNTIME = 500_000_000
 
-#: An interpreter with NumPy, pandas, numba and h5py. Measured.
-LIGHT_RUNTIME = 250_000_000
+#: Outputs of the head that are held at a time, a few copies of them; as in babelscope.generation.
+_LOGITS = 4 * 2**28
 
 #: Rows of pooled units that are held before they are written, and the most bytes that they take;
 #: as in :mod:`babelscope.extraction`.
@@ -85,3 +85,26 @@ def extraction_memory(config: Mapping[str, Any], settings: Settings, *, n_senten
         + pooled
         + states
     )
+
+
+def generation_memory(config: Mapping[str, Any], settings: Settings) -> int:
+    """Host memory of a job that generates or measures losses: the head's outputs beside the weights."""
+    return (
+        RUNTIME + weight_bytes(config, settings.compute_dtype) + _LOGITS + activation_bytes(config, settings)
+    )
+
+
+def training_memory(config: Mapping[str, Any], *, positions: int) -> int:
+    """Memory of a pre-training job, in bytes, on the device that it runs on.
+
+    Weights, gradients, two moments and what is being written, in float32; of a part of a batch the outputs
+    of the head, their softmax and its gradient, and what every block keeps for the way back.
+
+    Args:
+        config: As :func:`babelscope.architectures.dimensions` takes it, with ``vocab_size``.
+        positions: Tokens of a part of a batch: windows over ``accumulation``, times their length.
+    """
+    sizes = dimensions(config)
+    block = 6 * sizes.hidden + sizes.query_key_value + (4 if sizes.gated else 3) * sizes.mlp
+    activations = 4 * positions * (3 * sizes.vocab + sizes.n_layers * block)
+    return RUNTIME + 5 * weight_bytes(config, "float32") + activations

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_models import tiny_model
 
-from babelscope.checkpoint_files import find_steps, is_complete, weight_files
+from babelscope.checkpoint_files import find_steps, is_complete, stored_type, weight_files
 
 
 def save(folder: Path, *, shards: bool = False, safe: bool = True) -> Path:
@@ -124,6 +124,18 @@ def test_steps_that_are_not_whole_are_told(tmp_path):
     assert list(whole) == [1]
     assert list(rest) == [2]
     assert "model.safetensors is cut off" in rest[2]
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("safe", [True, False])
+def test_the_type_of_stored_weights(tmp_path, name, safe):
+    model = tiny_model("gpt2").to(getattr(torch, name))
+    model.config.dtype = name
+    model.save_pretrained(tmp_path)
+    if not safe:
+        torch.save(dict(model.state_dict()), tmp_path / "pytorch_model.bin")
+        (tmp_path / "model.safetensors").unlink()
+    assert stored_type(tmp_path) == name
 
 
 def test_it_needs_no_torch():

@@ -39,6 +39,7 @@ for batch in LANG_BATCHES:
             "../../envs/gpu.yaml"
         resources:
             gpu=1,
+            mem_mb=megabytes(extraction_bytes),
         params:
             folders=batch_folders(batch),
             langs=batch.parts_of,

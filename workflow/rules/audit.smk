@@ -6,15 +6,6 @@ Writes  <results>/audit/{model}/{step}.h5             hashes, a sketch of the we
 """
 
 
-def audit_settings(wildcards):
-    return dict(
-        n_sentences=STUDY.audit.sentences,
-        max_length=STUDY.extraction.max_length,
-        compute_dtype=run_settings(wildcards.model)["compute_dtype"],
-        device=STUDY.extraction.device,
-    )
-
-
 for batch in STEP_BATCHES:
 
     rule:
@@ -36,6 +27,7 @@ for batch in STEP_BATCHES:
             "../../envs/gpu.yaml"
         resources:
             gpu=1,
+            mem_mb=megabytes(generation_bytes),
         params:
             folders=batch_folders(batch),
             langs=list(STUDY.languages),

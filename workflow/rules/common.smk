@@ -8,7 +8,9 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+from babelscope import sizes
 from babelscope.batches import chunks, make_batches, one_of
 from babelscope.errors import BabelscopeError
 from babelscope.study import load_study
@@ -128,6 +130,38 @@ def run_settings(run_id):
     return {**settings(STUDY.extraction), **{name: value for name, value in own.items() if value is not None}}
 
 
+def megabytes(estimate):
+    """Resource function: an estimate in bytes with a quarter on top; the same again for each attempt."""
+
+    def mem_mb(wildcards, attempt):
+        return round(1.25 * attempt * estimate(wildcards) / 1e6)
+
+    return mem_mb
+
+
+def extraction_bytes(wildcards):
+    config = STUDY.model_config(wildcards.model)
+    run = SimpleNamespace(**run_settings(wildcards.model))
+    return sizes.extraction_memory(config, run, n_sentences=sizes.WINDOW_ROWS)
+
+
+def generation_bytes(wildcards):
+    config = STUDY.model_config(wildcards.model)
+    return sizes.generation_memory(config, SimpleNamespace(**run_settings(wildcards.model)))
+
+
+def training_bytes(wildcards):
+    model = MODELS[wildcards.model]
+    vocabulary = STUDY.tokenizers[model.tokenizer].vocabulary_size
+    config = {**STUDY.model_config(wildcards.model), "vocab_size": vocabulary}
+    windows = model.training.batch_size // model.training.accumulation
+    return sizes.training_memory(config, positions=windows * model.training.sequence_length)
+
+
+def initialisation_bytes(wildcards):
+    return sizes.RUNTIME + 2 * sizes.weight_bytes(STUDY.model_config(wildcards.model), "float32")
+
+
 def each_cell(pattern, models=MODELS):
     """Paths for every (model, step) of the study; the pattern has ``{model}`` and ``{step}``."""
     return [
@@ -216,6 +250,15 @@ def generation_settings(wildcards):
     names = ["samples", "seeds", "max_new_tokens", "temperature", "top_p", "batch_size"]
     chosen = {name: getattr(STUDY.generation, name) for name in names}
     return dict(chosen, k=STUDY.generation_k(wildcards.model))
+
+
+def audit_settings(wildcards):
+    return dict(
+        n_sentences=STUDY.audit.sentences,
+        max_length=STUDY.extraction.max_length,
+        compute_dtype=run_settings(wildcards.model)["compute_dtype"],
+        device=STUDY.extraction.device,
+    )
 
 
 def generation_files(kind):

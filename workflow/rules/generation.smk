@@ -35,6 +35,7 @@ for batch in GENERATION_BATCHES:
             "../../envs/gpu.yaml"
         resources:
             gpu=1,
+            mem_mb=megabytes(generation_bytes),
         params:
             folders=batch_folders(batch),
             langs=list(STUDY.generation.languages),

@@ -54,10 +54,10 @@ rule initialise_checkpoint:
         step="0",
     conda:
         "../../envs/gpu.yaml"
+    resources:
+        mem_mb=megabytes(initialisation_bytes),
     params:
-        folder=lambda wildcards: str(
-            STUDY.model_folder(wildcards.model, first_real_step(wildcards.model))
-        ),
+        folder=lambda wildcards: str(STUDY.model_folder(wildcards.model, first_real_step(wildcards.model))),
         tokenizer=lambda wildcards: str(
             STUDY.tokenizer_folder(wildcards.model, first_real_step(wildcards.model))
         ),
@@ -150,6 +150,7 @@ for batch in PRETRAIN_BATCHES:
         threads: TRAINING_THREADS
         resources:
             gpu=1,
+            mem_mb=megabytes(training_bytes),
         params:
             settings=training_settings,
             mixture=lambda wildcards: STUDY.mixture(MODELS[wildcards.model].corpus),
@@ -196,7 +197,9 @@ rule collect_models:
             )
             for model in MODELS.values()
         ],
-        tokens={model.run_id: {step: model.tokens_at(step) for step in model.steps} for model in MODELS.values()},
+        tokens={
+            model.run_id: {step: model.tokens_at(step) for step in model.steps} for model in MODELS.values()
+        },
         sites=list(STUDY.extraction.sites),
         version=STAGE_VERSION["pretraining"],
     message:
