@@ -166,7 +166,8 @@ def measure(case: Case, scratch: Path) -> dict[str, float]:
         subprocess.run(command, check=True)
         found = json.loads((folder / "found.json").read_text())
         shutil.rmtree(folder / "model")
-    estimate = extraction_memory(case.config, case.settings(), n_sentences=case.sentences)
+    mapped = case.stored == case.compute
+    estimate = extraction_memory(case.config, case.settings(), n_sentences=case.sentences, mapped=mapped)
     return {**found, "estimate": estimate, "ratio": estimate / found["peak"]}
 
 

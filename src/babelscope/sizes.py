@@ -16,6 +16,9 @@ WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
 #: An interpreter that has imported torch, transformers and what it pulls in. Measured.
 RUNTIME = 500_000_000
 
+#: Different tokens of the text of a language, about.
+_TOKENS_READ = 20_000
+
 #: Outputs of the head that are held at a time, a few copies of them; as in babelscope.generation.
 _LOGITS = 4 * 2**28
 
@@ -60,13 +63,34 @@ def activation_bytes(config: Mapping[str, Any], settings: Settings) -> int:
     return positions * width * WIDTH[settings.compute_dtype]
 
 
-def extraction_memory(config: Mapping[str, Any], settings: Settings, *, n_sentences: int) -> int:
+def resident_weights(config: Mapping[str, Any], dtype: str, *, mapped: bool) -> int:
+    """Weights that extraction holds in memory.
+
+    Args:
+        config: As :func:`babelscope.architectures.dimensions` takes it.
+        dtype: Type that is computed in.
+        mapped: Whether they are stored in this type. Then they stay in the file until they are read, and
+            of the embedding only the rows of the text's tokens are, of the head nothing.
+    """
+    weights = weight_bytes(config, dtype)
+    if not mapped:
+        return weights
+    sizes = dimensions(config)
+    row = sizes.embedding * WIDTH[dtype]
+    tables = sizes.vocab * (1 if sizes.tied else 2) * row
+    return weights - tables + min(sizes.vocab, _TOKENS_READ) * row
+
+
+def extraction_memory(
+    config: Mapping[str, Any], settings: Settings, *, n_sentences: int, mapped: bool = False
+) -> int:
     """Host memory of an extraction job on a CPU, in bytes; on a GPU the weights are there instead.
 
     Args:
         config: As :func:`babelscope.architectures.dimensions` takes it.
         settings: How it is run.
         n_sentences: Sentences of the language.
+        mapped: As for :func:`resident_weights`.
     """
     sizes = dimensions(config)
     n_units = sum(site_widths(config, settings.sites).values())
@@ -79,7 +103,7 @@ def extraction_memory(config: Mapping[str, Any], settings: Settings, *, n_senten
     states = 4 * kept * (sizes.n_layers + 1) * sizes.hidden
     return (
         RUNTIME
-        + weight_bytes(config, settings.compute_dtype)
+        + resident_weights(config, settings.compute_dtype, mapped=mapped)
         + activation_bytes(config, settings)
         + window
         + pooled

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from babelscope.architectures import n_layers, site_widths
+from babelscope.checkpoint_files import stored_type
 from babelscope.concept_files import LABELS, find_concepts
 from babelscope.errors import DataError, StudyError
 from babelscope.schemas import check_schema, merge, nearest, read_yaml, resolve, with_defaults
@@ -277,6 +278,16 @@ class Study:
         except (OSError, ValueError) as error:
             hint = "every step needs a folder in Hugging Face format"
             raise DataError(file, f"is no model config: {error}", hint) from error
+
+    def stored_type(self, run_id: str) -> str | None:
+        """Type that a model's weights are stored in, as far as it is known before any job."""
+        model = self.models[run_id]
+        if model.checkpoints is not None:
+            return model.checkpoints.dtype or None
+        if model.source == "pretrain":
+            return "float32"
+        first = next(step for step in model.steps if not model.is_random(step))
+        return stored_type(self.model_folder(run_id, first))
 
     def n_layers(self, run_id: str) -> int:
         """Blocks of a model."""

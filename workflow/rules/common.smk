@@ -142,7 +142,8 @@ def megabytes(estimate):
 def extraction_bytes(wildcards):
     config = STUDY.model_config(wildcards.model)
     run = SimpleNamespace(**run_settings(wildcards.model))
-    return sizes.extraction_memory(config, run, n_sentences=sizes.WINDOW_ROWS)
+    mapped = STUDY.stored_type(wildcards.model) == run.compute_dtype
+    return sizes.extraction_memory(config, run, n_sentences=sizes.WINDOW_ROWS, mapped=mapped)
 
 
 def generation_bytes(wildcards):
