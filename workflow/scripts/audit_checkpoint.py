@@ -12,9 +12,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0], threads=snakemake.threads):
     paths = map(Path, snakemake.input.sentences)
-    sentences = {
-        lang: read_sentences(path) for lang, path in zip(snakemake.params.langs, paths, strict=True)
-    }
+    sentences = {lang: read_sentences(path) for lang, path in zip(snakemake.params.langs, paths, strict=True)}
     folders = snakemake.params.folders.items()
     for (step, (folder, tokenizer)), output in zip(folders, snakemake.output, strict=True):
         audit_checkpoint(
