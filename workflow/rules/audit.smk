@@ -5,7 +5,6 @@ Writes  <results>/audit/{model}/{step}.h5             hashes, a sketch of the we
         <results>/tables/audit.tsv, audit_losses.tsv  what is out of line, and why
 """
 
-
 for batch in STEP_BATCHES:
 
     rule:
