@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml real-text.yaml bloom-560m.yaml bloom-7b1.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint format plan bench clean
+.PHONY: help env demo test test-fast lint format plan bench memory cost clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ plan: $(READY)  ## dry-run the studies in config/ (their text must be there, see
 
 bench: $(READY)  ## measure the speed; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
+
+memory: $(READY)  ## measure memory at true size, 15 GB at most; writes docs/memory.md
+	$(BIN)/python benchmarks/measure_memory.py
+
+cost: $(READY)  ## compute what the paper's study costs; writes docs/paper.md
+	$(BIN)/python benchmarks/cost.py
 
 clean:  ## remove the environment and all results
 	rm -rf $(VENV) results .snakemake
