@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from babelscope.architectures import architecture, is_encoder
+from babelscope.atomic import unfinished_name
 from babelscope.checkpoint_files import is_complete, stored_type, weight_files
 from babelscope.errors import DataError, StudyError
 from babelscope.mapped_files import pages_dropped
@@ -247,7 +248,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".tmp-{os.getpid()}"
+    unfinished = unfinished_name(folder / ".model")
     try:
         model.save_pretrained(unfinished)
         if isinstance(tokenizer, (str, Path)):

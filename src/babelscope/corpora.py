@@ -12,7 +12,6 @@ import csv
 import hashlib
 import json
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from babelscope.atomic import written_whole
 from babelscope.concept_files import ConceptFile, check_same_labels, read_concept_files
 from babelscope.errors import DataError
 
@@ -169,19 +169,13 @@ def check_parallel(files: Mapping[str, Path]) -> None:
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[TextIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _text_file(path: Path) -> Iterator[TextIO]:
+    with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def _write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with _written_whole(path) as file:
+    with _text_file(path) as file:
         for row in (header, *rows):
             fields = [str(field) for field in row]
             assert not any("\t" in field or "\n" in field for field in fields), fields
@@ -293,7 +287,7 @@ def prepare_dataset_corpus(
 
 def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: int, source: Path) -> None:
     n = Counter[str]()
-    with _written_whole(out) as file:
+    with _text_file(out) as file:
         for number, text in enumerate(texts):
             split = "heldout" if _uniform(seed, number) < heldout or number == 0 else "train"
             n[split] += 1
@@ -559,5 +553,5 @@ def write_concept_words(
     elif source == "words":
         for concept, forms in words.items():
             found[concept][label_language] = [form.lower() for form in forms]
-    with _written_whole(out) as file:
+    with _text_file(out) as file:
         file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")

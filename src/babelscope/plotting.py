@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from babelscope.atomic import written_whole
 from babelscope.captions import load_captions
 from babelscope.step_axis import FLAG, INK, StepAxis, short
 from babelscope.summaries import (
@@ -160,9 +161,14 @@ def save_figure(figure: Figure, path: Path | str, style: PlotStyle | None = None
     }
     if path.suffix not in metadata:
         raise ValueError(f"a figure is saved as .svg or .png; got {path.name!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context((style or PlotStyle()).rc()):
-        figure.savefig(path, metadata=metadata[path.suffix], bbox_inches="tight", facecolor="white")
+    with mpl.rc_context((style or PlotStyle()).rc()), written_whole(path) as unfinished:
+        figure.savefig(
+            unfinished,
+            format=path.suffix[1:],
+            metadata=metadata[path.suffix],
+            bbox_inches="tight",
+            facecolor="white",
+        )
 
 
 def hero(overlap: pd.DataFrame, models: pd.DataFrame | None, style: PlotStyle, axis: StepAxis) -> Figure:

@@ -35,6 +35,7 @@ from transformers.utils import logging as transformers_logging
 from babelscope import __version__
 from babelscope.architectures import architecture as find_architecture
 from babelscope.architectures import max_positions
+from babelscope.atomic import unfinished_name
 from babelscope.checkpoints import load_model, load_tokenizer, resolve_device, save_model
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.runtime import PROGRESS
@@ -443,7 +444,7 @@ class _Run:
     def write(self, folder: Path, *, evaluate: bool = True) -> None:
         """Save the step; every file appears whole, ``progress.json`` last."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = folder.parent / f".{folder.name}.tmp-{os.getpid()}"
+        unfinished = unfinished_name(folder.with_name(f".{folder.name}"))
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             (unfinished / "training").mkdir(parents=True)
@@ -663,7 +664,7 @@ def _publish(unfinished: Path, folder: Path) -> None:
 
 
 def _copy_step(source: Path, folder: Path) -> None:
-    unfinished = folder.parent / f".{folder.name}.tmp-{os.getpid()}"
+    unfinished = unfinished_name(folder.with_name(f".{folder.name}"))
     shutil.rmtree(unfinished, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:

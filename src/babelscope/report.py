@@ -8,7 +8,6 @@ tables.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from babelscope.atomic import written_whole
 from babelscope.captions import Caption, load_captions, load_sections
 from babelscope.findings import Finding
 from babelscope.summaries import (
@@ -168,10 +168,8 @@ def render_report(
         provenance=_flat({k: v for k, v in provenance.items() if k != "warnings"}),
     )
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f"{out.name}.tmp-{os.getpid()}")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(out)
+    with written_whole(out) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
 
 
 def excludes_flagged(study: Mapping[str, Any]) -> bool:

@@ -73,6 +73,13 @@ def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator
         to_file.close()
 
 
+def export_source(folder: Path) -> None:
+    """Have the processes that are started from here import the package from ``folder``."""
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if str(folder) not in others:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *others])
+
+
 def _return_large_blocks() -> None:
     """Have glibc give large blocks back to the system as soon as they are freed.
 

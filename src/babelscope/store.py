@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from babelscope.atomic import written_whole
 from babelscope.errors import NumericsError, StoreError
 
 SCHEMA_VERSION = 1
@@ -77,27 +78,23 @@ def atomic_h5(path: Path, *, kind: str) -> Iterator[h5py.File]:
         StoreError: If the disk is full; nothing is left behind.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         # Without times and with a fixed format, equal content gives equal bytes.
-        with h5py.File(unfinished, "w", libver=("v110", "v110"), track_order=False) as file:
+        with (
+            written_whole(path) as unfinished,
+            h5py.File(unfinished, "w", libver=("v110", "v110"), track_order=False) as file,
+        ):
             yield file
             file.attrs["kind"] = kind
             file.attrs["schema_version"] = SCHEMA_VERSION
             file.attrs["complete"] = True
             file.flush()
-        with open(unfinished, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:
         if _is_disk_full(error):
             free = shutil.disk_usage(path.parent).free
             problem = f"the disk is full: {free:,} bytes are free and the file needs more"
             raise StoreError(path, problem, "free some space and run again") from error
         raise
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _is_disk_full(error: BaseException) -> bool:

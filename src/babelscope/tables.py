@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from babelscope.atomic import written_whole
 from babelscope.errors import DataError
 
 
@@ -22,20 +22,13 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         ValueError: If the suffix is another one.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
+    with written_whole(path) as unfinished:
         if path.suffix == ".parquet":
             table.to_parquet(unfinished, index=False, engine="pyarrow", compression="zstd")
         elif path.suffix == ".tsv":
             table.to_csv(unfinished, sep="\t", index=False, float_format="%.10g")
         else:
             raise ValueError(f"a table is .parquet or .tsv, not {path.name}")
-        with open(unfinished, "rb") as written:
-            os.fsync(written.fileno())  # a renamed file must not be found empty after a crash
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.DataFrame:

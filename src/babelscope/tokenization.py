@@ -12,9 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from tokenizers import (
     trainers,
 )
 
+from babelscope.atomic import unfinished_name, written_whole
 from babelscope.errors import DataError, StoreError, StudyError
 from babelscope.store import atomic_h5, open_h5
 
@@ -255,7 +254,9 @@ def tokenize_corpus(
     assert start is not None
     out_h5 = Path(out_h5)
     out_h5.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{out_h5.name}.tmp-", dir=out_h5.parent))
+    # Beside the output, since a node's /tmp may be small.
+    folder = unfinished_name(out_h5.with_name(f"{out_h5.name}.windows"))
+    folder.mkdir()
     try:
         with atomic_h5(out_h5, kind=TOKENS_KIND) as file:
             file.attrs["sequence_length"] = sequence_length
@@ -429,10 +430,5 @@ def language_shares(path: Path, mixture: Mapping[str, float] | float) -> dict[st
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
+    with written_whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -25,6 +25,8 @@ def test_one_step_more(finished, tmp_path: Path):
     study.config["models"]["tiny"]["steps"] = [0, 4, 8]
     assert stages(study.planned()) == {
         "pretrain_step": 1,
+        "audit_checkpoint": 1,
+        "collect_audit": 1,
         "extract_activations": 3,
         "collect_extraction": 1,
         "score_units": 3,
@@ -56,6 +58,8 @@ def test_one_language_more(finished, tmp_path: Path):
         "prepare_concepts": 1,
         "write_concept_words": 1,
         "collect_concepts": 1,
+        "audit_checkpoint": 2,  # the loss of every language is in its file
+        "collect_audit": 1,
         "extract_activations": 2,  # one per step
         "collect_extraction": 1,
         "score_units": 2,
@@ -95,6 +99,8 @@ def test_one_seed_more(finished, tmp_path: Path):
     study.config["models"]["tiny"]["seeds"] = [0, 1]
     assert stages(study.planned()) == {
         "pretrain_step": 2,
+        "audit_checkpoint": 2,
+        "collect_audit": 1,
         "extract_activations": 6,
         "collect_extraction": 1,
         "score_units": 6,

@@ -38,8 +38,9 @@ for batch in LANG_BATCHES:
         conda:
             "../../envs/gpu.yaml"
         resources:
+            **needs("extract_activations", batch),
+            **activations(batch),
             gpu=1,
-            mem_mb=megabytes(extraction_bytes),
         params:
             folders=batch_folders(batch),
             langs=batch.parts_of,
@@ -66,6 +67,8 @@ rule collect_extraction:
         "<logs>/collect_extraction.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_extraction"),
     params:
         version=STAGE_VERSION["extraction"],
     message:

@@ -37,6 +37,8 @@ for batch in STEP_BATCHES:
             step=batch.step_constraint,
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("align_experts", batch),
         params:
             steps=batch.steps_of,
             langs=list(STUDY.languages),
@@ -70,6 +72,8 @@ rule trace_units:
         "<benchmarks>/trace_units/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("trace_units"),
     params:
         steps=lambda wildcards: list(MODELS[wildcards.model].steps),
         langs=list(STUDY.languages),
@@ -101,6 +105,8 @@ rule collect_alignment:
         "<logs>/collect_alignment.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_alignment"),
     params:
         version=STAGE_VERSION["alignment"],
     message:

@@ -25,8 +25,8 @@ for batch in STEP_BATCHES:
         conda:
             "../../envs/gpu.yaml"
         resources:
+            **needs("audit_checkpoint", batch),
             gpu=1,
-            mem_mb=megabytes(generation_bytes),
         params:
             folders=batch_folders(batch),
             langs=list(STUDY.languages),
@@ -48,6 +48,8 @@ rule collect_audit:
         "<logs>/collect_audit.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_audit"),
     params:
         known_faults={model.run_id: dict(model.known_faults) for model in MODELS.values()},
         version=STAGE_VERSION["audit"],

@@ -6,13 +6,14 @@ places of inputs that the user brings.
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
-from babelscope import sizes
 from babelscope.batches import chunks, make_batches, one_of
+from babelscope.costs import CostModel, Work
 from babelscope.errors import BabelscopeError
+from babelscope.runtime import export_source
 from babelscope.study import load_study
 from babelscope.study_checks import check_text
 from babelscope.versions import STAGE_VERSION
@@ -21,7 +22,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 # A job in an environment of its own (--sdm conda) finds the package of this checkout.
-os.environ.update(PYTHONPATH=str(Path(workflow.basedir, "src")))
+export_source(Path(workflow.basedir, "src"))
 
 try:
     STUDY = load_study(config, schema=Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
@@ -63,6 +64,10 @@ LAYER_BATCHES = make_batches(
 GENERATION_BATCHES = make_batches(
     {run_id: STUDY.generation_batches(run_id) for run_id in MODELS if STUDY.generation_batches(run_id)}
 )
+
+# Whether jobs run on a cluster: asked here and, since each reads these files too, in the jobs themselves.
+ON_CLUSTER = workflow.non_local_exec or workflow.remote_exec
+COSTS = CostModel(STUDY, gpu=ON_CLUSTER and STUDY.extraction.device != "cpu")
 
 
 wildcard_constraints:
@@ -130,37 +135,37 @@ def run_settings(run_id):
     return {**settings(STUDY.extraction), **{name: value for name, value in own.items() if value is not None}}
 
 
-def megabytes(estimate):
-    """Resource function: an estimate in bytes with a quarter on top; the same again for each attempt."""
+def needs(stage, batch=None):
+    """Memory and time limit of a rule's jobs, as the cost model has them, with room; more with each attempt."""
+
+    def estimate(wildcards):
+        named = dict(wildcards.items())
+        steps = batch.steps_of(wildcards) if batch else [int(named["step"])] if "step" in named else []
+        parts = batch.parts_of(wildcards) if batch else []
+        return COSTS.cost(Work(stage, named.get("model", ""), tuple(steps), tuple(parts)))
 
     def mem_mb(wildcards, attempt):
-        return round(1.25 * attempt * estimate(wildcards) / 1e6)
+        return round(1.25 * attempt * estimate(wildcards).memory / 1e6)
 
-    return mem_mb
+    def runtime(wildcards, attempt):
+        return math.ceil(attempt * (10 + 2 * estimate(wildcards).seconds / 60))
 
-
-def extraction_bytes(wildcards):
-    config = STUDY.model_config(wildcards.model)
-    run = SimpleNamespace(**run_settings(wildcards.model))
-    mapped = STUDY.stored_type(wildcards.model) == run.compute_dtype
-    return sizes.extraction_memory(config, run, n_sentences=sizes.WINDOW_ROWS, mapped=mapped)
+    return dict(mem_mb=mem_mb, runtime=runtime)
 
 
-def generation_bytes(wildcards):
-    config = STUDY.model_config(wildcards.model)
-    return sizes.generation_memory(config, SimpleNamespace(**run_settings(wildcards.model)))
+def activations(batch):
+    """Resource of jobs that write or read pooled activations: their size, so that a profile can bound it."""
 
+    def activations_gb(wildcards):
+        work = Work(
+            "extract_activations",
+            wildcards.model,
+            tuple(batch.steps_of(wildcards)),
+            tuple(batch.parts_of(wildcards)),
+        )
+        return math.ceil(COSTS.cost(work).temporary / 1e9)
 
-def training_bytes(wildcards):
-    model = MODELS[wildcards.model]
-    vocabulary = STUDY.tokenizers[model.tokenizer].vocabulary_size
-    config = {**STUDY.model_config(wildcards.model), "vocab_size": vocabulary}
-    windows = model.training.batch_size // model.training.accumulation
-    return sizes.training_memory(config, positions=windows * model.training.sequence_length)
-
-
-def initialisation_bytes(wildcards):
-    return sizes.RUNTIME + 2 * sizes.weight_bytes(STUDY.model_config(wildcards.model), "float32")
+    return dict(activations_gb=activations_gb)
 
 
 def each_cell(pattern, models=MODELS):

@@ -20,6 +20,8 @@ rule make_demo_corpus:
         corpus=one_of(GRAMMAR_CORPORA),
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("make_demo_corpus"),
     params:
         grammar=grammar_settings,
         heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
@@ -42,6 +44,8 @@ rule prepare_corpus:
         corpus=one_of(TEXT_CORPORA),
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("prepare_corpus"),
     params:
         heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
         seed=STUDY.seed,
@@ -61,6 +65,8 @@ rule prepare_dataset:
         corpus=one_of(DATASET_CORPORA),
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("prepare_dataset"),
     params:
         dataset=dataset_settings,
         seed=STUDY.seed,
@@ -80,6 +86,8 @@ rule prepare_sentences:
         "<logs>/prepare_sentences/{lang}.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("prepare_sentences"),
     params:
         source=STUDY.sentences.source,
         per_concept=STUDY.sentences.per_concept,
@@ -105,6 +113,8 @@ rule prepare_concepts:
         "<logs>/prepare_concepts/{lang}.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("prepare_concepts"),
     params:
         source=STUDY.concepts.source,
         words=STUDY.word_lists,
@@ -124,6 +134,8 @@ rule write_concept_words:
         "<logs>/write_concept_words.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("write_concept_words"),
     params:
         source=STUDY.concepts.source,
         words=STUDY.word_lists,
@@ -150,6 +162,8 @@ rule collect_concepts:
         "<logs>/collect_concepts.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_concepts"),
     params:
         languages=list(STUDY.languages),
         version=STAGE_VERSION["corpora"],

@@ -29,8 +29,13 @@ for batch in LANG_BATCHES:
             model=batch.model_constraint,
             step=batch.step_constraint,
             lang=batch.part_constraint,
+        # Before any new extraction: what is scored is removed.
+        priority: 20
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("score_units", batch),
+            **activations(batch),
         params:
             steps=batch.steps_of,
             min_positive=STUDY.concepts.min_positive,
@@ -62,6 +67,8 @@ for batch in LANG_BATCHES:
             lang=batch.part_constraint,
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("select_experts", batch),
         params:
             k=lambda wildcards: STUDY.n_experts(wildcards.model),
             version=STAGE_VERSION["experts"],

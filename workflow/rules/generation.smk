@@ -34,8 +34,8 @@ for batch in GENERATION_BATCHES:
         conda:
             "../../envs/gpu.yaml"
         resources:
+            **needs("generate_text", batch),
             gpu=1,
-            mem_mb=megabytes(generation_bytes),
         params:
             folders=batch_folders(batch),
             langs=list(STUDY.generation.languages),
@@ -66,6 +66,8 @@ for batch in GENERATION_BATCHES:
             step=batch.step_constraint,
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("identify_language", batch),
         params:
             languages=list(STUDY.languages),
             version=STAGE_VERSION["generation"],
@@ -89,6 +91,8 @@ rule collect_generation:
         "<logs>/collect_generation.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_generation"),
     params:
         languages=list(STUDY.languages),
         bootstrap=STUDY.experts.bootstrap,

@@ -28,6 +28,7 @@ rule fetch_checkpoint:
     conda:
         "../../envs/cpu.yaml"
     resources:
+        **needs("fetch_checkpoint"),
         network=1,
     params:
         weights=lambda wildcards: hub_place(*MODELS[wildcards.model].checkpoints.place(int(wildcards.step))),
@@ -55,7 +56,7 @@ rule initialise_checkpoint:
     conda:
         "../../envs/gpu.yaml"
     resources:
-        mem_mb=megabytes(initialisation_bytes),
+        **needs("initialise_checkpoint"),
     params:
         folder=lambda wildcards: str(STUDY.model_folder(wildcards.model, first_real_step(wildcards.model))),
         tokenizer=lambda wildcards: str(
@@ -79,6 +80,8 @@ rule train_tokenizer:
         "<logs>/train_tokenizer/{tokenizer}.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("train_tokenizer"),
     params:
         languages=lambda wildcards: list(
             STUDY.corpora[STUDY.tokenizers[wildcards.tokenizer].corpus].languages
@@ -104,6 +107,8 @@ rule tokenize_corpus:
         length=r"\d+",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("tokenize_corpus"),
     params:
         languages=lambda wildcards: list(STUDY.corpora[wildcards.corpus].languages),
         version=STAGE_VERSION["tokenizer"],
@@ -113,8 +118,9 @@ rule tokenize_corpus:
         "../scripts/tokenize_corpus.py"
 
 
-# Several runs train side by side; one run alone may use every core.
-TRAINING_THREADS = max(1, (workflow.cores or 4) // max(1, len(PRETRAINED)))
+# Several runs train side by side; one run alone may use every core. On a cluster a GPU trains, and the cores of
+# the machine where the command is typed say nothing.
+TRAINING_THREADS = 4 if ON_CLUSTER else max(1, (workflow.cores or 4) // max(1, len(PRETRAINED)))
 
 for batch in PRETRAIN_BATCHES:
 
@@ -149,8 +155,8 @@ for batch in PRETRAIN_BATCHES:
             "../../envs/gpu.yaml"
         threads: TRAINING_THREADS
         resources:
+            **needs("pretrain_step", batch),
             gpu=1,
-            mem_mb=megabytes(training_bytes),
         params:
             settings=training_settings,
             mixture=lambda wildcards: STUDY.mixture(MODELS[wildcards.model].corpus),
@@ -181,6 +187,8 @@ rule collect_models:
         "<logs>/collect_models.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_models"),
     params:
         models=[
             dict(

@@ -32,6 +32,8 @@ for batch in LAYER_BATCHES:
             layer=batch.part_constraint,
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("fit_language_probe", batch),
         params:
             steps=batch.steps_of,
             layers=batch.parts_of,
@@ -59,6 +61,8 @@ rule collect_probes:
         "<logs>/collect_probes.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_probes"),
     params:
         version=STAGE_VERSION["probing"],
     message:

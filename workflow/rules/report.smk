@@ -46,6 +46,8 @@ rule plot_figure:
         figure=one_of(FIGURES),
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("plot_figure"),
     params:
         caption=lambda wildcards: load_captions()[wildcards.figure].read,
         style=STUDY.report.style,
@@ -68,6 +70,8 @@ rule render_report:
         "<logs>/render_report.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("render_report"),
     params:
         study=STUDY.config,
         tables=list(TABLES),

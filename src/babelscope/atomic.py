@@ -1,0 +1,47 @@
+"""Files appear under their names only when they are whole.
+
+A job may be killed at any moment, and a node that was given up may go on writing beside the job that took
+its place. So every output is written under a name of its own, flushed to the disk, and renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: Marks what is not whole. After a job was killed such files may remain; nothing reads them.
+_MARK = ".tmp-"
+_HOST = re.sub(r"\W", "_", socket.gethostname())
+
+
+def unfinished_name(path: Path) -> Path:
+    """Where ``path`` is written until it is whole: no other process, on no other machine, has this name."""
+    return path.with_name(f"{path.name}{_MARK}{_HOST}-{os.getpid()}")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name to write a file under; it becomes ``path`` if the body ends without an error.
+
+    Args:
+        path: The final name; parent folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = unfinished_name(path)
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())  # a renamed file must not be found empty after a crash
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What killed jobs have left unfinished under a folder, files and folders."""
+    found = [path for path in folder.rglob(f"*{_MARK}*") if _MARK in path.name]
+    return sorted(path for path in found if not any(_MARK in parent.name for parent in path.parents))
