@@ -45,6 +45,12 @@ rule all:
         "<results>/report.html",
 
 
+# Every number of the study, without figures and report.
+rule tables:
+    input:
+        tables(TABLES).values(),
+
+
 rule models:
     input:
         [
@@ -53,6 +59,10 @@ rule models:
             for step in model.steps
             for file in model_files(model.run_id, step)
         ],
+
+
+onstart:
+    enter_run(log)
 
 
 onsuccess:

@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from babelscope.commands import hub
+from babelscope.commands import hub, plan, recover
 from babelscope.errors import BabelscopeError
 
-COMMANDS = (hub,)
+COMMANDS = (plan, recover, hub)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,3 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,6 +20,7 @@ from typing import Any
 
 from babelscope import sizes
 from babelscope.architectures import dimensions, n_parameters
+from babelscope.jobs import Work
 from babelscope.study import Study
 
 STORED = {"float16": 2, "float32": 4}
@@ -56,22 +57,6 @@ class Rates:
     gpu_flops: float = 312e12 / 3
     disk: float = 500e6
     network: float = 100e6
-
-
-@dataclass(frozen=True)
-class Work:
-    """What one job takes: cells of one model, or of the whole study if no model is named.
-
-    Attributes:
-        stage: The rule, without the label of a batch.
-        steps: Steps of the model.
-        parts: Languages or layers of each step.
-    """
-
-    stage: str
-    model: str = ""
-    steps: tuple[int, ...] = ()
-    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -294,7 +279,11 @@ class CostModel:
         return Cost(_START["torch"] + seconds, self._host(work.model, memory), kept=len(work.steps) * 4e5)
 
     def _generate(self, work: Work) -> Cost:
-        config, settings, generation = self._config(work.model), self._settings(work.model), self.study.generation
+        config, settings, generation = (
+            self._config(work.model),
+            self._settings(work.model),
+            self.study.generation,
+        )
         wanted = len(self.study.generation_concepts) * len(generation.languages)
         samples = generation.samples * generation.seeds
         # Forced, other concept's experts and random units each; unforced once a language.
@@ -391,7 +380,9 @@ class CostModel:
     def _plot(self, _: Work) -> Cost:
         cells = sum(len(model.steps) for model in self.study.models.values())
         rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
-        return Cost(_START["science"] + 3 + cells * 0.05 + rows * 1e-6, 2 * _PLAIN_MEMORY + 500 * rows, kept=2e5)
+        return Cost(
+            _START["science"] + 3 + cells * 0.05 + rows * 1e-6, 2 * _PLAIN_MEMORY + 500 * rows, kept=2e5
+        )
 
 
 # Fitted constants; docs/cost.md shows how well.

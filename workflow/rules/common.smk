@@ -10,9 +10,19 @@ import math
 import os
 from pathlib import Path
 
-from babelscope.batches import chunks, make_batches, one_of
-from babelscope.costs import CostModel, Work
+from babelscope.batches import one_of
+from babelscope.costs import CostModel
 from babelscope.errors import BabelscopeError
+from babelscope.jobs import (
+    Work,
+    figures,
+    generation_batches,
+    language_batches,
+    layer_batches,
+    pretrain_batches,
+    step_batches,
+)
+from babelscope.runs import record_run, refuse_beside_others
 from babelscope.runtime import export_source
 from babelscope.study import load_study
 from babelscope.study_checks import check_text
@@ -44,26 +54,13 @@ MODELS = STUDY.models
 PRETRAINED = [model for model in MODELS.values() if model.source == "pretrain"]
 FROM_HUB = [model for model in MODELS.values() if model.source == "hub"]
 WITH_BASELINE = [model for model in MODELS.values() if model.random_baseline]
-PLANS = {run_id: model.batches for run_id, model in MODELS.items()}
 
 # One job takes the steps of an inner list of the config, and so many languages or layers.
-STEP_BATCHES = make_batches(PLANS)
-PRETRAIN_BATCHES = make_batches({model.run_id: model.batches for model in PRETRAINED})
-LANG_BATCHES = make_batches(
-    PLANS,
-    {run_id: STUDY.languages for run_id in MODELS},
-    parts_per_job=STUDY.granularity.languages_per_job,
-    axis="lang",
-)
-LAYER_BATCHES = make_batches(
-    PLANS,
-    {run_id: [str(layer) for layer in range(STUDY.n_layers(run_id) + 1)] for run_id in MODELS},
-    parts_per_job=STUDY.granularity.layers_per_job,
-    axis="layer",
-)
-GENERATION_BATCHES = make_batches(
-    {run_id: STUDY.generation_batches(run_id) for run_id in MODELS if STUDY.generation_batches(run_id)}
-)
+STEP_BATCHES = step_batches(STUDY)
+PRETRAIN_BATCHES = pretrain_batches(STUDY)
+LANG_BATCHES = language_batches(STUDY)
+LAYER_BATCHES = layer_batches(STUDY)
+GENERATION_BATCHES = generation_batches(STUDY)
 
 # Whether jobs run on a cluster: asked here and, since each reads these files too, in the jobs themselves.
 ON_CLUSTER = workflow.non_local_exec or workflow.remote_exec
@@ -277,6 +274,15 @@ def generation_files(kind):
 
 def tables(names):
     return {name: f"<results>/tables/{name}.{TABLES[name]}" for name in names if name in TABLES}
+
+
+def enter_run(log):
+    """Stop if Slurm jobs of an earlier run of this study still write; else note this run."""
+    try:
+        refuse_beside_others(STUDY.results)
+    except BabelscopeError as error:
+        raise WorkflowError(str(error)) from None
+    record_run(STUDY.results, log)
 
 
 def announce_report():

@@ -25,9 +25,7 @@ if GENERATION_BATCHES:
     TABLES |= {"generation": "parquet", "texts": "parquet"}
 
 # Each figure with the tables that it is drawn from.
-FIGURES = {
-    name: caption.tables for name, caption in load_captions().items() if set(caption.tables) <= set(TABLES)
-}
+FIGURES = {name: load_captions()[name].tables for name in figures(STUDY)}
 
 
 rule plot_figure:

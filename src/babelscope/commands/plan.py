@@ -1,0 +1,44 @@
+"""``babelscope plan``: what a study takes, before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from babelscope.commands import study_of
+
+NAME = "plan"
+ABOUT = "what a study takes, per rule, before anything runs: jobs, hours, memory, disk, downloads"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    study_of.add_arguments(parser)
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "gpu"],
+        help="where models run; by default a GPU if the study or machine has one",
+    )
+    parser.add_argument("--jobs", type=int, help="jobs at a time, as in the profile; one per core by default")
+    parser.add_argument(
+        "--activations-gb", type=float, help="as in `--resources activations_gb`; no limit by default"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from babelscope.costs import CostModel
+    from babelscope.plan import make_plan, plan_text
+    from babelscope.study_checks import check_text
+
+    study = study_of.load(args)
+    check_text(study)
+    device = args.device or study.extraction.device
+    if device == "auto":
+        device = "gpu" if shutil.which("nvidia-smi") else "cpu"
+    gpu = device != "cpu"
+    limit = args.activations_gb * 1e9 if args.activations_gb else None
+    plan = make_plan(CostModel(study, gpu=gpu), concurrent=args.jobs or os.cpu_count() or 1, limit=limit)
+    print(f"study {study.name}, {Path(args.configfile)}\n")
+    print(plan_text(plan, gpu=gpu))
+    return 0

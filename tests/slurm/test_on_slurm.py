@@ -1,0 +1,70 @@
+"""The study on a real Slurm: it ends, each job where it belongs, and a step more costs only its own jobs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from babelscope.costs import STAGES
+from babelscope.plan import RUN_A_MODEL
+
+pytestmark = pytest.mark.slurm
+
+
+def stage(rule: str) -> str:
+    """A rule without the label of its batch."""
+    return max((name for name in STAGES if rule.startswith(name)), key=len)
+
+
+@pytest.fixture(scope="module")
+def jobs(undisturbed, lab):
+    ours = undisturbed.submitted()
+    return [job for job in lab.jobs() if job.job in ours]
+
+
+def test_the_study_ends_in_its_report(undisturbed):
+    assert (undisturbed.results / "report.html").stat().st_size > 20_000
+    assert "(100%) done" in undisturbed.printed()
+
+
+def test_every_job_of_the_plan_was_one_slurm_job(undisturbed, jobs):
+    total = int(re.search(r"^total +(\d+)$", undisturbed.printed(), re.M)[1])
+    assert len(jobs) == total - 1  # the target itself is no job
+    assert {job.state for job in jobs} == {"COMPLETED"}
+
+
+def test_nothing_ran_where_the_command_was_typed(undisturbed):
+    local = re.findall(r"^localrule (\w+):", undisturbed.printed(), re.M)
+    assert local == ["all"]
+
+
+def test_only_jobs_that_run_a_model_were_on_the_gpu_partition(jobs):
+    on_gpu = {job.rule for job in jobs if job.partition == "gpu"}
+    assert {stage(rule) for rule in on_gpu} == RUN_A_MODEL
+    for job in jobs:
+        assert job.gpus == (1 if job.partition == "gpu" else 0), job
+        assert job.node.startswith("g" if job.partition == "gpu" else "c"), job
+
+
+def test_memory_and_time_follow_the_cost_model(jobs):
+    memory = {stage(job.rule): job.memory_mb for job in jobs}
+    assert memory["generate_text"] > memory["score_units"] > memory["prepare_sentences"] > 0
+    assert all(job.minutes >= 10 for job in jobs)
+
+
+def test_a_step_more_submits_its_own_jobs_only(undisturbed, tmp_path):
+    study = undisturbed.copy(tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in study.results.glob("scores/*/[04]/*.h5")}
+    study.config["models"]["tiny"]["steps"] = [[0, 4], 8]
+    study.run("tables")
+    rules = sorted(stage(rule) for rule in study.submitted().values())
+    assert rules == sorted(
+        [
+            "pretrain_step", "audit_checkpoint", "extract_activations", "score_units", "select_experts",
+            "align_experts", "fit_language_probe", "trace_units",
+            "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
+        ]
+    )  # fmt: skip
+    assert before
+    assert before == {file: file.stat().st_mtime_ns for file in before}
