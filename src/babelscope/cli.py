@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from babelscope.commands import hub, plan, recover
+from babelscope.commands import doctor, hub, plan, recover, status
 from babelscope.errors import BabelscopeError
 
-COMMANDS = (plan, recover, hub)
+COMMANDS = (doctor, plan, status, recover, hub)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -38,7 +38,9 @@ _START = {"plain": 1.5, "science": 2.5, "torch": 6.0}
 _ENGINE = 0.3
 #: Memory of Snakemake beside the job's own process, and of a job that runs no model.
 ENGINE_MEMORY = 250_000_000
-_PLAIN_MEMORY = 400_000_000
+_PLAIN_MEMORY = 450_000_000
+#: The same of one that has imported scikit-learn, numba or pandas.
+_SCIENCE_MEMORY = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ class CostModel:
         memory += 2 * _SCORE_BYTES * widest * concepts  # a layer and site of the result
         return Cost(
             _START["science"] + len(work.steps) * seconds,
-            _PLAIN_MEMORY + memory,
+            _SCIENCE_MEMORY + memory,
             kept=_SCORE_BYTES * n_units * concepts * len(work.steps) * len(work.parts),
         )
 
@@ -240,7 +242,7 @@ class CostModel:
         seconds += self.study.experts.permutations * experts * 1e-8
         return Cost(
             _START["science"] + len(work.steps) * seconds,
-            _PLAIN_MEMORY + 200 * experts + 8 * 512 * concepts * languages,
+            _SCIENCE_MEMORY + 200 * experts + 8 * 512 * concepts * languages,
             kept=len(work.steps) * pairs * concepts * 200,
         )
 
@@ -252,7 +254,7 @@ class CostModel:
         scores = 8 * self.study.n_units(work.model) * self._n_concepts
         return Cost(
             _START["science"] + cells * (0.02 + scores / self.rates.disk) + experts * cells * 1e-7,
-            _PLAIN_MEMORY + 60 * rows + 16 * experts * languages,
+            _SCIENCE_MEMORY + 60 * rows + 16 * experts * languages,
             kept=20 * rows,
         )
 
@@ -264,7 +266,7 @@ class CostModel:
         one = probes.seeds * (0.05 + fit) + rows * width**2 * 4 / self.rates.cpu_flops
         return Cost(
             _START["science"] + len(work.steps) * len(work.parts) * one,
-            _PLAIN_MEMORY + 6 * 8 * rows * width,
+            _SCIENCE_MEMORY + 6 * 8 * rows * width,
             kept=len(work.steps) * len(work.parts) * 4000,
         )
 
@@ -275,7 +277,7 @@ class CostModel:
         hashing = sizes.weight_bytes(config, "float32") / 400e6
         forward = 2 * n_parameters(config) * read / self._flops()
         seconds = len(work.steps) * (self._load(work.model) + hashing + forward + 0.02 * len(texts))
-        memory = sizes.generation_memory(config, settings)
+        memory = sizes.loss_memory(config, settings)
         return Cost(_START["torch"] + seconds, self._host(work.model, memory), kept=len(work.steps) * 4e5)
 
     def _generate(self, work: Work) -> Cost:
@@ -377,6 +379,12 @@ class CostModel:
         return Cost(_START["plain"] + cells * languages * 0.02 + rows * 2e-6, _PLAIN_MEMORY + 400 * rows,
                     kept=20 * rows if work.stage == "collect_alignment" else 1e5)  # fmt: skip
 
+    def _export(self, work: Work) -> Cost:
+        """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
+        every = Work("score_units", work.model, work.steps, tuple(self.study.languages))
+        scores = self.cost(every).kept
+        return Cost(_START["plain"] + (scores + self._weights(work.model)) / self.rates.disk, kept=2e7)
+
     def _plot(self, _: Work) -> Cost:
         cells = sum(len(model.steps) for model in self.study.models.values())
         rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
@@ -426,6 +434,7 @@ _STAGES: dict[str, Callable[[CostModel, Work], Cost]] = {
     "fit_language_probe": CostModel._probe,
     "generate_text": CostModel._generate,
     "identify_language": CostModel._identify,
+    "export_cell": CostModel._export,
     "plot_figure": CostModel._plot,
     "render_report": CostModel._plot,
     **dict.fromkeys(

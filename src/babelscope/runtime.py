@@ -14,6 +14,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from babelscope import __version__
 from babelscope.errors import BabelscopeError
 
 logger = logging.getLogger("babelscope")
@@ -104,8 +105,13 @@ def _limit_threads(threads: int) -> None:
 
 
 def describe_environment() -> dict[str, str]:
-    """Versions of what computed a result, and the platform."""
-    names = ["babelscope", "h5py", "lingua-language-detector", "numba", "numpy", "pandas",
-             "scikit-learn", "scipy", "snakemake", "tokenizers", "torch", "transformers"]  # fmt: skip
-    versions = {name: metadata.version(name) for name in names}
+    """Versions of what computes results, as far as this job's environment has it, and the platform."""
+    names = ["h5py", "lingua-language-detector", "numba", "numpy", "pandas", "scikit-learn", "scipy",
+             "snakemake", "tokenizers", "torch", "transformers"]  # fmt: skip
+    versions = {"babelscope": __version__}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not in this job's environment"
     return {"python": platform.python_version(), **versions, "platform": platform.platform()}

@@ -112,10 +112,16 @@ def extraction_memory(
 
 
 def generation_memory(config: Mapping[str, Any], settings: Settings) -> int:
-    """Host memory of a job that generates or measures losses: the head's outputs beside the weights."""
+    """Host memory of a job that generates: the head's outputs and what it has written, beside the weights."""
     return (
         RUNTIME + weight_bytes(config, settings.compute_dtype) + _LOGITS + activation_bytes(config, settings)
     )
+
+
+def loss_memory(config: Mapping[str, Any], settings: Settings) -> int:
+    """Host memory of a job that measures losses: the head's outputs for a batch beside the weights."""
+    outputs = 4 * 4 * settings.batch_size * settings.max_length * dimensions(config).vocab
+    return generation_memory(config, settings) - _LOGITS + min(_LOGITS, outputs)
 
 
 def training_memory(config: Mapping[str, Any], *, positions: int) -> int:

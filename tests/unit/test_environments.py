@@ -3,10 +3,12 @@
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "workflow" / "scripts"
@@ -17,7 +19,7 @@ def pins(lines):
     return {name.lower(): version for name, version in (line.split("==") for line in lines if "==" in line)}
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", ["cpu", "gpu", "report"])
 def test_pins_are_those_of_the_lock(name):
     lock = pins((ROOT / "constraints.txt").read_text().split())
     environment = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())
@@ -32,6 +34,52 @@ def test_every_dependency_is_locked():
     needed = re.findall(r'^    "([\w-]+)', project.split("dependencies = [")[1].split("]")[0], re.MULTILINE)
     assert len(needed) > 15
     assert {name.lower() for name in needed} <= set(lock)
+
+
+def environment_of(script):
+    """The environment of the rule that a script belongs to."""
+    for file in (ROOT / "workflow" / "rules").glob("*.smk"):
+        before, found, _ = file.read_text().partition(f"../scripts/{script}.py")
+        if found:
+            return re.findall(r"envs/(\w+)\.yaml", before)[-1]
+    raise AssertionError(script)
+
+
+def brought_by(names):
+    """Packages that come with some, themselves among them."""
+    found, open_ = set(), list(names)
+    while open_:
+        name = open_.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for text in metadata.requires(name) or ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                open_.append(needed.name.lower())
+    return found
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_job_finds_all_that_it_imports_in_its_environment(script):
+    """Of the packages that the project names, a script may load those of its environment only."""
+    imports = [line for line in script.read_text().splitlines() if line.startswith("from babelscope")]
+    code = "\n".join(
+        [
+            *imports,
+            "import sys",
+            "from importlib.metadata import packages_distributions",
+            "tops = {name.partition('.')[0] for name in sys.modules}",
+            "found = packages_distributions()",
+            "print(*{name.lower() for top in tops for name in found.get(top, [])})",
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    project = (ROOT / "pyproject.toml").read_text()
+    named = re.findall(r'^    "([\w-]+)', project.split("dependencies = [")[1].split("]")[0], re.MULTILINE)
+    loaded = set(done.stdout.split()) & {name.lower() for name in named}
+    environment = yaml.safe_load((ROOT / "envs" / f"{environment_of(script.stem)}.yaml").read_text())
+    assert loaded <= brought_by(pins(environment["dependencies"][-1]["pip"])), environment["name"]
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)

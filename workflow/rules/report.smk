@@ -43,7 +43,7 @@ rule plot_figure:
     wildcard_constraints:
         figure=one_of(FIGURES),
     conda:
-        "../../envs/cpu.yaml"
+        "../../envs/report.yaml"
     resources:
         **needs("plot_figure"),
     params:
@@ -67,7 +67,7 @@ rule render_report:
     log:
         "<logs>/render_report.log",
     conda:
-        "../../envs/cpu.yaml"
+        "../../envs/report.yaml"
     resources:
         **needs("render_report"),
     params:
@@ -79,3 +79,27 @@ rule render_report:
         "write the report"
     script:
         "../scripts/render_report.py"
+
+
+# No target needs it: `snakemake results/STUDY/export/MODEL/STEP` gathers a checkpoint for a bug report,
+# also, and above all, one whose jobs fail. So it has no input.
+rule export_cell:
+    output:
+        directory("<results>/export/{model}/{step}"),
+    log:
+        "<logs>/export_cell/{model}/{step}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("export_cell"),
+    params:
+        results=STUDY.results,
+        study=STUDY.config,
+        folders=lambda wildcards: [
+            str(STUDY.model_folder(wildcards.model, int(wildcards.step))),
+            str(STUDY.tokenizer_folder(wildcards.model, int(wildcards.step))),
+        ],
+    message:
+        "gather step {wildcards.step} of {wildcards.model} for a bug report"
+    script:
+        "../scripts/export_cell.py"

@@ -1,0 +1,27 @@
+"""``babelscope status``: the state of a study at a glance."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+from babelscope.commands import study_of
+
+NAME = "status"
+ABOUT = "the state of a study: done, under way, failed (with the end of its log), per model and step"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    study_of.add_arguments(parser)
+    parser.add_argument("--profile", help="as you run it with; only shown in the commands that are printed")
+
+
+def run(args: argparse.Namespace) -> int:
+    from babelscope.watch import arguments_of, look, progress_text
+
+    study = study_of.load(args)
+    named = arguments_of(None if args.configfile == study_of.DEFAULT else args.configfile, args.config)
+    progress = look(study.results, named)
+    profile = ["--profile", args.profile] if args.profile else []
+    print(progress_text(progress, command=shlex.join(["snakemake", *profile, *named])))
+    return 1 if progress.failures else 0

@@ -1,0 +1,20 @@
+"""Entry point of rule ``export_cell``: unpack, call, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from babelscope.export import export_cell
+from babelscope.runtime import job
+
+if TYPE_CHECKING:  # injected at run time; importing it for real fails
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    export_cell(
+        Path(snakemake.params.results),
+        snakemake.wildcards.model,
+        int(snakemake.wildcards.step),
+        config=snakemake.params.study,
+        checkpoint=[Path(folder) for folder in snakemake.params.folders],
+        out=Path(snakemake.output[0]),
+    )
