@@ -1,8 +1,8 @@
-"""What the study of the paper costs, computed from its config: jobs, downloads, disk, GPU and CPU hours.
+"""What studies cost: ``python benchmarks/cost.py`` writes docs/cost.md and docs/paper.md.
 
-``python benchmarks/cost.py`` writes docs/paper.md. Jobs are those of a dry run on made-up text of the right
-shape; bytes follow from the shapes that are stored; hours from operations that a model needs and a rate that
-is named. Nothing is run.
+docs/cost.md compares plans with the benchmark files of studies that have run here (results/demo,
+results/real-text); docs/paper.md has the plan of the paper's study, computed from its config on made-up text
+of the right shape. Nothing is run but one dry run.
 """
 
 from __future__ import annotations
@@ -12,90 +12,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from babelscope.architectures import hidden_size, n_parameters
+from babelscope.costs import MAX_THREADS, CostModel
+from babelscope.measured import compare, comparison_text
+from babelscope.plan import RUN_A_MODEL, make_plan, plan_text, size
 from babelscope.study import Study, load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "workflow"))
 from made_up_text import write_all  # noqa: E402
 
-#: Of the paper only the number of concepts is known; the sentences of one, half of them positive, are ours.
-CONCEPTS, SENTENCES = 200, 400
-#: Tokens of a sentence with its start token, on NTREX-128 with XGLM's vocabulary about 35.
-TOKENS = 35
-#: Rate that is reckoned with: an A100 in bfloat16 at a third of its 312 Tflop/s, as the paper's own training
-#: comes out (17 billion tokens in 72 hours).
-GPU_FLOPS = 312e12 / 3
-#: Average precisions a second on one core: (unit, concept) pairs times sentences, see docs/benchmarks.md.
-SCORES_PER_SECOND = 200 * 4000 * 4096 / 0.26 / 2
-STORED = {"float16": 2, "float32": 4}
+#: Of the paper only the number of concepts is known; the sentences of one, half of them positive, are ours,
+#: and so is their length: about 35 tokens, as NTREX-128 has with XGLM's vocabulary.
+CONCEPTS, SENTENCES, BYTES = 200, 400, 140
+MEASURED = {"demo": "config/config.yaml", "real-text": "config/studies/real-text.yaml"}
+#: Other ways to cut the paper's study into jobs.
+CUTS = ((1, 1), (4, 31), (16, 31))
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What the steps of one model cost; bytes and hours."""
-
-    model: str
-    steps: int
-    parameters: int
-    download: float
-    checkpoints: float
-    units: float
-    tokens: float
-    scores: float
-    training: float
-    extraction: float
-    scoring: float
+def study_of(config: str, **changes: object) -> Study:
+    return load_study({**yaml.safe_load((ROOT / config).read_text()), **changes})
 
 
-def costs(study: Study, run_id: str) -> Cost:
-    model = study.models[run_id]
-    config = study.model_config(run_id)
-    parameters = n_parameters({"vocab_size": _vocabulary(study, run_id), **config})
-    languages, steps = len(study.languages), len(model.steps)
-    real = sum(not model.is_random(step) for step in model.steps)
-    n_units, n_sentences = study.n_units(run_id), CONCEPTS * SENTENCES
-    stored = STORED[study.extraction.dtype]
-    layers, hidden = study.n_layers(run_id) + 1, hidden_size(config)
-    rows = study.extraction.tokens_per_language + study.extraction.mean_sentences
-    operations = 2 * parameters * n_sentences * TOKENS * languages * steps
-    downloaded = parameters * 2 * real if model.source == "hub" else 0  # BLOOM is stored in 16 bits
-    trained = 0.0
-    if model.training is not None:
-        training = model.training
-        trained = 6 * parameters * training.batch_size * training.sequence_length * max(model.steps)
-    return Cost(
-        model=run_id,
-        steps=steps,
-        parameters=parameters,
-        download=downloaded,
-        checkpoints=downloaded + (4 * parameters if model.random_baseline else 0)
-        if model.source == "hub"
-        else (4 * steps + 8 * (steps - 1)) * parameters,
-        units=n_sentences * n_units * stored,
-        tokens=rows * layers * hidden * stored * languages * steps,
-        scores=28 * CONCEPTS * n_units * languages * steps,
-        training=trained / GPU_FLOPS / 3600,
-        extraction=operations / GPU_FLOPS / 3600,
-        scoring=n_units * CONCEPTS * n_sentences * languages * steps / SCORES_PER_SECOND / 3600,
-    )
-
-
-def _vocabulary(study: Study, run_id: str) -> int:
-    model = study.models[run_id]
-    if model.source == "pretrain":
-        return study.tokenizers[model.tokenizer].vocabulary_size
-    return int(study.model_config(run_id)["vocab_size"])
-
-
-def dry_run(data: Path) -> tuple[Counter[str], float]:
-    """Jobs per stage, and the seconds that planning them took."""
+def planning_seconds(data: Path) -> float:
+    """Seconds of ``snakemake --dry-run`` of the paper's study."""
     command = [
         sys.executable, "-m", "snakemake", "--configfile", "config/studies/paper.yaml", "--config",
         f"data={data}", "study=planned-paper", "--dry-run", "--cores", "2", "--quiet", "host", "reason",
@@ -103,70 +46,95 @@ def dry_run(data: Path) -> tuple[Counter[str], float]:
     ]  # fmt: skip
     start = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds = time.monotonic() - start
-    jobs: Counter[str] = Counter()
-    for rule, n in re.findall(r"^(\w+) +(\d+)$", done.stdout.split("Job stats:")[1], re.M):
-        jobs[_stage(rule)] += int(n)
-    return jobs, seconds
+    assert re.search(r"^total +\d+$", done.stdout, re.M)
+    return time.monotonic() - start
 
 
-def _stage(rule: str) -> str:
-    """The stage of a rule: batches of steps have rules of their own, named after it."""
-    stages = (script.stem for script in (ROOT / "workflow/scripts").glob("*.py"))
-    return max((stage for stage in stages if rule.startswith(stage)), key=len, default=rule)
+def cost_page() -> str:
+    lines = [
+        "# What a study costs, and how well that is known",
+        "",
+        "`babelscope plan` says before anything runs what a study takes: per rule jobs, hours, memory, disk",
+        "and downloads. The same figures set the memory and the time limit of every job. A job's time is the",
+        "operations it needs over a rate, plus what starting costs; bytes follow from the stored shapes.",
+        "",
+        "Written by `make cost` from the `benchmark:` files of runs on two cores without a GPU; seconds are",
+        "summed over jobs. The constants were fitted to these two runs, so they show the fit, not a",
+        "prediction; for other machines expect a factor of two. A GPU was not at hand: its rate, an A100 at",
+        "a third of its 312 Tflop/s, is taken from the paper's own training time.",
+        "",
+    ]
+    for name, config in MEASURED.items():
+        folder = ROOT / "results" / name / "benchmarks"
+        if not folder.is_dir():
+            lines += [f"## {name}", "", "Has not run here.", ""]
+            continue
+        study = study_of(config)
+        lines += [f"## {name}", "", comparison_text(compare(CostModel(study), folder)), "", _disk(study), ""]
+    return "\n".join(lines)
 
 
-def _size(n: float) -> str:
-    return f"{n / 1e12:.1f} TB" if n >= 1e12 else f"{n / 1e9:.0f} GB"
+def _disk(study: Study) -> str:
+    """Planned and real size of the lasting results."""
+    plan = make_plan(CostModel(study), concurrent=2)
+    areas = {
+        "models": "pretrain_step", "activations": "extract_activations", "scores": "score_units",
+        "experts": "select_experts", "audit": "audit_checkpoint",
+    }  # fmt: skip
+    kept = {row.stage: row.kept for row in plan.rows}
+    lines = ["| on the disk | planned | real |", "| --- | --- | --- |"]
+    for area, stage in areas.items():
+        folder = ROOT / "results" / study.name / area
+        real = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        lines.append(f"| {area} | {size(kept[stage])} | {size(real)} |")
+    return "\n".join(lines)
 
 
-def page() -> str:
+def paper_page() -> str:
     with tempfile.TemporaryDirectory() as folder:
-        data = write_all(Path(folder), concepts=CONCEPTS)
-        jobs, seconds = dry_run(data)
-        config = yaml.safe_load((ROOT / "config/studies/paper.yaml").read_text())
-        study = load_study({**config, "data": str(data)})
-        found = [costs(study, run_id) for run_id in study.models]
-    total = jobs.pop("total")
+        data = write_all(Path(folder), concepts=CONCEPTS, sentences=SENTENCES // 2, length=BYTES)
+        seconds = planning_seconds(data)
+        study = study_of("config/studies/paper.yaml", data=str(data))
+        costs = CostModel(study, gpu=True, max_threads=MAX_THREADS)
+        plan = make_plan(costs, concurrent=50, limit=4e12)
+        table = plan_text(plan, gpu=True)
+        cuts = []
+        for languages, layers in CUTS:
+            granularity = {"languages_per_job": languages, "layers_per_job": layers}
+            cut = study_of("config/studies/paper.yaml", data=str(data), granularity=granularity)
+            rows = make_plan(CostModel(cut, gpu=True, max_threads=MAX_THREADS), concurrent=50).rows
+            gpu = sum(row.jobs for row in rows if row.stage in RUN_A_MODEL)
+            longest = max(row.longest for row in rows) / 3600
+            total = sum(row.jobs for row in rows)
+            cuts.append(f"| {languages} | {layers} | {total:,} | {gpu:,} | {longest:.1f} h |")
     lines = [
         "# The paper's study, and what it costs",
         "",
         "`config/studies/paper.yaml`: three models, 16 languages, 200 concepts, the 500 best units of each.",
-        "Written by `python benchmarks/cost.py` from the config. Not run for these docs: it needs GPUs and",
-        "your concepts.",
+        "Written by `make cost` from the config. Not run for these docs: it needs GPUs and your concepts.",
         "",
-        f"Reckoned with {CONCEPTS} concepts of {SENTENCES} sentences ({TOKENS} tokens each; sentences that",
-        "concepts share count once, so this is the most), an A100 at a third of its 312 Tflop/s (the rate at",
-        "which the paper's own training takes its 72 hours), and the rate of",
-        "[docs/benchmarks.md](benchmarks.md) on a core. Hours are operations over rates: loading, tokenizing",
-        "and writing come on top.",
+        f"Reckoned with {CONCEPTS} concepts of {SENTENCES} sentences (about 35 tokens each; sentences that",
+        "concepts share count once, so this is the most), 50 jobs at a time, and at most 4 TB of pooled",
+        "activations (the profile's `activations_gb`). The text to pre-train on is yours, so the first five",
+        "rules are not what they will be. [docs/cost.md](cost.md) says how well such plans fit.",
         "",
-        "| model | parameters | steps | download | checkpoints | pooled units, a language (temporary) "
-        "| token states | scores |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(
-            f"| {c.model} | {c.parameters:,} | {c.steps} | {_size(c.download) if c.download else '-'} "
-            f"| {_size(c.checkpoints)} | {_size(c.units)} | {_size(c.tokens)} | {_size(c.scores)} |"
-            for c in found
-        ),
+        "```",
+        table,
+        "```",
         "",
-        "| model | pre-training, GPU hours | extraction, GPU hours | scoring, CPU hours |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {c.model} | {c.training:.0f} | {c.extraction:.1f} | {c.scoring:.0f} |"
-            if c.training
-            else f"| {c.model} | - | {c.extraction:.1f} | {c.scoring:.0f} |"
-            for c in found
-        ),
+        f"Snakemake plans it in {seconds:.0f} s on two cores.",
         "",
-        f"{total} jobs, planned in {seconds:.0f} s on two cores:",
+        "## How much one job takes",
         "",
-        "| rule | jobs |",
-        "| --- | --- |",
-        *(f"| {rule} | {n} |" for rule, n in sorted(jobs.items(), key=lambda pair: -pair[1])),
+        "`granularity` cuts the same work into other jobs; the files and their bytes stay the same (a test",
+        "compares them). The config has the second line.",
+        "",
+        "| languages per job | layers per job | jobs | on a GPU | longest job |",
+        "| --- | --- | --- | --- | --- |",
+        *cuts,
         "",
         "Where it is too much: fewer sites (`mlp_act` alone has less than half the units), fewer steps,",
-        "fewer sentences. Scores grow with concepts x units, pooled units with sentences x units.",
+        "fewer sentences. Scores grow with concepts x units, pooled activations with sentences x units.",
         "",
         "## What is assumed",
         "",
@@ -181,5 +149,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs/paper.md").write_text(page(), encoding="utf-8")
-    print("wrote docs/paper.md")
+    (ROOT / "docs/cost.md").write_text(cost_page(), encoding="utf-8")
+    (ROOT / "docs/paper.md").write_text(paper_page(), encoding="utf-8")
+    print("wrote docs/cost.md and docs/paper.md")

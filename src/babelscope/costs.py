@@ -9,6 +9,7 @@ set the time limit and the memory of every job (workflow/rules/common.smk) and f
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +33,11 @@ _GRAMMAR_TOKENS = 12
 #: Bytes that a unit and concept take in a score file: three average precisions in float64 and a median.
 _SCORE_BYTES = 28
 
+#: Cores that a job on a cluster may take.
+MAX_THREADS = 16
+
 # Seconds that a job takes before it computes: interpreter and imports. The engine's part is _ENGINE.
-_START = {"plain": 1.5, "science": 2.5, "torch": 6.0}
+_START = {"plain": 1.5, "science": 2.0, "numba": 4.0, "torch": 6.0}
 #: Seconds of Snakemake around a job on this machine; on a cluster it starts twice more, see docs/cluster.md.
 _ENGINE = 0.3
 #: Memory of Snakemake beside the job's own process, and of a job that runs no model.
@@ -41,6 +45,8 @@ ENGINE_MEMORY = 250_000_000
 _PLAIN_MEMORY = 450_000_000
 #: The same of one that has imported scikit-learn, numba or pandas.
 _SCIENCE_MEMORY = 500_000_000
+#: What CUDA adds on the host; from other people's reports, not measured by us.
+_CUDA = 2_500_000_000
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,12 @@ class Cost:
     """What a job takes.
 
     Attributes:
-        seconds: Wall time, on ``threads`` cores or on a GPU.
+        seconds: Of one core, or of a GPU.
         memory: Most bytes of the host at a time.
         kept: Bytes that stay on the disk.
         temporary: Bytes that go once they were read.
         download: Bytes from the hub.
+        threads: Cores that share the seconds.
     """
 
     seconds: float
@@ -78,6 +85,12 @@ class Cost:
     kept: float = 0.0
     temporary: float = 0.0
     download: float = 0.0
+    threads: int = 1
+
+    @property
+    def wall(self) -> float:
+        """Seconds from start to end."""
+        return self.seconds / self.threads
 
 
 @dataclass(frozen=True)
@@ -93,13 +106,16 @@ class CostModel:
     Args:
         study: The study; of its files only sizes and numbers of lines are read.
         gpu: Whether models run on a GPU.
+        max_threads: Most cores of one job that can use several.
         rates: How fast the machine is.
     """
 
     study: Study
     gpu: bool = False
+    max_threads: int = 1
     rates: Rates = field(default_factory=Rates)
     _known: dict[Work, Cost] = field(default_factory=dict, init=False, repr=False)
+    _texts: dict[str, _Text] = field(default_factory=dict, init=False, repr=False)
 
     def cost(self, work: Work) -> Cost:
         """What a job takes.
@@ -113,20 +129,20 @@ class CostModel:
 
     # ------------------------------------------------------------------------------ text
 
-    @cached_property
-    def _text(self) -> dict[str, _Text]:
-        return {lang: self._text_of(lang) for lang in self.study.languages}
+    def _text(self, lang: str) -> _Text:
+        if lang not in self._texts:
+            self._texts[lang] = self._text_of(lang)
+        return self._texts[lang]
 
     def _text_of(self, lang: str) -> _Text:
         study = self.study
         if study.sentences.source == "grammar":
             sentences = study.sentences.per_concept * len(study.concept_ids)
             return _Text(sentences, float(_GRAMMAR_TOKENS))
-        files = [Path(path) for path in study.sentence_files(lang)]
-        sizes_and_lines = [_size_and_lines(path) for path in files]
-        size, lines = (sum(column) for column in zip(*sizes_and_lines, strict=True))
-        tokens = min(size / max(1, lines) / _BYTES_PER_TOKEN + 1, study.extraction.max_length)
-        return _Text(max(1, lines), tokens)
+        found = [_size_and_sentences(Path(path)) for path in study.sentence_files(lang)]
+        size, sentences = (sum(column) for column in zip(*found, strict=True))
+        tokens = min(size / max(1, sentences) / _BYTES_PER_TOKEN + 1, study.extraction.max_length)
+        return _Text(max(1, sentences), tokens)
 
     @cached_property
     def _n_concepts(self) -> int:
@@ -168,9 +184,24 @@ class CostModel:
         """Seconds to load a checkpoint."""
         return 0.2 + self._weights(run_id) / self.rates.disk
 
-    def _host(self, run_id: str, memory: float) -> float:
-        """Memory on the host; on a GPU weights pass through it only once, by the file's pages."""
-        return memory + ENGINE_MEMORY if not self.gpu else max(memory, self._weights(run_id)) + ENGINE_MEMORY
+    def _computing(self, operations: float, calls: float) -> float:
+        """Seconds of operations and of the calls that start them; a GPU works while the next are made."""
+        parts = (operations / self._flops(), calls * _CALL)
+        return max(parts) if self.gpu else sum(parts)
+
+    def _host(self, run_id: str, memory: float, *, copies: float = 1) -> float:
+        """Memory on the host, the engine's included.
+
+        Args:
+            run_id: The model.
+            memory: What the job takes on a CPU.
+            copies: How often the weights are in memory. On a GPU only they pass through the host.
+        """
+        if self.gpu:
+            config = self._config(run_id)
+            on_device = sizes.activation_bytes(config, self._settings(run_id))
+            memory = min(memory - on_device, _CUDA + copies * self._weights(run_id)) + _CUDA
+        return memory + ENGINE_MEMORY
 
     # ----------------------------------------------------------------------------- stages
 
@@ -180,12 +211,12 @@ class CostModel:
         stored = STORED[self.study.extraction.dtype]
         seconds, units, tokens = _START["torch"], 0.0, 0.0
         for lang in work.parts:
-            text = self._text[lang]
+            text = self._text(lang)
             read = text.sentences * text.tokens
             batches = math.ceil(text.sentences / settings.batch_size)
             # Each hook call costs, whatever the size; pooling passes over every activation.
             calls = batches * shape.n_layers * (2 + len(settings.sites))
-            seconds += 2 * self._body(work.model) * read / self._flops() + calls * _CALL
+            seconds += self._computing(2 * self._body(work.model) * read, calls)
             seconds += read * n_units * (_POOL_GPU if self.gpu else _POOL)
             rows = min(settings.tokens_per_language, read) + min(settings.mean_sentences, text.sentences)
             units += text.sentences * n_units * stored
@@ -194,7 +225,7 @@ class CostModel:
             seconds - _START["torch"] + self._load(work.model) + (units + tokens) / self.rates.disk
         )
         mapped = self.study.stored_type(work.model) == settings.compute_dtype
-        most = max(self._text[lang].sentences for lang in work.parts)
+        most = max(self._text(lang).sentences for lang in work.parts)
         memory = sizes.extraction_memory(config, settings, n_sentences=most, mapped=mapped)
         keep = self.study.keep_activations
         return Cost(
@@ -208,16 +239,19 @@ class CostModel:
         n_units, concepts = self.study.n_units(work.model), self._n_concepts
         seconds, memory = 0.0, 0.0
         for lang in work.parts:
-            n = self._text[lang].sentences
+            n = self._text(lang).sentences
             seconds += n_units * n * (_RANK * math.log2(n + 1) + _SCORE * concepts)
             seconds += n_units * n * STORED[self.study.extraction.dtype] / self.rates.disk
             seconds += _SCORE_BYTES * n_units * concepts / self.rates.disk
             memory = max(memory, 40 * n * min(self.study.experts.block_units, n_units))
         widest = max(dimensions(self._config(work.model)).mlp, 1)
         memory += 2 * _SCORE_BYTES * widest * concepts  # a layer and site of the result
+        seconds = _START["numba"] + len(work.steps) * seconds
+        threads = max(1, min(self.max_threads, math.ceil(seconds / _LONG)))
         return Cost(
-            _START["science"] + len(work.steps) * seconds,
-            _SCIENCE_MEMORY + memory,
+            seconds,
+            _SCIENCE_MEMORY + threads * memory,
+            threads=threads,
             kept=_SCORE_BYTES * n_units * concepts * len(work.steps) * len(work.parts),
         )
 
@@ -227,7 +261,7 @@ class CostModel:
         return Cost(
             _START["plain"] + cells * (0.05 + pairs * 3e-8),
             _PLAIN_MEMORY + 8 * pairs,
-            kept=cells * self.study.n_experts(work.model) * self._n_concepts * 3 * 10,
+            kept=cells * self.study.n_experts(work.model) * self._n_concepts * 50,
         )
 
     def _align(self, work: Work) -> Cost:
@@ -272,10 +306,11 @@ class CostModel:
 
     def _audit(self, work: Work) -> Cost:
         config, settings = self._config(work.model), self._settings(work.model)
-        texts = [self._text[lang] for lang in self.study.languages]
+        texts = [self._text(lang) for lang in self.study.languages]
         read = sum(min(self.study.audit.sentences, text.sentences) * text.tokens for text in texts)
         hashing = sizes.weight_bytes(config, "float32") / 400e6
-        forward = 2 * n_parameters(config) * read / self._flops()
+        # Every position meets the head too, and its outputs are large.
+        forward = 4 * n_parameters(config) * read / self._flops()
         seconds = len(work.steps) * (self._load(work.model) + hashing + forward + 0.02 * len(texts))
         memory = sizes.loss_memory(config, settings)
         return Cost(_START["torch"] + seconds, self._host(work.model, memory), kept=len(work.steps) * 4e5)
@@ -294,8 +329,8 @@ class CostModel:
         shape = dimensions(config)
         new = generation.max_new_tokens
         # One pass for each new token, which meets the head too; small models pay for the calls.
-        seconds = 2 * n_parameters(config) * texts * new / self._flops()
-        seconds += batches * new * shape.n_layers * _CALL * 12
+        operations = 2 * n_parameters(config) * texts * new
+        seconds = self._computing(operations, batches * new * shape.n_layers * 12)
         seconds = len(work.steps) * (seconds + self._load(work.model))
         memory = sizes.generation_memory(config, settings)
         return Cost(
@@ -321,14 +356,14 @@ class CostModel:
         trained = sum(later - earlier for earlier, later in pairwise((before, *work.steps)))
         tokens = trained * training.batch_size * training.sequence_length
         shape = dimensions(config)
-        seconds = 6 * n_parameters(config) * tokens / (self._flops() * _THREADS_TRAINING)
-        seconds += trained * training.accumulation * shape.n_layers * _CALL * 40
+        calls = trained * training.accumulation * shape.n_layers * 40
+        seconds = self._computing(6 * n_parameters(config) * tokens, calls)
         weights = sizes.weight_bytes(config, "float32")
         seconds += len(work.steps) * (1.5 + 3 * weights / self.rates.disk)
         positions = training.batch_size // training.accumulation * training.sequence_length
         return Cost(
             _START["torch"] + seconds,
-            self._host(work.model, sizes.training_memory(config, positions=positions)),
+            self._host(work.model, sizes.training_memory(config, positions=positions), copies=5),
             kept=3 * weights * len(work.steps),
         )
 
@@ -368,7 +403,7 @@ class CostModel:
         return Cost(_START["plain"] + size / 3e6, _PLAIN_MEMORY + 100e6, kept=1.2 * size)
 
     def _prepare(self, work: Work) -> Cost:
-        lines = max(text.sentences for text in self._text.values())
+        lines = max(text.sentences for text in map(self._text, self.study.languages))
         return Cost(_START["plain"] + lines * 5e-5, _PLAIN_MEMORY + 2000 * lines, kept=120 * lines)
 
     def _collect(self, work: Work) -> Cost:
@@ -399,18 +434,22 @@ _CALL = 6e-5
 #: Seconds for pooling, checking and writing one activation.
 _POOL, _POOL_GPU = 1.2e-9, 2e-11
 #: Seconds for ranking one value of a unit, per doubling of the sentences; for adding it to one concept.
-_RANK, _SCORE = 1.5e-9, 1.6e-10
+_RANK, _SCORE = 4e-9, 5e-10
+#: A job that takes longer than this many seconds of a core gets another core, where it may have several.
+_LONG = 1800
 #: Seconds for one pair of languages in one layer.
 _ALIGN_PAIR = 2e-4
 #: Operations of a probe on one number of its input, per class and iteration.
 _PROBE_FLOPS = 4.0
-#: Cores that a training job on a CPU has, on average.
-_THREADS_TRAINING = 1.0
 
 
-def _size_and_lines(path: Path) -> tuple[int, int]:
+def _size_and_sentences(path: Path) -> tuple[int, int]:
+    """Bytes of a file and its sentences: lines, or what the lists of a JSON file hold."""
     content = path.read_bytes()
-    return len(content), content.count(b"\n")
+    if path.suffix != ".json":
+        return len(content), content.count(b"\n")
+    lists = json.loads(content)["sentences"].values()
+    return len(content), sum(len(sentences) for sentences in lists)
 
 
 _STAGES: dict[str, Callable[[CostModel, Work], Cost]] = {

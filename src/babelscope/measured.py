@@ -63,7 +63,7 @@ def compare(costs: CostModel, folder: Path) -> list[Comparison]:
             took = pd.read_csv(file, sep="\t").iloc[-1]
             cost = costs.cost(work)
             memory = float(took["max_rss"]) * 2**20 + ENGINE_MEMORY
-            found.setdefault(work.stage, []).append((cost.seconds, float(took["s"]), cost.memory, memory))
+            found.setdefault(work.stage, []).append((cost.wall, float(took["s"]), cost.memory, memory))
     if not found:
         raise DataError(folder, "holds no benchmark file of this study", "run the study first")
     rows = []

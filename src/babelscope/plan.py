@@ -130,7 +130,7 @@ def _row(stage: str, found: list[Cost], gpu: bool) -> Row:
         jobs=len(found),
         gpu_hours=hours if on_gpu else 0.0,
         cpu_hours=0.0 if on_gpu else hours,
-        longest=max(cost.seconds for cost in found),
+        longest=max(cost.wall for cost in found),
         memory=max(cost.memory for cost in found),
         kept=sum(cost.kept for cost in found),
         temporary=sum(cost.temporary for cost in found),

@@ -11,7 +11,7 @@ import binascii
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,15 +111,15 @@ def look(results: str, snakemake: Sequence[str]) -> Progress:
     failed = {output for _, outputs in failures for output in outputs}
     begun = unfinished_outputs(Path(".snakemake/incomplete"))
     files = []
-    for path, rule, pending, exists in _summary(snakemake):
+    for path, rule, pending in _summary(snakemake):
         if not pending:
             state = DONE
-        elif path in begun:
-            state = RUNNING if alive else INTERRUPTED
-        elif path in failed and not exists:
+        elif path in begun and alive:
+            state = RUNNING
+        elif path in failed:
             state = FAILED
         else:
-            state = WAITING
+            state = INTERRUPTED if path in begun else WAITING
         model, step = _cell_of(path, results)
         files.append(File(path, stage_of(rule), model, step, state))
     lost = {file.path for file in files if file.state == FAILED}
@@ -134,7 +134,7 @@ def stage_of(rule: str) -> str:
 def unfinished_outputs(folder: Path) -> set[str]:
     """Files that a job has begun and not ended, from the markers of Snakemake."""
     found = set()
-    for marker in folder.rglob("*") if folder.is_dir() else ():
+    for marker in filter(Path.is_file, folder.rglob("*")):
         name = "".join(part.removeprefix("@") for part in marker.relative_to(folder).parts)
         try:
             found.add(base64.b64decode(name, validate=True).decode())
@@ -143,8 +143,8 @@ def unfinished_outputs(folder: Path) -> set[str]:
     return found
 
 
-def _summary(arguments: Sequence[str]) -> Iterable[tuple[str, str, bool, bool]]:
-    """Per file its path and rule, whether it would be made anew, and whether it is there."""
+def _summary(arguments: Sequence[str]) -> Iterable[tuple[str, str, bool]]:
+    """Per file its path, its rule, and whether it would be made anew."""
     command = [
         sys.executable, "-m", "snakemake", "--summary", "--nolock", "--cores", "1",
         "--workflow-profile", "none", *arguments,
@@ -159,7 +159,7 @@ def _summary(arguments: Sequence[str]) -> Iterable[tuple[str, str, bool, bool]]:
         raise BabelscopeError(f"this Snakemake's summary has other columns: {', '.join(header)}")
     for fields in lines:
         row = dict(zip(header, fields, strict=False))
-        yield row["output_file"], row["rule"], row["plan"] == "update pending", row["date"] != "-"
+        yield row["output_file"], row["rule"], row["plan"] == "update pending"
 
 
 def _cell_of(path: str, results: str) -> tuple[str, int | None]:
@@ -294,8 +294,3 @@ def arguments_of(configfile: Path | None, config: Sequence[str]) -> list[str]:
     """Arguments that name a study to Snakemake."""
     named = ["--configfile", str(configfile)] if configfile else []
     return [*named, *(["--config", *config] if config else [])]
-
-
-def states(files: Iterable[File]) -> Mapping[str, str]:
-    """State by path."""
-    return {file.path: file.state for file in files}

@@ -11,13 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = "ar bn ca en es eu fr hi id pt sw ta te ur vi zh".split()
 
 
-def write_all(folder: Path, *, concepts: int = 200, sentences: int = 24) -> Path:
+def write_all(folder: Path, *, concepts: int = 200, sentences: int = 24, length: int = 0) -> Path:
     """Parallel text, text to pre-train on, and concepts, in all sixteen languages.
 
     Args:
         folder: What ``{data}`` is to stand for.
         concepts: Number of concepts.
         sentences: Positive and negative sentences of each.
+        length: Bytes of a sentence, at least.
     """
     words = yaml.safe_load((ROOT / "config/concepts/ntrex-en.yaml").read_text())
     parallel = [f"{forms[0]} {number} {concept}" for concept, forms in words.items() for number in range(60)]
@@ -27,8 +28,8 @@ def write_all(folder: Path, *, concepts: int = 200, sentences: int = 24) -> Path
             _write(folder / name / f"{lang}.txt", [f"{lang} sentence {i}" for i in range(200)])
         for concept in range(concepts):
             lists = {
-                "positive": [f"{concept} in {lang}, number {i}" for i in range(sentences)],
-                "negative": [f"anything in {lang}, number {i}" for i in range(sentences)],
+                "positive": [f"{concept} in {lang}, number {i}".ljust(length, ".") for i in range(sentences)],
+                "negative": [f"anything in {lang}, number {i}".ljust(length, ".") for i in range(sentences)],
             }
             path = folder / "concepts" / lang / f"concept-{concept}.json"
             path.parent.mkdir(parents=True, exist_ok=True)

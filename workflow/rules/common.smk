@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from babelscope.batches import one_of
-from babelscope.costs import CostModel
+from babelscope.costs import MAX_THREADS, CostModel
 from babelscope.errors import BabelscopeError
 from babelscope.jobs import (
     Work,
@@ -64,7 +64,11 @@ GENERATION_BATCHES = generation_batches(STUDY)
 
 # Whether jobs run on a cluster: asked here and, since each reads these files too, in the jobs themselves.
 ON_CLUSTER = workflow.non_local_exec or workflow.remote_exec
-COSTS = CostModel(STUDY, gpu=ON_CLUSTER and STUDY.extraction.device != "cpu")
+COSTS = CostModel(
+    STUDY,
+    gpu=ON_CLUSTER and STUDY.extraction.device != "cpu",
+    max_threads=MAX_THREADS if ON_CLUSTER else 1,
+)
 
 
 wildcard_constraints:
@@ -132,35 +136,36 @@ def run_settings(run_id):
     return {**settings(STUDY.extraction), **{name: value for name, value in own.items() if value is not None}}
 
 
-def needs(stage, batch=None):
-    """Memory and time limit of a rule's jobs, as the cost model has them, with room; more with each attempt."""
+def cost_of(stage, wildcards, batch=None):
+    """What a job takes, as `babelscope plan` has it."""
+    named = dict(wildcards.items())
+    steps = batch.steps_of(wildcards) if batch else [int(named["step"])] if "step" in named else []
+    parts = batch.parts_of(wildcards) if batch else []
+    return COSTS.cost(Work(stage, named.get("model", ""), tuple(steps), tuple(parts)))
 
-    def estimate(wildcards):
-        named = dict(wildcards.items())
-        steps = batch.steps_of(wildcards) if batch else [int(named["step"])] if "step" in named else []
-        parts = batch.parts_of(wildcards) if batch else []
-        return COSTS.cost(Work(stage, named.get("model", ""), tuple(steps), tuple(parts)))
+
+def needs(stage, batch=None):
+    """Memory and time limit of a rule's jobs, with room; more with each attempt."""
 
     def mem_mb(wildcards, attempt):
-        return round(1.25 * attempt * estimate(wildcards).memory / 1e6)
+        return round(1.25 * attempt * cost_of(stage, wildcards, batch).memory / 1e6)
 
     def runtime(wildcards, attempt):
-        return math.ceil(attempt * (10 + 2 * estimate(wildcards).seconds / 60))
+        return math.ceil(attempt * (10 + 2 * cost_of(stage, wildcards, batch).wall / 60))
 
     return dict(mem_mb=mem_mb, runtime=runtime)
+
+
+def threads_of(stage, batch):
+    """Threads of a rule's jobs, where one can use several."""
+    return lambda wildcards: cost_of(stage, wildcards, batch).threads
 
 
 def activations(batch):
     """Resource of jobs that write or read pooled activations: their size, so that a profile can bound it."""
 
     def activations_gb(wildcards):
-        work = Work(
-            "extract_activations",
-            wildcards.model,
-            tuple(batch.steps_of(wildcards)),
-            tuple(batch.parts_of(wildcards)),
-        )
-        return math.ceil(COSTS.cost(work).temporary / 1e9)
+        return math.ceil(cost_of("extract_activations", wildcards, batch).temporary / 1e9)
 
     return dict(activations_gb=activations_gb)
 
@@ -282,7 +287,7 @@ def enter_run(log):
         refuse_beside_others(STUDY.results)
     except BabelscopeError as error:
         raise WorkflowError(str(error)) from None
-    record_run(STUDY.results, log)
+    record_run(STUDY.results, log[0] if isinstance(log, list) else log)
 
 
 def announce_report():

@@ -33,6 +33,7 @@ for batch in LANG_BATCHES:
         priority: 20
         conda:
             "../../envs/cpu.yaml"
+        threads: threads_of("score_units", batch)
         resources:
             **needs("score_units", batch),
             **activations(batch),

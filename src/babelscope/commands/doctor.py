@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from babelscope.readiness import PROBLEM, diagnose, findings_text
+    from babelscope.doctor import PROBLEM, diagnose, findings_text
     from babelscope.study import Study
     from babelscope.study_checks import check_text
 

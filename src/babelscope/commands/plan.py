@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from babelscope.costs import CostModel
+    from babelscope.costs import MAX_THREADS, CostModel
     from babelscope.plan import make_plan, plan_text
     from babelscope.study_checks import check_text
 
@@ -38,7 +38,11 @@ def run(args: argparse.Namespace) -> int:
         device = "gpu" if shutil.which("nvidia-smi") else "cpu"
     gpu = device != "cpu"
     limit = args.activations_gb * 1e9 if args.activations_gb else None
-    plan = make_plan(CostModel(study, gpu=gpu), concurrent=args.jobs or os.cpu_count() or 1, limit=limit)
+    plan = make_plan(
+        CostModel(study, gpu=gpu, max_threads=MAX_THREADS if gpu else 1),
+        concurrent=args.jobs or os.cpu_count() or 1,
+        limit=limit,
+    )
     print(f"study {study.name}, {Path(args.configfile)}\n")
     print(plan_text(plan, gpu=gpu))
     return 0

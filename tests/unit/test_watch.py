@@ -1,0 +1,115 @@
+"""The state of a study, from Snakemake's own words."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from babelscope.runs import record_run, recorded_runs
+from babelscope.watch import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    WAITING,
+    File,
+    Progress,
+    _failures,
+    progress_text,
+    stage_of,
+    unfinished_outputs,
+)
+
+LOG = """\
+Error in rule fit_language_probe_0_4:
+    message: SLURM-job '12' failed, SLURM status is: 'FAILED'.
+    jobid: 3
+    input: results/mini/activations/tiny-seed0/0/en.tokens.h5
+    output: results/mini/probes/tiny-seed0/0/layer-0.tsv, results/mini/probes/tiny-seed0/4/layer-0.tsv
+    log: {log}, {log} (check log file(s) for error details)
+    external_jobid: 12
+
+Trying to restart job 3.
+[Mon Nov 23 16:01:00 2026]
+Error in rule collect_audit:
+    message: None
+    jobid: 4
+    output: results/mini/tables/audit.tsv
+    log: nowhere.log (check log file(s) for error details)
+
+"""
+
+
+def test_failures_are_read_from_the_log(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own.log"
+    own.write_text("\n".join(f"line {i}" for i in range(40)))
+    log = tmp_path / "snakemake.log"
+    log.write_text(LOG.format(log=own))
+    record_run("results/mini", log)
+    (probe, outputs), (audit, _) = _failures(recorded_runs("results/mini")[-1])
+    assert (probe.rule, probe.slurm_job) == ("fit_language_probe_0_4", "12")
+    assert probe.cell == "model tiny-seed0, step 0 to 4, layer-0"
+    assert probe.lines == tuple(f"line {i}" for i in range(25, 40))
+    assert len(outputs) == 2
+    assert (audit.rule, audit.cell, audit.lines) == ("collect_audit", "", ())
+
+
+def test_stages_of_batches():
+    assert stage_of("extract_activations_bloom_560m_0_4") == "extract_activations"
+    assert stage_of("collect_models") == "collect_models"
+    assert stage_of("all") == "all"
+
+
+def test_markers_of_unfinished_files(tmp_path):
+    names = ["results/mini/a.tsv", f"results/mini/{'long' * 100}.tsv"]
+    for name in names:
+        code = base64.b64encode(name.encode()).decode()
+        parts = [code[i : i + 250] for i in range(0, len(code), 250)]
+        file = tmp_path.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    (tmp_path / "migration_underway").mkdir()
+    assert unfinished_outputs(tmp_path) == set(names)
+    assert unfinished_outputs(tmp_path / "gone") == set()
+
+
+def test_the_table():
+    def files(stage: str, *states: str, step: int | None = 4) -> list[File]:
+        model = "" if step is None else "tiny-seed0"
+        return [File(f"{stage}{i}", stage, model, step, state) for i, state in enumerate(states)]
+
+    progress = Progress(
+        (
+            *files("pretrain_step", DONE, DONE),
+            *files("extract_activations", DONE, RUNNING, WAITING),
+            *files("score_units", WAITING, WAITING),
+            *files("fit_language_probe", DONE, FAILED),
+            *files("align_experts", INTERRUPTED),
+            *files("select_experts", DONE, WAITING),
+            *files("plot_figure", WAITING, step=None),
+        ),
+        (),
+        None,
+    )
+    head, row, _, beside, counts, cut = progress_text(progress, command="snakemake").splitlines()
+    assert head.split()[:5] == ["model", "step", "model", "audit", "extract"]
+    for mark in ("ok", "run 1/3", " . ", "FAILED 1/2", "cut 0/1", "1/2"):
+        assert mark in row, mark
+    assert beside == "beside: plot_figure ."
+    assert counts == "13 files: 5 done, 1 under way, 1 failed, 1 interrupted, 5 waiting"
+    assert "babelscope recover" in cut
+
+
+def test_export_target_of_a_failure(tmp_path):
+    from babelscope.watch import Failure
+
+    failure = Failure(
+        "score_units", "results/mini/scores/tiny-seed0/4/en.h5", "model tiny-seed0", "some.log", ("why",), "7"
+    )
+    text = progress_text(Progress((), (failure,), None), command="snakemake --profile slurm")
+    assert "FAILED score_units (model tiny-seed0), Slurm job 7" in text
+    assert "snakemake --profile slurm results/mini/scores/tiny-seed0/4/en.h5" in text
+    assert "snakemake --profile slurm results/mini/export/tiny-seed0/4" in text
+    assert "    why" in text
+    assert Path("some.log").name in text

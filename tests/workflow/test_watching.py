@@ -1,0 +1,81 @@
+"""``babelscope status`` and the export of a checkpoint, on the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from mini_study import ROOT, MiniStudy
+from safetensors.numpy import load_file, save_file
+
+pytestmark = pytest.mark.workflow
+
+
+def status(study: MiniStudy) -> tuple[int, str]:
+    """The command, in the study's folder; it looks like a checkout."""
+    study.write()
+    for name in ("Snakefile", "workflow"):
+        if not (study.folder / name).exists():
+            (study.folder / name).symlink_to(ROOT / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "babelscope.cli", "status", "--configfile", "study.yaml"],
+        cwd=study.folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_status_of_a_finished_study_and_of_one_with_a_step_more(finished, tmp_path):
+    study = finished.copy(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*") if path.is_file()}
+    code, text = status(study)
+    assert code == 0
+    rows = [line.split() for line in text.splitlines() if line.startswith("tiny-seed0")]
+    assert rows == [["tiny-seed0", "0", *["ok"] * 7], ["tiny-seed0", "4", *["ok"] * 9]]
+    assert "waiting" not in text
+    # It changes nothing.
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items() if path.name != "study.yaml")
+    study.config["models"]["tiny"]["steps"] = [0, 4, 8]
+    _, text = status(study)
+    rows = [line.split() for line in text.splitlines() if line.startswith("tiny-seed0")]
+    assert rows[1] == ["tiny-seed0", "4", *["ok"] * 9]
+    assert rows[2] == ["tiny-seed0", "8", *["."] * 7]
+
+
+def test_a_failed_job_is_shown_with_its_log_and_its_export(finished, tmp_path):
+    study = finished.copy(tmp_path)
+    weights = study.results / "models/tiny-seed0/4/model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in tensors if "fc1.weight" in name)
+    tensors[name] = np.full_like(tensors[name], np.nan)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    study.snakemake("--until", "extract_activations", "--keep-going", check=False)
+    code, text = status(study)
+    assert code == 1
+    assert "FAILED extract_activations (model tiny-seed0, step 4, " in text
+    assert "NaN" in text
+    target = text.split("for a report:")[1].split()[-1]
+    assert target == "results/mini/export/tiny-seed0/4"
+    again = text.split("run just it:")[1].split("\n")[0].split()[-1]
+    assert again.startswith("results/mini/activations/tiny-seed0/4/")
+    study.snakemake(target)
+    folder = study.folder / target
+    contents = json.loads((folder / "contents.json").read_text())
+    assert contents["files"]["checkpoint/model.safetensors"]["bytes"] > 0
+    assert "models/tiny-seed0/4/config.json" in contents["files"]
+    assert not list(folder.rglob("*.safetensors"))
+    scores = contents["files"]["scores/tiny-seed0/4/en.h5"]["data sets"]
+    assert scores["layer-01/mlp_act/ap_all"]["most"] <= 1
+    assert not any(path.startswith("scores/tiny-seed0/0/") for path in contents["files"])
+    assert "NaN" in "".join(
+        file.read_text() for file in folder.glob("files/logs/extract_activations/**/*.log")
+    )
+    assert yaml.safe_load((folder / "study.yaml").read_text())["study"] == "mini"
