@@ -25,8 +25,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## run the demo study to its report
 	$(BIN)/snakemake --cores $(CORES)
 
-test: $(READY)  ## all tests that need no cluster and no GPU; the browser's where there is one
-	$(BIN)/python -m pytest
+# Those of Slurm mostly wait, so they run beside the others.
+test: $(READY)  ## all tests; the browser's and Slurm's where these are installed
+	@echo "the tests on Slurm run beside; they are shown at the end"
+	@$(BIN)/python -m pytest tests/slurm >.pytest-slurm.log 2>&1 & slurm=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/slurm; here=$$?; \
+	wait $$slurm; there=$$?; cat .pytest-slurm.log; exit $$((here + there))
 
 test-fast: $(READY)  ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit
@@ -55,7 +59,7 @@ bench: $(READY)  ## measure the speed; writes docs/benchmarks.md
 memory: $(READY)  ## measure memory at true size, 15 GB at most; writes docs/memory.md
 	$(BIN)/python benchmarks/measure_memory.py
 
-cost: $(READY)  ## compute what the paper's study costs; writes docs/paper.md
+cost: $(READY)  ## compare plans with runs, plan the paper's study; writes docs/cost.md, docs/paper.md
 	$(BIN)/python benchmarks/cost.py
 
 clean:  ## remove the environment and all results

@@ -79,6 +79,7 @@ class SlurmJob:
     partition: str
     node: str
     gpus: int
+    cpus: int
     minutes: int
     memory_mb: int
     comment: str
@@ -155,7 +156,7 @@ class SlurmLab:
             if "JobId" not in fields:
                 continue  # "No jobs in the system"
             hours, minutes, _ = fields["TimeLimit"].split(":")
-            memory = re.search(r"mem=(\d+)M", line)
+            memory = re.search(r"TRES=\S*?mem=([\d.]+)([MG])", line)
             gpus = re.search(r"gres:gpu:(\d+)", line)
             comment = fields.get("Comment", "")
             found.append(
@@ -166,8 +167,9 @@ class SlurmLab:
                     partition=fields["Partition"],
                     node=fields.get("NodeList", ""),
                     gpus=int(gpus[1]) if gpus else 0,
+                    cpus=int(fields["NumCPUs"].split("-")[0]),
                     minutes=60 * int(hours) + int(minutes),
-                    memory_mb=int(memory[1]) if memory else 0,
+                    memory_mb=round(float(memory[1]) * (1024 if memory[2] == "G" else 1)) if memory else 0,
                     comment=comment,
                 )
             )

@@ -24,10 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--activations-gb", type=float, help="as in `--resources activations_gb`; no limit by default"
     )
+    parser.add_argument(
+        "--compare", action="store_true", help="beside it, what the jobs that have run took (benchmark files)"
+    )
+    parser.add_argument(
+        "--within", type=float, metavar="FACTOR", help="with --compare: fail if a rule's time is further off"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from babelscope.costs import MAX_THREADS, CostModel
+    from babelscope.measured import compare, comparison_text
     from babelscope.plan import make_plan, plan_text
     from babelscope.study_checks import check_text
 
@@ -38,11 +45,15 @@ def run(args: argparse.Namespace) -> int:
         device = "gpu" if shutil.which("nvidia-smi") else "cpu"
     gpu = device != "cpu"
     limit = args.activations_gb * 1e9 if args.activations_gb else None
-    plan = make_plan(
-        CostModel(study, gpu=gpu, max_threads=MAX_THREADS if gpu else 1),
-        concurrent=args.jobs or os.cpu_count() or 1,
-        limit=limit,
-    )
+    costs = CostModel(study, gpu=gpu, max_threads=MAX_THREADS if gpu else 1)
+    plan = make_plan(costs, concurrent=args.jobs or os.cpu_count() or 1, limit=limit)
     print(f"study {study.name}, {Path(args.configfile)}\n")
     print(plan_text(plan, gpu=gpu))
-    return 0
+    if not args.compare:
+        return 0
+    rows = compare(costs, Path(study.results, "benchmarks"))
+    print(f"\n{comparison_text(rows)}")
+    off = [row.stage for row in rows if args.within and not 1 / args.within <= row.ratio <= args.within]
+    if off:
+        print(f"\nnot within a factor of {args.within:g}: {', '.join(off)}")
+    return 1 if off else 0

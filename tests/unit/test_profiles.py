@@ -1,0 +1,67 @@
+"""The profiles: what a cluster needs stands in one place, and nothing takes it away."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+
+from babelscope.plan import RUN_A_MODEL
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = {path.name: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}
+
+
+def profile(name: str) -> dict:
+    return yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
+
+
+def test_the_literal_command_finds_the_profile():
+    assert os.readlink(ROOT / "slurm") == "profiles/slurm"
+    assert (ROOT / "slurm" / profile("slurm")["slurm-partition-config"]).is_file()
+
+
+def test_the_default_profile_takes_nothing_from_the_clusters():
+    """It is applied to every run, and wins key by key."""
+    assert not set(profile("default")) & set(profile("slurm"))
+    assert set(profile("default")) == {"cores", "rerun-incomplete", "show-failed-logs", "quiet"}
+
+
+def test_the_traps_of_the_plugin_are_kept_clear_of():
+    slurm = profile("slurm")
+    assert slurm["executor"] == "slurm"
+    assert slurm["slurm-status-command"] == "squeue"
+    assert slurm["slurm-no-requeue"] is True
+    assert slurm["keep-incomplete"] is True
+    assert "slurm-array-jobs" not in slurm
+    assert "slurm_partition" not in slurm["default-resources"]  # or gpu: 1 would choose none
+    assert slurm["slurm-init-seconds-before-status-checks"] * 3 <= 300  # MinJobAge as Slurm has it
+
+
+def test_only_what_needs_network_runs_where_the_command_is_typed():
+    local = re.findall(r"^localrules:\n((?:    \w+,\n)+)", "".join(RULES.values()), re.M)
+    assert [line.strip(" ,\n") for line in local] == ["fetch_checkpoint"]
+    assert len(re.findall(r"\bnetwork=1\b", "".join(RULES.values()))) == 1
+    assert "network=1" in RULES["models.smk"].split("rule fetch_checkpoint:")[1].split("\nrule ")[0]
+
+
+def test_only_jobs_that_run_a_model_ask_for_a_gpu():
+    asking = set()
+    for text in RULES.values():
+        for block in re.split(r"\n(?=rule |    rule:)", text):
+            if re.search(r"\bgpu=1\b", block):
+                name = re.search(r'batch\.rule\("(\w+)"\)|^rule (\w+):', block)
+                assert name, block
+                asking.add(name[1] or name[2])
+    assert asking == RUN_A_MODEL
+
+
+def test_every_rule_says_what_it_needs():
+    for name, text in RULES.items():
+        if name == "common.smk":
+            continue
+        stages = re.findall(r'^rule (\w+):|^            batch\.rule\("(\w+)"\)', text, re.M)
+        needed = re.findall(r'\*\*needs\(\s*"(\w+)"', text)
+        assert [a or b for a, b in stages] == needed, name
