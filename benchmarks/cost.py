@@ -61,7 +61,8 @@ def cost_page() -> str:
         "Written by `make cost` from the `benchmark:` files of runs on two cores without a GPU; seconds are",
         "summed over jobs. The constants were fitted to these two runs, so they show the fit, not a",
         "prediction; for other machines expect a factor of two. A GPU was not at hand: its rate, an A100 at",
-        "a third of its 312 Tflop/s, is taken from the paper's own training time.",
+        "a third of its 312 Tflop/s, is taken from the paper's own training time. Of the pre-training of",
+        "real-text one job of four is compared: the others were paused while they ran.",
         "",
     ]
     for name, config in MEASURED.items():

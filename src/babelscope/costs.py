@@ -237,10 +237,12 @@ class CostModel:
 
     def _score(self, work: Work) -> Cost:
         n_units, concepts = self.study.n_units(work.model), self._n_concepts
+        # A sentence of a concept's file speaks of that concept; any other is labelled for all of them.
+        labels = 1 if self.study.concepts.source == "files" else concepts
         seconds, memory = 0.0, 0.0
         for lang in work.parts:
             n = self._text(lang).sentences
-            seconds += n_units * n * (_RANK * math.log2(n + 1) + _SCORE * concepts)
+            seconds += n_units * n * (_RANK * math.log2(n + 1) + _SCORE * labels)
             seconds += n_units * n * STORED[self.study.extraction.dtype] / self.rates.disk
             seconds += _SCORE_BYTES * n_units * concepts / self.rates.disk
             memory = max(memory, 40 * n * min(self.study.experts.block_units, n_units))
@@ -433,8 +435,8 @@ class CostModel:
 _CALL = 6e-5
 #: Seconds for pooling, checking and writing one activation.
 _POOL, _POOL_GPU = 1.2e-9, 2e-11
-#: Seconds for ranking one value of a unit, per doubling of the sentences; for adding it to one concept.
-_RANK, _SCORE = 4e-9, 5e-10
+#: Seconds for ranking one value of a unit, per doubling of the sentences; for each concept of its label.
+_RANK, _SCORE = 5.5e-9, 6e-10
 #: A job that takes longer than this many seconds of a core gets another core, where it may have several.
 _LONG = 1800
 #: Seconds for one pair of languages in one layer.
