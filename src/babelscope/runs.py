@@ -90,8 +90,12 @@ def recorded_runs(results: Path | str) -> list[Run]:
         return []
 
 
-def active_jobs(runs: Sequence[Run]) -> list[SlurmJob]:
+def active_jobs(runs: Sequence[Run], *, ending: bool = False) -> list[SlurmJob]:
     """Slurm jobs of some runs that wait or run.
+
+    Args:
+        runs: The runs.
+        ending: Count also jobs that have ended, but whose processes may not all be gone (``COMPLETING``).
 
     Raises:
         RunError: If Slurm does not answer, for then nobody knows.
@@ -107,7 +111,7 @@ def active_jobs(runs: Sequence[Run]) -> list[SlurmJob]:
     if done.returncode:
         raise RunError(f"squeue failed: {done.stderr.strip()}\nhint: is the controller of Slurm up?")
     jobs = [SlurmJob(*line.split("|", 2)) for line in done.stdout.splitlines() if line.count("|") >= 2]
-    return [job for job in jobs if job.state != "COMPLETING"]
+    return [job for job in jobs if ending or job.state != "COMPLETING"]
 
 
 def refuse_beside_others(results: Path | str) -> None:
@@ -172,7 +176,7 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
 
 def _wait_until_gone(runs: Sequence[Run], patience: float) -> None:
     deadline = time.monotonic() + patience
-    while jobs := active_jobs(runs):
+    while jobs := active_jobs(runs, ending=True):
         if time.monotonic() > deadline:
             raise RunError(
                 f"{len(jobs)} jobs are still there {patience:.0f} s after scancel: {_shown(jobs)}\n"

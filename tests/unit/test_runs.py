@@ -89,8 +89,9 @@ def test_recovery_cancels_waits_and_clears(folder):
     run_of(folder, pid=2**22 + 1)
     queue = folder / "queue"
     queue.write_text("12|RUNNING|rule_a\n13|PENDING|rule_b\n")
-    program(folder, "squeue", f"cat {queue}")
-    program(folder, "scancel", f'echo "$@" > {folder}/cancelled; : > {queue}')
+    # A cancelled job is first COMPLETING: its processes may still write.
+    program(folder, "squeue", f"cat {queue}; grep -q COMPLETING {queue} && : > {queue}; true")
+    program(folder, "scancel", f'echo "$@" > {folder}/cancelled; echo "12|COMPLETING|rule_a" > {queue}')
     locks = Path(".snakemake/locks")
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text(f"{RESULTS}/tables/a.tsv\n")
