@@ -122,7 +122,7 @@ def test_a_live_run_is_left_alone(folder):
     runs = recorded_runs(RESULTS)
     alive = b"snakemake" in Path("/proc/self/cmdline").read_bytes()
     assert runs[0].is_alive == alive  # this process is pytest's
-    sleeper = os.spawnlp(os.P_NOWAIT, "sh", "snakemake", "-c", "sleep 30")
+    sleeper = os.spawnlp(os.P_NOWAIT, "sh", "snakemake", "-c", "sleep 30; true")
     try:
         run_of(folder, pid=sleeper)
         with pytest.raises(RunError, match=rf"alive: process {sleeper}\nhint: .*kill -INT {sleeper}"):
