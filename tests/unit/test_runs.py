@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,8 @@ def test_a_live_run_is_left_alone(folder):
     assert runs[0].is_alive == alive  # this process is pytest's
     sleeper = os.spawnlp(os.P_NOWAIT, "sh", "snakemake", "-c", "sleep 30; true")
     try:
+        while b"snakemake" not in Path(f"/proc/{sleeper}/cmdline").read_bytes():
+            time.sleep(0.01)  # until the new process is itself
         run_of(folder, pid=sleeper)
         with pytest.raises(RunError, match=rf"alive: process {sleeper}\nhint: .*kill -INT {sleeper}"):
             recover(RESULTS)
