@@ -1,4 +1,4 @@
-"""A checkout of the repository with the mini study, run by ``snakemake --profile slurm`` in it."""
+"""A checkout of the repository with the demo study, shrunk, run by ``snakemake --profile slurm`` in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from mini_study import WORDS, mini_config, write_text
 from slurm_lab import SlurmLab
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,9 +113,29 @@ def checkout(folder: Path, lab: SlurmLab) -> ClusterStudy:
         "gpu": {"max_runtime": 60, "max_mem_mb": 16000, "max_threads": 4, "max_gpu": 2},
     }
     (folder / "profiles/slurm/partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
-    config = mini_config()
-    write_text(folder, list(WORDS))
-    config["models"]["tiny"]["steps"] = [[0, 4]]
-    config["granularity"] = {"languages_per_job": 3, "layers_per_job": 3}
-    config["keep_activations"] = False
-    return ClusterStudy(folder, lab, config)
+    return ClusterStudy(folder, lab, shrunk_demo())
+
+
+def shrunk_demo() -> dict[str, Any]:
+    """The demo with three languages, one model of two small layers, two steps and little text."""
+    demo: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    languages = ["en", "es", "ru"]
+    bridged = demo["models"]["bridged"]
+    bridged["architecture_config"] |= {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32}
+    bridged["training"] |= {"batch_size": 8, "warmup_steps": 2, "decay_steps": 16}
+    bridged["steps"] = [[0, 4]]
+    return demo | {
+        "study": "shrunk",
+        "languages": languages,
+        "corpora": {"bridged": demo["corpora"]["bridged"] | {"documents": 1500, "languages": languages}},
+        "tokenizers": {"subword": {"corpus": "bridged", "vocabulary_size": 600}},
+        "models": {"bridged": bridged},
+        "sentences": {"source": "grammar", "per_concept": 10},
+        "concepts": {"source": "grammar", "min_positive": 10},
+        "extraction": demo["extraction"] | {"tokens_per_language": 120, "mean_sentences": 40},
+        "probes": demo["probes"] | {"tokens_per_language": 100, "anchor_min_languages": 2, "bootstrap": 50},
+        "experts": demo["experts"] | {"k": 6, "min_languages": 2, "bootstrap": 50, "permutations": 50},
+        "generation": demo["generation"]
+        | {"k": 4, "steps": [4], "languages": ["es"], "samples": 2, "max_new_tokens": 6},
+        "granularity": {"languages_per_job": 3, "layers_per_job": 3},
+    }

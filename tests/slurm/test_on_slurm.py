@@ -52,7 +52,7 @@ def test_memory_and_time_follow_the_cost_model(jobs):
 def test_a_step_more_submits_its_own_jobs_only(undisturbed, tmp_path):
     study = undisturbed.copy(tmp_path)
     before = {file: file.stat().st_mtime_ns for file in study.results.glob("scores/*/[04]/*.h5")}
-    study.config["models"]["tiny"]["steps"] = [[0, 4], 8]
+    study.config["models"]["bridged"]["steps"] = [[0, 4], 8]
     study.run("tables")
     rules = sorted(stage(rule) for rule in study.submitted().values())
     assert rules == sorted(

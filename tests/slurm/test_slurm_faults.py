@@ -56,6 +56,19 @@ def struck(marker: Path) -> int:
     return int(marker.read_text())
 
 
+def kill_step(pid: int) -> None:
+    """SIGKILL all that Slurm has started for a step: a process and those above it, from the top."""
+    chain = [pid]
+    while True:
+        above = int(Path(f"/proc/{chain[0]}/stat").read_text().rpartition(")")[2].split()[1])
+        if "slurmstepd" in Path(f"/proc/{above}/stat").read_text():
+            break
+        chain.insert(0, above)
+    assert len(chain) > 1  # Snakemake, and the job's own process
+    for each in chain:
+        os.kill(each, signal.SIGKILL)
+
+
 def finish(study: ClusterStudy, process: subprocess.Popen[str], seconds: float = 240) -> None:
     assert process.wait(seconds) == 0, study.printed()[-5000:]
 
@@ -85,7 +98,7 @@ def test_a_job_that_is_killed_is_submitted_again(study, undisturbed):
     forget_probes(study)
     marker = plan_fault(study, "fit_language_probe", "hold", seconds=300)
     process = study.start("tables")
-    os.kill(struck(marker), signal.SIGKILL)
+    kill_step(struck(marker))
     finish(study, process)
     assert [job.state for job in attempts(study, PROBE)] == ["FAILED", "COMPLETED"]
     assert study.tables() == undisturbed.tables()

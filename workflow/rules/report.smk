@@ -93,7 +93,6 @@ rule export_cell:
     resources:
         **needs("export_cell"),
     params:
-        results=STUDY.results,
         study=STUDY.config,
         folders=lambda wildcards: [
             str(STUDY.model_folder(wildcards.model, int(wildcards.step))),

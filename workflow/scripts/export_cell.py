@@ -10,11 +10,12 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
+    out = Path(snakemake.output[0])  # <results>/export/{model}/{step}
     export_cell(
-        Path(snakemake.params.results),
+        out.parents[2],
         snakemake.wildcards.model,
         int(snakemake.wildcards.step),
         config=snakemake.params.study,
         checkpoint=[Path(folder) for folder in snakemake.params.folders],
-        out=Path(snakemake.output[0]),
+        out=out,
     )
