@@ -117,10 +117,12 @@ def active_jobs(runs: Sequence[Run], *, ending: bool = False) -> list[SlurmJob]:
 def refuse_beside_others(results: Path | str) -> None:
     """Stop if jobs of an earlier run of the study are still there: they write the same files.
 
+    Jobs of a run that is alive are Snakemake's to keep apart: it locks the files that they make.
+
     Raises:
         RunError: Naming the jobs.
     """
-    jobs = active_jobs(recorded_runs(results))
+    jobs = active_jobs([run for run in recorded_runs(results) if not run.is_alive])
     if jobs:
         raise RunError(
             f"{len(jobs)} jobs of an earlier run of this study are still in Slurm's queue: {_shown(jobs)}\n"

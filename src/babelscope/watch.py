@@ -105,8 +105,9 @@ def look(results: str, snakemake: Sequence[str]) -> Progress:
         BabelscopeError: If Snakemake cannot plan the study, with its reason.
     """
     runs = recorded_runs(results)
-    run = runs[-1] if runs else None
-    alive = any(each.is_alive for each in runs)
+    living = [run for run in runs if run.is_alive]
+    run = (living or runs)[-1] if runs else None
+    alive = bool(living)
     failures = _failures(run) if run else []
     failed = {output for _, outputs in failures for output in outputs}
     begun = unfinished_outputs(Path(".snakemake/incomplete"))

@@ -130,6 +130,8 @@ def test_a_live_run_is_left_alone(folder):
         run_of(folder, pid=sleeper)
         with pytest.raises(RunError, match=rf"alive: process {sleeper}\nhint: .*kill -INT {sleeper}"):
             recover(RESULTS)
+        program(folder, "squeue", 'echo "12|RUNNING|rule_a"')
+        refuse_beside_others(RESULTS)  # Snakemake's lock keeps the two apart, file by file
     finally:
         os.kill(sleeper, 9)
         os.waitpid(sleeper, 0)
