@@ -32,12 +32,16 @@ class Work:
 
 
 def step_batches(study: Study) -> list[Batch]:
-    """Steps that one job takes, the inner lists of the config."""
-    return make_batches({run_id: model.batches for run_id, model in study.models.items()})
+    """Steps that one job of the analysis takes."""
+    return make_batches(_plans(study))
+
+
+def _plans(study: Study) -> dict[str, tuple[tuple[int, ...], ...]]:
+    return {run_id: study.analysis_batches(run_id) for run_id in study.models}
 
 
 def pretrain_batches(study: Study) -> list[Batch]:
-    """The same, of models that are trained here."""
+    """Steps that one job trains: the inner lists of the config, since a chain is cut where the user says."""
     trained = {run_id: model.batches for run_id, model in study.models.items() if model.source == "pretrain"}
     return make_batches(trained)
 
@@ -45,7 +49,7 @@ def pretrain_batches(study: Study) -> list[Batch]:
 def language_batches(study: Study) -> list[Batch]:
     """Steps and languages that one job takes."""
     return make_batches(
-        {run_id: model.batches for run_id, model in study.models.items()},
+        _plans(study),
         {run_id: study.languages for run_id in study.models},
         parts_per_job=study.granularity.languages_per_job,
         axis="lang",
@@ -55,7 +59,7 @@ def language_batches(study: Study) -> list[Batch]:
 def layer_batches(study: Study) -> list[Batch]:
     """Steps and layers that one job takes."""
     return make_batches(
-        {run_id: model.batches for run_id, model in study.models.items()},
+        _plans(study),
         {run_id: [str(layer) for layer in range(study.n_layers(run_id) + 1)] for run_id in study.models},
         parts_per_job=study.granularity.layers_per_job,
         axis="layer",

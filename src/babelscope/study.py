@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from babelscope.architectures import n_layers, site_widths
+from babelscope.batches import chunks
 from babelscope.checkpoint_files import stored_type
 from babelscope.concept_files import LABELS, find_concepts
 from babelscope.errors import DataError, StudyError
@@ -138,6 +139,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class Granularity:
+    steps_per_job: int
     languages_per_job: int
     layers_per_job: int
 
@@ -325,6 +327,13 @@ class Study:
         before = [other for other in model.steps if other < own[0] and other not in own]
         return before[-1] if before else None
 
+    def analysis_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
+        """Steps of a model as one job of the analysis takes them: inner lists, and so many of the others."""
+        batches = self.models[run_id].batches
+        alone = [batch[0] for batch in batches if len(batch) == 1]
+        together = [batch for batch in batches if len(batch) > 1]
+        return tuple(sorted([*together, *chunks(alone, self.granularity.steps_per_job)]))
+
     # ------------------------------------------------------------------------ generation
 
     def generation_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
@@ -334,7 +343,7 @@ class Study:
         wanted = self.generation.steps
         batches = [
             tuple(step for step in batch if wanted is None or step in wanted)
-            for batch in self.models[run_id].batches
+            for batch in self.analysis_batches(run_id)
         ]
         return tuple(batch for batch in batches if batch)
 

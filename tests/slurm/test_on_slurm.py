@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
+import yaml
 
 from babelscope.costs import STAGES
 from babelscope.plan import RUN_A_MODEL
@@ -64,3 +67,39 @@ def test_a_step_more_submits_its_own_jobs_only(undisturbed, tmp_path):
     )  # fmt: skip
     assert before
     assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def doctor(study) -> tuple[int, str]:
+    study.command()  # writes the study's config
+    done = subprocess.run(
+        [sys.executable, "-m", "babelscope.cli", "doctor", "--profile", "slurm", "--offline",
+         "--configfile", "study.yaml"],
+        cwd=study.folder, env=study.lab.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_doctor_finds_the_cluster_ready(undisturbed, tmp_path):
+    study = undisturbed.copy(tmp_path)
+    code, text = doctor(study)
+    assert code == 0, text
+    assert "partitions cpu, gpu" in text
+    partitions = study.folder / "profiles/slurm/partitions.yaml"
+    content = yaml.safe_load(partitions.read_text())
+    content["partitions"]["night"] = {"max_runtime": 60}
+    content["partitions"]["cpu"]["max_runtime"] = 6000
+    partitions.write_text(yaml.safe_dump(content))
+    code, text = doctor(study)
+    assert code == 1
+    assert "night" in text
+    assert "6,000" in text or "6000" in text, text
+
+
+def test_the_status_of_the_study(undisturbed):
+    done = subprocess.run(
+        [sys.executable, "-m", "babelscope.cli", "status", "--configfile", "study.yaml"],
+        cwd=undisturbed.folder, env=undisturbed.lab.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("bridged-seed0")]
+    assert rows == [["bridged-seed0", "0", *["ok"] * 7], ["bridged-seed0", "4", *["ok"] * 9]]

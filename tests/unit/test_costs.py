@@ -199,3 +199,19 @@ def test_benchmarks_are_found_where_the_rules_write_them(tmp_path):
 
 def test_wall_time_is_shared_by_threads():
     assert Cost(100, threads=4).wall == 25
+
+
+@given(steps=st.integers(1, 30))
+def test_steps_per_job_cover_every_step_once(steps):
+    models = copy.deepcopy(DEMO["models"])
+    for name in ("bridged", "isolated"):
+        models[name]["steps"] = {"every": 100, "until": 2000, "also": [0]}
+    study = demo(models=models, granularity={"steps_per_job": steps}, generation={"enabled": False})
+    jobs = [
+        work for work in all_jobs(study) if work.stage == "audit_checkpoint" and work.model == "bridged-seed0"
+    ]
+    assert len(jobs) == -(-21 // steps)
+    assert sorted(step for work in jobs for step in work.steps) == list(study.models["bridged-seed0"].steps)
+    assert (
+        sum(work.stage == "pretrain_step" for work in all_jobs(study)) == 42
+    )  # a chain is cut by inner lists only

@@ -168,8 +168,11 @@ def test_local_checkpoints_are_analysed_like_our_own(finished, tmp_path):
 def test_results_do_not_depend_on_granularity(finished, tmp_path):
     study = MiniStudy(tmp_path, json.loads(json.dumps(finished.config)))
     (tmp_path / "data").symlink_to(finished.folder / "data")
-    study.config["models"]["tiny"]["steps"] = [[0, 4]]
-    study.config["granularity"] = {"languages_per_job": 2, "layers_per_job": 3}
+    study.config["granularity"] = {"steps_per_job": 2, "languages_per_job": 2, "layers_per_job": 3}
+    planned = study.planned()
+    # en and de, ru; each with both steps.
+    assert (planned["extract_activations_0_4_en_de"], planned["extract_activations_0_4_ru_ru"]) == (1, 1)
+    assert planned["pretrain_step"] == 2
     study.snakemake()
     for name in ("overlap", "transfer", "reliability", "lifelines", "probes", "generation", "texts"):
         path = f"tables/{name}.parquet"
