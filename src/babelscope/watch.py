@@ -112,13 +112,14 @@ def look(results: str, snakemake: Sequence[str]) -> Progress:
     failed = {output for _, outputs in failures for output in outputs}
     begun = unfinished_outputs(Path(".snakemake/incomplete"))
     files = []
-    for path, rule, pending in _summary(snakemake):
-        if not pending:
-            state = DONE
-        elif path in begun and alive:
+    for path, rule, pending, missing in _summary(snakemake):
+        if path in begun and alive:
             state = RUNNING
-        elif path in failed:
+        # Snakemake does not ask for a file that is lost while what was made from it is still there.
+        elif path in failed and (pending or missing):
             state = FAILED
+        elif not pending:
+            state = DONE
         else:
             state = INTERRUPTED if path in begun else WAITING
         model, step = _cell_of(path, results)
@@ -144,8 +145,8 @@ def unfinished_outputs(folder: Path) -> set[str]:
     return found
 
 
-def _summary(arguments: Sequence[str]) -> Iterable[tuple[str, str, bool]]:
-    """Per file its path, its rule, and whether it would be made anew."""
+def _summary(arguments: Sequence[str]) -> Iterable[tuple[str, str, bool, bool]]:
+    """Per file its path, its rule, whether it would be made anew, and whether it is missing."""
     command = [
         sys.executable, "-m", "snakemake", "--summary", "--nolock", "--cores", "1",
         "--workflow-profile", "none", *arguments,
@@ -160,7 +161,8 @@ def _summary(arguments: Sequence[str]) -> Iterable[tuple[str, str, bool]]:
         raise BabelscopeError(f"this Snakemake's summary has other columns: {', '.join(header)}")
     for fields in lines:
         row = dict(zip(header, fields, strict=False))
-        yield row["output_file"], row["rule"], row["plan"] == "update pending"
+        pending, missing = row["plan"] == "update pending", row["status"] == "missing"
+        yield row["output_file"], row["rule"], pending, missing
 
 
 def _cell_of(path: str, results: str) -> tuple[str, int | None]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from safetensors.numpy import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,6 +95,15 @@ class MiniStudy:
     @property
     def results(self) -> Path:
         return self.folder / "results" / self.config["study"]
+
+
+def break_weights(study: MiniStudy, step: int) -> None:
+    """Put NaN into one matrix of a checkpoint."""
+    weights = study.results / f"models/tiny-seed0/{step}/model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in tensors if "fc1.weight" in name)
+    tensors[name] = np.full_like(tensors[name], np.nan)
+    save_file(tensors, weights, metadata={"format": "pt"})
 
 
 def write_text(folder: Path, langs: list[str]) -> None:

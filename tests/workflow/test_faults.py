@@ -12,8 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from mini_study import ROOT, MiniStudy
-from safetensors.numpy import load_file, save_file
+from mini_study import ROOT, MiniStudy, break_weights
 
 pytestmark = pytest.mark.workflow
 
@@ -90,11 +89,7 @@ def test_a_killed_run_is_finished_by_the_same_command(finished, tmp_path):
 
 def test_broken_weights_fail_with_the_cell_and_leave_nothing(finished, tmp_path):
     study = finished.copy(tmp_path)
-    weights = study.results / "models/tiny-seed0/4/model.safetensors"
-    tensors = load_file(weights)
-    name = next(name for name in tensors if "fc1.weight" in name)
-    tensors[name] = np.full_like(tensors[name], np.nan)
-    save_file(tensors, weights, metadata={"format": "pt"})
+    break_weights(study, 4)
     target = study.results / "activations/tiny-seed0/4/de.units.h5"
     done = study.snakemake("--until", "extract_activations", "--keep-going", check=False)
     said = done.stdout + done.stderr

@@ -7,11 +7,9 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import yaml
-from mini_study import ROOT, MiniStudy
-from safetensors.numpy import load_file, save_file
+from mini_study import ROOT, MiniStudy, break_weights
 
 pytestmark = pytest.mark.workflow
 
@@ -52,11 +50,7 @@ def test_status_of_a_finished_study_and_of_one_with_a_step_more(finished, tmp_pa
 
 def test_a_failed_job_is_shown_with_its_log_and_its_export(finished, tmp_path):
     study = finished.copy(tmp_path)
-    weights = study.results / "models/tiny-seed0/4/model.safetensors"
-    tensors = load_file(weights)
-    name = next(name for name in tensors if "fc1.weight" in name)
-    tensors[name] = np.full_like(tensors[name], np.nan)
-    save_file(tensors, weights, metadata={"format": "pt"})
+    break_weights(study, 4)
     study.snakemake("--until", "extract_activations", "--keep-going", check=False)
     code, text = status(study)
     assert code == 1
