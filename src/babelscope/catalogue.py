@@ -12,6 +12,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from babelscope.architectures import n_layers, site_widths
+from babelscope.errors import DataError
 from babelscope.store import open_h5, read_provenance
 
 
@@ -94,6 +95,41 @@ def describe_extraction(files: Sequence[Path]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def check_same_weights(extraction: pd.DataFrame, audit: pd.DataFrame, study: str) -> None:
+    """Refuse results of other weights than a checkpoint now holds.
+
+    Snakemake does not ask for a file that is lost while what was made from it is still there. So if a
+    checkpoint changes and its extraction fails, the next run takes the old scores for good; the audit, which
+    reads every checkpoint, tells them apart.
+
+    Args:
+        extraction: The table of :func:`describe_extraction`.
+        audit: Columns ``model, step, weights_hash``.
+        study: Name of the study, for the remedy.
+
+    Raises:
+        DataError: Naming the first such checkpoint and the command that mends it.
+    """
+    pairs = extraction.merge(
+        audit[["model", "step", "weights_hash"]], on=["model", "step"], suffixes=("", "_now")
+    )
+    stale = pairs[pairs["weights_hash"] != pairs["weights_hash_now"]]
+    if stale.empty:
+        return
+    cells = list(dict.fromkeys(zip(stale["model"], stale["step"], strict=True)))
+    files = [
+        f"results/{study}/activations/{row.model}/{row.step}/{row.lang}.tokens.h5"
+        for row in stale.itertuples()
+    ]
+    more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+    raise DataError(
+        f"results/{study}/models/{cells[0][0]}/{cells[0][1]}",
+        f"model {cells[0][0]}, step {cells[0][1]}{more}: results are of other weights than the checkpoint "
+        "holds now",
+        f"compute them anew: the same command with --forcerun {' '.join(files)}",
+    )
 
 
 def extraction_warnings(extraction: pd.DataFrame, concepts: pd.DataFrame) -> list[str]:

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from mini_study import ROOT, MiniStudy, break_weights
+from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.workflow
 
@@ -99,6 +100,24 @@ def test_broken_weights_fail_with_the_cell_and_leave_nothing(finished, tmp_path)
     assert "first sentence" in said
     assert not target.exists()
     assert not list(target.parent.glob("*.tmp-*"))
+
+
+def test_results_of_other_weights_are_never_reported(finished, tmp_path):
+    """A checkpoint changes and its extraction fails; Snakemake would take the old scores for good."""
+    study = finished.copy(tmp_path)
+    weights = study.results / "models/tiny-seed0/4/model.safetensors"
+    sound = load_file(weights)
+    break_weights(study, 4)
+    study.snakemake("--until", "extract_activations", "--keep-going", check=False)
+    save_file({name: 0.9 * values for name, values in sound.items()}, weights, metadata={"format": "pt"})
+    done = study.snakemake(check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "model tiny-seed0, step 4: results are of other weights than the checkpoint holds now" in said
+    files = [f"results/mini/activations/tiny-seed0/4/{lang}.tokens.h5" for lang in ("en", "de", "ru")]
+    assert f"--forcerun {' '.join(files)}" in said.replace("\n", " ")
+    study.snakemake("--forcerun", *files)
+    assert study.planned() == {}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign"])

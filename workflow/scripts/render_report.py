@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.catalogue import extraction_warnings
+from babelscope.catalogue import check_same_weights, extraction_warnings
 from babelscope.findings import evaluate_findings
 from babelscope.report import excludes_flagged, render_report
 from babelscope.runtime import describe_environment, job
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     tables = {name: read_table(Path(snakemake.input[name])) for name in snakemake.params.tables}
+    check_same_weights(tables["extraction"], tables["audit"], snakemake.params.study["study"])
     findings, verdicts = evaluate_findings(tables, exclude_flagged=excludes_flagged(snakemake.params.study))
     write_table(verdicts, Path(snakemake.output.findings))
     render_report(
