@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelscope import corpora
+from babelscope.atomic import written_whole
 from babelscope.corpora import (
     check_lines,
     count_concepts,
@@ -310,8 +310,8 @@ def test_concepts_are_counted(tmp_path):
 
 
 def interrupted_while_writing(path):
-    with corpora._written_whole(path) as file:
-        file.write("half")
+    with written_whole(path) as unfinished:
+        unfinished.write_text("half", encoding="utf-8")
         raise KeyboardInterrupt
 
 

@@ -157,7 +157,11 @@ def test_defaults_are_filled_in():
     assert study.extraction.pooling == "max"
     assert study.generation.languages == ("en", "de", "ru")
     assert study.report.figure_formats == ("svg", "png")
-    assert study.config["granularity"] == {"languages_per_job": 1, "layers_per_job": 1}
+    assert study.config["granularity"] == {
+        "steps_per_job": 1,
+        "languages_per_job": 1,
+        "layers_per_job": 1,
+    }
     assert study.concept_ids == ("dog", "house")
 
 

@@ -103,14 +103,15 @@ def test_broken_weights_fail_with_the_cell_and_leave_nothing(finished, tmp_path)
 
 
 def test_results_of_other_weights_are_never_reported(finished, tmp_path):
-    """A checkpoint changes and its extraction fails; Snakemake would take the old scores for good."""
+    """Other weights with the old file's time, as ``cp -p`` leaves them: Snakemake takes the old scores for good."""
     study = finished.copy(tmp_path)
     weights = study.results / "models/tiny-seed0/4/model.safetensors"
-    sound = load_file(weights)
-    break_weights(study, 4)
-    study.snakemake("--until", "extract_activations", "--keep-going", check=False)
-    save_file({name: 0.9 * values for name, values in sound.items()}, weights, metadata={"format": "pt"})
-    done = study.snakemake(check=False)
+    written = weights.stat().st_mtime_ns
+    tensors = {name: 0.9 * values for name, values in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    os.utime(weights, ns=(written, written))
+    assert study.planned() == {}
+    done = study.snakemake("--forcerun", "results/mini/audit/tiny-seed0/4.h5", check=False)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "model tiny-seed0, step 4: results are of other weights than the checkpoint holds now" in said

@@ -33,14 +33,14 @@ def status(study: MiniStudy) -> tuple[int, str]:
 
 def test_status_of_a_finished_study_and_of_one_with_a_step_more(finished, tmp_path):
     study = finished.copy(tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in study.results.rglob("*") if path.is_file()}
     code, text = status(study)
     assert code == 0
     rows = [line.split() for line in text.splitlines() if line.startswith("tiny-seed0")]
     assert rows == [["tiny-seed0", "0", *["ok"] * 7], ["tiny-seed0", "4", *["ok"] * 9]]
     assert "waiting" not in text
-    # It changes nothing.
-    assert all(path.stat().st_mtime_ns == time for path, time in before.items() if path.name != "study.yaml")
+    after = {path: path.stat().st_mtime_ns for path in study.results.rglob("*") if path.is_file()}
+    assert after == before
     study.config["models"]["tiny"]["steps"] = [0, 4, 8]
     _, text = status(study)
     rows = [line.split() for line in text.splitlines() if line.startswith("tiny-seed0")]
@@ -56,14 +56,14 @@ def test_a_failed_job_is_shown_with_its_log_and_its_export(finished, tmp_path):
     assert code == 1
     assert "FAILED extract_activations (model tiny-seed0, step 4, " in text
     assert "NaN" in text
-    target = text.split("for a report:")[1].split()[-1]
+    target = text.split("for a report:")[1].split("\n")[0].split()[-1]
     assert target == "results/mini/export/tiny-seed0/4"
     again = text.split("run just it:")[1].split("\n")[0].split()[-1]
     assert again.startswith("results/mini/activations/tiny-seed0/4/")
     study.snakemake(target)
     folder = study.folder / target
     contents = json.loads((folder / "contents.json").read_text())
-    assert contents["files"]["checkpoint/model.safetensors"]["bytes"] > 0
+    assert contents["files"]["models/tiny-seed0/4/model.safetensors"]["bytes"] > 0
     assert "models/tiny-seed0/4/config.json" in contents["files"]
     assert not list(folder.rglob("*.safetensors"))
     scores = contents["files"]["scores/tiny-seed0/4/en.h5"]["data sets"]
