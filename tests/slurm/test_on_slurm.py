@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
 
 import pytest
 import yaml
+from cluster_study import ROOT
 
-from babelscope.costs import STAGES
+from babelscope.costs import MAX_THREADS, STAGES, CostModel
+from babelscope.jobs import all_jobs
 from babelscope.plan import RUN_A_MODEL
+from babelscope.study import load_study
 
 pytestmark = pytest.mark.slurm
 
@@ -45,11 +49,20 @@ def test_only_jobs_that_run_a_model_were_on_the_gpu_partition(jobs):
         assert job.node.startswith("g" if job.partition == "gpu" else "c"), job
 
 
-def test_memory_and_time_follow_the_cost_model(jobs):
-    memory = {stage(job.rule): job.memory_mb for job in jobs}
-    assert memory["generate_text"] > memory["score_units"] > memory["prepare_sentences"] > 0
-    assert all(job.minutes >= 10 for job in jobs)
-    assert {stage(job.rule): job.cpus for job in jobs if job.cpus > 1} == {"pretrain_step": 4}
+def test_memory_time_and_cores_are_those_of_jobs_on_a_cluster(undisturbed, jobs):
+    """Not those of the machine where the command is typed: it has no GPU, and fewer cores than nodes may have."""
+    study = load_study(undisturbed.config, schema=ROOT / "workflow/schemas/config.schema.yaml")
+    costs = CostModel(study, gpu=True, max_threads=MAX_THREADS)
+    expected = {work.stage: costs.cost(work) for work in all_jobs(study)}
+    on_cpu = {work.stage: CostModel(study).cost(work) for work in all_jobs(study)}
+    assert expected["pretrain_step"].memory != on_cpu["pretrain_step"].memory
+    asked = {stage(job.rule): job for job in jobs}
+    assert asked.keys() <= expected.keys()
+    assert len(asked) >= 20
+    for name, job in asked.items():
+        assert job.memory_mb == pytest.approx(1.25 * expected[name].memory / 1e6, abs=1), name
+        assert job.minutes == math.ceil(10 + 2 * expected[name].wall / 60), name
+        assert job.cpus == (4 if name == "pretrain_step" else 1), name
 
 
 def test_a_step_more_submits_its_own_jobs_only(undisturbed, tmp_path):

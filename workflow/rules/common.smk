@@ -5,6 +5,7 @@ places of inputs that the user brings.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -62,13 +63,23 @@ LANG_BATCHES = language_batches(STUDY)
 LAYER_BATCHES = layer_batches(STUDY)
 GENERATION_BATCHES = generation_batches(STUDY)
 
-# Whether jobs run on a cluster: asked here and, since each reads these files too, in the jobs themselves.
-ON_CLUSTER = workflow.non_local_exec or workflow.remote_exec
-COSTS = CostModel(
-    STUDY,
-    gpu=ON_CLUSTER and STUDY.extraction.device != "cpu",
-    max_threads=MAX_THREADS if ON_CLUSTER else 1,
-)
+
+@functools.cache
+def on_cluster():
+    """Whether jobs run on a cluster. Known when jobs are planned, not yet while these files are read."""
+    if workflow.non_local_exec:
+        # `cores` of profiles/default counts the cores of the machine where the command is typed. Snakemake would
+        # cap the threads of every job by it, on the node too, while its time limit counts on all it asks for.
+        workflow.resource_settings.cores = None
+        workflow.global_resources["_cores"] = None
+    return workflow.non_local_exec or workflow.remote_exec  # a job asks too, on its node
+
+
+@functools.cache
+def costs():
+    """What jobs take where they will run."""
+    gpu = on_cluster() and STUDY.extraction.device != "cpu"
+    return CostModel(STUDY, gpu=gpu, max_threads=MAX_THREADS if on_cluster() else 1)
 
 
 wildcard_constraints:
@@ -141,7 +152,7 @@ def cost_of(stage, wildcards, batch=None):
     named = dict(wildcards.items())
     steps = batch.steps_of(wildcards) if batch else [int(named["step"])] if "step" in named else []
     parts = batch.parts_of(wildcards) if batch else []
-    return COSTS.cost(Work(stage, named.get("model", ""), tuple(steps), tuple(parts)))
+    return costs().cost(Work(stage, named.get("model", ""), tuple(steps), tuple(parts)))
 
 
 def needs(stage, batch=None):
@@ -159,6 +170,11 @@ def needs(stage, batch=None):
 def threads_of(stage, batch):
     """Threads of a rule's jobs, where one can use several."""
     return lambda wildcards: cost_of(stage, wildcards, batch).threads
+
+
+def training_threads(wildcards):
+    """Several runs train side by side; one run alone may use every core. On a cluster a GPU trains."""
+    return 4 if on_cluster() else max(1, workflow.cores // len(PRETRAINED))
 
 
 def activations(batch):

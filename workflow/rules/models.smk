@@ -118,10 +118,6 @@ rule tokenize_corpus:
         "../scripts/tokenize_corpus.py"
 
 
-# Several runs train side by side; one run alone may use every core. On a cluster a GPU trains, and the cores of
-# the machine where the command is typed say nothing.
-TRAINING_THREADS = 4 if ON_CLUSTER else max(1, (workflow.cores or 4) // max(1, len(PRETRAINED)))
-
 for batch in PRETRAIN_BATCHES:
 
     rule:
@@ -153,7 +149,7 @@ for batch in PRETRAIN_BATCHES:
         priority: 10  # the chain is the longest path: it goes before what can wait
         conda:
             "../../envs/gpu.yaml"
-        threads: TRAINING_THREADS
+        threads: training_threads
         resources:
             **needs("pretrain_step", batch),
             gpu=1,
