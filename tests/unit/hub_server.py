@@ -44,6 +44,7 @@ class Faults:
     cut: dict[str, tuple[int, tuple[int, int]]] = field(default_factory=dict)
     corrupt: Counter[str] = field(default_factory=Counter)
     status: dict[str, tuple[int, int]] = field(default_factory=dict)
+    stall: dict[str, tuple[int, float]] = field(default_factory=dict)
     seconds_per_chunk: float = 0.0
 
 
@@ -64,6 +65,8 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.faults = Faults()
         self.requests: list[Request] = []
+        self.sending = 0
+        self.sent = threading.Condition()
         hub = self
 
         class Handler(_Handler):
@@ -92,6 +95,10 @@ class HubServer:
         """Close the connection once after so many bytes of a file; then answer with a status, so many times."""
         self.faults.cut[path] = (n_bytes, then)
 
+    def stall_after(self, path: str, n_bytes: int, seconds: float) -> None:
+        """Send so many bytes of a file once, then nothing for so long, and close the connection."""
+        self.faults.stall[path] = (n_bytes, seconds)
+
     def corrupt(self, path: str, times: int = 1) -> None:
         """Change a byte of a file, so many times."""
         self.faults.corrupt[path] = times
@@ -104,7 +111,9 @@ class HubServer:
         self.faults.seconds_per_chunk = seconds_per_chunk
 
     def downloads(self, name: str) -> list[Request]:
-        """The downloads of a file, by its path in the repository."""
+        """The downloads of a file that have ended, by its path in the repository."""
+        with self.sent:  # a client may have all its bytes before the server has noted it
+            self.sent.wait_for(lambda: not self.sending, timeout=30)
         wanted = re.compile(rf"/[^/]+/[^/]+/resolve/[^/]+/{re.escape(name)}")
         return [r for r in self.requests if r.method == "GET" and wanted.fullmatch(r.path)]
 
@@ -193,7 +202,12 @@ class _Handler(BaseHTTPRequestHandler):
         limit = len(rest)
         if path in hub.faults.cut:
             limit, hub.faults.status[path] = hub.faults.cut.pop(path)
+        silent = 0.0
+        if path in hub.faults.stall:
+            limit, silent = hub.faults.stall.pop(path)
         sent = 0
+        with hub.sent:
+            hub.sending += 1
         try:
             while sent < limit:
                 chunk = rest[sent : min(sent + 65536, limit)]
@@ -204,7 +218,11 @@ class _Handler(BaseHTTPRequestHandler):
                     time.sleep(hub.faults.seconds_per_chunk)
         except OSError:  # the client went away
             pass
-        hub.requests.append(Request(self.command, self.path, self.headers.get("Range"), sent))
+        with hub.sent:
+            hub.requests.append(Request(self.command, self.path, self.headers.get("Range"), sent))
+            hub.sending -= 1
+            hub.sent.notify_all()
+        time.sleep(silent)
         if limit < len(rest):
             self.close_connection = True
             self.connection.close()

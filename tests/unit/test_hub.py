@@ -230,6 +230,27 @@ def test_a_killed_process_goes_on_where_it_stopped(server, tmp_path):
     assert (tmp_path / "1/model.safetensors").read_bytes() == WEIGHTS
 
 
+def test_a_slow_hub_is_waited_for(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    server.add_repo("org/name", {"main": MODEL})
+    server.slow(0.1)  # a file takes longer than the time limit, which is for silence
+    fetch(tmp_path / "1", Place("org/name", "main"))
+    (only,) = server.downloads("model.safetensors")
+    assert only.sent == len(WEIGHTS)
+
+
+def test_a_hub_that_falls_silent_is_asked_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    server.add_repo("org/name", {"main": MODEL})
+    server.stall_after("model.safetensors", 200_000, seconds=3)
+    began = time.monotonic()
+    fetch(tmp_path / "1", Place("org/name", "main"))
+    assert time.monotonic() - began < 3
+    first, second = server.downloads("model.safetensors")
+    assert (first.sent, second.range) == (200_000, "bytes=200000-")
+    assert (tmp_path / "1/model.safetensors").read_bytes() == WEIGHTS
+
+
 def test_the_hub_is_busy_twice(server, tmp_path):
     server.add_repo("org/name", {"main": MODEL})
     server.status("config.json", 503, times=2)
