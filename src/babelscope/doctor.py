@@ -562,8 +562,15 @@ def _queue_findings(serious: Level) -> Iterator[Finding]:
     else:
         yield Finding("squeue", OK, f"works; {_counted(len(queue.stdout.split()), 'job')} of yours")
     accounting = call("sacct", "--noheader", "--format=JobID")
-    works = accounting is not None and not accounting.returncode
-    yield Finding("sacct", OK, "works" if works else "does not work; not needed: status by squeue")
+    if accounting is None:
+        yield Finding("sacct", OK, "not there; not needed: status by squeue")
+    elif accounting.returncode:
+        # The plugin asks it all the same when the controller is silent; if it fails, the jobs are forgotten.
+        what = "does not work: if the controller does not answer for ten seconds, Snakemake waits for ever"
+        remedy = "then stop it, `babelscope recover`, and the same command again"
+        yield Finding("sacct", WARNING, what, remedy)
+    else:
+        yield Finding("sacct", OK, "works")
 
 
 def _config(*, without: str = "") -> dict[str, str]:

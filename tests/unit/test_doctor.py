@@ -87,7 +87,7 @@ class Programs:
     def slurm(self, rows: str = ROWS, config: str = CONFIG) -> None:
         self.sinfo(rows)
         self.says("squeue", "17\n18\n")
-        self.says("sacct", "", status=1, error="Slurm accounting storage is disabled")
+        self.says("sacct", "17\n")
         self.says("scontrol", config)
 
 
@@ -536,13 +536,22 @@ def test_slurm_that_is_ready(programs):
     ]
     assert only(findings, "partitions", "ok").what == "1 that the profile does not name"
     assert only(findings, "squeue", "ok").what == "works; 2 jobs of yours"
-    assert only(findings, "sacct", "ok").what == "does not work; not needed: status by squeue"
+    assert only(findings, "sacct", "ok").what == "works"
     assert only(findings, "MinJobAge", "ok").what == "300 s, looks every 20 s"
     assert not of(findings, "SLURM_CONF")
     assert {one.level for one in findings} == {"ok"}
     assert list(partitions) == ["cpu", "gpu", "old"]
-    programs.says("sacct", "17\n")
-    assert only(doctor.check_slurm(profile)[0], "sacct", "ok").what == "works"
+
+
+def test_no_accounting_database(programs):
+    programs.slurm()
+    programs.says("sacct", "", status=1, error="Slurm accounting storage is disabled")
+    profile, _ = doctor.read_profile(write_profile())
+    finding = only(doctor.check_slurm(profile)[0], "sacct", "warning")
+    assert "Snakemake waits for ever" in finding.what
+    assert "recover" in finding.remedy
+    (programs.folder / "sacct").unlink()
+    assert "not needed" in only(doctor.check_slurm(profile)[0], "sacct", "ok").what
 
 
 def test_a_partition_that_is_not_up(programs):
