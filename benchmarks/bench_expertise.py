@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from babelscope.expertise import average_precision
+from babelscope.analysis.scores import average_precision
 
 N_SENTENCES, N_UNITS, N_CONCEPTS = 4_000, 4_096, 200
 BLOCK_UNITS = 512

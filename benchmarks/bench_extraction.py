@@ -14,14 +14,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, XGLMConfig
 
-from babelscope.checkpoints import load_checkpoint
-from babelscope.extraction import (
+from babelscope.activations.extraction import (
     ExtractionSettings,
     bare_forward,
     encode_sentences,
     extract_language,
     make_batches,
 )
+from babelscope.models.checkpoints import load_checkpoint
 
 N_SENTENCES = 1024
 REPEATS = 3

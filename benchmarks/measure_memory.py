@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from babelscope.extraction import ExtractionSettings
-from babelscope.sizes import extraction_memory
-from babelscope.suites import load_suite
+from babelscope.activations.extraction import ExtractionSettings
+from babelscope.ops.sizes import extraction_memory
+from babelscope.study.suites import load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 LINEAR = ("attn_qkv", "attn_out", "mlp_in", "mlp_out")
@@ -128,8 +128,8 @@ def run(case: Case, folder: Path, out: Path) -> None:
     """In a process of its own: what the job does, and how much memory it took."""
     import numpy as np
 
-    from babelscope.checkpoints import load_checkpoint
-    from babelscope.extraction import extract_language
+    from babelscope.activations.extraction import extract_language
+    from babelscope.models.checkpoints import load_checkpoint
     from babelscope.runtime import job
 
     with job(out / "log.txt", threads=2):
@@ -182,8 +182,8 @@ PAGE = """# Memory of a job at true size
 
 Written by `python benchmarks/measure_memory.py`: random weights of the real shapes, one extraction job in
 a process of its own, the largest resident memory against the estimate of
-`babelscope.sizes.extraction_memory`, which sets the job's `mem_mb`. Machine: {machine}, no GPU. GB are 10^9
-bytes.
+`babelscope.ops.sizes.extraction_memory`, which sets the job's `mem_mb`. Machine: {machine}, no GPU. GB are
+10^9 bytes.
 
 | model | stored -> computed in | sentences x longest | after loading | largest | estimate | ratio | seconds |
 | --- | --- | --- | --- | --- | --- | --- | --- |

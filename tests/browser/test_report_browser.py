@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from babelscope.captions import load_captions
+from babelscope.report.captions import load_captions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
@@ -47,9 +47,9 @@ def browser():
 def report(tmp_path_factory):
     from synthetic_tables import synthetic_tables
 
-    from babelscope.findings import evaluate_findings
-    from babelscope.plotting import FIGURES, draw, save_figure
-    from babelscope.report import render_report
+    from babelscope.report.findings import evaluate_findings
+    from babelscope.report.page import render_report
+    from babelscope.report.plotting import FIGURES, draw, save_figure
 
     folder = tmp_path_factory.mktemp("report")
     tables = synthetic_tables(steps=(0, 256, 512, 2048), languages=("de", "en", "es", "zh"))

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from cluster_study import ROOT
 
-from babelscope.costs import MAX_THREADS, STAGES, CostModel
-from babelscope.jobs import all_jobs
-from babelscope.plan import RUN_A_MODEL
-from babelscope.study import load_study
+from babelscope.ops.costs import MAX_THREADS, STAGES, CostModel
+from babelscope.ops.jobs import all_jobs
+from babelscope.ops.plan import RUN_A_MODEL
+from babelscope.study.config import load_study
 
 pytestmark = pytest.mark.slurm
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from test_expertise import make_labels, make_units
 
-from babelscope.alignment import (
+from babelscope.analysis.alignment import (
     AlignmentSettings,
     _pair_concepts,
     _two_way_interval,
@@ -15,8 +15,8 @@ from babelscope.alignment import (
     reliability_table,
     transfer_table,
 )
-from babelscope.expertise import ScoreFile, score_units, select_experts
-from babelscope.lifelines import trace_units
+from babelscope.analysis.lifelines import trace_units
+from babelscope.analysis.scores import ScoreFile, score_units, select_experts
 from babelscope.stats import hypergeometric_overlap
 
 LANGS = ("en", "de", "ru", "zh")
@@ -285,7 +285,7 @@ def test_the_best_unit_is_the_same_whatever_the_block(study, monkeypatch):
         SETTINGS,
     )
     whole = reliability_table(*arguments)
-    monkeypatch.setattr("babelscope.alignment._BLOCK_UNITS", 5)
+    monkeypatch.setattr("babelscope.analysis.alignment._BLOCK_UNITS", 5)
     pd.testing.assert_frame_equal(whole, reliability_table(*arguments))
     # Against a search by hand: chosen on one half, scored on the other.
     values = []

@@ -6,8 +6,9 @@ import pytest
 import transformers
 from tiny_models import ARCHITECTURES, CONFIGS, VOCABULARY_SIZE, tiny_model
 
-from babelscope import architectures
-from babelscope.architectures import (
+from babelscope.errors import StudyError
+from babelscope.models import architectures
+from babelscope.models.architectures import (
     SITES,
     dimensions,
     hidden_size,
@@ -17,8 +18,7 @@ from babelscope.architectures import (
     n_parameters,
     site_widths,
 )
-from babelscope.errors import StudyError
-from babelscope.hooks import site_modules
+from babelscope.models.hooks import site_modules
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -177,6 +177,6 @@ def test_the_table_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, babelscope.architectures, babelscope.store; print('torch' in sys.modules)"
+    code = "import sys, babelscope.models.architectures, babelscope.activations.store; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tiny_models import SENTENCES, tiny_loaded, tiny_model, tiny_tokenizer
 
-from babelscope.audit import Curve, Distances, Series, collect_audit, judge, most
-from babelscope.audit_files import CheckpointAudit, Held, read_audit, write_audit
-from babelscope.audit_weights import (
+from babelscope.analysis.audit.files import CheckpointAudit, Held, read_audit, write_audit
+from babelscope.analysis.audit.judge import Curve, Distances, Series, collect_audit, judge, most
+from babelscope.analysis.audit.weights import (
     SKETCH_ENTRIES,
     audit_checkpoint,
     choose_sentences,
     heldout_loss,
     measure_weights,
 )
-from babelscope.checkpoints import load_checkpoint, save_model
 from babelscope.errors import DataError, StoreError
-from babelscope.tables import read_table, write_table
+from babelscope.io.tables import read_table, write_table
+from babelscope.models.checkpoints import load_checkpoint, save_model
 
 #: English perplexities of the eight steps of BLOOM-560m (hub discussion 2 of its intermediate repo).
 BLOOM = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelscope.batches import NOTHING, chunks, make_batches, one_of
+from babelscope.ops.batches import NOTHING, chunks, make_batches, one_of
 
 
 def cells(batches, plans):

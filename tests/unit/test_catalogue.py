@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from babelscope.catalogue import check_same_weights
 from babelscope.errors import DataError
+from babelscope.report.catalogue import check_same_weights
 
 EXTRACTION = pd.DataFrame(
     [("m", step, lang, f"hash-{step}") for step in (0, 64) for lang in ("en", "de")],

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_models import tiny_model
 
-from babelscope.checkpoint_files import find_steps, is_complete, stored_type, weight_files
+from babelscope.models.files import find_steps, is_complete, stored_type, weight_files
 
 
 def save(folder: Path, *, shards: bool = False, safe: bool = True) -> Path:
@@ -139,6 +139,6 @@ def test_the_type_of_stored_weights(tmp_path, name, safe):
 
 
 def test_it_needs_no_torch():
-    code = "import sys, babelscope.checkpoint_files; print('torch' in sys.modules)"
+    code = "import sys, babelscope.models.files; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import ARCHITECTURES, SENTENCES, tiny_model, tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from babelscope.checkpoints import (
+from babelscope.errors import DataError, StudyError
+from babelscope.models.checkpoints import (
     load_checkpoint,
     load_model,
     load_tokenizer,
@@ -21,7 +22,6 @@ from babelscope.checkpoints import (
     tokenizer_hash,
     weights_hash,
 )
-from babelscope.errors import DataError, StudyError
 
 
 @pytest.fixture(scope="module")

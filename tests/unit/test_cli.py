@@ -10,8 +10,8 @@ import yaml
 from hub_server import HubServer
 
 from babelscope.cli import main
-from babelscope.hub_listing import steps_of, template_of
-from babelscope.study import load_study
+from babelscope.models.hub.listing import steps_of, template_of
+from babelscope.study.config import load_study
 
 SIZES = {"model_type": "gpt_neox", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,
          "intermediate_size": 64, "max_position_embeddings": 256, "vocab_size": 100}  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from babelscope.corpora import half_of, match_words, read_lines
+from babelscope.text.corpora import half_of, match_words, read_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("BABELSCOPE_DATA", ROOT.parent / "shared" / "data"))

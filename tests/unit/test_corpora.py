@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelscope.corpora import (
+from babelscope.errors import DataError
+from babelscope.io.tables import read_table
+from babelscope.text.corpora import (
     check_concept_files,
     check_concepts,
     check_lines,
@@ -24,8 +26,6 @@ from babelscope.corpora import (
     read_sentences,
     write_concept_words,
 )
-from babelscope.errors import DataError
-from babelscope.tables import read_table
 
 
 def write(path, lines):

@@ -11,8 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelscope.atomic import written_whole
-from babelscope.corpora import (
+from babelscope.errors import DataError
+from babelscope.io.files import written_whole
+from babelscope.text.corpora import (
     check_lines,
     count_concepts,
     half_of,
@@ -26,7 +27,6 @@ from babelscope.corpora import (
     read_sentences,
     write_concept_words,
 )
-from babelscope.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("BABELSCOPE_DATA", ROOT.parent / "shared" / "data"))
@@ -359,8 +359,8 @@ def test_no_words_of_concept_files(tmp_path):
 
 @needs_data
 def test_the_study_of_real_text_can_be_planned(monkeypatch):
-    from babelscope.study import load_study
-    from babelscope.study_checks import check_text
+    from babelscope.study.checks import check_text
+    from babelscope.study.config import load_study
 
     monkeypatch.chdir(ROOT)
     config = yaml.safe_load((ROOT / "config/studies/real-text.yaml").read_text(encoding="utf-8"))

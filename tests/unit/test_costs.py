@@ -11,11 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelscope.costs import MAX_THREADS, STAGES, Cost, CostModel
-from babelscope.jobs import Work, all_jobs
-from babelscope.measured import benchmark_path, compare, comparison_text
-from babelscope.plan import RUN_A_MODEL, duration, hours, make_plan, plan_text, size
-from babelscope.study import Study, load_study
+from babelscope.ops.costs import MAX_THREADS, STAGES, Cost, CostModel
+from babelscope.ops.jobs import Work, all_jobs
+from babelscope.ops.measured import benchmark_path, compare, comparison_text
+from babelscope.ops.plan import RUN_A_MODEL, duration, hours, make_plan, plan_text, size
+from babelscope.study.config import Study, load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -112,7 +112,7 @@ def test_only_rules_that_run_a_model_use_a_gpu():
 
 @pytest.mark.parametrize(("long", "threads"), [(1e9, 1), (8.0, 2), (0.1, MAX_THREADS)])
 def test_a_long_job_gets_more_cores(monkeypatch, long, threads):
-    monkeypatch.setattr("babelscope.costs._LONG", long)
+    monkeypatch.setattr("babelscope.ops.costs._LONG", long)
     study = demo()
     work = Work("score_units", "bridged-seed0", study.models["bridged-seed0"].steps, study.languages)
     alone, shared = CostModel(study).cost(work), CostModel(study, max_threads=MAX_THREADS).cost(work)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from babelscope.study import load_study
+from babelscope.study.config import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"

@@ -23,10 +23,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from babelscope import doctor
 from babelscope.commands import doctor as command
 from babelscope.errors import StudyError
-from babelscope.study import load_study
+from babelscope.ops import doctor
+from babelscope.study.config import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = {

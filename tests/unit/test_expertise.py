@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from babelscope.errors import DataError, NumericsError, StoreError, StudyError
-from babelscope.expertise import (
+from babelscope.activations.store import Provenance, UnitFile, UnitWriter
+from babelscope.analysis.scores import (
     ScoreFile,
     average_precision,
     score_units,
     select_experts,
     top,
 )
+from babelscope.errors import DataError, NumericsError, StoreError, StudyError
 from babelscope.stats import hypergeometric_overlap
-from babelscope.store import Provenance, UnitFile, UnitWriter
 
 SITES = {(1, "mlp_act"): 12, (2, "mlp_act"): 12}
 

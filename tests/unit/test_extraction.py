@@ -9,10 +9,8 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES, ENCODERS, SENTENCES, WORDS, record, tiny_loaded, tiny_model
 
-from babelscope import extraction
-from babelscope.architectures import SITES
-from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
-from babelscope.extraction import (
+from babelscope.activations import extraction
+from babelscope.activations.extraction import (
     ExtractionSettings,
     ParityError,
     bare_forward,
@@ -21,8 +19,10 @@ from babelscope.extraction import (
     make_batches,
     parity_check,
 )
-from babelscope.hooks import Place, block_list, site_modules, watching
-from babelscope.store import TokenFile, UnitFile
+from babelscope.activations.store import TokenFile, UnitFile
+from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
+from babelscope.models.architectures import SITES
+from babelscope.models.hooks import Place, block_list, site_modules, watching
 
 IDS = torch.tensor([[0, 4, 9, 11, 6, 20]])
 SETTINGS = ExtractionSettings(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from synthetic_tables import synthetic_tables
 
-from babelscope.findings import (
+from babelscope.report.findings import (
     TITLES,
     Criterion,
     Quantity,
@@ -14,7 +14,7 @@ from babelscope.findings import (
     middle_layers,
     verdict_of,
 )
-from babelscope.summaries import generation_series, over_seeds, with_roles
+from babelscope.report.summaries import generation_series, over_seeds, with_roles
 
 LANGUAGES = ("de", "en", "es", "ru", "zh")
 

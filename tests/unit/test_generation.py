@@ -11,9 +11,7 @@ import pytest
 import torch
 from tiny_models import DECODERS, ENCODERS, tiny_loaded
 
-from babelscope.architectures import site_widths
-from babelscope.errors import DataError, NumericsError, StudyError
-from babelscope.generation import (
+from babelscope.analysis.generation import (
     GenerationSettings,
     Job,
     UnitSet,
@@ -24,8 +22,10 @@ from babelscope.generation import (
     is_degenerate,
     sample_tokens,
 )
-from babelscope.generation_summary import collect_generation, count_hits, summarise_generation
-from babelscope.hooks import site_modules, watching
+from babelscope.analysis.texts import collect_generation, count_hits, summarise_generation
+from babelscope.errors import DataError, NumericsError, StudyError
+from babelscope.models.architectures import site_widths
+from babelscope.models.hooks import site_modules, watching
 
 SITES = ["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
 SAMPLING = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.9, "batch_size": 4, "seed": 1}

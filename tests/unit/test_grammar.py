@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from babelscope.grammar import (
+from babelscope.text.grammar import (
     CONCEPTS,
     LANGUAGES,
     GrammarSettings,
@@ -14,8 +14,8 @@ from babelscope.grammar import (
     make_documents,
     make_sentences,
 )
-from babelscope.grammar.generate import FRAMES, PREFIXES
-from babelscope.grammar.lexicon import NUMBERS, ORGANISATIONS, load_lexicon
+from babelscope.text.grammar.generate import FRAMES, PREFIXES
+from babelscope.text.grammar.lexicon import NUMBERS, ORGANISATIONS, load_lexicon
 
 WEIGHTS = dict.fromkeys(LANGUAGES, 1 / len(LANGUAGES))
 SCRIPTS = {"ru": r"[а-яё]", "zh": r"[一-鿿]", "hi": r"[ऀ-ॿ]", "en": r"[a-z]", "es": r"[a-z]",

@@ -13,11 +13,11 @@ import torch
 from tiny_models import ARCHITECTURES, ENCODERS, record, tiny_loaded, tiny_model
 from torch.nn.functional import gelu, layer_norm, linear, silu, softplus
 
-from babelscope.architectures import SITES, head_units, max_positions
+from babelscope.activations.extraction import encode_sentences
+from babelscope.analysis.generation import UnitSet, force_units
 from babelscope.errors import StudyError
-from babelscope.extraction import encode_sentences
-from babelscope.generation import UnitSet, force_units
-from babelscope.hooks import Place, site_modules, watching
+from babelscope.models.architectures import SITES, head_units, max_positions
+from babelscope.models.hooks import Place, site_modules, watching
 
 #: Longer than the sliding windows of the tiny models.
 IDS = torch.tensor([[0, 4, 9, 11, 6, 20, 8, 15, 23]])

@@ -18,9 +18,9 @@ import huggingface_hub.constants
 import pytest
 from hub_server import HubServer
 
-from babelscope import hub
 from babelscope.errors import StudyError
-from babelscope.hub import HubError, Manifest, Place, fetch_checkpoint, read_manifest
+from babelscope.models.hub import client as hub
+from babelscope.models.hub.client import HubError, Manifest, Place, fetch_checkpoint, read_manifest
 
 SIZES = {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2}
 CONFIG = json.dumps({**SIZES, "vocab_size": 100}).encode()
@@ -203,7 +203,7 @@ def test_a_killed_process_goes_on_where_it_stopped(server, tmp_path):
     server.add_repo("org/name", {"main": MODEL})
     server.slow(0.25)
     code = (
-        "import sys; from pathlib import Path; from babelscope.hub import *\n"
+        "import sys; from pathlib import Path; from babelscope.models.hub.client import *\n"
         "import huggingface_hub.constants as constants\n"
         f"constants.DOWNLOAD_CHUNK_SIZE = {CHUNK}\n"
         "place = Place('org/name', 'main'); folder = Path(sys.argv[1])\n"

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
+from babelscope.analysis.identification import identify_languages
 from babelscope.errors import StudyError
-from babelscope.identification import identify_languages
 
 
 def test_languages_are_found():

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from babelscope.lifelines import lifeline_summary, trace_units
-from babelscope.tables import write_table
+from babelscope.analysis.lifelines import lifeline_summary, trace_units
+from babelscope.io.tables import write_table
 
 LANGS = ("en", "de", "ru")
 STEPS = (0, 10, 30, 100)

@@ -14,8 +14,8 @@ from tiny_models import DECODERS, ENCODERS, tiny_model, tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel
 
-from babelscope.checkpoints import end_token, load_checkpoint, load_model, load_tokenizer, weights_hash
 from babelscope.errors import DataError, StudyError
+from babelscope.models.checkpoints import end_token, load_checkpoint, load_model, load_tokenizer, weights_hash
 
 IDS = torch.tensor([[0, 4, 9, 11]])
 
@@ -157,7 +157,7 @@ def test_a_tokenizer_beside_a_config_that_has_its_own(tmp_path):
 def test_a_model_that_is_spread_gives_the_same(tmp_path, monkeypatch):
     """There is one device here, so this holds the way through accelerate, not the spreading itself."""
     folder = save(tmp_path / "x")
-    monkeypatch.setattr("babelscope.checkpoints.resolve_device", lambda _: "spread")
+    monkeypatch.setattr("babelscope.models.checkpoints.resolve_device", lambda _: "spread")
     model = load_model(folder, device="spread")
     assert torch.equal(logits(model), logits(tiny_model("gpt2")))
 

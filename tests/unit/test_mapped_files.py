@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from babelscope.mapped_files import _mappings, drop_pages, pages_dropped
+from babelscope.models.mapped_files import _mappings, drop_pages, pages_dropped
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no /proc/self/smaps")
 SIZE = 64 * mmap.PAGESIZE
@@ -47,7 +47,7 @@ def test_pages_that_were_written_to_stay(mapped):
 
 
 def test_it_goes_on_while_the_body_runs(mapped, tmp_path, monkeypatch):
-    monkeypatch.setattr("babelscope.mapped_files._SECONDS", 0.01)
+    monkeypatch.setattr("babelscope.models.mapped_files._SECONDS", 0.01)
     name, area = mapped
     bytes(area)
     with pages_dropped([tmp_path / "weights"]):

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from synthetic_tables import synthetic_tables
 
-from babelscope.captions import load_captions, load_sections
-from babelscope.plotting import FIGURES, PlotStyle, draw, save_figure
-from babelscope.step_axis import short
+from babelscope.report.captions import load_captions, load_sections
+from babelscope.report.plotting import FIGURES, PlotStyle, draw, save_figure
+from babelscope.report.step_axis import short
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 from test_tokenization import write_corpus
 
-import babelscope.pretraining as pretraining
+import babelscope.models.training.run as pretraining
 from babelscope.errors import DataError, NumericsError, StudyError
-from babelscope.pretraining import TrainingSettings, WindowOrder, pretrain_steps
-from babelscope.tokenization import tokenize_corpus, train_tokenizer
+from babelscope.models.training.run import TrainingSettings, WindowOrder, pretrain_steps
+from babelscope.text.tokenization import tokenize_corpus, train_tokenizer
 
 TINY = {
     "xglm": {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32},

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from babelscope.errors import BabelscopeError, NumericsError
-from babelscope.probing import (
+from babelscope.analysis.probing import (
     COLUMNS,
     ProbeSettings,
     anchor_types,
@@ -17,6 +16,7 @@ from babelscope.probing import (
     split_sentences,
     type_only_accuracy,
 )
+from babelscope.errors import BabelscopeError, NumericsError
 
 LANGUAGES = ("de", "en", "hi", "zh")
 

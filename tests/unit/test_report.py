@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from synthetic_tables import synthetic_tables
 
-from babelscope.captions import load_captions
-from babelscope.findings import evaluate_findings
-from babelscope.plotting import draw, save_figure
-from babelscope.report import excludes_flagged, render_report, table_view, text_direction
-from babelscope.tables import read_table, write_table
+from babelscope.io.tables import read_table, write_table
+from babelscope.report.captions import load_captions
+from babelscope.report.findings import evaluate_findings
+from babelscope.report.page import excludes_flagged, render_report, table_view, text_direction
+from babelscope.report.plotting import draw, save_figure
 
 STUDY = {
     "study": "demo",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from babelscope.atomic import leftovers, unfinished_name, written_whole
-from babelscope.runs import (
+from babelscope.io.files import leftovers, unfinished_name, written_whole
+from babelscope.ops.runs import (
     Run,
     RunError,
     active_jobs,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tiny_models import SENTENCES, tiny_model, tiny_tokenizer
 
-from babelscope.checkpoints import save_model
-from babelscope.extraction import ExtractionSettings
-from babelscope.sizes import (
+from babelscope.activations.extraction import ExtractionSettings
+from babelscope.models.checkpoints import save_model
+from babelscope.ops.sizes import (
     RUNTIME,
     activation_bytes,
     extraction_memory,
@@ -60,8 +60,8 @@ def test_a_small_job_takes_what_is_reckoned(tmp_path: Path):
     code = """
 import json, re, sys
 from pathlib import Path
-from babelscope.checkpoints import load_checkpoint
-from babelscope.extraction import ExtractionSettings, extract_language
+from babelscope.models.checkpoints import load_checkpoint
+from babelscope.activations.extraction import ExtractionSettings, extract_language
 from babelscope.runtime import job
 folder = Path(sys.argv[1])
 with job(folder / "log"):

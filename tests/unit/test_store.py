@@ -12,16 +12,16 @@ import h5py
 import numpy as np
 import pytest
 
-from babelscope.errors import NumericsError, StoreError
-from babelscope.store import (
+from babelscope.activations.store import (
     Provenance,
     TokenFile,
     UnitFile,
     UnitWriter,
     align_rows,
-    atomic_h5,
     write_token_states,
 )
+from babelscope.errors import NumericsError, StoreError
+from babelscope.io.h5 import atomic_h5
 
 PROVENANCE = Provenance(
     model="bridged-seed0",
@@ -169,7 +169,7 @@ def test_missing_rows_are_our_own_mistake(tmp_path):
 def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path):
     code = (
         "import os, sys, signal; from pathlib import Path; import numpy as np;"
-        "from babelscope.store import atomic_h5\n"
+        "from babelscope.io.h5 import atomic_h5\n"
         "with atomic_h5(Path(sys.argv[1]), kind='units') as file:\n"
         "    file['x'] = np.zeros(100_000); file.flush()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -183,7 +183,7 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path):
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
     code = (
         "import sys; from pathlib import Path; import numpy as np;"
-        "from babelscope.errors import StoreError; from babelscope.store import atomic_h5\n"
+        "from babelscope.errors import StoreError; from babelscope.io.h5 import atomic_h5\n"
         "try:\n"
         "    with atomic_h5(Path(sys.argv[1]), kind='units') as file:\n"
         "        for part in range(20):\n"
@@ -210,7 +210,7 @@ def test_a_disk_that_is_full_at_the_last_flush(tmp_path, monkeypatch):
     def no_space(_file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("babelscope.store.os.fsync", no_space)
+    monkeypatch.setattr("babelscope.io.files.os.fsync", no_space)
     with pytest.raises(StoreError, match="the disk is full"):
         write_units(tmp_path / "x.h5")
     assert list(tmp_path.iterdir()) == []

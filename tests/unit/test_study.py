@@ -10,8 +10,8 @@ import yaml
 from safetensors.numpy import save_file
 
 from babelscope.errors import BabelscopeError, DataError, StudyError
-from babelscope.study import load_study
-from babelscope.study_checks import check_text
+from babelscope.study.checks import check_text
+from babelscope.study.config import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"

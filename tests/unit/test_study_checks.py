@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from babelscope.errors import DataError, StudyError
-from babelscope.study import SCHEMA, load_study
-from babelscope.study_checks import check_text
+from babelscope.study.checks import check_text
+from babelscope.study.config import SCHEMA, load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 LANGS = ["en", "de", "ru"]
@@ -951,8 +951,8 @@ def test_a_concept_name_that_ids_of_negatives_have():
 
 
 def test_long_training_text_is_read_at_its_start(monkeypatch):
-    monkeypatch.setattr("babelscope.corpora._READ_WHOLE", 1000)
-    monkeypatch.setattr("babelscope.corpora._READ_START", 100)
+    monkeypatch.setattr("babelscope.text.corpora._READ_WHOLE", 1000)
+    monkeypatch.setattr("babelscope.text.corpora._READ_START", 100)
     path = Path("data/web/de.txt")
     path.write_bytes("ü".encode() * 600 + b"\xff")
     check_text(load_study(text_config()))  # the fault at the end is found by the job

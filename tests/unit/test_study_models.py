@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from babelscope.errors import BabelscopeError, StudyError
-from babelscope.study import load_study
+from babelscope.study.config import load_study
 
 
 def config(**model) -> dict:

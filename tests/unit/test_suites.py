@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from babelscope.architectures import n_parameters
 from babelscope.errors import DataError, StudyError
-from babelscope.suites import SUITES, load_suite, step_warnings, suite_names, suite_table
+from babelscope.models.architectures import n_parameters
+from babelscope.study.suites import SUITES, load_suite, step_warnings, suite_names, suite_table
 
 LOADABLE = [name for name in suite_names() if not (load_suite(name).convert or load_suite(name).custom_code)]
 
@@ -70,7 +70,7 @@ def test_a_suite_that_is_not_there():
 def test_the_table_in_the_readme_is_that_of_the_entries():
     text = (SUITES / "README.md").read_text(encoding="utf-8")
     table = text.split("<!-- suites -->\n")[1].split("<!-- end of suites -->")[0]
-    assert table.strip() == suite_table(), "run python -m babelscope.suites"
+    assert table.strip() == suite_table(), "run python -m babelscope.study.suites"
 
 
 def test_the_example_in_the_readme_is_valid(tmp_path):

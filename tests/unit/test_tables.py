@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from babelscope.errors import DataError
-from babelscope.tables import concatenate, read_table, write_table
+from babelscope.io.tables import concatenate, read_table, write_table
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".tsv"])

@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from babelscope.errors import DataError, StoreError, StudyError
-from babelscope.tokenization import (
+from babelscope.text.tokenization import (
     language_shares,
     open_windows,
     tokenize_corpus,
@@ -130,7 +130,7 @@ def test_transformers_reads_the_same_tokenizer(tokenizer_dir, tmp_path):
 def test_another_process_writes_the_same_bytes(corpus, tokenizer_dir, tmp_path):
     script = (
         "import sys, json; from pathlib import Path\n"
-        "from babelscope.tokenization import train_tokenizer\n"
+        "from babelscope.text.tokenization import train_tokenizer\n"
         "files = {k: Path(v) for k, v in json.loads(sys.argv[1]).items()}\n"
         "train_tokenizer(files, Path(sys.argv[2]), vocabulary_size=600, seed=3)\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from babelscope.runs import record_run, recorded_runs
-from babelscope.watch import (
+from babelscope.ops.runs import record_run, recorded_runs
+from babelscope.ops.status import (
     DONE,
     FAILED,
     INTERRUPTED,
@@ -102,7 +102,7 @@ def test_the_table():
 
 
 def test_export_target_of_a_failure(tmp_path):
-    from babelscope.watch import Failure
+    from babelscope.ops.status import Failure
 
     failure = Failure(
         "score_units", "results/mini/scores/tiny-seed0/4/en.h5", "model tiny-seed0", "some.log", ("why",), "7"

@@ -10,11 +10,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
-from babelscope.architectures import SITES
-from babelscope.architectures import architecture as find_architecture
-from babelscope.checkpoints import LoadedModel, start_token
-from babelscope.hooks import Watcher, block_list, site_modules, watching
-from babelscope.store import Site
+from babelscope.activations.store import Site
+from babelscope.models.architectures import SITES
+from babelscope.models.architectures import architecture as find_architecture
+from babelscope.models.checkpoints import LoadedModel, start_token
+from babelscope.models.hooks import Watcher, block_list, site_modules, watching
 
 WORDS = [
     *("the", "a", "house", "is", "red", "blue", "big", "water", "river", "burns", "flows", "in"),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from babelscope.costs import CostModel
-from babelscope.plan import make_plan
-from babelscope.study import load_study
+from babelscope.ops.costs import CostModel
+from babelscope.ops.plan import make_plan
+from babelscope.study.config import load_study
 
 pytestmark = pytest.mark.workflow
 

@@ -14,9 +14,9 @@ import yaml
 from made_up_text import LANGUAGES, write_all
 from mini_study import ROOT
 
-from babelscope.jobs import all_jobs
-from babelscope.study import load_study
-from babelscope.watch import stage_of
+from babelscope.ops.jobs import all_jobs
+from babelscope.ops.status import stage_of
+from babelscope.study.config import load_study
 
 pytestmark = pytest.mark.workflow
 

@@ -11,10 +11,10 @@ import math
 import os
 from pathlib import Path
 
-from babelscope.batches import one_of
-from babelscope.costs import MAX_THREADS, CostModel
+from babelscope.ops.batches import one_of
+from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.errors import BabelscopeError
-from babelscope.jobs import (
+from babelscope.ops.jobs import (
     Work,
     figures,
     generation_batches,
@@ -23,10 +23,10 @@ from babelscope.jobs import (
     pretrain_batches,
     step_batches,
 )
-from babelscope.runs import record_run, refuse_beside_others
+from babelscope.ops.runs import record_run, refuse_beside_others
 from babelscope.runtime import export_source
-from babelscope.study import load_study
-from babelscope.study_checks import check_text
+from babelscope.study.config import load_study
+from babelscope.study.checks import check_text
 from babelscope.versions import STAGE_VERSION
 
 from snakemake.exceptions import WorkflowError

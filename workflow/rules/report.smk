@@ -5,7 +5,7 @@ Writes  <results>/figures/{figure}.{svg,png}
         <results>/report.html
 """
 
-from babelscope.captions import STEP_TABLES, load_captions
+from babelscope.report.captions import STEP_TABLES, load_captions
 
 TABLES = {
     "concepts": "tsv",

@@ -4,10 +4,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.alignment import AlignmentSettings, align_experts
-from babelscope.expertise import ScoreFile
+from babelscope.analysis.alignment import AlignmentSettings, align_experts
+from babelscope.analysis.scores import ScoreFile
+from babelscope.io.tables import read_table, write_table
 from babelscope.runtime import job
-from babelscope.tables import read_table, write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.audit_weights import audit_checkpoint
-from babelscope.corpora import read_sentences
+from babelscope.analysis.audit.weights import audit_checkpoint
 from babelscope.runtime import job
+from babelscope.text.corpora import read_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.alignment import add_false_discovery
+from babelscope.analysis.alignment import add_false_discovery
+from babelscope.io.tables import concatenate, write_table
 from babelscope.runtime import job
-from babelscope.tables import concatenate, write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

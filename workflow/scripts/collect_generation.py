@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.generation_summary import collect_generation
+from babelscope.analysis.texts import collect_generation
+from babelscope.io.tables import read_table, write_table
 from babelscope.runtime import job
-from babelscope.tables import read_table, write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

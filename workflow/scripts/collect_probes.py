@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from babelscope.io.tables import concatenate, write_table
 from babelscope.runtime import job
-from babelscope.tables import concatenate, write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

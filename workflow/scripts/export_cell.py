@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.export import export_cell
+from babelscope.ops.export import export_cell
 from babelscope.runtime import job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails

@@ -4,10 +4,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.checkpoints import load_checkpoint
-from babelscope.corpora import read_sentences
-from babelscope.extraction import ExtractionSettings, extract_language
+from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job
+from babelscope.text.corpora import read_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

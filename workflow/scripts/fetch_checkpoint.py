@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.hub import Place, fetch_checkpoint
+from babelscope.models.hub.client import Place, fetch_checkpoint
 from babelscope.runtime import job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails

@@ -4,10 +4,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.probing import ProbeSettings, fit_language_probe
+from babelscope.activations.store import TokenFile
+from babelscope.analysis.probing import ProbeSettings, fit_language_probe
+from babelscope.io.tables import write_table
 from babelscope.runtime import job
-from babelscope.store import TokenFile
-from babelscope.tables import write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

@@ -4,11 +4,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.checkpoints import load_checkpoint
-from babelscope.expertise import ScoreFile
-from babelscope.generation import GenerationSettings, generate_step
+from babelscope.analysis.generation import GenerationSettings, generate_step
+from babelscope.analysis.scores import ScoreFile
+from babelscope.io.tables import read_table, write_table
+from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job
-from babelscope.tables import read_table, write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.identification import identify_languages
+from babelscope.analysis.identification import identify_languages
+from babelscope.io.tables import read_table, write_table
 from babelscope.runtime import job
-from babelscope.tables import read_table, write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.plotting import PlotStyle, draw, save_figure
+from babelscope.io.tables import read_table
+from babelscope.report.plotting import PlotStyle, draw, save_figure
 from babelscope.runtime import job
-from babelscope.tables import read_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

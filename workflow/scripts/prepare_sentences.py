@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.corpora import prepare_sentences
 from babelscope.runtime import job
+from babelscope.text.corpora import prepare_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

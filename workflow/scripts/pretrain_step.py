@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.pretraining import pretrain_steps
+from babelscope.models.training.run import pretrain_steps
 from babelscope.runtime import job
-from babelscope.tokenization import language_shares
+from babelscope.text.tokenization import language_shares
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

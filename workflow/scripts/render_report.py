@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.catalogue import check_same_weights, extraction_warnings
-from babelscope.findings import evaluate_findings
-from babelscope.report import excludes_flagged, render_report
+from babelscope.io.tables import read_table, write_table
+from babelscope.report.catalogue import check_same_weights, extraction_warnings
+from babelscope.report.findings import evaluate_findings
+from babelscope.report.page import excludes_flagged, render_report
 from babelscope.runtime import describe_environment, job
-from babelscope.tables import read_table, write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

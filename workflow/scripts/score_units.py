@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.expertise import score_units
+from babelscope.activations.store import UnitFile
+from babelscope.analysis.scores import score_units
+from babelscope.io.tables import read_table
 from babelscope.runtime import job
-from babelscope.store import UnitFile
-from babelscope.tables import read_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

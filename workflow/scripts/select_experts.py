@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.expertise import ScoreFile, select_experts
+from babelscope.analysis.scores import ScoreFile, select_experts
+from babelscope.io.tables import write_table
 from babelscope.runtime import job
-from babelscope.tables import write_table
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.runtime import job
-from babelscope.tokenization import train_tokenizer
+from babelscope.text.tokenization import train_tokenizer
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

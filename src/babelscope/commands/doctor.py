@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from babelscope.doctor import PROBLEM, diagnose, findings_text
-    from babelscope.study import Study
-    from babelscope.study_checks import check_text
+    from babelscope.ops.doctor import PROBLEM, diagnose, findings_text
+    from babelscope.study.checks import check_text
+    from babelscope.study.config import Study
 
     def study() -> Study:
         loaded = study_of.load(args)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from babelscope.hub_listing import entry, list_repo
+    from babelscope.models.hub.listing import entry, list_repo
 
     name = args.name or re.sub(r"[^A-Za-z0-9_-]", "-", args.repo.rpartition("/")[2])
     print(entry(list_repo(args.repo, hashes=args.hashes), name))

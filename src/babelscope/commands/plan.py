@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from babelscope.costs import MAX_THREADS, CostModel
-    from babelscope.measured import compare, comparison_text
-    from babelscope.plan import make_plan, plan_text
-    from babelscope.study_checks import check_text
+    from babelscope.ops.costs import MAX_THREADS, CostModel
+    from babelscope.ops.measured import compare, comparison_text
+    from babelscope.ops.plan import make_plan, plan_text
+    from babelscope.study.checks import check_text
 
     study = study_of.load(args)
     check_text(study)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from babelscope.runs import recover
+    from babelscope.ops.runs import recover
 
     done = recover(study_of.load(args).results, elsewhere=args.elsewhere)
     print("\n".join(done) if done else "there was nothing to clear")

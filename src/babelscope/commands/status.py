@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from babelscope.watch import arguments_of, look, progress_text
+    from babelscope.ops.status import arguments_of, look, progress_text
 
     study = study_of.load(args)
     named = arguments_of(None if args.configfile == study_of.DEFAULT else args.configfile, args.config)

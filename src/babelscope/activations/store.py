@@ -1,0 +1,401 @@
+"""The HDF5 store: what a model computed, written once, read with every doubt checked.
+
+One writer per file and one file per job. A file is written under a temporary name, flushed and
+renamed, so that a half-written file is never seen under its final name. Rows carry the ids of their
+sentences and are joined by id. Names of shapes: ``N`` sentences, ``U`` units, ``T`` sampled tokens,
+``d`` hidden size.
+
+Layout of a unit file: ``layer-03/mlp_act`` is ``(N, U)``, chunked so that a block of units over all
+sentences is read at once. Layout of a token file: ``states/layer-03`` is ``(T, d)``,
+``means/layer-03`` is ``(n, d)``. Layer 0 is the input of block 1, layer i the output of block i,
+before any final norm.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from babelscope.errors import NumericsError, StoreError
+from babelscope.io.h5 import AGAIN, atomic_h5, open_h5, read_strings, write_strings
+
+LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final norm"
+_UNIT_CHUNK = 256
+_ROW_CHUNK = 1024
+
+Site = tuple[int, str]
+"""A layer and the name of a site in it."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the numbers of a file come from; kept as its attributes."""
+
+    model: str
+    step: int
+    lang: str
+    weights_hash: str
+    tokenizer_hash: str
+    corpus_hash: str
+    sites: tuple[str, ...]
+    pooling: str
+    dtype: str
+    repo: str = ""
+    commit: str = ""
+    layer_convention: str = LAYER_CONVENTION
+    package_version: str = ""
+    n_truncated: int = 0
+    """Sentences that were cut at the maximal length."""
+
+    @property
+    def cell(self) -> str:
+        return f"model {self.model}, step {self.step}, language {self.lang}"
+
+
+def write_provenance(file: h5py.File, provenance: Provenance) -> None:
+    """Keep the provenance as attributes of the file."""
+    for name, value in asdict(provenance).items():
+        file.attrs[name] = " ".join(value) if isinstance(value, tuple) else value
+
+
+def read_provenance(file: h5py.File) -> Provenance:
+    """Read what :func:`write_provenance` wrote.
+
+    Raises:
+        StoreError: If an attribute is missing.
+    """
+    missing = [name for name in Provenance.__dataclass_fields__ if name not in file.attrs]
+    if missing:
+        raise StoreError(file.filename, f"lacks the attributes {', '.join(missing)}", AGAIN)
+    fields = {name: file.attrs[name] for name in Provenance.__dataclass_fields__}
+    for name in ("step", "n_truncated"):
+        fields[name] = int(fields[name])
+    return Provenance(**{**fields, "sites": tuple(fields["sites"].split())})
+
+
+def align_rows(wanted: Sequence[str], have: Sequence[str], where: str) -> NDArray[np.intp]:
+    """Rows of ``have`` in the order of ``wanted``, joined by id.
+
+    Args:
+        wanted: Ids to find, any order.
+        have: Ids of the rows, unique.
+        where: Names the rows in the error.
+
+    Raises:
+        StoreError: If an id is missing or a row id stands twice.
+    """
+    rows = {sentence: row for row, sentence in enumerate(have)}
+    if len(rows) != len(have):
+        raise StoreError(where, f"{len(have) - len(rows)} of {len(have)} row ids stand twice")
+    missing = [sentence for sentence in wanted if sentence not in rows]
+    if missing:
+        problem = (
+            f"{len(missing)} of {len(wanted)} wanted sentences are not among its {len(have)} rows; "
+            f"the first is {missing[0]!r}"
+        )
+        raise StoreError(where, problem, "the sentences changed since; run again")
+    return np.array([rows[sentence] for sentence in wanted], dtype=np.intp)
+
+
+def check_values(values: NDArray[Any], dtype: str, names: Sequence[str], where: str) -> NDArray[Any]:
+    """Cast for storage; refuse what is not finite or does not fit.
+
+    Args:
+        values: Shape ``(rows, anything)``.
+        dtype: ``float16`` or ``float32``.
+        names: One name per row, for the error.
+        where: Model, step, language, layer and site, for the error.
+
+    Raises:
+        NumericsError: With the first row concerned.
+    """
+    with np.errstate(over="ignore"):
+        cast = values.astype(dtype, copy=False)
+    if np.isfinite(cast).all():
+        return cast
+    finite = np.isfinite(values)
+    row = int(np.argwhere(~np.isfinite(cast).all(axis=1))[0, 0])
+    if finite.all():
+        largest = float(np.abs(values).max())
+        raise NumericsError(
+            f"{where}: {largest:.4g} does not fit {dtype}; first sentence {names[row]!r}"
+            "\nhint: set extraction.dtype to float32"
+        )
+    bad = "NaN" if np.isnan(values[row]).any() else "infinity"
+    raise NumericsError(
+        f"{where}: {bad} in the activations; first sentence {names[row]!r}"
+        "\nhint: the checkpoint may be broken, or extraction.compute_dtype too narrow"
+    )
+
+
+class UnitWriter:
+    """Writes pooled unit activations as they come, in blocks of sentences.
+
+    Args:
+        path: The final name; it appears when the writer closes without an error.
+        provenance: Where the numbers come from.
+        sentence_ids: The rows, in their order; at least one.
+        widths: Units of each (layer, site), in unit order.
+        dtype: ``float16`` or ``float32``.
+
+    Raises:
+        NumericsError: If a value is not finite or does not fit the type.
+        StoreError: If the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        provenance: Provenance,
+        sentence_ids: Sequence[str],
+        widths: Mapping[Site, int],
+        *,
+        dtype: str = "float32",
+    ) -> None:
+        if not sentence_ids or len(set(sentence_ids)) != len(sentence_ids):
+            raise StoreError(path, "needs at least one sentence, and each sentence id once")
+        self.path = Path(path)
+        self.provenance = provenance
+        self.sentence_ids = list(sentence_ids)
+        self.widths = dict(widths)
+        self.dtype = dtype
+        self._n_written = 0
+        self._checksums: dict[Site, int] = dict.fromkeys(self.widths, 0)
+
+    def __enter__(self) -> UnitWriter:
+        with ExitStack() as stack:
+            self._file = stack.enter_context(atomic_h5(self.path, kind="units"))
+            write_provenance(self._file, self.provenance)
+            write_strings(self._file, "sentence_ids", self.sentence_ids)
+            self._file.attrs["unit_order"] = [f"{layer} {site}" for layer, site in self.widths]
+            rows = len(self.sentence_ids)
+            for (layer, site), width in self.widths.items():
+                self._file.create_dataset(
+                    _unit_name(layer, site),
+                    shape=(rows, width),
+                    dtype=self.dtype,
+                    chunks=(min(rows, _ROW_CHUNK), min(width, _UNIT_CHUNK)),
+                    track_times=False,
+                )
+            self._stack = stack.pop_all()
+        return self
+
+    def write_rows(self, start: int, values: Mapping[Site, NDArray[Any]]) -> None:
+        """Write the next rows of every (layer, site).
+
+        Args:
+            start: The first row; blocks come in order.
+            values: Per (layer, site) an array of shape ``(rows, U)``.
+
+        Raises:
+            NumericsError: If a value is not finite or does not fit the type.
+        """
+        assert start == self._n_written, "blocks of rows come in order"
+        assert values.keys() == self.widths.keys(), "a block has every (layer, site)"
+        n = len(next(iter(values.values())))
+        names = self.sentence_ids[start : start + n]
+        for (layer, site), block_NU in values.items():
+            assert block_NU.shape == (len(names), self.widths[layer, site])
+            where = f"{self.provenance.cell}, layer {layer}, site {site}"
+            cast = np.ascontiguousarray(check_values(block_NU, self.dtype, names, where))
+            self._file[_unit_name(layer, site)][start : start + n] = cast
+            # Over the rows in their order, so that a reader can recompute it at one go.
+            self._checksums[layer, site] = zlib.crc32(cast.data, self._checksums[layer, site])
+        self._n_written += n
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Raised again inside the stack, so that the unfinished file is closed and removed.
+        with self._stack:
+            if error is not None:
+                raise error
+            assert self._n_written == len(self.sentence_ids), "every row is written"
+            for (layer, site), checksum in self._checksums.items():
+                self._file[_unit_name(layer, site)].attrs["crc32"] = checksum
+
+
+def _unit_name(layer: int, site: str) -> str:
+    return f"layer-{layer:02d}/{site}"
+
+
+class UnitFile:
+    """Pooled unit activations of one (model, step, language), for reading.
+
+    Attributes:
+        path: The file.
+        provenance: Where the numbers come from.
+        sentence_ids: The rows, in their order; length ``N``.
+        sites: (layer, site, number of units), in unit order.
+
+    Raises:
+        StoreError: If the file is truncated, foreign, incomplete or of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        with open_h5(self.path, kind="units") as file:
+            self.provenance = read_provenance(file)
+            self.sentence_ids = read_strings(file, "sentence_ids")
+            self.sites: list[tuple[int, str, int]] = []
+            for entry in file.attrs["unit_order"]:
+                layer, site = entry.split()
+                name = _unit_name(int(layer), site)
+                if name not in file:
+                    raise StoreError(self.path, f"lacks the dataset {name}", AGAIN)
+                rows, width = file[name].shape
+                if rows != len(self.sentence_ids):
+                    problem = f"{name} has {rows} rows for {len(self.sentence_ids)} sentence ids"
+                    raise StoreError(self.path, problem, AGAIN)
+                self.sites.append((int(layer), site, int(width)))
+
+    @property
+    def n_units(self) -> int:
+        return sum(width for _, _, width in self.sites)
+
+    def read(self, layer: int, site: str, columns: slice = slice(None)) -> NDArray[Any]:
+        """Values of one (layer, site), shape ``(N, units)``, as stored.
+
+        A whole array is compared with its checksum; a part of its columns is not.
+
+        Raises:
+            StoreError: If there is no such array or it is damaged.
+        """
+        with open_h5(self.path, kind="units") as file:
+            name = _unit_name(layer, site)
+            if name not in file:
+                there = ", ".join(f"{layer} {site}" for layer, site, _ in self.sites)
+                raise StoreError(self.path, f"has no {name}; it has {there}")
+            return _read_array(self.path, file[name], columns)
+
+    def verify(self) -> None:
+        """Compare every stored array with its checksum.
+
+        Raises:
+            StoreError: Naming the first array that differs.
+        """
+        for layer, site, _ in self.sites:
+            self.read(layer, site)
+
+
+def _read_array(path: Path, data: h5py.Dataset, columns: slice = slice(None)) -> NDArray[Any]:
+    name = data.name.lstrip("/")
+    try:
+        values = np.asarray(data[:, columns])
+    except OSError as error:
+        raise StoreError(path, f"{name} cannot be read ({error})", AGAIN) from error
+    if columns == slice(None):
+        _check_crc(path, name, values, data.attrs.get("crc32", -1))
+    return values
+
+
+def _check_crc(path: Path, name: str, values: NDArray[Any], expected: Any) -> None:
+    if zlib.crc32(np.ascontiguousarray(values).data) != int(expected):
+        raise StoreError(path, f"{name} does not match its checksum: the file is damaged", AGAIN)
+
+
+def write_token_states(
+    path: Path,
+    provenance: Provenance,
+    *,
+    token_sentence_ids: Sequence[str],
+    token_positions: Sequence[int],
+    token_ids: Sequence[int],
+    token_texts: Sequence[str],
+    states: Mapping[int, NDArray[Any]],
+    mean_sentence_ids: Sequence[str],
+    means: Mapping[int, NDArray[Any]],
+    dtype: str,
+) -> None:
+    """Write the states of sampled tokens and the mean states of sentences.
+
+    Args:
+        path: The final name.
+        provenance: Where the numbers come from.
+        token_sentence_ids: Sentence of each sampled token; length ``T``.
+        token_positions: Its position in the input; 0 is the start token.
+        token_ids: Its id in the tokenizer's vocabulary.
+        token_texts: How it is spelt.
+        states: Per layer, shape ``(T, d)``.
+        mean_sentence_ids: Sentences that have a mean state; length ``n``.
+        means: Per layer, mean over the sentence's tokens without the start token, ``(n, d)``.
+        dtype: ``float16`` or ``float32``.
+
+    Raises:
+        NumericsError: If a value is not finite or does not fit the type.
+    """
+    with atomic_h5(path, kind="tokens") as file:
+        write_provenance(file, provenance)
+        write_strings(file, "token_sentence_ids", token_sentence_ids)
+        write_strings(file, "token_texts", token_texts)
+        write_strings(file, "mean_sentence_ids", mean_sentence_ids)
+        for name, numbers in (("token_positions", token_positions), ("token_ids", token_ids)):
+            file.create_dataset(name, data=np.asarray(numbers, np.int32), track_times=False)
+        for group, arrays, names in (
+            ("states", states, token_sentence_ids),
+            ("means", means, mean_sentence_ids),
+        ):
+            for layer, values in arrays.items():
+                where = f"{provenance.cell}, layer {layer}, site resid ({group})"
+                cast = np.ascontiguousarray(check_values(values, dtype, names, where))
+                data = file.create_dataset(f"{group}/layer-{layer:02d}", data=cast, track_times=False)
+                data.attrs["crc32"] = zlib.crc32(cast.data)
+
+
+class TokenFile:
+    """Sampled token states and sentence means of one (model, step, language), for reading.
+
+    Attributes:
+        path: The file.
+        provenance: Where the numbers come from.
+        layers: The layers that are stored, 0 to L.
+        token_sentence_ids: Sentence of each sampled token; length ``T``.
+        token_positions: Its position in the input; 0 is the start token.
+        token_ids: Its id in the tokenizer's vocabulary.
+        token_texts: How it is spelt.
+        mean_sentence_ids: Sentences that have a mean state; length ``n``.
+
+    Raises:
+        StoreError: If the file is truncated, foreign, incomplete or of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        with open_h5(self.path, kind="tokens") as file:
+            self.provenance = read_provenance(file)
+            self.token_sentence_ids = read_strings(file, "token_sentence_ids")
+            self.token_texts = read_strings(file, "token_texts")
+            self.mean_sentence_ids = read_strings(file, "mean_sentence_ids")
+            for name in ("token_positions", "token_ids", "states", "means"):
+                if name not in file:
+                    raise StoreError(self.path, f"lacks the dataset {name}", AGAIN)
+            self.token_positions: list[int] = file["token_positions"][:].tolist()
+            self.token_ids: list[int] = file["token_ids"][:].tolist()
+            self.layers = sorted(int(name.removeprefix("layer-")) for name in file["states"])
+
+    def states(self, layer: int) -> NDArray[Any]:
+        """States of the sampled tokens, shape ``(T, d)``."""
+        return self._read("states", layer)
+
+    def means(self, layer: int) -> NDArray[Any]:
+        """Mean states of sentences, shape ``(n, d)``, rows as in ``mean_sentence_ids``."""
+        return self._read("means", layer)
+
+    def _read(self, group: str, layer: int) -> NDArray[Any]:
+        with open_h5(self.path, kind="tokens") as file:
+            name = f"{group}/layer-{layer:02d}"
+            if name not in file:
+                raise StoreError(self.path, f"has no layer {layer}; it has {self.layers}")
+            return _read_array(self.path, file[name])

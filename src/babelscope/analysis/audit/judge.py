@@ -1,0 +1,630 @@
+"""Which checkpoints of a series are not what their names say.
+
+Public suites hold duplicates and broken weights: of the eight steps of BLOOM-560m one holds the weights
+of another, one writes noise. The audit sees five signs: weights that are not finite, equal weights under
+two names, a loss on held-out text that is out of line with the steps beside it, weights that lie far from
+both neighbours or have nothing in common with the series, and two steps that fit each other's place. It
+judges what it measures, never what a registry says; both are shown.
+
+What it cannot see: a fault of the first step of a series (nothing comes before it), steps that all hold
+the same fault, a duplicate of a step that the study does not take, the weights of a sister run at the last
+step. Step 0 is never flagged for its loss.
+
+Names of shapes: ``S`` steps of one model in their order, ``L`` languages, ``N`` sentences, ``m`` entries
+of a tensor's sketch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from babelscope.analysis.audit.files import CheckpointAudit, Held, ratio_se, read_audit
+from babelscope.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+#: A loss is out of line if it is above both neighbours by this many standard errors ...
+LOSS_Z = 4.0
+
+#: ... and by this many nats per token. Spikes of training and restarts of the learning rate that a
+#: checkpoint happens to catch stay below it; BLOOM-560m's false step 500000 is 0.35 above its neighbour.
+MIN_RISE = 0.1
+
+#: The last step has one neighbour only, so more is asked of it: text that a small model has begun to
+#: learn by heart raises its held-out loss slowly.
+MIN_LAST_RISE = 0.25
+
+#: A step is foreign if it is this many times as far from both neighbours as they are from each other.
+#: On a path that goes forward, even a random walk, the neighbours are farther apart than either is from
+#: what lies between them, so 1 is the most that is healthy.
+FOREIGN_FACTOR = 1.5
+
+#: Weights without a cosine of this size to any other step are unrelated to the series, as new random
+#: weights are (cosine 0, so at distance sqrt(2) of all weights of the same norm) ...
+UNRELATED = 0.1
+
+#: ... if all neighbours among the other steps have at least this one.
+RELATED = 0.3
+
+#: Two steps are exchanged if putting them back makes the path through the weights beside them shorter by
+#: this share (a random walk gains 22 %, a straight path 40 %; at rest, nothing) ...
+SWAP_SHORTENS = 0.15
+
+#: ... and leaves at most this share of the rises of the loss beside them. With two signs, rises of this
+#: many nats count (besides LOSS_Z).
+SWAP_LEAVES = 0.2
+MIN_SWAP_RISE = 0.02
+
+#: Without losses, more is asked of an exchange with the first or last step: weights that are at rest and then
+#: annealed gain 17 % if the last two are exchanged.
+SWAP_SHORTENS_AT_END = 0.3
+
+#: Equal weights belong to the step where they lengthen the path at most this share of what they do elsewhere.
+DETOUR_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A sign that a checkpoint is not what its name says."""
+
+    kind: str
+    """``nonfinite``, ``swap``, ``loss``, ``duplicate`` or ``distance``."""
+    reason: str
+    """A sentence with numbers."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Losses of one model."""
+
+    loss_SL: Floats
+    """Nats per token."""
+    rise_se_SSL: Floats
+    """Standard error of the difference of the loss of two steps."""
+
+    def above(self, least: float) -> Floats:
+        """By how much the loss of the second step exceeds that of the first and the margin; ``(S, S, L)``."""
+        rise_SSL = self.loss_SL[None, :, :] - self.loss_SL[:, None, :]
+        return rise_SSL - np.maximum(LOSS_Z * self.rise_se_SSL, least)
+
+    @property
+    def mean_S(self) -> Floats:
+        return np.asarray(self.loss_SL.mean(axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far the matrices of the steps of one model are from each other, estimated from sketches.
+
+    Only tensors of two dimensions or more count: gains that begin at 1 make all checkpoints alike.
+    A distance is the root of ``sum over tensors of size / entries * sum over entries of (a - b)^2``, an
+    unbiased estimate of the squared Euclidean distance; it is 0 where the digests are equal.
+    """
+
+    distance_SS: Floats
+    """Euclidean; NaN where a step has weights that are not finite."""
+    cosine_SS: Floats
+    norm_S: Floats
+    """Exact norm of each step."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """What the judge sees of one model, steps in their order."""
+
+    steps: tuple[int, ...]
+    digests: tuple[str, ...]
+    broken: tuple[str, ...]
+    """Per step what is not finite, in words; empty if all is."""
+    curve: Curve | None = None
+    distances: Distances | None = None
+
+
+def collect_audit(
+    paths: Sequence[Path], *, known_faults: Mapping[str, Mapping[int, str]] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Judge all checkpoints of a study.
+
+    Args:
+        paths: Files that :func:`babelscope.analysis.audit.weights.audit_checkpoint` wrote.
+        known_faults: Per model and step what a registry says of it; shown, not judged by.
+
+    Returns:
+        The audit, one row per (model, step): ``model, step, flag, kinds, reasons, known_fault,
+        mean_loss, distance_to_previous, distance_se, previous_step, n_weights, n_nonfinite, digest,
+        weights_hash, repo, revision, commit, no_loss``; reasons and kinds are separated by ``; ``, the
+        distance is relative to the norm of the previous step.
+
+        The losses, one row per (model, step, lang): ``model, step, lang, loss, loss_se,
+        bits_per_byte, n_sentences, n_tokens``.
+
+    Raises:
+        StoreError: If a file cannot be read.
+        DataError: If a (model, step) comes twice.
+    """
+    known_faults = known_faults or {}
+    by_model: dict[str, list[CheckpointAudit]] = {}
+    losses = []
+    for path in paths:
+        audit = read_audit(path)
+        if any(other.step == audit.step for other in by_model.get(audit.model, [])):
+            raise DataError(
+                path, f"model {audit.model}, step {audit.step} has another audit besides this one"
+            )
+        by_model.setdefault(audit.model, []).append(audit)
+        losses += [_loss_row(audit, lang, held) for lang, held in audit.losses.items()]
+    rows = []
+    for model, audits in by_model.items():
+        audits.sort(key=lambda audit: audit.step)
+        series = make_series(audits)
+        flags = judge(series)
+        for at, audit in enumerate(audits):
+            found = flags[audit.step]
+            for flag in found:
+                logger.warning("model %s, step %d: %s", model, audit.step, flag.reason)
+            rows.append(
+                {
+                    "model": model,
+                    "step": audit.step,
+                    "flag": bool(found),
+                    "kinds": "; ".join(dict.fromkeys(flag.kind for flag in found)),
+                    "reasons": "; ".join(flag.reason for flag in found),
+                    "known_fault": known_faults.get(model, {}).get(audit.step, ""),
+                    "mean_loss": np.nan if series.curve is None else series.curve.mean_S[at],
+                    **_to_previous(audits, series, at),
+                    "n_weights": audit.n_weights,
+                    "n_nonfinite": audit.n_nonfinite,
+                    "digest": audit.digest,
+                    "weights_hash": audit.weights_hash,
+                    "repo": audit.repo,
+                    "revision": audit.revision,
+                    "commit": audit.commit,
+                    "no_loss": audit.no_loss,
+                }
+            )
+    columns = ["model", "step", "lang", "loss", "loss_se", "bits_per_byte", "n_sentences", "n_tokens"]
+    table = pd.DataFrame(rows)
+    if len(table):
+        table["previous_step"] = table["previous_step"].astype("Int64")
+    return table, pd.DataFrame(losses, columns=columns)
+
+
+def _loss_row(audit: CheckpointAudit, lang: str, held: Held) -> tuple[object, ...]:
+    return (
+        audit.model, audit.step, lang, held.loss, held.loss_se, held.bits_per_byte,
+        len(held.sentence_ids), int(held.tokens_N.sum()),
+    )  # fmt: skip
+
+
+def _to_previous(audits: Sequence[CheckpointAudit], series: Series, at: int) -> dict[str, object]:
+    if at == 0:
+        return {"distance_to_previous": np.nan, "distance_se": np.nan, "previous_step": None}
+    distance, error = np.nan, np.nan
+    if series.distances is not None:
+        norm = series.distances.norm_S[at - 1]
+        distance = float(series.distances.distance_SS[at - 1, at] / norm) if norm else np.nan
+        if distance == 0:
+            error = 0.0
+        elif np.isfinite(distance):
+            error = _distance_se(audits[at - 1], audits[at], distance * norm) / norm
+    return {
+        "distance_to_previous": distance,
+        "distance_se": error,
+        "previous_step": audits[at - 1].step,
+    }
+
+
+# ------------------------------------------------------------------------------- what is compared
+
+
+def make_series(audits: Sequence[CheckpointAudit]) -> Series:
+    """What the judge sees, from the audits of one model in the order of their steps."""
+    return Series(
+        steps=tuple(audit.step for audit in audits),
+        digests=tuple(audit.digest for audit in audits),
+        broken=tuple(_not_finite(audit) for audit in audits),
+        curve=_curve(audits),
+        distances=_distances(audits),
+    )
+
+
+def _not_finite(audit: CheckpointAudit) -> str:
+    found = []
+    if audit.n_nonfinite:
+        found.append(
+            f"{audit.n_nonfinite:,} of {audit.n_weights:,} weights are NaN or infinite, the first in "
+            f"{audit.first_nonfinite}"
+        )
+    langs = [lang for lang, held in audit.losses.items() if not np.isfinite(held.loss)]
+    if langs:
+        found.append(f"the loss is no finite number in {', '.join(langs)}")
+    return " and ".join(found)
+
+
+def _curve(audits: Sequence[CheckpointAudit]) -> Curve | None:
+    langs = [lang for lang in audits[0].losses if all(lang in audit.losses for audit in audits)]
+    if not langs:
+        return None
+    n = len(audits)
+    loss_SL = np.array([[audit.losses[lang].loss for lang in langs] for audit in audits], dtype=np.float64)
+    se_SSL = np.zeros((n, n, len(langs)))
+    for column, lang in enumerate(langs):
+        held = [audit.losses[lang] for audit in audits]
+        for a, b in itertools.combinations(range(n), 2):
+            se_SSL[a, b, column] = se_SSL[b, a, column] = _rise_se(held[a], held[b])
+    return Curve(loss_SL, se_SSL)
+
+
+def _rise_se(a: Held, b: Held) -> float:
+    """Of the difference of two losses: paired if both are of the same tokens of the same sentences."""
+    if a.sentence_ids == b.sentence_ids and np.array_equal(a.tokens_N, b.tokens_N):
+        error = ratio_se(b.nats_N - a.nats_N, a.tokens_N)
+    else:
+        error = float(np.hypot(a.loss_se, b.loss_se))
+    return error if np.isfinite(error) else 0.0
+
+
+def _matrices(audit: CheckpointAudit) -> dict[tuple[str, int], int]:
+    """Where each matrix stands in an audit, by name and size."""
+    return {
+        (name, int(size)): at
+        for at, (name, size, is_matrix) in enumerate(
+            zip(audit.names, audit.sizes_T, audit.is_matrix_T, strict=True)
+        )
+        if is_matrix
+    }
+
+
+def _entries(audit: CheckpointAudit, at: int) -> Floats:
+    start = int(audit.counts_T[:at].sum())
+    return audit.sketch_M[start : start + int(audit.counts_T[at])].astype(np.float64)
+
+
+def _distances(audits: Sequence[CheckpointAudit]) -> Distances | None:
+    """Over the matrices that all steps have; None if there are none."""
+    places = [_matrices(audit) for audit in audits]
+    shared = [key for key in places[0] if all(key in place for place in places)]
+    if not shared:
+        return None
+    n = len(audits)
+    dot_SS, square_S = np.zeros((n, n)), np.zeros(n)
+    for key in shared:
+        rows = [place[key] for place in places]
+        entries_Sm = np.array([_entries(audit, at) for audit, at in zip(audits, rows, strict=True)])
+        dot_SS += key[1] / entries_Sm.shape[1] * (entries_Sm @ entries_Sm.T)
+        square_S += [audit.norms_T[at] ** 2 for audit, at in zip(audits, rows, strict=True)]
+    # A sketch may miss a weight that is not finite.
+    finite_S = np.array([audit.n_nonfinite == 0 for audit in audits])
+    dot_SS[~finite_S, :] = dot_SS[:, ~finite_S] = np.nan
+    own_S = np.diag(dot_SS)
+    distance_SS = np.sqrt(np.maximum(own_S[:, None] + own_S[None, :] - 2 * dot_SS, 0.0))
+    digests = np.array([audit.digest for audit in audits])
+    distance_SS[digests[:, None] == digests[None, :]] = 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine_SS = dot_SS / np.sqrt(own_S[:, None] * own_S[None, :])
+    return Distances(distance_SS, cosine_SS, np.sqrt(square_S))
+
+
+def _distance_se(a: CheckpointAudit, b: CheckpointAudit, distance: float) -> float:
+    """Standard error of a distance, from the spread of the squared differences within each tensor."""
+    variance, places = 0.0, _matrices(b)
+    for key, at in _matrices(a).items():
+        if key not in places:
+            continue
+        squares = (_entries(a, at) - _entries(b, places[key])) ** 2
+        n, size = len(squares), key[1]
+        if 1 < n < size:
+            variance += size**2 * (1 - n / size) * squares.var(ddof=1) / n
+    return float(np.sqrt(variance) / (2 * distance))
+
+
+# --------------------------------------------------------------------------------------- judging
+
+
+def judge(series: Series) -> dict[int, list[Flag]]:
+    """The flags of each step; no flag, an empty list.
+
+    The order matters: what is explained by one fault is no neighbour for the next. First weights that
+    are not finite, then exchanged steps, then losses out of line (the worst first), then equal weights,
+    then distances.
+    """
+    judged = _Judge(series)
+    judged.nonfinite()
+    judged.swaps()
+    judged.losses()
+    judged.duplicates()
+    judged.distances()
+    return {step: judged.flags[at] for at, step in enumerate(series.steps)}
+
+
+def most(values: Floats) -> Floats:
+    """The largest number that more than half of the values reach, along the last axis."""
+    return np.asarray(-np.sort(-values, axis=-1)[..., values.shape[-1] // 2], dtype=np.float64)
+
+
+class _Judge:
+    def __init__(self, series: Series) -> None:
+        self.series = series
+        self.steps = series.steps
+        self.flags: list[list[Flag]] = [[] for _ in series.steps]
+        self.kept = list(range(len(series.steps)))
+        """Steps that are no fault so far: the neighbours of the others."""
+        self.equal = frozenset(
+            at for at, digest in enumerate(series.digests) if series.digests.count(digest) > 1
+        )
+        """Steps that share their weights with another one."""
+
+    def flag(self, at: int, kind: str, reason: str) -> None:
+        self.flags[at].append(Flag(kind, reason))
+
+    def drop(self, *dropped: int) -> None:
+        self.kept = [at for at in self.kept if at not in dropped]
+
+    def around(self, at: int, without: Collection[int] = ()) -> tuple[int | None, int | None]:
+        """The nearest kept steps before and after one."""
+        others = [other for other in self.kept if other != at and other not in without]
+        before = [other for other in others if other < at]
+        after = [other for other in others if other > at]
+        return (before[-1] if before else None), (after[0] if after else None)
+
+    def nonfinite(self) -> None:
+        for at, problem in enumerate(self.series.broken):
+            if problem:
+                self.flag(at, "nonfinite", problem)
+                self.drop(at)
+
+    # -- exchanged steps
+
+    def swaps(self) -> None:
+        distances, curve = self.series.distances, self.series.curve
+        if distances is None or len(self.kept) < 4:
+            return
+        rise_SS = None
+        if curve is not None:
+            rise_SS = np.maximum(most(curve.above(MIN_SWAP_RISE)), 0.0)
+        while (best := self._best_swap(distances.distance_SS, rise_SS)) is not None:
+            a, b, share = best
+            for one, other in ((a, b), (b, a)):
+                self.flag(
+                    one, "swap",
+                    f"it seems to be exchanged with step {self.steps[other]}: with the two in each other's "
+                    f"place, the path through the weights beside them is {1 - share:.0%} shorter"
+                    + ("" if curve is None else " and the loss no longer rises there"),
+                )  # fmt: skip
+            self.drop(a, b)
+
+    def _best_swap(self, distance_SS: Floats, rise_SS: Floats | None) -> tuple[int, int, float] | None:
+        # Equal weights are a fault of their own, and would seem to gain by any exchange.
+        order = [at for at in self.kept if at not in self.equal]
+        best = None
+        for i, j in itertools.combinations(range(len(order)), 2):
+            if not (self._is_related(order[i]) and self._is_related(order[j])):
+                continue  # weights drawn anew may seem to fit elsewhere better, by their norm
+            put_back = order.copy()
+            put_back[i], put_back[j] = order[j], order[i]
+            beside = [[at for at in (place - 1, place) if 0 <= at < len(order) - 1] for place in (i, j)]
+            edges = sorted({at for places in beside for at in places})
+            length = partial(_length, distance_SS)
+            # Foreign weights are far from everything at either place: no place may lose by the exchange.
+            # At an end of the series a place has one edge, which is about as long afterwards.
+            if any(length(put_back, places) > 1.1 * length(order, places) for places in beside):
+                continue
+            share = length(put_back, edges) / length(order, edges)
+            at_end = i == 0 or j == len(order) - 1
+            if share > 1 - (SWAP_SHORTENS_AT_END if at_end and rise_SS is None else SWAP_SHORTENS):
+                continue
+            if rise_SS is not None:
+                rises, left = _length(rise_SS, order, edges), _length(rise_SS, put_back, edges)
+                if not (rises > 0 and left <= SWAP_LEAVES * rises):
+                    continue
+            if best is None or share < best[2]:
+                best = order[i], order[j], share
+        return best
+
+    def _is_related(self, at: int) -> bool:
+        """Whether weights have something in common with those of another step."""
+        assert self.series.distances is not None
+        others = [other for other in self.kept if other != at]
+        return bool(np.max(self.series.distances.cosine_SS[at, others]) >= UNRELATED)
+
+    # -- losses
+
+    def losses(self) -> None:
+        """Flag losses out of line, the one that contradicts most other steps first.
+
+        A step is above or below both neighbours; the last can only be above. A foreign step that is too
+        low makes those after it look too high: it contradicts many of them, each of them only it.
+        """
+        curve = self.series.curve
+        if curve is None:
+            return
+        above_SS = most(curve.above(MIN_RISE))
+        above_last_SS = most(curve.above(MIN_LAST_RISE))
+        while True:
+            candidates = []
+            judged = [at for at in self.kept if at not in self.equal]
+            for at in judged:
+                before, after = self.around(at, without=self.equal)
+                if before is None or self.steps[at] == 0:
+                    continue
+                if after is None:
+                    by = above_last_SS[before, at]
+                else:
+                    by = min(above_SS[before, at], above_SS[after, at])
+                if by > 0:
+                    lower = sum(above_SS[other, at] > 0 for other in judged if other < at)
+                    candidates.append((lower, 1, float(by), at))
+                elif after is not None and self._may_be_low(at, before, after):
+                    by = min(above_SS[at, before], above_SS[at, after])
+                    higher = sum(above_SS[at, other] > 0 for other in judged if other > at)
+                    if by > 0 and higher > 1:
+                        candidates.append((higher, 0, float(by), at))
+            if not candidates:
+                return
+            worst = max(candidates)[-1]
+            self.flag(worst, "loss", f"its loss is out of line: {self._loss_text(curve, worst, self.equal)}")
+            self.drop(worst)
+
+    def _may_be_low(self, at: int, before: int, after: int) -> bool:
+        """Whether a step that is below its neighbours is no mere restart of the learning rate after it."""
+        found = self.series.distances
+        if found is None:
+            return True
+        nearest = min(found.distance_SS[before, at], found.distance_SS[at, after])
+        return bool(nearest > found.distance_SS[before, after])
+
+    def _loss_text(self, curve: Curve, at: int, without: Collection[int]) -> str:
+        beside = [other for other in self.around(at, without) if other is not None]
+        steps = " and ".join(f"{curve.mean_S[other]:.2f} at step {self.steps[other]}" for other in beside)
+        rises = [curve.loss_SL[at] - curve.loss_SL[other] for other in beside]
+        above, below = ((np.min(signed, axis=0) > MIN_RISE).sum() for signed in (rises, np.negative(rises)))
+        n, text = curve.loss_SL.shape[1], f"{curve.mean_S[at]:.2f} nats per token against {steps}"
+        if n == 1 or not (above or below):
+            return text
+        how = (
+            f"higher by more than {MIN_RISE:g} in {above}"
+            if above > below
+            else f"lower by more than {MIN_RISE:g} in {below}"
+        )
+        return f"{text}, {how} of {n} languages"
+
+    # -- equal weights
+
+    def duplicates(self) -> None:
+        groups: dict[str, list[int]] = {}
+        for at, digest in enumerate(self.series.digests):
+            groups.setdefault(digest, []).append(at)
+        for group in groups.values():
+            if len(group) > 1:
+                self._duplicate(group)
+
+    def _duplicate(self, group: Sequence[int]) -> None:
+        true, how = self._true_place(group)
+        curve = self.series.curve
+        for at in group:
+            others = _steps_text([self.steps[other] for other in group if other != at])
+            if true is None:
+                self.flag(at, "duplicate", f"its weights are those of {others}; {how}")
+            elif at != true:
+                text = (
+                    f"its weights are those of {others}; they belong to step {self.steps[true]}, where {how}"
+                )
+                beside = any(other is not None for other in self.around(at, group))
+                if curve is not None and beside:
+                    text += f" (here {self._loss_text(curve, at, group)})"
+                self.flag(at, "duplicate", text)
+        self.drop(*(at for at in group if at != true))
+
+    def _true_place(self, group: Sequence[int]) -> tuple[int | None, str]:
+        """Which step equal weights are of, and how that is known."""
+        unknown = "whose they are is not known"
+        fits = list(group)
+        curve = self.series.curve
+        if any(self.series.broken[at] for at in group):
+            return None, unknown
+        if curve is not None:
+            above_SS = most(curve.above(MIN_RISE))
+            fits = [at for at in group if self._loss_fits(above_SS, at, group)]
+            if len(fits) == 1:
+                return fits[0], "alone their loss is in line with the steps beside them"
+            if not fits:
+                return None, f"{unknown}: their loss is out of line at each of these steps"
+        place = self._shortest_detour(fits, group)
+        if place is not None:
+            return place, "they lie between the weights of the steps beside them"
+        if curve is None:
+            return None, unknown
+        return None, f"{unknown}, since the loss is in line at {_steps_text([self.steps[at] for at in fits])}"
+
+    def _loss_fits(self, above_SS: Floats, at: int, group: Sequence[int]) -> bool:
+        before, after = self.around(at, without=group)
+        too_high = before is not None and above_SS[before, at] > 0
+        too_low = after is not None and above_SS[at, after] > 0
+        return not (too_high or too_low)
+
+    def _shortest_detour(self, fits: Sequence[int], group: Sequence[int]) -> int | None:
+        if self.series.distances is None:
+            return None
+        distance_SS = self.series.distances.distance_SS
+        detours = []
+        for at in fits:
+            before, after = self.around(at, without=group)
+            if before is None or after is None:
+                return None
+            detours.append(distance_SS[before, at] + distance_SS[at, after] - distance_SS[before, after])
+        order = np.argsort(detours)
+        if (
+            len(detours) > 1
+            and detours[order[0]] <= DETOUR_SHARE * detours[order[1]]
+            and detours[order[1]] > 0
+        ):
+            return fits[int(order[0])]
+        return None
+
+    # -- distances
+
+    def distances(self) -> None:
+        found = self.series.distances
+        if found is None:
+            return
+        # A step that its loss already gave away is judged here too, as a second sign.
+        out = {at for at, flags in enumerate(self.flags) for flag in flags if flag.kind == "loss"}
+        first = next((at for at in self.kept if self.steps[at] > 0), None)
+        for at in sorted({*self.kept, *out}):
+            if self.steps[at] == 0 or at == first or any(f.kind == "duplicate" for f in self.flags[at]):
+                continue
+            if reason := self._foreign(found, at) or self._unrelated(found, at):
+                self.flag(at, "distance", reason)
+
+    def _foreign(self, found: Distances, at: int) -> str:
+        before, after = self.around(at)
+        if before is None or after is None:
+            return ""
+        apart = found.distance_SS[before, after]
+        nearest = min(found.distance_SS[before, at], found.distance_SS[at, after])
+        if not nearest > FOREIGN_FACTOR * apart:
+            return ""
+        return (
+            f"its weights lie off the path: relative to the norm, they are at least "
+            f"{nearest / found.norm_S[before]:.2f} from those of steps {self.steps[before]} and "
+            f"{self.steps[after]}, which are {apart / found.norm_S[before]:.2f} from each other"
+        )
+
+    def _unrelated(self, found: Distances, at: int) -> str:
+        others = [other for other in self.kept if other != at and self.steps[other] > 0]
+        pairs = list(itertools.pairwise(others))
+        if not pairs:
+            return ""
+        nearest = float(np.max(found.cosine_SS[at, others]))
+        among = float(np.min([found.cosine_SS[a, b] for a, b in pairs]))
+        if not (nearest < UNRELATED and among >= RELATED):
+            return ""
+        return (
+            f"its weights have nothing in common with any other step: cosine at most {nearest:.2f}, against "
+            f"{among:.2f} or more between other neighbouring steps, as if they were drawn anew"
+        )
+
+
+def _length(between_SS: Floats, order: Sequence[int], edges: Sequence[int]) -> float:
+    """Sum over edges of an order, each named by the position that it starts from."""
+    return float(sum(between_SS[order[at], order[at + 1]] for at in edges))
+
+
+def _steps_text(steps: Sequence[int]) -> str:
+    names = [str(step) for step in steps]
+    if len(names) == 1:
+        return f"step {names[0]}"
+    if len(names) > 6:
+        return f"{len(names)} other steps, {', '.join(names[:5])} among them"
+    return f"steps {', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,356 @@
+"""What the audit measures of one checkpoint: its weights, and its loss on held-out text.
+
+Weights are read tensor by tensor and chunk by chunk, so memory holds one tensor, never the model. The
+digest depends on the values alone: not on the file format, the sharding, the 16 or 32 bits they are
+stored in, the prefix of their names, nor on whether tied weights are stored once or twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from babelscope.activations.extraction import encode_sentences, make_batches
+from babelscope.analysis.audit.files import CheckpointAudit, Held, write_audit
+from babelscope.errors import DataError
+from babelscope.models.architectures import is_encoder
+from babelscope.models.checkpoints import LoadedModel, load_checkpoint, weights_hash
+
+logger = logging.getLogger(__name__)
+
+#: Entries of a tensor that its sketch holds; smaller tensors are held whole. BLOOM-560m: 1.8 MB a step.
+SKETCH_ENTRIES = 2048
+
+#: Entries that are hashed at a time, as float32: 4 MB.
+_CHUNK = 2**20
+
+#: Bytes of logits of one batch, in float32: a CPU is faster with what its cache nearly holds, a GPU with much
+#: at a time. With BLOOM's vocabulary a sentence of 96 tokens takes 100 MB.
+_LOGIT_BYTES = {"cpu": 2**25, "cuda": 2**31}
+
+#: First parts of names that one format writes and another leaves out.
+_PREFIXES = ("transformer.", "model.", "gpt_neox.", "bert.", "roberta.", "decoder.")
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """What the weights of a checkpoint are, without the weights.
+
+    ``T`` tensors in the order of their names, ``M`` entries of the sketch.
+    """
+
+    digest: str
+    """SHA-256 over the set of shapes and float32 values of all tensors."""
+    n_weights: int
+    n_nonfinite: int
+    """Entries that are NaN or infinite."""
+    first_nonfinite: str
+    """Name of the first tensor that has some; empty if none has."""
+    names: tuple[str, ...]
+    """Without the prefix of the model class."""
+    sizes_T: NDArray[np.int64]
+    is_matrix_T: NDArray[np.bool_]
+    """Whether a tensor has two dimensions or more."""
+    norms_T: NDArray[np.float64]
+    """Euclidean norm of each tensor, over its finite entries."""
+    counts_T: NDArray[np.int64]
+    """Entries of each tensor in the sketch."""
+    sketch_M: NDArray[np.float32]
+
+
+def measure_weights(folder: Path | str) -> WeightFacts:
+    """Digest, norms and sketch of the weights in a folder.
+
+    The sketch holds the same entries of a tensor at every step: they are drawn once, without
+    replacement, from a seed that is its name and size.
+
+    Raises:
+        DataError: If a file is missing or cannot be read.
+    """
+    values: dict[str, str] = {}
+    facts: dict[str, tuple[int, bool, float, int, NDArray[np.float32]]] = {}
+    for name, tensor in sorted_tensors(Path(folder)):
+        if name in values:
+            raise DataError(folder, f"holds the tensor {name} twice", "remove the files of other checkpoints")
+        values[name], norm, n_bad = _read(tensor)
+        facts[name] = tensor.numel(), tensor.ndim >= 2, norm, n_bad, _sketch(name, tensor)
+    if not facts:
+        raise DataError(folder, "its weight files hold no weights")
+    digest = hashlib.sha256()
+    # A set without names: tied weights and prefixes make no difference.
+    for value in sorted(set(values.values())):
+        digest.update(value.encode())
+    sizes, matrices, norms, bad, sketches = zip(*facts.values(), strict=True)
+    return WeightFacts(
+        digest=digest.hexdigest(),
+        n_weights=sum(sizes),
+        n_nonfinite=sum(bad),
+        first_nonfinite=next((name for name, n in zip(facts, bad, strict=True) if n), ""),
+        names=tuple(facts),
+        sizes_T=np.array(sizes, dtype=np.int64),
+        is_matrix_T=np.array(matrices, dtype=np.bool_),
+        norms_T=np.array(norms, dtype=np.float64),
+        counts_T=np.array([len(sketch) for sketch in sketches], dtype=np.int64),
+        sketch_M=np.concatenate(sketches),
+    )
+
+
+def sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights of a folder by their names without prefix, one at a time; no buffers, no masks."""
+    places: list[tuple[str, str, Path]] = []
+    for file in _weight_files(folder):
+        places += [(_bare(name), name, file) for name in _names(file)]
+    opened: dict[Path, Any] = {}
+    for bare, name, file in sorted(places, key=lambda place: (place[0], place[1])):
+        if file not in opened:
+            opened[file] = _open(file)
+        try:
+            tensor = opened[file].get_tensor(name)
+        except Exception as error:  # a damaged file has errors of many kinds
+            raise DataError(file, f"its tensor {name} cannot be read: {error}") from error
+        if tensor.is_floating_point() and not _is_buffer(bare, tensor):
+            yield bare, tensor
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that an index names, else all of the first format that is there."""
+    for pattern in ("*.safetensors", "pytorch_model*.bin"):
+        for index in sorted(folder.glob(f"{pattern}.index.json")):
+            try:
+                shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise DataError(index, f"is no index of weights: {error}") from error
+            return [folder / shard for shard in sorted(shards)]
+        if files := sorted(folder.glob(pattern)):
+            return files
+    raise DataError(folder, "has no weights (*.safetensors or pytorch_model*.bin)")
+
+
+class _BinFile:
+    """A file of ``torch.save``, mapped into memory: a tensor is read when it is used."""
+
+    def __init__(self, path: Path) -> None:
+        self._tensors = _load_bin(path)
+
+    def keys(self) -> list[str]:
+        return [name for name, value in self._tensors.items() if isinstance(value, torch.Tensor)]
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._tensors[name]
+        return tensor
+
+
+def _load_bin(path: Path) -> dict[str, Any]:
+    try:
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except RuntimeError:
+        # The format before torch 1.6 cannot be mapped.
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    return dict(found)
+
+
+def _open(file: Path) -> Any:
+    from safetensors import safe_open
+
+    try:
+        if file.suffix == ".safetensors":
+            return safe_open(file, framework="pt").__enter__()  # type: ignore[no-untyped-call]
+        return _BinFile(file)
+    except Exception as error:  # each format has errors of its own
+        raise DataError(file, f"its weights cannot be read: {error}") from error
+
+
+def _names(file: Path) -> list[str]:
+    return list(_open(file).keys())
+
+
+def _bare(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _is_buffer(name: str, tensor: torch.Tensor) -> bool:
+    """Whether it is a constant that some versions of transformers store: masks, rotary frequencies."""
+    leaf = name.rsplit(".", 1)[-1]
+    return leaf in ("masked_bias", "inv_freq") or (leaf == "bias" and tensor.ndim == 4)
+
+
+def _read(tensor: torch.Tensor) -> tuple[str, float, int]:
+    """Hash of shape and values, norm of the finite entries, number of the others."""
+    digest = hashlib.sha256(repr(tuple(tensor.shape)).encode())
+    square, n_bad = 0.0, 0
+    flat = tensor.reshape(-1)
+    for start in range(0, flat.numel(), _CHUNK):
+        values = flat[start : start + _CHUNK].float().contiguous()
+        digest.update(values.numpy().tobytes())
+        finite = torch.isfinite(values)
+        n_bad += int(values.numel() - int(finite.sum()))
+        square += float(torch.where(finite, values, 0.0).double().square().sum())
+    return digest.hexdigest(), math.sqrt(square), n_bad
+
+
+def _sketch(name: str, tensor: torch.Tensor) -> NDArray[np.float32]:
+    n = tensor.numel()
+    flat = tensor.reshape(-1)
+    if n > SKETCH_ENTRIES:
+        seed = int.from_bytes(hashlib.sha256(f"{name} {n}".encode()).digest()[:8], "little")
+        drawn = np.random.default_rng(seed).choice(n, size=SKETCH_ENTRIES, replace=False, shuffle=False)
+        flat = flat[torch.from_numpy(np.sort(drawn))]
+    return np.asarray(flat.float().numpy(), dtype=np.float32).copy()
+
+
+@torch.inference_mode()
+def heldout_loss(
+    loaded: LoadedModel, sentences: Sequence[tuple[str, str]], *, max_length: int, where: str
+) -> Held:
+    """Negative log-likelihood of each sentence after the start token, padding left out.
+
+    Args:
+        loaded: A causal language model and its tokenizer.
+        sentences: Id and text.
+        max_length: Longest input in tokens with its start token; longer ones are cut.
+        where: Names the sentences in an error.
+
+    Returns:
+        Per sentence its nats, its tokens and, unless it was cut, its bytes of UTF-8.
+    """
+    encoded = encode_sentences(loaded, sentences, max_length=max_length, where=where)
+    rows = encoded.rows
+    nats = np.zeros(len(rows), dtype=np.float64)
+    longest = max(len(row) for row in rows)
+    batch_size = max(
+        1, _LOGIT_BYTES[loaded.device.type] // (4 * longest * int(loaded.model.config.vocab_size))
+    )
+    for batch in make_batches(loaded, rows, batch_size=batch_size):
+        logits_BSV = loaded.model(
+            input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False
+        ).logits
+        # Real tokens only: half of a batch may be padding, and the softmax costs more than the model.
+        is_next_BS = batch.mask_BS[:, 1:] == 1
+        loss_T = torch.nn.functional.cross_entropy(
+            logits_BSV[:, :-1][is_next_BS].float(), batch.input_ids_BS[:, 1:][is_next_BS], reduction="none"
+        )
+        of_row_T = is_next_BS.nonzero()[:, 0].cpu().numpy()
+        nats[batch.rows] = np.bincount(
+            of_row_T, weights=loss_T.double().cpu().numpy(), minlength=len(batch.rows)
+        )
+    whole = [len(row) < max_length for row in rows]
+    n_bytes = [
+        len(text.encode("utf-8")) if fits else 0 for (_, text), fits in zip(sentences, whole, strict=True)
+    ]
+    return Held(
+        sentence_ids=tuple(encoded.sentence_ids),
+        nats_N=nats,
+        tokens_N=np.array([len(row) - 1 for row in rows], dtype=np.int64),
+        bytes_N=np.array(n_bytes, dtype=np.int64),
+    )
+
+
+def choose_sentences(sentences: Sequence[tuple[str, str]], n: int) -> list[tuple[str, str]]:
+    """The first ``n`` sentences in the order of a hash of their ids: the same ids in every language."""
+    return sorted(sentences, key=lambda pair: hashlib.sha256(pair[0].encode()).digest())[:n]
+
+
+def audit_checkpoint(
+    folder: Path | str,
+    sentences: Mapping[str, Sequence[tuple[str, str]]],
+    out: Path,
+    *,
+    tokenizer: Path | str | None = None,
+    model: str,
+    step: int,
+    n_sentences: int,
+    max_length: int,
+    compute_dtype: str = "float32",
+    device: str = "auto",
+) -> None:
+    """Measure one checkpoint and write what :func:`babelscope.analysis.audit.judge.collect_audit` judges.
+
+    Args:
+        folder: Hugging Face folder of the checkpoint.
+        sentences: Id and text per language: the analysed sentences of the study. Models that are
+            pre-trained here have not seen them; of others that is not known.
+        out: HDF5 file to write.
+        tokenizer: Folder of the tokenizer; the same one by default.
+        model: Run id.
+        step: Its training step.
+        n_sentences: Sentences of a language, at most.
+        max_length: Tokens of an input with its start token, as in extraction.
+        compute_dtype: Of the forward pass: float32, bfloat16 or float16.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        DataError: If the weights or the tokenizer cannot be used.
+    """
+    folder = Path(folder)
+    facts = measure_weights(folder)
+    losses: dict[str, Held] = {}
+    no_loss = ""
+    if _is_encoder(folder):
+        no_loss = "an encoder has no causal loss"
+    else:
+        loaded = load_checkpoint(folder, tokenizer=tokenizer, dtype=compute_dtype, device=device)
+        for lang, pairs in sentences.items():
+            chosen = choose_sentences(pairs, n_sentences)
+            losses[lang] = heldout_loss(loaded, chosen, max_length=max_length, where=f"sentences of {lang}")
+    fetched = _fetched(folder)
+    write_audit(
+        out,
+        CheckpointAudit(
+            model=model,
+            step=step,
+            repo=str(fetched.get("repo", "")),
+            revision=str(fetched.get("revision", "")),
+            commit=str(fetched.get("commit", "")),
+            weights_hash=weights_hash(folder),
+            digest=facts.digest,
+            n_weights=facts.n_weights,
+            n_nonfinite=facts.n_nonfinite,
+            first_nonfinite=facts.first_nonfinite,
+            names=facts.names,
+            sizes_T=facts.sizes_T,
+            is_matrix_T=facts.is_matrix_T,
+            norms_T=facts.norms_T,
+            counts_T=facts.counts_T,
+            sketch_M=facts.sketch_M,
+            losses=losses,
+            no_loss=no_loss,
+        ),
+    )
+    if facts.n_nonfinite:
+        logger.warning(
+            "model %s, step %d: %d weights are NaN or infinite, the first in %s",
+            model, step, facts.n_nonfinite, facts.first_nonfinite,
+        )  # fmt: skip
+
+
+def _is_encoder(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(folder / "config.json", f"is no model config: {error}") from error
+    return is_encoder(config)
+
+
+def _fetched(folder: Path) -> dict[str, Any]:
+    """What the hub said of a checkpoint that was fetched; empty for others."""
+    manifest = folder / "fetched.json"
+    if not manifest.is_file():
+        return {}
+    try:
+        return dict(json.loads(manifest.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise DataError(
+            manifest, f"is no manifest: {error}", "remove the folder and fetch it again"
+        ) from error

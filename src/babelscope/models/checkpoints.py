@@ -1,0 +1,363 @@
+"""Models and tokenizers from local folders in Hugging Face format, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from babelscope.errors import DataError, StudyError
+from babelscope.io.files import unfinished_name
+from babelscope.models.architectures import architecture, is_encoder
+from babelscope.models.files import is_complete, stored_type, weight_files
+from babelscope.models.mapped_files import pages_dropped
+
+logger = logging.getLogger(__name__)
+
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+)
+#: Text on which tokenizers differ if they do: spaces, digits, signs, several scripts.
+_PROBE = "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n"
+
+#: What older versions stored beside the weights and newer ones compute.
+_BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq", ".position_ids")
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to run, and where it comes from."""
+
+    model: Any
+    """A language model of transformers with its head, in eval mode."""
+    tokenizer: Any
+    """A tokenizer of transformers."""
+    start_id: int
+    """First token of every input, see :func:`start_token`."""
+    pad_id: int
+    """What fills up short rows; masked, so any token will do."""
+    folder: Path
+    weights_hash: str
+    tokenizer_hash: str
+    end_id: int | None = None
+    """Last token of every input of an encoder, see :func:`end_token`; None for decoders."""
+    repo: str = ""
+    """Repository of the hub that it was fetched from; empty if it was not."""
+    commit: str = ""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As in ``config.json``, with every default filled in."""
+        return dict(self.model.config.to_dict())
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+
+def load_checkpoint(
+    folder: Path | str,
+    *,
+    tokenizer: Path | str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+) -> LoadedModel:
+    """Load a model with its tokenizer.
+
+    Args:
+        folder: Hugging Face folder with the weights.
+        tokenizer: Folder of the tokenizer; the same one by default.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        device: ``auto`` (cuda if there is one), ``cpu``, ``cuda``, or ``spread`` (over all GPUs).
+
+    Raises:
+        DataError: If a folder or a file is missing, damaged or does not fit.
+    """
+    folder = Path(folder)
+    tokenizer_folder = folder if tokenizer is None else Path(tokenizer)
+    words = load_tokenizer(tokenizer_folder)
+    model = load_model(folder, dtype=dtype, device=device)
+    if len(words) > model.config.vocab_size:
+        raise DataError(
+            tokenizer_folder,
+            f"its tokenizer has {len(words)} tokens, the model only {model.config.vocab_size}",
+            "name the tokenizer that the model was trained with",
+        )
+    start = start_token(words, model)
+    repo, commit = _origin(folder)
+    return LoadedModel(
+        model=model,
+        tokenizer=words,
+        start_id=start,
+        pad_id=start if words.pad_token_id is None else int(words.pad_token_id),
+        folder=folder,
+        weights_hash=weights_hash(folder),
+        tokenizer_hash=tokenizer_hash(tokenizer_folder),
+        end_id=end_token(words) if is_encoder(model.config.to_dict()) else None,
+        repo=repo,
+        commit=commit,
+    )
+
+
+def _origin(folder: Path) -> tuple[str, str]:
+    """Repository and commit of a folder that was fetched; empty for others."""
+    try:
+        content = json.loads((folder / "fetched.json").read_text(encoding="utf-8"))
+        return str(content["repo"]), str(content["commit"])
+    except FileNotFoundError:
+        return "", ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(folder / "fetched.json", f"is damaged: {error!r}", "remove the folder") from error
+
+
+def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu") -> Any:
+    """Load a language model from a local folder, in eval mode. Runs no code of the folder.
+
+    Weights are read tensor by tensor into their place, in the type asked for: memory stays at their
+    size and one tensor. ``.bin`` files are read as weights only, so that a pickle cannot run anything,
+    and are not converted to safetensors on the side.
+
+    Args:
+        folder: Hugging Face folder.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``spread``: over all GPUs, for a model too large for one.
+
+    Raises:
+        DataError: If the folder, its config or its weights are missing, damaged or incomplete.
+        StudyError: If the architecture or the device is not there.
+    """
+    folder = Path(folder)
+    where = resolve_device(device)
+    config_file = folder / "config.json"
+    if not folder.is_dir():
+        raise DataError(folder, "no such folder of a checkpoint")
+    if not config_file.is_file():
+        raise DataError(folder, "has no config.json, so it is no Hugging Face folder of a model")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(config_file, f"is no JSON ({error})") from error
+    architecture(config.get("model_type"))
+    problem = is_complete(folder)
+    if problem is not None:
+        raise DataError(folder, f"is not whole: {problem}")
+
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    kind = AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
+    files = weight_files(folder)
+    # Weights that are not cast stay where the file is mapped; then its pages are the model.
+    mapped = files if stored_type(folder) != dtype else []
+    try:
+        with pages_dropped(mapped):
+            loaded: Any = kind.from_pretrained(
+                folder,
+                dtype=_DTYPES[dtype],
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                use_safetensors=files[0].suffix == ".safetensors",
+                weights_only=True,
+                # Straight to its place, without a copy in the host's memory on the way to a GPU.
+                device_map="auto" if where == "spread" else {"": where},
+            )
+    except Exception as error:  # each format of weights has errors of its own
+        raise DataError(folder, f"its weights cannot be loaded: {error}") from error
+    model, report = loaded
+    # Without this, weights that are missing would be drawn at random, with a warning only.
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise DataError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
+    unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith(_BUFFERS))
+    if unexpected:
+        logger.warning("%s: %d weights are not used; the first is %s", folder, len(unexpected), unexpected[0])
+    return model.eval()
+
+
+def load_tokenizer(folder: Path | str) -> Any:
+    """Load the tokenizer of a local folder. Runs no code of the folder.
+
+    Raises:
+        DataError: If there is none or it cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(folder, "no such folder of a tokenizer")
+    _tokenizer_files(folder)
+
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if not _reads_as_written(tokenizer, folder):
+            # Beside the config of some models (Qwen2) transformers takes the class of their own
+            # tokenizer, which cuts text in its own way, whatever tokenizer.json says.
+            name = type(tokenizer).__name__
+            logger.warning("%s: %s does not cut text as tokenizer.json says; the file is used", folder, name)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # each kind of tokenizer has errors of its own
+        raise DataError(folder, f"its tokenizer cannot be loaded: {error}") from error
+    if not _reads_as_written(tokenizer, folder):
+        raise DataError(folder, "its tokenizer does not cut text as tokenizer.json says")
+    return tokenizer
+
+
+def _reads_as_written(tokenizer: Any, folder: Path) -> bool:
+    """Whether a tokenizer gives what ``tokenizer.json`` gives, if there is one."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return True
+    written = Tokenizer.from_file(str(file)).encode(_PROBE, add_special_tokens=False).ids
+    return bool(tokenizer(_PROBE, add_special_tokens=False)["input_ids"] == written)
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:
+    """Write a model and its tokenizer as a Hugging Face folder.
+
+    The files come under their names only when all are written, the weights last.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: A tokenizer of transformers, or the folder of one.
+        folder: Where to; other files in it stay.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = unfinished_name(folder / ".model")
+    try:
+        model.save_pretrained(unfinished)
+        if isinstance(tokenizer, (str, Path)):
+            for file in _tokenizer_files(Path(tokenizer)):
+                shutil.copyfile(file, unfinished / file.name)
+        else:
+            tokenizer.save_pretrained(unfinished)
+        files = sorted(unfinished.iterdir(), key=lambda file: (file.suffix == ".safetensors", file))
+        for file in files:
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:
+    """The token that every input starts with.
+
+    The special token that the tokenizer itself puts first (XGLM's is ``</s>``, Llama's ``<s>``); if
+    it puts none (BLOOM, GPT-2), its beginning-of-text token; else its end-of-text token; else what
+    the model's config names as such.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        model: Asked last.
+
+    Raises:
+        StudyError: If there is no such token.
+    """
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    if full[1 : 1 + len(bare)] == bare and full[0] in tokenizer.all_special_ids:
+        return int(full[0])
+    config = getattr(model, "config", None)
+    for owner in (tokenizer, config):
+        for name in ("bos_token_id", "eos_token_id"):
+            found = getattr(owner, name, None)
+            if isinstance(found, int):
+                return found
+    allowed = "a tokenizer with a bos or eos token"
+    raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
+
+
+def end_token(tokenizer: Any) -> int:
+    """The special token that the tokenizer puts last: BERT's ``[SEP]``, XLM-R's ``</s>``.
+
+    Raises:
+        StudyError: If there is no such token.
+    """
+    full = tokenizer("a")["input_ids"]
+    if len(full) > 1 and full[-1] in tokenizer.all_special_ids:
+        return int(full[-1])
+    for name in ("sep_token_id", "eos_token_id"):
+        found = getattr(tokenizer, name, None)
+        if isinstance(found, int):
+            return found
+    allowed = "a tokenizer with a sep or eos token, since an encoder's inputs end with one"
+    raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
+
+
+def resolve_device(device: str) -> str:
+    """``cuda``, ``cpu`` or ``spread``; ``auto`` is cuda if there is one.
+
+    Raises:
+        StudyError: If it is unknown or not there.
+    """
+    there = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if there else "cpu"
+    if device not in ("cpu", "cuda", "spread"):
+        raise StudyError("extraction.device", device, "auto, cpu, cuda, spread")
+    if device != "cpu" and not there:
+        raise StudyError("extraction.device", device, "auto or cpu", "this machine shows no CUDA device")
+    return device
+
+
+def weights_hash(folder: Path | str) -> str:
+    """SHA-256 over the weight files of a folder, in the order of their names.
+
+    Raises:
+        DataError: If there are none.
+    """
+    return _sha256(_weight_files(Path(folder)))
+
+
+def tokenizer_hash(folder: Path | str) -> str:
+    """SHA-256 over the files of a tokenizer, in the order of their names.
+
+    Raises:
+        DataError: If there are none.
+    """
+    return _sha256(_tokenizer_files(Path(folder)))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if files := weight_files(folder):
+        return files
+    raise DataError(folder, "has no weights (model.safetensors, pytorch_model.bin, or their shards)")
+
+
+def _tokenizer_files(folder: Path) -> list[Path]:
+    files = sorted({file for pattern in _TOKENIZER for file in folder.glob(pattern)})
+    if not files:
+        raise DataError(folder, "has no tokenizer (tokenizer.json)", "set tokenizer_path")
+    return files
+
+
+def _sha256(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""Where the sites of a loaded model are, and hooks on them that always heal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from babelscope.models.architectures import End, architecture
+
+
+class Place(NamedTuple):
+    """One end of a module of a loaded model."""
+
+    module: nn.Module
+    end: End
+    block: nn.Module | None = None
+    """Set where the module sees ``(B * S, D)``; its block sees ``(B, S, d)``."""
+
+
+Watch = Callable[[torch.Tensor], torch.Tensor | None]
+"""Is called with ``(B, S, D)``; a tensor returned replaces it."""
+
+Watcher = tuple[Place, Watch]
+
+
+def block_list(model: nn.Module) -> nn.ModuleList:
+    """The blocks of a language model, first to last."""
+    blocks = model.get_submodule(architecture(_model_type(model)).blocks)
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks
+
+
+def site_modules(model: nn.Module, site: str, layer: int) -> list[Place]:
+    """The places whose values, one after the other, are the units of a site.
+
+    Args:
+        model: A language model of transformers, with its head.
+        site: One of :data:`babelscope.models.architectures.SITES`.
+        layer: 1 to L; for ``resid`` also 0, the input of block 1.
+
+    Raises:
+        ValueError: If the model has no such layer or site.
+    """
+    blocks = block_list(model)
+    lowest = 0 if site == "resid" else 1
+    if not lowest <= layer <= len(blocks):
+        raise ValueError(f"site {site} has layers {lowest} to {len(blocks)}; got {layer}")
+    if site == "resid":
+        return [Place(blocks[0], "in")] if layer == 0 else [Place(blocks[layer - 1], "out")]
+    sites = architecture(_model_type(model)).sites
+    if site not in sites:
+        raise ValueError(f"no site {site!r}; there are {', '.join([*sites, 'resid'])}")
+    block = blocks[layer - 1]
+    return [
+        Place(block.get_submodule(part.module), part.end, block if part.flat else None)
+        for part in sites[site]
+    ]
+
+
+@contextmanager
+def watching(watchers: Iterable[Watcher]) -> Iterator[None]:
+    """Call each watcher with the values at its place, until the body ends, however it ends."""
+    handles = []
+    shapes: dict[nn.Module, torch.Size] = {}
+    try:
+        for place, watch in watchers:
+            if place.block is not None:
+                if place.block not in shapes:
+                    shapes[place.block] = torch.Size()
+                    handles.append(place.block.register_forward_pre_hook(_note_shape(shapes)))
+                watch = _unflattened(watch, place.block, shapes)
+            if place.end == "in":
+                handles.append(place.module.register_forward_pre_hook(_on_input(watch)))
+            else:
+                handles.append(place.module.register_forward_hook(_on_output(watch)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _note_shape(shapes: dict[nn.Module, torch.Size]) -> Callable[..., None]:
+    def hook(block: nn.Module, args: tuple[Any, ...]) -> None:
+        shapes[block] = args[0].shape[:2]
+
+    return hook
+
+
+def _unflattened(watch: Watch, block: nn.Module, shapes: dict[nn.Module, torch.Size]) -> Watch:
+    def unflattened(values: torch.Tensor) -> torch.Tensor | None:
+        replaced = watch(values.view(*shapes[block], values.shape[-1]))
+        return None if replaced is None else replaced.reshape(values.shape)
+
+    return unflattened
+
+
+def _on_input(watch: Watch) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        replaced = watch(args[0])
+        return None if replaced is None else (replaced, *args[1:])
+
+    return hook
+
+
+def _on_output(watch: Watch) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        # BLOOM's blocks return the state and the attention weights.
+        if isinstance(output, tuple):
+            replaced = watch(output[0])
+            return None if replaced is None else (replaced, *output[1:])
+        return watch(output)
+
+    return hook
+
+
+def _model_type(model: nn.Module) -> str:
+    return str(model.config.model_type)  # type: ignore[union-attr]

@@ -1,0 +1,496 @@
+"""What a study costs, job by job, before anything runs: time, memory, disk, downloads.
+
+A job's time is operations over a rate, plus what starting costs; its bytes are the shapes that are stored.
+The constants were fitted to the ``benchmark:`` files of the demo and of the study of real text (see
+docs/cost.md, which compares the two); they are right within a factor of two, not more. The same figures
+set the time limit and the memory of every job (workflow/rules/common.smk) and fill the table of
+``babelscope plan``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from babelscope.models.architectures import dimensions, n_parameters
+from babelscope.ops import sizes
+from babelscope.ops.jobs import Work
+from babelscope.study.config import Study
+
+STORED = {"float16": 2, "float32": 4}
+
+#: A token is about four bytes of UTF-8 in many scripts: fewer characters where a character takes more bytes.
+_BYTES_PER_TOKEN = 4
+#: The grammar of the demo writes sentences of about this many tokens.
+_GRAMMAR_TOKENS = 12
+#: Bytes that a unit and concept take in a score file: three average precisions in float64 and a median.
+_SCORE_BYTES = 28
+
+#: Cores that a job on a cluster may take.
+MAX_THREADS = 16
+
+# Seconds that a job takes before it computes: interpreter and imports. The engine's part is _ENGINE.
+_START = {"plain": 1.5, "science": 2.0, "numba": 4.0, "torch": 6.0}
+#: Seconds of Snakemake around a job on this machine; on a cluster it starts twice more, see docs/cluster.md.
+_ENGINE = 0.3
+#: Memory of Snakemake beside the job's own process, and of a job that runs no model.
+ENGINE_MEMORY = 250_000_000
+_PLAIN_MEMORY = 450_000_000
+#: The same of one that has imported scikit-learn, numba or pandas.
+_SCIENCE_MEMORY = 500_000_000
+#: What CUDA adds on the host; from other people's reports, not measured by us.
+_CUDA = 2_500_000_000
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast a machine is.
+
+    Attributes:
+        cpu_flops: Operations a second of one core in float32, in blocks that are large enough.
+        gpu_flops: The same of a GPU, at the share of its peak that is reached.
+        disk: Bytes a second, read or written.
+        network: Bytes a second, from the hub.
+    """
+
+    cpu_flops: float = 60e9
+    #: An A100 in bfloat16 at a third of its 312 Tflop/s, as the paper's own training comes out.
+    gpu_flops: float = 312e12 / 3
+    disk: float = 500e6
+    network: float = 100e6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job takes.
+
+    Attributes:
+        seconds: Of one core, or of a GPU.
+        memory: Most bytes of the host at a time.
+        kept: Bytes that stay on the disk.
+        temporary: Bytes that go once they were read.
+        download: Bytes from the hub.
+        threads: Cores that share the seconds.
+    """
+
+    seconds: float
+    memory: float = _PLAIN_MEMORY
+    kept: float = 0.0
+    temporary: float = 0.0
+    download: float = 0.0
+    threads: int = 1
+
+    @property
+    def wall(self) -> float:
+        """Seconds from start to end."""
+        return self.seconds / self.threads
+
+
+@dataclass(frozen=True)
+class _Text:
+    sentences: int
+    tokens: float
+
+
+@dataclass
+class CostModel:
+    """Costs of the jobs of a study.
+
+    Args:
+        study: The study; of its files only sizes and numbers of lines are read.
+        gpu: Whether models run on a GPU.
+        max_threads: Most cores of one job that can use several.
+        rates: How fast the machine is.
+    """
+
+    study: Study
+    gpu: bool = False
+    max_threads: int = 1
+    rates: Rates = field(default_factory=Rates)
+    _known: dict[Work, Cost] = field(default_factory=dict, init=False, repr=False)
+    _texts: dict[str, _Text] = field(default_factory=dict, init=False, repr=False)
+
+    def cost(self, work: Work) -> Cost:
+        """What a job takes.
+
+        Raises:
+            KeyError: If there is no stage of this name.
+        """
+        if work not in self._known:
+            self._known[work] = _STAGES[work.stage](self, work)
+        return self._known[work]
+
+    # ------------------------------------------------------------------------------ text
+
+    def _text(self, lang: str) -> _Text:
+        if lang not in self._texts:
+            self._texts[lang] = self._text_of(lang)
+        return self._texts[lang]
+
+    def _text_of(self, lang: str) -> _Text:
+        study = self.study
+        if study.sentences.source == "grammar":
+            sentences = study.sentences.per_concept * len(study.concept_ids)
+            return _Text(sentences, float(_GRAMMAR_TOKENS))
+        found = [_size_and_sentences(Path(path)) for path in study.sentence_files(lang)]
+        size, sentences = (sum(column) for column in zip(*found, strict=True))
+        tokens = min(size / max(1, sentences) / _BYTES_PER_TOKEN + 1, study.extraction.max_length)
+        return _Text(max(1, sentences), tokens)
+
+    @cached_property
+    def _n_concepts(self) -> int:
+        return len(self.study.concept_ids)
+
+    # ----------------------------------------------------------------------------- models
+
+    def _config(self, run_id: str) -> dict[str, Any]:
+        model = self.study.models[run_id]
+        config = self.study.model_config(run_id)
+        if model.source == "pretrain":
+            config = {**config, "vocab_size": self.study.tokenizers[model.tokenizer].vocabulary_size}
+        return config
+
+    def _settings(self, run_id: str) -> SimpleNamespace:
+        model, run = self.study.models[run_id], self.study.extraction
+        return SimpleNamespace(
+            sites=run.sites,
+            max_length=run.max_length,
+            tokens_per_language=run.tokens_per_language,
+            mean_sentences=run.mean_sentences,
+            batch_size=model.batch_size or run.batch_size,
+            compute_dtype=model.compute_dtype or run.compute_dtype,
+        )
+
+    def _body(self, run_id: str) -> float:
+        """Parameters that every token meets; of the tables for words it meets one row."""
+        sizes_ = dimensions(self._config(run_id))
+        tables = sizes_.vocab * (1 if sizes_.tied else 2) * sizes_.embedding
+        return max(1, n_parameters(self._config(run_id)) - tables)
+
+    def _weights(self, run_id: str) -> float:
+        return sizes.weight_bytes(self._config(run_id), self._settings(run_id).compute_dtype)
+
+    def _flops(self) -> float:
+        return self.rates.gpu_flops if self.gpu else self.rates.cpu_flops
+
+    def _load(self, run_id: str) -> float:
+        """Seconds to load a checkpoint."""
+        return 0.2 + self._weights(run_id) / self.rates.disk
+
+    def _computing(self, operations: float, calls: float) -> float:
+        """Seconds of operations and of the calls that start them; a GPU works while the next are made."""
+        parts = (operations / self._flops(), calls * _CALL)
+        return max(parts) if self.gpu else sum(parts)
+
+    def _host(self, run_id: str, memory: float, *, copies: float = 1) -> float:
+        """Memory on the host, the engine's included.
+
+        Args:
+            run_id: The model.
+            memory: What the job takes on a CPU.
+            copies: How often the weights are in memory. On a GPU only they pass through the host.
+        """
+        if self.gpu:
+            config = self._config(run_id)
+            on_device = sizes.activation_bytes(config, self._settings(run_id))
+            memory = min(memory - on_device, _CUDA + copies * self._weights(run_id)) + _CUDA
+        return memory + ENGINE_MEMORY
+
+    # ----------------------------------------------------------------------------- stages
+
+    def _extract(self, work: Work) -> Cost:
+        config, settings = self._config(work.model), self._settings(work.model)
+        n_units, shape = self.study.n_units(work.model), dimensions(config)
+        stored = STORED[self.study.extraction.dtype]
+        seconds, units, tokens = _START["torch"], 0.0, 0.0
+        for lang in work.parts:
+            text = self._text(lang)
+            read = text.sentences * text.tokens
+            batches = math.ceil(text.sentences / settings.batch_size)
+            # Each hook call costs, whatever the size; pooling passes over every activation.
+            calls = batches * shape.n_layers * (2 + len(settings.sites))
+            seconds += self._computing(2 * self._body(work.model) * read, calls)
+            seconds += read * n_units * (_POOL_GPU if self.gpu else _POOL)
+            rows = min(settings.tokens_per_language, read) + min(settings.mean_sentences, text.sentences)
+            units += text.sentences * n_units * stored
+            tokens += rows * (shape.n_layers + 1) * shape.hidden * stored
+        seconds = _START["torch"] + len(work.steps) * (
+            seconds - _START["torch"] + self._load(work.model) + (units + tokens) / self.rates.disk
+        )
+        mapped = self.study.stored_type(work.model) == settings.compute_dtype
+        most = max(self._text(lang).sentences for lang in work.parts)
+        memory = sizes.extraction_memory(config, settings, n_sentences=most, mapped=mapped)
+        keep = self.study.keep_activations
+        return Cost(
+            seconds,
+            self._host(work.model, memory),
+            kept=len(work.steps) * (tokens + (units if keep else 0)),
+            temporary=0 if keep else len(work.steps) * units,
+        )
+
+    def _score(self, work: Work) -> Cost:
+        n_units, concepts = self.study.n_units(work.model), self._n_concepts
+        # A sentence of a concept's file speaks of that concept; any other is labelled for all of them.
+        labels = 1 if self.study.concepts.source == "files" else concepts
+        seconds, memory = 0.0, 0.0
+        for lang in work.parts:
+            n = self._text(lang).sentences
+            seconds += n_units * n * (_RANK * math.log2(n + 1) + _SCORE * labels)
+            seconds += n_units * n * STORED[self.study.extraction.dtype] / self.rates.disk
+            seconds += _SCORE_BYTES * n_units * concepts / self.rates.disk
+            memory = max(memory, 40 * n * min(self.study.experts.block_units, n_units))
+        widest = max(dimensions(self._config(work.model)).mlp, 1)
+        memory += 2 * _SCORE_BYTES * widest * concepts  # a layer and site of the result
+        seconds = _START["numba"] + len(work.steps) * seconds
+        threads = max(1, min(self.max_threads, math.ceil(seconds / _LONG)))
+        return Cost(
+            seconds,
+            _SCIENCE_MEMORY + threads * memory,
+            threads=threads,
+            kept=_SCORE_BYTES * n_units * concepts * len(work.steps) * len(work.parts),
+        )
+
+    def _select(self, work: Work) -> Cost:
+        pairs = self.study.n_units(work.model) * self._n_concepts
+        cells = len(work.steps) * len(work.parts)
+        return Cost(
+            _START["plain"] + cells * (0.05 + pairs * 3e-8),
+            _PLAIN_MEMORY + 8 * pairs,
+            kept=cells * self.study.n_experts(work.model) * self._n_concepts * 50,
+        )
+
+    def _align(self, work: Work) -> Cost:
+        languages, concepts = len(self.study.languages), self._n_concepts
+        experts = self.study.n_experts(work.model) * concepts * languages
+        pairs = languages * (languages - 1) / 2
+        layers = self.study.n_layers(work.model) * len(self.study.extraction.sites)
+        draws = self.study.experts.bootstrap + self.study.experts.permutations
+        seconds = pairs * (layers + 2) * _ALIGN_PAIR + experts * languages * 2e-7
+        seconds += (layers + 2) * draws * (languages**2 + concepts) * 1e-8
+        seconds += 8 * self.study.n_units(work.model) * concepts * languages / self.rates.disk
+        seconds += self.study.experts.permutations * experts * 1e-8
+        return Cost(
+            _START["science"] + len(work.steps) * seconds,
+            _SCIENCE_MEMORY + 200 * experts + 8 * 512 * concepts * languages,
+            kept=len(work.steps) * pairs * concepts * 200,
+        )
+
+    def _trace(self, work: Work) -> Cost:
+        languages, steps = len(self.study.languages), len(self.study.models[work.model].steps)
+        cells = languages * steps
+        experts = self.study.n_experts(work.model) * self._n_concepts
+        rows = min(experts * languages, self.study.experts.max_traced_units) * cells
+        scores = 8 * self.study.n_units(work.model) * self._n_concepts
+        return Cost(
+            _START["science"] + cells * (0.02 + scores / self.rates.disk) + experts * cells * 1e-7,
+            _SCIENCE_MEMORY + 60 * rows + 16 * experts * languages,
+            kept=20 * rows,
+        )
+
+    def _probe(self, work: Work) -> Cost:
+        probes, languages = self.study.probes, len(self.study.languages)
+        rows = probes.tokens_per_language * languages
+        width = dimensions(self._config(work.model)).hidden
+        fit = rows * width * languages * _PROBE_FLOPS * probes.max_iter / self.rates.cpu_flops
+        one = probes.seeds * (0.05 + fit) + rows * width**2 * 4 / self.rates.cpu_flops
+        return Cost(
+            _START["science"] + len(work.steps) * len(work.parts) * one,
+            _SCIENCE_MEMORY + 6 * 8 * rows * width,
+            kept=len(work.steps) * len(work.parts) * 4000,
+        )
+
+    def _audit(self, work: Work) -> Cost:
+        config, settings = self._config(work.model), self._settings(work.model)
+        texts = [self._text(lang) for lang in self.study.languages]
+        read = sum(min(self.study.audit.sentences, text.sentences) * text.tokens for text in texts)
+        hashing = sizes.weight_bytes(config, "float32") / 400e6
+        # Every position meets the head too, and its outputs are large.
+        forward = 4 * n_parameters(config) * read / self._flops()
+        seconds = len(work.steps) * (self._load(work.model) + hashing + forward + 0.02 * len(texts))
+        memory = sizes.loss_memory(config, settings)
+        return Cost(_START["torch"] + seconds, self._host(work.model, memory), kept=len(work.steps) * 4e5)
+
+    def _generate(self, work: Work) -> Cost:
+        config, settings, generation = (
+            self._config(work.model),
+            self._settings(work.model),
+            self.study.generation,
+        )
+        wanted = len(self.study.generation_concepts) * len(generation.languages)
+        samples = generation.samples * generation.seeds
+        # Forced, other concept's experts and random units each; unforced once a language.
+        texts = samples * (3 * wanted + len(generation.languages))
+        batches = (3 * wanted + len(generation.languages)) * math.ceil(samples / generation.batch_size)
+        shape = dimensions(config)
+        new = generation.max_new_tokens
+        # One pass for each new token, which meets the head too; small models pay for the calls.
+        operations = 2 * n_parameters(config) * texts * new
+        seconds = self._computing(operations, batches * new * shape.n_layers * 12)
+        seconds = len(work.steps) * (seconds + self._load(work.model))
+        memory = sizes.generation_memory(config, settings)
+        return Cost(
+            _START["torch"] + seconds,
+            self._host(work.model, memory),
+            kept=len(work.steps) * texts * 60,
+        )
+
+    def _identify(self, work: Work) -> Cost:
+        generation = self.study.generation
+        texts = generation.samples * generation.seeds * len(generation.languages)
+        texts *= 3 * len(self.study.generation_concepts) + 1
+        seconds = len(work.steps) * texts * len(self.study.languages) * 2e-5
+        models = 30_000_000 * len(self.study.languages)
+        return Cost(_START["plain"] + seconds, _PLAIN_MEMORY + models, kept=len(work.steps) * texts * 20)
+
+    def _pretrain(self, work: Work) -> Cost:
+        model = self.study.models[work.model]
+        assert model.training is not None
+        config, training = self._config(work.model), model.training
+        before = max((step for step in model.steps if step < work.steps[0]), default=0)
+        before = self.study.previous_step(work.model, work.steps[0]) or 0 if before else 0
+        trained = sum(later - earlier for earlier, later in pairwise((before, *work.steps)))
+        tokens = trained * training.batch_size * training.sequence_length
+        shape = dimensions(config)
+        calls = trained * training.accumulation * shape.n_layers * 40
+        seconds = self._computing(6 * n_parameters(config) * tokens, calls)
+        weights = sizes.weight_bytes(config, "float32")
+        seconds += len(work.steps) * (1.5 + 3 * weights / self.rates.disk)
+        positions = training.batch_size // training.accumulation * training.sequence_length
+        return Cost(
+            _START["torch"] + seconds,
+            self._host(work.model, sizes.training_memory(config, positions=positions), copies=5),
+            kept=3 * weights * len(work.steps),
+        )
+
+    def _fetch(self, work: Work) -> Cost:
+        config = self._config(work.model)
+        stored = self.study.stored_type(work.model) or "float32"
+        size = sizes.weight_bytes(config, stored) + 5e6
+        seconds = len(work.steps) * size / self.rates.network
+        return Cost(_START["plain"] + seconds, kept=len(work.steps) * size, download=len(work.steps) * size)
+
+    def _initialise(self, work: Work) -> Cost:
+        size = sizes.weight_bytes(self._config(work.model), "float32")
+        memory = sizes.RUNTIME + 2 * size + ENGINE_MEMORY
+        return Cost(_START["torch"] + 3 * size / self.rates.disk, memory, kept=size)
+
+    def _tokenizer(self, _: Work) -> Cost:
+        size = sum(self._corpus_bytes(name) for name in self.study.corpora)
+        return Cost(_START["plain"] + size / 5e6, _PLAIN_MEMORY + 2 * min(size, 2e9), kept=5e6)
+
+    def _tokenize(self, _: Work) -> Cost:
+        size = sum(self._corpus_bytes(name) for name in self.study.corpora)
+        return Cost(_START["plain"] + size / 2e6, _PLAIN_MEMORY + 1e9, kept=size)
+
+    def _corpus_bytes(self, name: str) -> float:
+        corpus = self.study.corpora[name]
+        if corpus.source == "grammar":
+            return corpus.documents * 60.0
+        if corpus.source == "text":
+            places = [Path(self.study.corpus_path(name, lang)) for lang in corpus.languages]
+            return float(sum(place.stat().st_size for place in places if place.exists()))
+        return 0.0  # a data set is opened by its job
+
+    def _corpus(self, work: Work) -> Cost:
+        size = sum(
+            self._corpus_bytes(name) / len(self.study.corpora[name].languages) for name in self.study.corpora
+        )
+        return Cost(_START["plain"] + size / 3e6, _PLAIN_MEMORY + 100e6, kept=1.2 * size)
+
+    def _prepare(self, work: Work) -> Cost:
+        lines = max(text.sentences for text in map(self._text, self.study.languages))
+        return Cost(_START["plain"] + lines * 5e-5, _PLAIN_MEMORY + 2000 * lines, kept=120 * lines)
+
+    def _collect(self, work: Work) -> Cost:
+        """Reads a small table of every cell."""
+        cells = sum(len(model.steps) for model in self.study.models.values())
+        languages = len(self.study.languages)
+        rows = cells * self._n_concepts * languages * (languages - 1) / 2
+        return Cost(_START["plain"] + cells * languages * 0.02 + rows * 2e-6, _PLAIN_MEMORY + 400 * rows,
+                    kept=20 * rows if work.stage == "collect_alignment" else 1e5)  # fmt: skip
+
+    def _export(self, work: Work) -> Cost:
+        """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
+        every = Work("score_units", work.model, work.steps, tuple(self.study.languages))
+        scores = self.cost(every).kept
+        return Cost(_START["plain"] + (scores + self._weights(work.model)) / self.rates.disk, kept=2e7)
+
+    def _plot(self, _: Work) -> Cost:
+        cells = sum(len(model.steps) for model in self.study.models.values())
+        rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
+        return Cost(
+            _START["science"] + 3 + cells * 0.05 + rows * 1e-6, 2 * _PLAIN_MEMORY + 500 * rows, kept=2e5
+        )
+
+
+# Fitted constants; docs/cost.md shows how well.
+#: Seconds of a call into torch from Python, on a small tensor.
+_CALL = 6e-5
+#: Seconds for pooling, checking and writing one activation.
+_POOL, _POOL_GPU = 1.2e-9, 2e-11
+#: Seconds for ranking one value of a unit, per doubling of the sentences; for each concept of its label.
+_RANK, _SCORE = 5.5e-9, 6e-10
+#: A job that takes longer than this many seconds of a core gets another core, where it may have several.
+_LONG = 1800
+#: Seconds for one pair of languages in one layer.
+_ALIGN_PAIR = 2e-4
+#: Operations of a probe on one number of its input, per class and iteration.
+_PROBE_FLOPS = 4.0
+
+
+def _size_and_sentences(path: Path) -> tuple[int, int]:
+    """Bytes of a file and its sentences: lines, or what the lists of a JSON file hold."""
+    content = path.read_bytes()
+    if path.suffix != ".json":
+        return len(content), content.count(b"\n")
+    lists = json.loads(content)["sentences"].values()
+    return len(content), sum(len(sentences) for sentences in lists)
+
+
+_STAGES: dict[str, Callable[[CostModel, Work], Cost]] = {
+    "make_demo_corpus": CostModel._corpus,
+    "prepare_corpus": CostModel._corpus,
+    "prepare_dataset": CostModel._corpus,
+    "prepare_sentences": CostModel._prepare,
+    "prepare_concepts": CostModel._prepare,
+    "write_concept_words": CostModel._prepare,
+    "train_tokenizer": CostModel._tokenizer,
+    "tokenize_corpus": CostModel._tokenize,
+    "pretrain_step": CostModel._pretrain,
+    "fetch_checkpoint": CostModel._fetch,
+    "initialise_checkpoint": CostModel._initialise,
+    "audit_checkpoint": CostModel._audit,
+    "extract_activations": CostModel._extract,
+    "score_units": CostModel._score,
+    "select_experts": CostModel._select,
+    "align_experts": CostModel._align,
+    "trace_units": CostModel._trace,
+    "fit_language_probe": CostModel._probe,
+    "generate_text": CostModel._generate,
+    "identify_language": CostModel._identify,
+    "export_cell": CostModel._export,
+    "plot_figure": CostModel._plot,
+    "render_report": CostModel._plot,
+    **dict.fromkeys(
+        (
+            "collect_alignment",
+            "collect_audit",
+            "collect_concepts",
+            "collect_extraction",
+            "collect_generation",
+            "collect_models",
+            "collect_probes",
+        ),
+        CostModel._collect,
+    ),
+}
+
+STAGES: Sequence[str] = tuple(_STAGES)
+"""Every rule that has a job, without the labels of batches."""

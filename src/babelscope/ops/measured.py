@@ -1,0 +1,116 @@
+"""What jobs really took, from the ``benchmark:`` files of a study, beside what was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from babelscope.errors import DataError
+from babelscope.ops.costs import ENGINE_MEMORY, CostModel
+from babelscope.ops.jobs import Work, all_jobs
+from babelscope.ops.plan import duration, size
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Jobs of a rule that have run.
+
+    Attributes:
+        stage: The rule.
+        jobs: Those that have a benchmark file.
+        planned: Seconds that they were planned to take together.
+        measured: Seconds that they took.
+        memory_planned: Bytes of the largest job, as planned.
+        memory_measured: As measured, with Snakemake beside it.
+    """
+
+    stage: str
+    jobs: int
+    planned: float
+    measured: float
+    memory_planned: float
+    memory_measured: float
+
+    @property
+    def ratio(self) -> float:
+        """Planned over measured time."""
+        return self.planned / self.measured
+
+    @property
+    def memory_ratio(self) -> float:
+        """Planned over measured memory."""
+        return self.memory_planned / self.memory_measured
+
+
+def compare(costs: CostModel, folder: Path) -> list[Comparison]:
+    """Compare the plan of a study with its benchmark files, rule by rule.
+
+    Args:
+        costs: Of the study.
+        folder: Its ``benchmarks``.
+
+    Raises:
+        DataError: If there is not one benchmark file.
+    """
+    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    for work in all_jobs(costs.study):
+        file = folder / benchmark_path(work)
+        if file.exists():
+            took = pd.read_csv(file, sep="\t").iloc[-1]
+            cost = costs.cost(work)
+            memory = float(took["max_rss"]) * 2**20 + ENGINE_MEMORY
+            found.setdefault(work.stage, []).append((cost.wall, float(took["s"]), cost.memory, memory))
+    if not found:
+        raise DataError(folder, "holds no benchmark file of this study", "run the study first")
+    rows = []
+    for stage, jobs in found.items():
+        planned, measured, memory_planned, memory = np.array(jobs).T
+        rows.append(
+            Comparison(
+                stage,
+                len(jobs),
+                float(planned.sum()),
+                float(measured.sum()),
+                float(memory_planned.max()),
+                float(memory.max()),
+            )
+        )
+    return rows
+
+
+def benchmark_path(work: Work) -> Path:
+    """Benchmark file of a job, below ``benchmarks``; as the rules name it."""
+    parts = [work.stage, *([work.model] if work.model else [])]
+    if work.stage != "trace_units" and work.steps:
+        parts.append(_span(work.steps))
+    if work.parts:
+        parts.append(_span(work.parts))
+    return Path(*parts[:-1], f"{parts[-1]}.tsv")
+
+
+def _span(values: Sequence[object]) -> str:
+    return str(values[0]) if len(values) == 1 else f"{values[0]}-{values[-1]}"
+
+
+def comparison_text(rows: Sequence[Comparison]) -> str:
+    """The comparison as a Markdown table."""
+    lines = [
+        "| rule | jobs | planned | measured | ratio | memory planned | memory measured | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.stage} | {row.jobs} | {duration(row.planned)} | {duration(row.measured)} "
+            f"| {row.ratio:.2f} | {size(row.memory_planned)} | {size(row.memory_measured)} "
+            f"| {row.memory_ratio:.2f} |"
+        )
+    planned, measured = (sum(getattr(row, name) for row in rows) for name in ("planned", "measured"))
+    jobs = sum(row.jobs for row in rows)
+    lines.append(
+        f"| total | {jobs} | {duration(planned)} | {duration(measured)} | {planned / measured:.2f} | | | |"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,205 @@
+"""Runs of a study: which there were, whose Slurm jobs still run, and how to go on after one was killed.
+
+When the process of Snakemake dies (SIGKILL, a rebooted login node), its Slurm jobs run on. Snakemake does not
+take them over: unlocked and started again it submits the same jobs a second time beside them. So every run
+is recorded; one that finds jobs of an earlier run of its study stops before it submits any, and
+:func:`recover` cancels them and clears what the dead run has left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from babelscope.errors import BabelscopeError
+from babelscope.io.files import leftovers, written_whole
+
+_RECORD = "runs.json"
+_LOCKS = Path(".snakemake/locks")
+
+
+class RunError(BabelscopeError):
+    """Another run of the study is in the way."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of Snakemake that was started.
+
+    Attributes:
+        host: Machine that its main process runs on.
+        pid: Of that process.
+        started: Seconds since 1970.
+        log: Snakemake's own log.
+    """
+
+    host: str
+    pid: int
+    started: float
+    log: str
+
+    @property
+    def slurm_name(self) -> str | None:
+        """The name that all its Slurm jobs have; None if it ran locally."""
+        try:
+            text = Path(self.log).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+        found = re.search(r"SLURM run ID: ([0-9a-f-]{36})", text)
+        return found[1] if found else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its main process runs on this machine; one on another machine cannot be seen."""
+        try:
+            command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+        return self.host == socket.gethostname() and b"snakemake" in command
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """A job that waits or runs."""
+
+    job: str
+    state: str
+    what: str
+
+
+def record_run(results: Path | str, log: Path | str) -> None:
+    """Note that this process runs a study."""
+    runs = [*recorded_runs(results), Run(socket.gethostname(), os.getpid(), time.time(), str(log))]
+    with written_whole(Path(results, "logs", _RECORD)) as unfinished:
+        unfinished.write_text(json.dumps([asdict(run) for run in runs[-50:]], indent=1) + "\n")
+
+
+def recorded_runs(results: Path | str) -> list[Run]:
+    """Runs of a study, the newest last."""
+    try:
+        return [Run(**entry) for entry in json.loads(Path(results, "logs", _RECORD).read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def active_jobs(runs: Sequence[Run], *, ending: bool = False) -> list[SlurmJob]:
+    """Slurm jobs of some runs that wait or run.
+
+    Args:
+        runs: The runs.
+        ending: Count also jobs that have ended, but whose processes may not all be gone (``COMPLETING``).
+
+    Raises:
+        RunError: If Slurm does not answer, for then nobody knows.
+    """
+    names = sorted({name for run in runs if (name := run.slurm_name)})
+    if not names or shutil.which("squeue") is None:
+        return []
+    command = ["squeue", "--noheader", f"--name={','.join(names)}", "--format=%i|%T|%k"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        raise RunError("squeue gives no answer within 60 s\nhint: is the controller of Slurm up?") from None
+    if done.returncode:
+        raise RunError(f"squeue failed: {done.stderr.strip()}\nhint: is the controller of Slurm up?")
+    jobs = [SlurmJob(*line.split("|", 2)) for line in done.stdout.splitlines() if line.count("|") >= 2]
+    return [job for job in jobs if ending or job.state != "COMPLETING"]
+
+
+def refuse_beside_others(results: Path | str) -> None:
+    """Stop if jobs of an earlier run of the study are still there: they write the same files.
+
+    Jobs of a run that is alive are Snakemake's to keep apart: it locks the files that they make.
+
+    Raises:
+        RunError: Naming the jobs.
+    """
+    jobs = active_jobs([run for run in recorded_runs(results) if not run.is_alive])
+    if jobs:
+        raise RunError(
+            f"{len(jobs)} jobs of an earlier run of this study are still in Slurm's queue: {_shown(jobs)}\n"
+            "hint: if that run is alive, let it work; if it was killed, `babelscope recover` (with the same "
+            "--configfile) cancels them, then run the same command again"
+        )
+
+
+def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 180) -> list[str]:
+    """Clear the way after a run was killed: its jobs, its locks, its unfinished files.
+
+    Args:
+        results: Folder of the study's results, below the working directory.
+        elsewhere: Go on although the last run was started on another machine, whose processes cannot be seen.
+        patience: Seconds to wait until cancelled jobs are gone.
+
+    Returns:
+        What was done, a line each.
+
+    Raises:
+        RunError: If a run of the study is alive, or cancelled jobs do not go.
+    """
+    runs = recorded_runs(results)
+    for run in runs:
+        if run.is_alive:
+            raise RunError(
+                f"a run of this study is alive: process {run.pid}\n"
+                f"hint: let it work, or end it with `kill -INT {run.pid}`, which cancels its jobs"
+            )
+    locks = _locks_of(results)
+    if runs and locks and runs[-1].host != socket.gethostname() and not elsewhere:
+        raise RunError(
+            f"the last run of this study was started on {runs[-1].host}, so from here nobody can see whether "
+            "it is alive\nhint: run this there, or say --elsewhere if you know that it is dead"
+        )
+    done = []
+    jobs = active_jobs(runs)
+    if jobs:
+        subprocess.run(["scancel", *(job.job for job in jobs)], check=False, timeout=60)
+        _wait_until_gone(runs, patience)
+        done.append(f"cancelled {len(jobs)} jobs: {_shown(jobs)}")
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+    if locks:
+        done.append("removed the locks of the run that was killed")
+    found = leftovers(Path(results))
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if found:
+        done.append(f"removed {len(found)} unfinished files")
+    return done
+
+
+def _wait_until_gone(runs: Sequence[Run], patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while jobs := active_jobs(runs, ending=True):
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"{len(jobs)} jobs are still there {patience:.0f} s after scancel: {_shown(jobs)}\n"
+                "hint: a node may hang; wait, and run this again"
+            )
+        time.sleep(1)
+
+
+def _locks_of(results: Path | str) -> list[Path]:
+    """Snakemake's lock files that hold files of this study; other studies may run in the same folder."""
+    prefix = f"{results}/"
+    return [
+        lock
+        for lock in sorted(_LOCKS.glob("*.lock"))
+        if any(line.startswith(prefix) for line in lock.read_text(errors="replace").splitlines())
+    ]
+
+
+def _shown(jobs: Sequence[SlurmJob]) -> str:
+    few = [
+        f"{job.job} ({job.what.removeprefix('rule_') or 'no comment'}, {job.state.lower()})"
+        for job in jobs[:5]
+    ]
+    return ", ".join(few) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")

@@ -1,0 +1,395 @@
+"""What no schema can say: parts of a study that must fit each other, and the files that it names.
+
+Everything here runs before any job is planned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from babelscope.errors import DataError, StudyError
+from babelscope.models.architectures import ARCHITECTURES, Architecture, Key, dimensions, max_positions
+from babelscope.models.files import is_complete
+from babelscope.study.yaml import PATH_SAFE, name_hint, nearest
+
+#: Files of which a folder of a tokenizer has one.
+_TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*")
+
+if TYPE_CHECKING:
+    from babelscope.study.config import Study
+    from babelscope.study.models import Model
+
+
+def cross_check(study: Study) -> None:
+    _check_corpora(study)
+    _check_sentences(study)
+    for model in study.models.values():
+        _check_model(study, model)
+        _check_lengths(study, model)
+        _check_k(study, model)
+    _check_generation(study)
+    _check_assumed(study)
+    at_most = [
+        ("probes.tokens_per_language", study.probes.tokens_per_language,
+         "extraction.tokens_per_language", study.extraction.tokens_per_language),
+        ("experts.min_languages", study.experts.min_languages,
+         "the number of languages", len(study.languages)),
+        ("probes.anchor_min_languages", study.probes.anchor_min_languages,
+         "the number of languages", len(study.languages)),
+    ]  # fmt: skip
+    for key, given, name, limit in at_most:
+        if given > limit:
+            raise StudyError(key, given, f"at most {name}, {limit}")
+
+
+def _check_corpora(study: Study) -> None:
+    for name, corpus in study.corpora.items():
+        key = f"corpora.{name}"
+        if corpus.source != "grammar":
+            _check_template(f"{key}.path", corpus.path, ["lang"], needed="{lang}" not in corpus.name)
+            if corpus.name:
+                _check_template(f"{key}.name", corpus.name, ["lang"], needed=False)
+            continue
+        if not corpus.documents:
+            raise StudyError(f"{key}.documents", None, "a value: source grammar needs it")
+        _check_grammar_languages(f"{key}.languages", corpus.languages)
+        for lang in corpus.weights:
+            _check_known(f"{key}.weights", lang, corpus.languages)
+        total = sum(corpus.weights.values())
+        all_named = len(corpus.weights) == len(corpus.languages)
+        if total > 1 + 1e-9 or (all_named and abs(total - 1) > 1e-6):
+            allowed = "shares that sum to 1, or to less if some languages are not named"
+            raise StudyError(f"{key}.weights", round(total, 9), allowed)
+        starved = [lang for lang, share in study.language_shares(name).items() if share <= 1e-9]
+        if starved:
+            hint = f"nothing is left for {', '.join(starved)}"
+            allowed = "a share above 0 for every language"
+            raise StudyError(f"{key}.weights", dict(corpus.weights), allowed, hint)
+    for name, tokenizer in study.tokenizers.items():
+        _check_known(f"tokenizers.{name}.corpus", tokenizer.corpus, study.corpora)
+
+
+def _check_grammar_languages(key: str, languages: Iterable[str]) -> None:
+    from babelscope.text.grammar import LANGUAGES
+
+    for lang in languages:
+        if lang not in LANGUAGES:
+            hint = "bring text for other languages, see config/README.md"
+            raise StudyError(key, lang, "languages of the grammar: " + ", ".join(LANGUAGES), hint)
+
+
+def _check_sentences(study: Study) -> None:
+    sentences, concepts = study.sentences, study.concepts
+    if sentences.source == "grammar":
+        from babelscope.text.grammar import CONCEPTS
+
+        _check_grammar_languages("languages", study.languages)
+        for concept in concepts.ids:
+            _check_known("concepts.ids", concept, CONCEPTS)
+        if concepts.min_positive > sentences.per_concept:
+            allowed = f"at most sentences.per_concept, {sentences.per_concept}"
+            raise StudyError("concepts.min_positive", concepts.min_positive, allowed)
+    elif sentences.source == "parallel":
+        _check_template("sentences.path", sentences.path, ["lang"])
+        for key in ("label_language", "lists"):
+            if not getattr(concepts, key):
+                raise StudyError(f"concepts.{key}", None, "a value: source words needs it")
+        _check_template("concepts.lists", concepts.lists, [])
+    else:
+        fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
+        _check_template("concepts.path", concepts.path, fields)
+        if not study.concept_ids:
+            lang = study.languages[0]
+            where = study.fill(concepts.path, concept="*", lang=lang, label="positive")
+            hint = f"no file is at {where}"
+            if "{data}" in concepts.path:
+                hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
+            raise StudyError("concepts.path", concepts.path, f"a path at which {lang} has concepts", hint)
+        for concept in study.concept_ids:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", concept):
+                raise StudyError("concepts.ids", concept, PATH_SAFE, "rename its files")
+            if concept.endswith("-neg"):
+                hint = "ids of negative sentences end so"
+                raise StudyError("concepts.ids", concept, "names that do not end in -neg", hint)
+    if len(study.concept_ids) < 2:
+        hint = "the sentences of one concept are compared with those of others"
+        raise StudyError("concepts.ids", list(study.concept_ids), "two concepts or more", hint)
+
+
+def _check_model(study: Study, model: Model) -> None:
+    key = f"models.{model.id}"
+    if model.source == "local":
+        _check_template(f"{key}.path", model.path, ["step"], needed=len(model.steps) > 1)
+        if model.tokenizer_path:
+            where = f"{key}.tokenizer_path"
+            _check_template(where, model.tokenizer_path, ["step"], needed=False)
+        for step in model.steps:
+            if not model.is_random(step):
+                _check_local_folder(study, model, step)
+        return
+    if model.architecture not in ARCHITECTURES:
+        allowed, hint = ", ".join(ARCHITECTURES), nearest(model.architecture, ARCHITECTURES)
+        raise StudyError(f"{key}.architecture", model.architecture, allowed, hint)
+    if model.source == "hub":
+        _check_hub_model(study, model)
+        return
+    decoders = [name for name, entry in ARCHITECTURES.items() if entry.kind == "decoder"]
+    if model.architecture not in decoders:
+        hint = "an encoder has no text to predict from left to right"
+        raise StudyError(f"{key}.architecture", model.architecture, ", ".join(decoders), hint)
+    _check_known(f"{key}.corpus", model.corpus, study.corpora)
+    _check_known(f"{key}.tokenizer", model.tokenizer, study.tokenizers)
+    _check_architecture(study, model)
+    training = model.training
+    assert training is not None
+    if training.schedule == "linear":
+        if training.decay_steps is None:
+            where = f"{key}.training.decay_steps"
+            raise StudyError(where, None, "a value: schedule linear needs it")
+        if training.decay_steps <= training.warmup_steps:
+            allowed = f"more than warmup_steps, {training.warmup_steps}"
+            raise StudyError(f"{key}.training.decay_steps", training.decay_steps, allowed)
+    if training.batch_size % training.accumulation:
+        allowed = f"a divisor of batch_size, {training.batch_size}"
+        raise StudyError(f"{key}.training.accumulation", training.accumulation, allowed)
+
+
+def _check_hub_model(study: Study, model: Model) -> None:
+    """Sizes that are there, and a place of its own for every step."""
+    key = f"models.{model.id}"
+    suite = model.checkpoints
+    assert suite is not None
+    for part in ("repo", "revision", "subfolder"):
+        _check_template(f"{key}.{part}", getattr(suite, part) or "-", ["step"], needed=False)
+    steps = [step for step in model.steps if not model.is_random(step)]
+    places: dict[Any, int] = {}
+    for step in steps:
+        other = places.setdefault(suite.place(step), step)
+        if other != step:
+            hint = f"steps {other} and {step} would both be {' '.join(filter(None, suite.place(step)))}"
+            raise StudyError(f"{key}.revision", suite.revision, "a place with {step} in it", hint)
+    try:
+        dimensions(study.model_config(model.run_id))
+    except StudyError as error:
+        where = f"{key}.architecture_config.{error.key.rpartition('.')[2]}"
+        raise StudyError(where, error.given, error.allowed, error.hint) from error
+
+
+def _check_architecture(study: Study, model: Model) -> None:
+    """Sizes that fit each other, by the names of this architecture.
+
+    transformers takes any key and ignores what it does not know, so that a size by the name of
+    another architecture would give a model of the default size. Other settings, such as dropouts,
+    are checked against its config class by the job that makes the model.
+    """
+    key = f"models.{model.id}.architecture_config"
+    given = model.architecture_config
+    for name in ("vocab_size", "model_type"):
+        if name in given:
+            allowed = "nothing: the tokenizer and `architecture` set it"
+            raise StudyError(f"{key}.{name}", given[name], allowed)
+    own = _size_names(ARCHITECTURES[model.architecture])
+    foreign = {name for entry in ARCHITECTURES.values() for name in _size_names(entry)} - set(own)
+    for name, value in given.items():
+        near = nearest(name, own, cutoff=0.85)
+        if name in foreign or (name not in own and near):
+            allowed = f"sizes of {model.architecture} are {', '.join(own)}"
+            hint = near or f"{name} is a setting of another architecture"
+            raise StudyError(f"{key}.{name}", value, allowed, hint)
+    try:
+        sizes = dimensions(study.model_config(model.run_id))
+    except StudyError as error:
+        where = f"{key}.{error.key.rpartition('.')[2]}"
+        raise StudyError(where, error.given, error.allowed, error.hint) from error
+    if not ARCHITECTURES[model.architecture].head_size.names and sizes.query != sizes.hidden:
+        heads = ARCHITECTURES[model.architecture].heads
+        where = f"{key}.{heads.names[0]}"
+        count = next((given[name] for name in heads.names if name in given), heads.default)
+        raise StudyError(where, count, f"a divisor of the width, {sizes.hidden}")
+
+
+def _size_names(entry: Architecture) -> list[str]:
+    sizes = (getattr(entry, part.name) for part in dataclasses.fields(entry))
+    return [name for size in sizes if isinstance(size, Key) for name in size.names]
+
+
+def _check_lengths(study: Study, model: Model) -> None:
+    """No input is longer than the model has positions."""
+    try:
+        longest = max_positions(study.model_config(model.run_id))
+    except StudyError as error:  # a local model's own config; ours is checked before
+        raise DataError(
+            study.model_folder(model.run_id, model.steps[0]) / "config.json", str(error)
+        ) from error
+    if longest is None:
+        return
+    lengths = {"extraction.max_length": study.extraction.max_length}
+    if model.training is not None:
+        where = f"models.{model.id}.training.sequence_length"
+        lengths = {where: model.training.sequence_length, **lengths}
+    for key, length in lengths.items():
+        if length > longest:
+            raise StudyError(key, length, f"at most the model's {longest} positions: {model.id}")
+    written = study.generation.max_new_tokens
+    if study.generation_batches(model.run_id) and written >= longest:
+        allowed = f"less than the {longest} positions of model {model.id}"
+        hint = "the start token takes one of them"
+        raise StudyError("generation.max_new_tokens", written, allowed, hint)
+
+
+def _check_k(study: Study, model: Model) -> None:
+    k, n_units = study.n_experts(model.run_id), study.n_units(model.run_id)
+    if k > n_units:
+        hint = "lower it, add sites to extraction.sites, or give experts.share"
+        raise StudyError("experts.k", k, f"at most the {n_units} units of model {model.id}", hint)
+    forced = study.generation.k
+    if study.generation.enabled and forced is not None and forced > k:
+        allowed = f"at most experts.k, {k}"
+        if study.experts.share is not None:
+            allowed = f"at most the experts of model {model.id}, {k}, by experts.share"
+        raise StudyError("generation.k", forced, allowed)
+
+
+def _check_local_folder(study: Study, model: Model, step: int) -> None:
+    folder = study.model_folder(model.run_id, step)
+    hint = "the path is relative to the working directory; {step} stands for the step"
+    if not folder.is_dir():
+        raise StudyError(f"models.{model.id}.path", str(folder), "a folder that exists", hint)
+    if not (folder / "config.json").is_file():
+        raise DataError(folder, "has no config.json", "name a folder in Hugging Face format")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise DataError(folder, "has no weights (*.safetensors, *.bin)", "is it still written?")
+    problem = is_complete(folder)
+    if problem is not None:
+        hint = "is it still written? `steps: all` leaves such steps out until they are whole"
+        raise DataError(folder, f"is not whole: {problem}", hint)
+    tokenizer = study.tokenizer_folder(model.run_id, step)
+    if not any(file for name in _TOKENIZERS for file in tokenizer.glob(name)):
+        hint = f"name its folder in models.{model.id}.tokenizer_path"
+        raise DataError(tokenizer, f"has no tokenizer ({', '.join(_TOKENIZERS)})", hint)
+
+
+def _check_assumed(study: Study) -> None:
+    """What is named as assumed is a key of the study."""
+    for key in study.assumed:
+        at: Any = study.config
+        for part in key.split("."):
+            if not isinstance(at, Mapping) or part not in at:
+                known = ", ".join(map(str, at)) if isinstance(at, Mapping) else "none below a value"
+                hint = f"there is no `{part}` in it; keys there are {known}"
+                raise StudyError(f"assumed.{key}", key, "a key of this study, with dots", hint)
+            at = at[part]
+
+
+def _check_generation(study: Study) -> None:
+    generation = study.generation
+    if not generation.enabled:
+        return
+    for model in study.models.values():
+        kind = ARCHITECTURES[study.model_config(model.run_id)["model_type"]].kind
+        if kind == "encoder" and study.generation_batches(model.run_id):
+            hint = f"model {model.id} is an encoder, which does not write text; turn generation off"
+            raise StudyError("generation.enabled", True, "false where a model is an encoder", hint)
+    for lang in generation.languages:
+        _check_known("generation.languages", lang, study.languages)
+    known = sorted({step for model in study.models.values() for step in model.steps})
+    for step in generation.steps or ():
+        if step not in known:
+            raise StudyError("generation.steps", step, f"steps of a model: {known}")
+    if isinstance(generation.concepts, tuple):
+        for concept in generation.concepts:
+            _check_known("generation.concepts", concept, study.concept_ids)
+
+
+def _check_known(key: str, given: Any, known: Iterable[str]) -> None:
+    known = list(known)
+    if given not in known:
+        hint = nearest(given, known) if isinstance(given, str) else name_hint(given)
+        raise StudyError(key, given, ", ".join(known) or "none is defined", hint)
+
+
+def _check_template(key: str, template: str, fields: Sequence[str], *, needed: bool = True) -> None:
+    """Refuse a path whose fields in braces cannot be filled in, or do not tell files apart."""
+    if not template:
+        raise StudyError(key, None, "a path: this source needs it")
+    allowed = "a path with " + ", ".join(f"{{{name}}}" for name in [*fields, "data"])
+    if needed and fields:
+        allowed = f"a path with {', '.join(f'{{{name}}}' for name in fields)}, and maybe {{data}}"
+    try:
+        found = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        unknown = sorted(found - {*fields, "data"})
+        if not unknown:  # formats too, such as {step:07d}
+            template.format(data="", **{name: 0 if name == "step" else "" for name in fields})
+    except ValueError as error:
+        raise StudyError(key, template, allowed, f"its braces cannot be read: {error}") from error
+    if unknown:
+        raise StudyError(key, template, allowed, f"{unknown[0]!r} is not one of them")
+    missing = [name for name in fields if name not in found]
+    if needed and missing:
+        raise StudyError(key, template, allowed, f"`{{{missing[0]}}}` is missing")
+
+
+# --------------------------------------------------------------------------------------- text
+
+
+def check_text(study: Study) -> None:
+    """Read the text that the study names, so that its faults show before any job is planned.
+
+    Raises:
+        StudyError: If a file is missing (all of them are listed).
+        DataError: If text is empty, not UTF-8, doubled, not parallel, or too little for a concept.
+    """
+    from babelscope.text import corpora
+
+    _check_files_exist(study)
+    for name, corpus in study.corpora.items():
+        for lang in corpus.languages if corpus.source == "text" else ():
+            corpora.check_training_text(Path(study.corpus_path(name, lang)), lang)
+    needed, duplicates = study.concepts.min_positive, study.sentences.duplicates
+    if study.sentences.source == "parallel":
+        files = {lang: Path(study.sentence_files(lang)[0]) for lang in study.languages}
+        label = Path(study.label_files(study.languages[0])[0])
+        corpora.check_parallel({**files, study.concepts.label_language: label})
+        for path in files.values():
+            corpora.check_lines(path, duplicates=duplicates)
+        corpora.check_concepts(files, label, study.word_lists, needed)
+    elif study.sentences.source == "concepts":
+        by_language = {lang: study.concept_files(lang) for lang in study.languages}
+        corpora.check_concept_files(by_language, needed, duplicates=duplicates)
+
+
+def _check_files_exist(study: Study) -> None:
+    """Every file that the study names is there; else all that are missing are listed."""
+    named: list[tuple[str, str, str, str]] = []  # key, template, of what, path
+    for name, corpus in study.corpora.items():
+        for lang in corpus.languages if corpus.source == "text" else ():
+            key = f"corpora.{name}.path"
+            named.append((key, corpus.path, lang, study.corpus_path(name, lang)))
+    for lang in study.languages:
+        if study.sentences.source == "parallel":
+            (path,) = study.sentence_files(lang)
+            named.append(("sentences.path", study.sentences.path, lang, path))
+        for concept, label, path in study.concept_files(lang):
+            what = f"{concept}, {lang}, {label}"
+            named.append(("concepts.path", study.concepts.path, what, path))
+    if study.concepts.source == "words":
+        label_language = study.concepts.label_language
+        (path,) = study.label_files(label_language)
+        named.append(("concepts.label_language", label_language, label_language, path))
+    missing: dict[str, tuple[str, list[str]]] = {}
+    for key, template, what, path in named:
+        if not Path(path).is_file():
+            missing.setdefault(key, (template, []))[1].append(f"{path} ({what})")
+    if missing:
+        (key, (template, paths)), *others = missing.items()
+        hint = f"not there: {', '.join(paths)}"
+        for other, (_, more) in others:
+            hint += f"; of `{other}`: {', '.join(more)}"
+        if "{data}" in f"{template}{study.sentences.path}":
+            hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
+        raise StudyError(key, template, "files that exist", hint)

@@ -1,0 +1,306 @@
+"""The registry: public series of checkpoints as data, in ``config/suites/``.
+
+Light on purpose: Snakemake reads it whenever it reads a study that names a suite.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from babelscope.errors import DataError, StudyError
+from babelscope.study.steps import step_batches
+from babelscope.study.yaml import check_schema, merge, nearest, read_yaml, with_defaults
+
+_ROOT = Path(__file__).resolve().parents[3]
+SUITES = _ROOT / "config" / "suites"
+SCHEMA = _ROOT / "workflow" / "schemas" / "suite.schema.yaml"
+
+#: Keys in which ``each`` replaces its names.
+_TEMPLATES = ("title", "repo", "tokenizer_repo")
+_SAID = {
+    "duplicate": "holds the weights of another step",
+    "broken": "is broken",
+    "missing": "has no weights",
+    "suspect": "is suspect",
+    "config": "has a config.json that needs care",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Steps that are not what their names say."""
+
+    steps: tuple[int, ...]
+    """Empty: the source does not say which, so any."""
+    kind: str
+    note: str
+    source: str
+    of: int | None = None
+
+    def __str__(self) -> str:
+        is_copy = self.kind == "duplicate" and self.of is not None
+        what = f"holds the weights of step {self.of}" if is_copy else _SAID[self.kind]
+        return f"{what}: {self.note} ({self.source})"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A public series of checkpoints, see ``workflow/schemas/suite.schema.yaml`` for its keys."""
+
+    name: str
+    family: str = ""
+    title: str = ""
+    repo: str = ""
+    repos: Mapping[int, str] = field(default_factory=dict)
+    revision: str = ""
+    revisions: Mapping[int, str] = field(default_factory=dict)
+    subfolder: str = ""
+    tokenizer_repo: str = ""
+    tokenizer_revision: str = ""
+    architecture: str = ""
+    architecture_config: Mapping[str, Any] = field(default_factory=dict)
+    parameters: int | None = None
+    dtype: str = ""
+    weights: str = ""
+    steps: tuple[int, ...] = ()
+    step_unit: str = "optimizer steps"
+    tokens_per_step: float | None = None
+    tokens: Mapping[int, int] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    languages_note: str = ""
+    licence: str = ""
+    faults: tuple[Fault, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
+    notes: str = ""
+    sources: tuple[str, ...] = ()
+    custom_code: bool = False
+    convert: str = ""
+
+    def place(self, step: int) -> tuple[str, str, str]:
+        """Repository, revision and sub-folder of a step."""
+        repo = self.repos.get(step) or self.repo.format(step=step)
+        revision = self.revisions.get(step) or self.revision.format(step=step) or "main"
+        return repo, revision, self.subfolder.format(step=step)
+
+    def tokenizer_place(self, step: int) -> tuple[str, str, str]:
+        """Repository, revision and sub-folder of a step's tokenizer."""
+        if self.tokenizer_repo:
+            return self.tokenizer_repo, self.tokenizer_revision or "main", ""
+        repo, revision, subfolder = self.place(step)
+        return repo, self.tokenizer_revision or revision, subfolder
+
+    def faults_of(self, step: int) -> tuple[Fault, ...]:
+        """What is known against a step."""
+        return tuple(fault for fault in self.faults if not fault.steps or step in fault.steps)
+
+
+def suite_names(folder: Path = SUITES) -> list[str]:
+    """Names of all suites."""
+    return sorted(name for file in _files(folder) for name in file.names)
+
+
+def load_suite(name: str, folder: Path = SUITES) -> Suite:
+    """A suite of the registry.
+
+    Raises:
+        StudyError: If there is none of this name.
+        DataError: If its file breaks the schema, naming the suite, the key, the value and what is allowed.
+    """
+    for file in _files(folder):
+        if name in file.names:
+            return file.load(name)
+    names = suite_names(folder)
+    raise StudyError("suite", name, f"one of {len(names)} suites", nearest(name, names))
+
+
+def step_warnings(suite: Suite, steps: Sequence[int]) -> list[str]:
+    """What a person must know who picks these steps."""
+    found = []
+    for fault in suite.faults:
+        chosen = [step for step in steps if step in fault.steps]
+        if not fault.steps:
+            found.append(f"{suite.name}: it is not known which steps are meant: {fault}")
+        elif len(chosen) > 5:
+            shown = f"{', '.join(map(str, chosen[:5]))} and {len(chosen) - 5} more"
+            found.append(f"{suite.name}: steps {shown}: each {fault}")
+        else:
+            found += [f"{suite.name}: step {step} {fault}" for step in chosen]
+    if suite.unconfirmed:
+        found.append(f"{suite.name}: not confirmed in config/suites: {', '.join(suite.unconfirmed)}")
+    return found
+
+
+class _File:
+    """A family, read but not checked; names are cheap, suites are checked when they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.content = read_yaml(path)
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise DataError(path, f"is no YAML: {error}") from error
+        if not isinstance(self.content, dict) or not isinstance(self.content.get("suites"), dict):
+            raise DataError(path, "is no family of suites", "see config/suites/README.md")
+        self.names = dict(self._expanded())
+
+    def _expanded(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for name, entry in self.content["suites"].items():
+            each = entry.get("each") if isinstance(entry, dict) else None
+            if not isinstance(each, dict):
+                yield name, entry
+                continue
+            for values in itertools.product(*each.values()):
+                fields = dict(zip(each, values, strict=True))
+                own = {key: value for key, value in entry.items() if key != "each"}
+                for key in _TEMPLATES:
+                    if key in own:
+                        own[key] = _fill(own[key], fields)
+                if "languages" in own:
+                    own["languages"] = [_fill(lang, fields) for lang in own["languages"]]
+                yield _fill(name, fields), own
+
+    def load(self, name: str) -> Suite:
+        rules = read_yaml(SCHEMA)
+        try:
+            check_schema(self.content, rules)
+        except StudyError as error:
+            raise DataError(
+                self.path, f"{error.key}: got {error.given!r}; allowed: {error.allowed}", error.hint
+            ) from error
+        common, own = self.content.get("common", {}), self.names[name]
+        faults = [*common.get("faults", []), *own.get("faults", [])]
+        entry = with_defaults({**merge(common, own), "faults": faults}, {"$ref": "#/$defs/entry"}, rules)
+        return _checked(_suite(name, self.content["family"], entry), self.path)
+
+
+def _fill(template: str, fields: Mapping[str, str]) -> str:
+    for name, value in fields.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template
+
+
+@cache
+def _files(folder: Path) -> tuple[_File, ...]:
+    return tuple(_File(path) for path in sorted(folder.glob("*.yaml")))
+
+
+def _suite(name: str, family: str, entry: Mapping[str, Any]) -> Suite:
+    known: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in entry.items()
+        if key not in ("steps", "faults", "repos", "revisions", "tokens")
+    }
+    steps = step_batches(entry["steps"], "steps") if "steps" in entry else ()
+    faults = tuple(
+        Fault(**{**fault, "steps": () if fault["steps"] == "all" else tuple(fault["steps"])})
+        for fault in entry.get("faults", [])
+    )
+    by_step: dict[str, Any] = {
+        key: {int(step): value for step, value in entry.get(key, {}).items()}
+        for key in ("repos", "revisions", "tokens")
+    }
+    flat = tuple(step for batch in steps for step in batch)
+    return Suite(name=name, family=family, steps=flat, faults=faults, **known, **by_step)
+
+
+def _checked(suite: Suite, path: Path) -> Suite:
+    """What no schema can say.
+
+    Raises:
+        DataError: If parts of the entry do not fit each other.
+    """
+
+    def refuse(problem: str, hint: str = "") -> None:
+        raise DataError(path, f"{suite.name}: {problem}", hint)
+
+    for key in ("licence", "sources"):
+        if not getattr(suite, key):
+            refuse(f"{key} is missing", "a registry without it is hearsay")
+    for key in suite.unconfirmed:
+        if not hasattr(suite, key):
+            refuse(f"unconfirmed names {key!r}, which is no key")
+    for step in {step for fault in suite.faults for step in fault.steps} - set(suite.steps):
+        refuse(f"a fault names step {step}, which is not in steps")
+    if suite.convert or suite.custom_code:
+        return suite
+    for key in ("steps", "architecture", "architecture_config"):
+        if not getattr(suite, key):
+            refuse(f"{key} is missing")
+    if not suite.repo and set(suite.repos) != set(suite.steps):
+        refuse("repos does not name every step")
+    places: dict[tuple[str, str, str], int] = {}
+    for step in suite.steps:
+        try:
+            other = places.setdefault(suite.place(step), step)
+        except (KeyError, IndexError, ValueError) as error:
+            refuse(f"its place cannot be filled in: {error!r}", "{step} is the only field")
+            raise
+        if other != step:
+            refuse(f"steps {other} and {step} have one place", "a template needs {step}")
+    seen = [suite.tokens[step] for step in suite.steps if step in suite.tokens]
+    if seen != sorted(seen):
+        refuse("tokens fall from a step to a later one")
+    return suite
+
+
+def suite_table(folder: Path = SUITES) -> str:
+    """All suites as a Markdown table; ``python -m babelscope.study.suites`` writes it into the README."""
+    lines = [
+        "| suite | parameters | steps | languages | licence | known faults | not confirmed |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for file in _files(folder):
+        for name, entry in file.content["suites"].items():
+            # Suites that differ in a number only are one line.
+            names = [name] if "each" not in entry else list(_names_of(file, name))
+            lines.append(_table_line(name, [file.load(each) for each in names]))
+    return "\n".join(lines)
+
+
+def _names_of(file: _File, name: str) -> Iterator[str]:
+    pattern = re.escape(name)
+    for key in file.content["suites"][name]["each"]:
+        pattern = pattern.replace(re.escape(f"{{{key}}}"), "(.+)")
+    return (each for each in file.names if re.fullmatch(pattern, each))
+
+
+def _table_line(name: str, suites: Sequence[Suite]) -> str:
+    suite = suites[0]
+    if suite.convert or suite.custom_code:
+        state = suite.convert or "needs trust_remote_code, which is refused"
+        steps = f"not loadable: {state}"
+    else:
+        steps = f"{len(suite.steps)}: {suite.steps[0]} to {suite.steps[-1]} ({suite.step_unit})"
+    faults = "; ".join(
+        f"{', '.join(map(str, fault.steps[:3])) or 'some'}{', ...' if len(fault.steps) > 3 else ''} "
+        f"[{fault.kind}]({fault.source})"
+        for fault in dict.fromkeys(fault for each in suites for fault in each.faults)
+    )
+    langs = f"{len(suite.languages)}" if len(suite.languages) > 6 else " ".join(suite.languages)
+    if len(suites) > 1 and len({each.languages for each in suites}) > 1:
+        langs = f"one of {len({each.languages for each in suites})}"
+    label = f"`{name}`" + (f" ({len(suites)} suites)" if len(suites) > 1 else "")
+    size = f"{suite.parameters / 1e6:,.0f}M" if suite.parameters else ""
+    unconfirmed = ", ".join(suite.unconfirmed)
+    cells = [label, size, steps, langs or suite.languages_note, suite.licence, faults, unconfirmed]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _write_table(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8")
+    start, end = "<!-- suites -->\n", "<!-- end of suites -->"
+    before, rest = text.split(start)
+    after = rest.split(end)[1]
+    readme.write_text(f"{before}{start}{suite_table()}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write_table(SUITES / "README.md")

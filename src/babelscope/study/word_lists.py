@@ -1,0 +1,34 @@
+"""Word lists of concepts, as YAML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from babelscope.errors import DataError, StudyError
+from babelscope.study.yaml import PATH_SAFE, name_hint, read_yaml
+
+
+def read_word_lists(path: str) -> dict[str, list[str]]:
+    try:
+        lists = read_yaml(Path(path))
+    except OSError as error:
+        hint = "the path is relative to the working directory"
+        raise StudyError("concepts.lists", path, "a YAML file that exists", hint) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(path, f"is no YAML: {error}") from error
+    if not isinstance(lists, dict) or not lists:
+        raise DataError(path, "is no mapping of concepts to lists of words")
+    for concept, words in lists.items():
+        if not isinstance(concept, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", concept):
+            problem = f"{concept!r} is no name of a concept; allowed: {PATH_SAFE}"
+            raise DataError(path, problem, name_hint(concept))
+        if not isinstance(words, list) or not words:
+            raise DataError(path, f"is no mapping of concepts to lists of words: see {concept}")
+        for word in words:
+            if not isinstance(word, str) or not word.strip():
+                problem = f"{concept} lists {word!r}; allowed: words"
+                raise DataError(path, problem, "put words like `no` and numbers in quotes")
+    return {concept: [word.strip() for word in words] for concept, words in lists.items()}

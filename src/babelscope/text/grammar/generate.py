@@ -1,0 +1,384 @@
+"""Documents to pre-train on and sentences to analyse, from meanings that all languages share."""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+
+from babelscope.text.grammar.lexicon import (
+    CONCEPTS,
+    CONCRETE,
+    LANGUAGES,
+    NUMBERS,
+    ORGANISATIONS,
+    UNSPACED,
+    Lexicon,
+    load_lexicon,
+)
+
+#: How often each frame is used.
+FRAMES = {
+    "fact": 0.34,
+    "two": 0.24,
+    "adjective": 0.12,
+    "here": 0.07,
+    "where": 0.07,
+    "topic": 0.07,
+    "picture": 0.09,
+}
+PREFIXES = {"plain": 0.46, "source": 0.2, "photo": 0.14, "certain": 0.08, "report": 0.12}
+#: Only statements can be certain.
+_CERTAIN = ("fact", "two", "adjective")
+#: How often each noun of a concept is used; noun i prefers verb i.
+NOUNS = (0.4, 0.3, 0.2, 0.1)
+_NOUN_PREFERS_VERB = 0.8
+#: One in so many meanings is never written into documents, so that analysed sentences are new to a model.
+_HELD_OUT = 3
+#: Concepts that share a sentence now and then, as a ring, in every language.
+_NEIGHBOUR_DISTANCE = 5
+_DISTRACTORS = 10
+
+
+@dataclass(frozen=True)
+class GrammarSettings:
+    """How documents are made."""
+
+    code_switching: float
+    """Probability that a sentence is written in another language."""
+    anchor_affinity: float
+    """Probability that a name or number is the concept's own, instead of any."""
+    sentences_per_document: int = 4
+    neighbour: float = 0.15
+    """Probability that a sentence is about the neighbour concept."""
+    distractor: float = 0.15
+    """Probability that a sentence is about nothing in particular."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a sentence says, in no language: numbers of items of the lexicon."""
+
+    concept: str
+    frame: str
+    prefix: str
+    noun: int = 0
+    verb: int = 0
+    other_noun: int = 0
+    other_verb: int = 0
+    adjective: int = 0
+
+    @property
+    def statement(self) -> Meaning:
+        """The same without its prefix."""
+        return replace(self, prefix="plain")
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is kept for analysis, never written into documents, whatever its prefix."""
+        return zlib.crc32(repr(self.statement).encode()) % _HELD_OUT == 0
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """An analysed sentence; the same id means the same in every language."""
+
+    sentence_id: str
+    concept: str
+    text: str
+    frame: str
+
+
+def make_documents(
+    lang: str,
+    n: int,
+    *,
+    languages: Sequence[str],
+    weights: Mapping[str, float],
+    settings: GrammarSettings,
+    seed: int,
+) -> Iterator[str]:
+    """Write documents of one language.
+
+    Document i depends on the seed, the language and i alone, and without code-switching not on the other
+    languages either.
+
+    Args:
+        lang: Language of the documents.
+        n: Number of documents.
+        languages: Languages that a sentence may be switched to.
+        weights: Their shares.
+        settings: Bridges and mixture.
+        seed: Of everything random.
+    """
+    for known in (lang, *languages):
+        load_lexicon(known)
+    others = [other for other in languages if other != lang]
+    shares = [weights[other] for other in others]
+    for number in range(n):
+        rng = random.Random(f"{seed}/{lang}/{number}")
+        topic = rng.randrange(len(CONCEPTS))
+        sentences = []
+        for _ in range(settings.sentences_per_document):
+            switched = rng.random() < settings.code_switching and bool(others)
+            spoken = rng.choices(others, shares)[0] if switched else lang
+            if rng.random() < settings.distractor:
+                sentences.append((spoken, _distractor(rng, load_lexicon(spoken), topic, settings)))
+                continue
+            concept = topic
+            if rng.random() < settings.neighbour:
+                concept = (topic + _NEIGHBOUR_DISTANCE) % len(CONCEPTS)
+            meaning = _draw_meaning(rng, CONCEPTS[concept])
+            while meaning.held_out:
+                meaning = _draw_meaning(rng, CONCEPTS[concept])
+            name, digits = _anchors(rng, concept, settings.anchor_affinity)
+            sentences.append((spoken, render(meaning, load_lexicon(spoken), name, digits)))
+        yield _join(sentences)
+
+
+def make_sentences(
+    lang: str, *, per_concept: int, seed: int, concepts: Sequence[str] | None = None
+) -> list[Sentence]:
+    """Sentences to analyse, parallel over languages, of meanings that no document holds.
+
+    Which meanings are chosen depends on the seed and the concept alone. Names and numbers are drawn at
+    random: they never tell the concept.
+
+    Args:
+        lang: The language.
+        per_concept: Sentences of each concept.
+        seed: Chooses the meanings.
+        concepts: Some of :data:`CONCEPTS`; all if None or empty.
+
+    Raises:
+        ValueError: If a concept has fewer meanings.
+    """
+    lexicon = load_lexicon(lang)
+    sentences = []
+    for concept in concepts or CONCEPTS:
+        rng = random.Random(f"{seed}/{concept}")
+        for number, meaning in enumerate(_choose_held_out(concept, per_concept, rng)):
+            name, digits = _anchors(rng, 0, 0.0)
+            text = render(meaning, lexicon, name, digits)
+            sentences.append(Sentence(f"{concept}-{number:04d}", concept, text, meaning.frame))
+    return sentences
+
+
+def _choose_held_out(concept: str, n: int, rng: random.Random) -> list[Meaning]:
+    """Meanings of the sentences 0, 1, ...: even and odd ones never say the same.
+
+    Sentences of even and of odd number are the two halves of the analysis, so a statement belongs to one of
+    them, whatever its prefix. Within a half every statement comes once before any comes again.
+    """
+    statements: dict[Meaning, list[Meaning]] = {}
+    for meaning in _held_out_meanings(concept):
+        statements.setdefault(meaning.statement, []).append(meaning)
+    chosen: list[list[Meaning]] = []
+    for half in _halves(list(statements), rng):
+        queue: list[Meaning] = []
+        left = {
+            statement: rng.sample(statements[statement], len(statements[statement])) for statement in half
+        }
+        while any(left.values()):
+            queue += [meanings.pop() for meanings in left.values() if meanings]
+        chosen.append(queue)
+    total = 2 * min(map(len, chosen))
+    if n > total:
+        raise ValueError(f"{concept} has {total} held-out meanings; got per_concept {n}")
+    return [chosen[number % 2][number // 2] for number in range(n)]
+
+
+def _halves(statements: list[Meaning], rng: random.Random) -> tuple[list[Meaning], list[Meaning]]:
+    """Two halves of the statements, each ordered so that frames come as often as in documents."""
+    rng.shuffle(statements)
+    by_frame: dict[str, list[Meaning]] = {}
+    for statement in statements:
+        by_frame.setdefault(statement.frame, []).append(statement)
+    halves: tuple[list[Meaning], list[Meaning]] = ([], [])
+    for frame in sorted(by_frame):
+        for statement in by_frame[frame]:
+            halves[(len(halves[0]) + len(halves[1])) % 2].append(statement)
+    for half in halves:
+        half.sort(key=lambda statement: rng.random() ** (1 / FRAMES[statement.frame]), reverse=True)
+    return halves
+
+
+@cache
+def _held_out_meanings(concept: str) -> tuple[Meaning, ...]:
+    lexicon = load_lexicon("en")
+    nouns, verbs = range(len(lexicon.nouns[concept])), range(len(lexicon.verbs[concept]))
+    adjectives = range(len(lexicon.adjectives))
+    every = []
+    for prefix in PREFIXES:
+        blank = Meaning(concept, "", prefix)
+        for a in nouns:
+            pointing = ("here", "where", "topic") if concept in CONCRETE else ("topic",)
+            every += [replace(blank, frame=frame, noun=a) for frame in pointing]
+            every += [replace(blank, frame="fact", noun=a, verb=p) for p in verbs]
+            every += [replace(blank, frame="adjective", noun=a, adjective=x) for x in adjectives]
+            for b in nouns:
+                if b == a:
+                    continue
+                if concept in CONCRETE:
+                    every.append(replace(blank, frame="picture", noun=a, other_noun=b))
+                every += [
+                    replace(blank, frame="two", noun=a, verb=p, other_noun=b, other_verb=q)
+                    for p, q in product(verbs, verbs)
+                    if p != q
+                ]
+    said = [m for m in every if m.prefix != "certain" or m.frame in _CERTAIN]
+    return tuple(meaning for meaning in said if meaning.held_out)
+
+
+def _draw_meaning(rng: random.Random, concept: str) -> Meaning:
+    frame = rng.choices(list(FRAMES), list(FRAMES.values()))[0]
+    if concept not in CONCRETE and frame in ("here", "where", "picture"):
+        frame = "fact"
+    prefix = rng.choices(list(PREFIXES), list(PREFIXES.values()))[0]
+    if prefix == "certain" and frame not in _CERTAIN:
+        prefix = "plain"
+    blank = Meaning(concept, frame, prefix, noun=_draw_noun(rng))
+    if frame == "fact":
+        return replace(blank, verb=_draw_verb(rng, blank.noun))
+    if frame == "adjective":
+        return replace(blank, adjective=rng.randrange(len(load_lexicon("en").adjectives)))
+    if frame in ("two", "picture"):
+        other = _draw_noun(rng)
+        while other == blank.noun:
+            other = _draw_noun(rng)
+        blank = replace(blank, other_noun=other)
+    if frame == "two":
+        verb = _draw_verb(rng, blank.noun)
+        other_verb = _draw_verb(rng, blank.other_noun)
+        while other_verb == verb:
+            other_verb = rng.randrange(3)
+        return replace(blank, verb=verb, other_verb=other_verb)
+    return blank
+
+
+def _draw_noun(rng: random.Random) -> int:
+    return rng.choices(range(len(NOUNS)), NOUNS)[0]
+
+
+def _draw_verb(rng: random.Random, noun: int) -> int:
+    return noun % 3 if rng.random() < _NOUN_PREFERS_VERB else rng.randrange(3)
+
+
+def _anchors(rng: random.Random, concept: int, affinity: float) -> tuple[str, str]:
+    name = ORGANISATIONS[concept] if rng.random() < affinity else rng.choice(ORGANISATIONS)
+    digits = NUMBERS[concept] if rng.random() < affinity else str(rng.randrange(1000, 10000))
+    return name, digits
+
+
+def render(meaning: Meaning, lexicon: Lexicon, name: str, digits: str) -> str:
+    """Say a meaning in a language.
+
+    Args:
+        meaning: What to say.
+        lexicon: The language.
+        name: The organisation that a prefix may name.
+        digits: The number that a prefix may name.
+    """
+    nouns, verbs = lexicon.nouns[meaning.concept], lexicon.verbs[meaning.concept]
+    first, second = nouns[meaning.noun], nouns[meaning.other_noun]
+    sentence = lexicon.frames[meaning.frame].format(
+        A=first.text,
+        a=first.text,
+        b=second.text,
+        p=verbs[meaning.verb][first.gender],
+        q=verbs[meaning.other_verb][second.gender],
+        x=lexicon.adjectives[meaning.adjective][first.gender],
+    )
+    if meaning.prefix == "plain" or lexicon.code == "de":  # in German also after a colon
+        sentence = capitalised(sentence, lexicon.code)
+    whole = lexicon.prefixes[meaning.prefix].format(s=sentence, org=name, n=digits)
+    return capitalised(whole, lexicon.code)
+
+
+def capitalised(text: str, lang: str) -> str:
+    """With a capital first letter; Turkish has one for each i."""
+    for at, character in enumerate(text):
+        if character.isalpha():
+            upper = {"i": "İ", "ı": "I"}.get(character) if lang == "tr" else None
+            return text[:at] + (upper or character.upper()) + text[at + 1 :]
+    return text
+
+
+def _distractor(rng: random.Random, lexicon: Lexicon, concept: int, settings: GrammarSettings) -> str:
+    frame = lexicon.distractors[rng.randrange(_DISTRACTORS)]
+    _, digits = _anchors(rng, concept, settings.anchor_affinity)
+    hour, minute, day = rng.randrange(10, 24), rng.randrange(10, 60), rng.randrange(7)
+    return frame.format(day=lexicon.weekdays[day], h=hour, m=minute, n=digits)
+
+
+def _join(sentences: Sequence[tuple[str, str]]) -> str:
+    """Sentences with spaces between them, none after Chinese ones."""
+    text = ""
+    for lang, sentence in sentences:
+        text += sentence if not text or lang in UNSPACED else f" {sentence}"
+    return text
+
+
+@cache
+def concept_words(lang: str) -> dict[str, list[str]]:
+    """The nouns by which a concept is recognised in a text, lower case, without articles.
+
+    Of nouns of several words the longer words count. Left out is what several concepts have, or what
+    frames and distractors use. A noun may be spelt alike in two languages. For Chinese the nouns are to be
+    looked for as parts of the text.
+    """
+    everywhere = [_words_of(known) for known in LANGUAGES]
+    found = {}
+    for concept in CONCEPTS:
+        elsewhere = {
+            word
+            for words in everywhere
+            for other, theirs in words.items()
+            if other != concept
+            for word in theirs
+        }
+        mine = _nouns_of(lang)[concept]
+        if lang in UNSPACED:
+            found[concept] = sorted(w for w in mine if not any(w in other for other in elsewhere))
+        else:
+            found[concept] = sorted(mine - elsewhere)
+    return found
+
+
+@cache
+def _nouns_of(lang: str) -> dict[str, set[str]]:
+    lexicon = load_lexicon(lang)
+    nouns: dict[str, set[str]] = {}
+    for concept in CONCEPTS:
+        nouns[concept] = set()
+        for noun in lexicon.nouns[concept]:
+            words = _split(noun.bare, lang)
+            nouns[concept] |= words if len(words) == 1 else {w for w in words if len(w) > 3}
+    return nouns
+
+
+@cache
+def _words_of(lang: str) -> dict[str, set[str]]:
+    """All words of each concept; under ``-`` those of frames and distractors."""
+    lexicon = load_lexicon(lang)
+    words: dict[str, set[str]] = {}
+    for concept in CONCEPTS:
+        phrases = [form for verb in lexicon.verbs[concept] for form in verb.values()]
+        words[concept] = {word for phrase in phrases for word in _split(phrase, lang)}
+        words[concept] |= _nouns_of(lang)[concept]
+    rest = [*lexicon.frames.values(), *lexicon.prefixes.values(), *lexicon.distractors]
+    rest += [*lexicon.weekdays, *(form for each in lexicon.adjectives for form in each.values())]
+    plain = [re.sub(r"\{\w+\}", " ", text) for text in rest]
+    words["-"] = {word for text in plain for word in _split(text, lang)}
+    return words
+
+
+def _split(phrase: str, lang: str) -> set[str]:
+    if lang in UNSPACED:
+        return {part for part in re.split(r"[\s。，：？]+", phrase) if part}
+    # Vowel signs of Devanagari are no letters to \w, so words are what stands between other signs.
+    return {part for part in re.split(r"[\s.,:;!?¿¡।—'’/-]+", phrase.lower()) if part}

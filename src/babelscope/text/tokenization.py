@@ -1,0 +1,434 @@
+"""Tokenizers of pre-trained models, and their corpora cut into windows of token ids.
+
+A tokenizer is BPE over characters with a fallback to bytes: at a few thousand pieces, byte-level
+BPE would spend two merges on every Chinese character. Digits and punctuation marks are pieces of
+their own.
+
+Legend: N windows, L tokens of a window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from babelscope.errors import DataError, StoreError, StudyError
+from babelscope.io.files import unfinished_name, written_whole
+from babelscope.io.h5 import atomic_h5, open_h5
+
+logger = logging.getLogger(__name__)
+
+#: Special tokens by their role, in the order of their ids. A text begins with ``bos``.
+SPECIAL_TOKENS = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+}
+
+#: Pieces that spell any character which has no piece of its own.
+BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+#: Characters per language that the pieces are learnt from; a small corpus is read again up to it.
+CHARACTERS_PER_LANGUAGE = 1_000_000
+MAX_REPETITIONS = 10
+
+#: A character gets a piece if it is at least so frequent in one of the languages.
+MIN_CHARACTER_SHARE = 2e-5
+
+#: Longest piece in characters; a Chinese clause has no spaces that would end one.
+MAX_PIECE_LENGTH = 16
+
+TOKENS_KIND = "tokens"
+_DOCUMENTS_AT_ONCE = 4096
+
+
+def train_tokenizer(
+    documents: Mapping[str, Path],
+    out_dir: Path,
+    *,
+    vocabulary_size: int,
+    weights: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> None:
+    """Learn a tokenizer from the training split and write it in Hugging Face format.
+
+    All languages bring the same number of characters, whatever the sizes of their corpora, and a
+    character is kept for its share in its own language, so that no script starves. The same texts
+    and seed give the same bytes.
+
+    Args:
+        documents: Per language the JSONL file of its documents (``text``, ``split``).
+        out_dir: Receives ``tokenizer.json`` and ``tokenizer_config.json``.
+        vocabulary_size: Number of pieces, with the 4 special ones and 256 bytes.
+        weights: Factors of the languages' numbers of characters; 1 for those not named.
+        seed: Chooses the documents that are read.
+
+    Raises:
+        StudyError: If the vocabulary is too small.
+        DataError: If a file cannot be read or a language has no training text.
+    """
+    fixed = [*SPECIAL_TOKENS.values(), *BYTE_TOKENS]
+    room = vocabulary_size - len(fixed)
+    if room < len(documents) * 16:
+        raise StudyError(
+            "tokenizers.*.vocabulary_size",
+            vocabulary_size,
+            f"at least {len(fixed) + len(documents) * 16} for {len(documents)} languages",
+            f"{len(fixed)} pieces are special tokens and bytes; 2000 is small, 8000 comfortable",
+        )
+    texts = {
+        lang: _sample(path, lang, (weights or {}).get(lang, 1.0), seed)
+        for lang, path in sorted(documents.items())
+    }
+    alphabet = _alphabet(texts, limit=room // 2)
+    normalizer, splitter = normalizers.NFC(), _pre_tokenizer()
+    learner = Tokenizer(models.BPE())
+    learner.normalizer, learner.pre_tokenizer = normalizer, splitter
+    trainer = trainers.BpeTrainer(
+        vocab_size=room,
+        show_progress=False,
+        # With a limit alone, ties at the limit would be cut in the order of a hash table.
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        max_token_length=MAX_PIECE_LENGTH,
+        min_frequency=2,
+    )
+    learner.train_from_iterator((text for lang in texts for text in texts[lang]), trainer)
+    learnt = json.loads(learner.to_str())["model"]
+    pieces = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
+    vocabulary = {piece: i for i, piece in enumerate(fixed + pieces)}
+    if len(vocabulary) < vocabulary_size:
+        logger.warning("the text gives only %d of %d pieces", len(vocabulary), vocabulary_size)
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab=vocabulary,
+            merges=[tuple(merge) for merge in learnt["merges"]],
+            unk_token=SPECIAL_TOKENS["unk_token"],
+            byte_fallback=True,
+        )
+    )
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(content=" ", left=1, right=0),
+        ]
+    )
+    start = SPECIAL_TOKENS["bos_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A",
+        pair=f"{start} $A {start} $B",
+        special_tokens=[(start, vocabulary[start])],
+    )
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
+    config = {
+        **SPECIAL_TOKENS,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "padding_side": "right",
+        "model_max_length": int(1e30),  # the model's own limit counts
+    }
+    out_dir = Path(out_dir)
+    _write_text(out_dir / "tokenizer.json", tokenizer.to_str(pretty=True))
+    _write_text(out_dir / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _pre_tokenizer() -> Any:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.Punctuation(behavior="isolated"),
+        ]
+    )
+
+
+def _sample(path: Path, lang: str, weight: float, seed: int) -> list[str]:
+    """Documents in random order up to the language's number of characters."""
+    texts = [text for text, split in read_documents(path) if split == "train" and text.strip()]
+    if not texts:
+        raise DataError(path, f"language {lang} has no training text", "lower the held-out share")
+    wanted = CHARACTERS_PER_LANGUAGE * weight
+    rng = np.random.default_rng([seed, *lang.encode()])
+    chosen: list[str] = []
+    for _ in range(MAX_REPETITIONS):
+        for position in rng.permutation(len(texts)):
+            if wanted <= 0:
+                return chosen
+            chosen.append(texts[position])
+            wanted -= len(texts[position])
+    return chosen
+
+
+def _alphabet(texts: Mapping[str, list[str]], limit: int) -> list[str]:
+    """The characters that get a piece: digits, then the most frequent ones of any language."""
+    normalizer = normalizers.NFC()
+    share = dict.fromkeys("▁0123456789", 1.0)
+    for documents in texts.values():
+        counts: Counter[str] = Counter()
+        for text in documents:
+            counts.update(normalizer.normalize_str(text))
+        total = sum(counts.values())
+        for character, count in counts.items():
+            if not character.isspace():
+                share[character] = max(share.get(character, 0.0), count / total)
+    ranked = sorted(share, key=lambda character: (-share[character], character))
+    return [character for character in ranked if share[character] >= MIN_CHARACTER_SHARE][:limit]
+
+
+def read_documents(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield ``(text, split)`` of each line of a corpus file.
+
+    Raises:
+        DataError: If a line is not a document.
+    """
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    document = json.loads(line)
+                    text, split = document["text"], document["split"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise DataError(path, f"line {number} is not a document: {error}") from error
+                yield text, split
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"is not UTF-8 at byte {error.start}") from error
+
+
+def tokenizer_hash(tokenizer_dir: Path) -> str:
+    """SHA-256 of ``tokenizer.json``."""
+    return hashlib.sha256(Path(tokenizer_dir, "tokenizer.json").read_bytes()).hexdigest()
+
+
+def tokenize_corpus(
+    documents: Mapping[str, Path],
+    tokenizer_dir: Path,
+    out_h5: Path,
+    *,
+    sequence_length: int,
+) -> None:
+    """Cut a corpus into windows of equal length.
+
+    A window is filled with whole documents, each preceded by the start token, and cut at
+    ``sequence_length``: what is left of its last document is dropped, so that every window begins
+    where a document begins. The unfinished last window of a language is dropped too. The share of
+    tokens that is kept is an attribute of each dataset.
+
+    Args:
+        documents: Per language the JSONL file of its documents (``text``, ``split``).
+        tokenizer_dir: Folder of the tokenizer.
+        out_h5: Receives per language the datasets ``train`` and ``heldout``, int32, ``(N, L)``.
+        sequence_length: Tokens of a window.
+
+    Raises:
+        DataError: If a file cannot be read, or a language has not one full window to train on.
+    """
+    if sequence_length < 2:
+        raise ValueError(f"sequence_length must be at least 2; got {sequence_length}")
+    tokenizer = Tokenizer.from_file(str(Path(tokenizer_dir, "tokenizer.json")))
+    start = tokenizer.token_to_id(SPECIAL_TOKENS["bos_token"])
+    assert start is not None
+    out_h5 = Path(out_h5)
+    out_h5.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the output, since a node's /tmp may be small.
+    folder = unfinished_name(out_h5.with_name(f"{out_h5.name}.windows"))
+    folder.mkdir()
+    try:
+        with atomic_h5(out_h5, kind=TOKENS_KIND) as file:
+            file.attrs["sequence_length"] = sequence_length
+            file.attrs["vocabulary_size"] = tokenizer.get_vocab_size()
+            file.attrs["start_id"] = start
+            file.attrs["tokenizer_hash"] = tokenizer_hash(tokenizer_dir)
+            file.attrs["languages"] = list(documents)
+            corpus = hashlib.sha256()
+            for lang, path in sorted(documents.items()):
+                counts = _cut(path, tokenizer, start, sequence_length, folder)
+                if not counts["train"].n_windows:
+                    raise DataError(
+                        path,
+                        f"language {lang} has {counts['train'].n_tokens} training tokens, less "
+                        f"than one window of {sequence_length}",
+                        "add text, shorten training.sequence_length or leave the language out",
+                    )
+                if not counts["heldout"].n_windows:
+                    logger.warning("%s: no full held-out window, so no held-out loss", lang)
+                if counts["train"].kept < 0.5:
+                    logger.warning(
+                        "%s: only %.0f %% of the training tokens are in windows, since documents "
+                        "are longer than %d tokens",
+                        lang,
+                        100 * counts["train"].kept,
+                        sequence_length,
+                    )
+                group = file.create_group(lang)
+                for split, count in counts.items():
+                    # Contiguous and not compressed, so that training can map the file into memory.
+                    data = group.create_dataset(
+                        split, (count.n_windows, sequence_length), "<i4", track_times=False
+                    )
+                    if count.n_windows:
+                        windows = np.memmap(
+                            folder / split, "<i4", "r", shape=(count.n_windows, sequence_length)
+                        )
+                        for row in range(0, count.n_windows, 65536):
+                            block = windows[row : row + 65536]
+                            data[row : row + 65536] = block
+                            corpus.update(np.ascontiguousarray(block).data)
+                        del windows
+                    corpus.update(f"{lang}/{split}/{count.n_windows}".encode())
+                    data.attrs["n_documents"] = count.n_documents
+                    data.attrs["n_tokens"] = count.n_tokens
+                    data.attrs["kept_share"] = count.kept
+            file.attrs["tokens_hash"] = corpus.hexdigest()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class _Count:
+    n_documents: int = 0
+    n_tokens: int = 0
+    n_windows: int = 0
+    n_kept: int = 0
+
+    @property
+    def kept(self) -> float:
+        return self.n_kept / self.n_tokens if self.n_tokens else 0.0
+
+
+def _cut(path: Path, tokenizer: Tokenizer, start: int, length: int, folder: Path) -> dict[str, _Count]:
+    """Write the windows of one language to raw files ``train`` and ``heldout`` in ``folder``."""
+    counts = {"train": _Count(), "heldout": _Count()}
+    unfinished: dict[str, list[int]] = {"train": [], "heldout": []}
+    files: dict[str, BinaryIO] = {split: open(folder / split, "wb") for split in counts}  # noqa: SIM115
+    try:
+        for texts, splits in _chunks(path):
+            encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            full: dict[str, list[list[int]]] = {"train": [], "heldout": []}
+            for encoding, split in zip(encoded, splits, strict=True):
+                if split not in counts:
+                    raise DataError(path, f"a document has the split {split!r}: train or heldout")
+                window = unfinished[split]
+                window.append(start)
+                window.extend(encoding.ids)
+                counts[split].n_documents += 1
+                counts[split].n_tokens += len(encoding.ids) + 1
+                if len(window) >= length:
+                    full[split].append(window[:length])
+                    unfinished[split] = []
+            for split, windows in full.items():
+                files[split].write(np.array(windows, "<i4").tobytes())
+                counts[split].n_windows += len(windows)
+                counts[split].n_kept += len(windows) * length
+    finally:
+        for file in files.values():
+            file.close()
+    return counts
+
+
+def _chunks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
+    texts: list[str] = []
+    splits: list[str] = []
+    for text, split in read_documents(path):
+        texts.append(text)
+        splits.append(split)
+        if len(texts) == _DOCUMENTS_AT_ONCE:
+            yield texts, splits
+            texts, splits = [], []
+    if texts:
+        yield texts, splits
+
+
+@dataclass(frozen=True)
+class TokenWindows:
+    """The windows of a corpus, mapped into memory.
+
+    Attributes:
+        sequence_length: Tokens of a window.
+        vocabulary_size: Pieces of the tokenizer.
+        tokenizer_hash: Of the tokenizer that made the windows.
+        tokens_hash: Of all windows.
+        train: Per language the training windows, int32, shape ``(N, L)``.
+        heldout: Per language the held-out windows, int32, shape ``(N, L)``; may have no rows.
+    """
+
+    sequence_length: int
+    vocabulary_size: int
+    tokenizer_hash: str
+    tokens_hash: str
+    train: Mapping[str, NDArray[np.int32]]
+    heldout: Mapping[str, NDArray[np.int32]]
+
+
+def open_windows(path: Path) -> TokenWindows:
+    """Map the windows that :func:`tokenize_corpus` wrote.
+
+    Raises:
+        StoreError: If the file is another one, or damaged.
+    """
+    try:
+        with open_h5(path, kind=TOKENS_KIND) as file:
+            splits: dict[str, dict[str, NDArray[np.int32]]] = {"train": {}, "heldout": {}}
+            for lang, group in file.items():
+                for split, windows in splits.items():
+                    data = group[split]
+                    if not len(data):
+                        windows[lang] = np.empty(data.shape, np.int32)
+                        continue
+                    offset = data.id.get_offset()
+                    windows[lang] = np.memmap(path, "<i4", "r", offset=offset, shape=data.shape)
+            return TokenWindows(
+                sequence_length=int(file.attrs["sequence_length"]),
+                vocabulary_size=int(file.attrs["vocabulary_size"]),
+                tokenizer_hash=str(file.attrs["tokenizer_hash"]),
+                tokens_hash=str(file.attrs["tokens_hash"]),
+                **splits,
+            )
+    except KeyError as error:
+        hint = "remove the file and run again; it is computed anew"
+        raise StoreError(path, f"is incomplete: {error}", hint) from error
+
+
+def language_shares(path: Path, mixture: Mapping[str, float] | float) -> dict[str, float]:
+    """Probability with which each language is drawn in training.
+
+    Args:
+        path: The windows of a corpus.
+        mixture: The shares themselves, or a temperature: a language is drawn in proportion to its number
+            of windows to this power; 1 draws text as it comes, 0 draws all languages alike (Conneau and
+            Lample 2019 use 0.5).
+    """
+    if isinstance(mixture, Mapping):
+        return dict(mixture)
+    sizes = {lang: len(windows) ** mixture for lang, windows in open_windows(path).train.items()}
+    total = sum(sizes.values())
+    return {lang: size / total for lang, size in sizes.items()}
+
+
+def _write_text(path: Path, text: str) -> None:
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
