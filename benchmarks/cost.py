@@ -22,7 +22,7 @@ from babelscope.ops.plan import RUN_A_MODEL, make_plan, plan_text, size
 from babelscope.study.config import Study, load_study
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "workflow"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 from made_up_text import write_all  # noqa: E402
 
 #: Of the paper only the number of concepts is known; the sentences of one, half of them positive, are ours,

@@ -2,14 +2,11 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from babelscope.report.captions import load_captions
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
 pytestmark = pytest.mark.browser
 
@@ -45,11 +42,10 @@ def browser():
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    from synthetic_tables import synthetic_tables
-
     from babelscope.report.findings import evaluate_findings
     from babelscope.report.page import render_report
     from babelscope.report.plotting import FIGURES, draw, save_figure
+    from synthetic_tables import synthetic_tables
 
     folder = tmp_path_factory.mktemp("report")
     tables = synthetic_tables(steps=(0, 256, 512, 2048), languages=("de", "en", "es", "zh"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from cluster_study import ClusterStudy, checkout
 from slurm_lab import SlurmLab
 

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 import yaml
-from cluster_study import ROOT
 
 from babelscope.ops.costs import MAX_THREADS, STAGES, CostModel
 from babelscope.ops.jobs import all_jobs
 from babelscope.ops.plan import RUN_A_MODEL
 from babelscope.study.config import load_study
+from cluster_study import ROOT
 
 pytestmark = pytest.mark.slurm
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import transformers
-from tiny_models import ARCHITECTURES, CONFIGS, VOCABULARY_SIZE, tiny_model
 
 from babelscope.errors import StudyError
 from babelscope.models import architectures
@@ -19,6 +18,7 @@ from babelscope.models.architectures import (
     site_widths,
 )
 from babelscope.models.hooks import site_modules
+from tiny_models import ARCHITECTURES, CONFIGS, VOCABULARY_SIZE, tiny_model
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -14,7 +14,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from tiny_models import SENTENCES, tiny_loaded, tiny_model, tiny_tokenizer
 
 from babelscope.analysis.audit.files import CheckpointAudit, Held, read_audit, write_audit
 from babelscope.analysis.audit.judge import Curve, Distances, Series, collect_audit, judge, most
@@ -28,6 +27,7 @@ from babelscope.analysis.audit.weights import (
 from babelscope.errors import DataError, StoreError
 from babelscope.io.tables import read_table, write_table
 from babelscope.models.checkpoints import load_checkpoint, save_model
+from tiny_models import SENTENCES, tiny_loaded, tiny_model, tiny_tokenizer
 
 #: English perplexities of the eight steps of BLOOM-560m (hub discussion 2 of its intermediate repo).
 BLOOM = {

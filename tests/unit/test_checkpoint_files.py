@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import tiny_model
 
 from babelscope.models.files import find_steps, is_complete, stored_type, weight_files
+from tiny_models import tiny_model
 
 
 def save(folder: Path, *, shards: bool = False, safe: bool = True) -> Path:

@@ -8,7 +8,6 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import ARCHITECTURES, SENTENCES, tiny_model, tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from babelscope.errors import DataError, StudyError
@@ -22,6 +21,7 @@ from babelscope.models.checkpoints import (
     tokenizer_hash,
     weights_hash,
 )
+from tiny_models import ARCHITECTURES, SENTENCES, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import json
 import huggingface_hub.constants
 import pytest
 import yaml
-from hub_server import HubServer
 
 from babelscope.cli import main
 from babelscope.models.hub.listing import steps_of, template_of
 from babelscope.study.config import load_study
+from hub_server import HubServer
 
 SIZES = {"model_type": "gpt_neox", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,
          "intermediate_size": 64, "max_position_embeddings": 256, "vocab_size": 100}  # fmt: skip

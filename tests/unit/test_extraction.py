@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, ENCODERS, SENTENCES, WORDS, record, tiny_loaded, tiny_model
 
 from babelscope.activations import extraction
 from babelscope.activations.extraction import (
@@ -23,6 +22,7 @@ from babelscope.activations.store import TokenFile, UnitFile
 from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
 from babelscope.models.architectures import SITES
 from babelscope.models.hooks import Place, block_list, site_modules, watching
+from tiny_models import ARCHITECTURES, ENCODERS, SENTENCES, WORDS, record, tiny_loaded, tiny_model
 
 IDS = torch.tensor([[0, 4, 9, 11, 6, 20]])
 SETTINGS = ExtractionSettings(

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_tables import synthetic_tables
 
 from babelscope.report.findings import (
     TITLES,
@@ -15,6 +14,7 @@ from babelscope.report.findings import (
     verdict_of,
 )
 from babelscope.report.summaries import generation_series, over_seeds, with_roles
+from synthetic_tables import synthetic_tables
 
 LANGUAGES = ("de", "en", "es", "ru", "zh")
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_models import DECODERS, ENCODERS, tiny_loaded
 
 from babelscope.analysis.generation import (
     GenerationSettings,
@@ -26,6 +25,7 @@ from babelscope.analysis.texts import collect_generation, count_hits, summarise_
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.architectures import site_widths
 from babelscope.models.hooks import site_modules, watching
+from tiny_models import DECODERS, ENCODERS, tiny_loaded
 
 SITES = ["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
 SAMPLING = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.9, "batch_size": 4, "seed": 1}

@@ -10,7 +10,6 @@ import math
 
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, ENCODERS, record, tiny_loaded, tiny_model
 from torch.nn.functional import gelu, layer_norm, linear, silu, softplus
 
 from babelscope.activations.extraction import encode_sentences
@@ -18,6 +17,7 @@ from babelscope.analysis.generation import UnitSet, force_units
 from babelscope.errors import StudyError
 from babelscope.models.architectures import SITES, head_units, max_positions
 from babelscope.models.hooks import Place, site_modules, watching
+from tiny_models import ARCHITECTURES, ENCODERS, record, tiny_loaded, tiny_model
 
 #: Longer than the sliding windows of the tiny models.
 IDS = torch.tensor([[0, 4, 9, 11, 6, 20, 8, 15, 23]])

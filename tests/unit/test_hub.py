@@ -16,11 +16,11 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
-from hub_server import HubServer
 
 from babelscope.errors import StudyError
 from babelscope.models.hub import client as hub
 from babelscope.models.hub.client import HubError, Manifest, Place, fetch_checkpoint, read_manifest
+from hub_server import HubServer
 
 SIZES = {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2}
 CONFIG = json.dumps({**SIZES, "vocab_size": 100}).encode()

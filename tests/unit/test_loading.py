@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from test_checkpoint_files import save
-from tiny_models import DECODERS, ENCODERS, tiny_model, tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel
 
 from babelscope.errors import DataError, StudyError
 from babelscope.models.checkpoints import end_token, load_checkpoint, load_model, load_tokenizer, weights_hash
+from tiny_models import DECODERS, ENCODERS, tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[0, 4, 9, 11]])
 

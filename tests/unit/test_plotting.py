@@ -5,11 +5,11 @@ import re
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from synthetic_tables import synthetic_tables
 
 from babelscope.report.captions import load_captions, load_sections
 from babelscope.report.plotting import FIGURES, PlotStyle, draw, save_figure
 from babelscope.report.step_axis import short
+from synthetic_tables import synthetic_tables
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from synthetic_tables import synthetic_tables
 
 from babelscope.io.tables import read_table, write_table
 from babelscope.report.captions import load_captions
 from babelscope.report.findings import evaluate_findings
 from babelscope.report.page import excludes_flagged, render_report, table_view, text_direction
 from babelscope.report.plotting import draw, save_figure
+from synthetic_tables import synthetic_tables
 
 STUDY = {
     "study": "demo",

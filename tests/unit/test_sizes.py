@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_models import SENTENCES, tiny_model, tiny_tokenizer
 
 from babelscope.activations.extraction import ExtractionSettings
 from babelscope.models.checkpoints import save_model
@@ -21,6 +20,7 @@ from babelscope.ops.sizes import (
     training_memory,
     weight_bytes,
 )
+from tiny_models import SENTENCES, tiny_model, tiny_tokenizer
 
 BLOOM_7B1 = {"model_type": "bloom", "n_layer": 30, "hidden_size": 4096, "n_head": 32, "vocab_size": 250880}
 XGLM_257M = {"model_type": "xglm", "d_model": 512, "vocab_size": 256008}

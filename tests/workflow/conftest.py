@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from mini_study import WORDS, MiniStudy, mini_config, write_text
 
 

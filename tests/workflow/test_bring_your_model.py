@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from mini_study import ROOT
 
 pytestmark = pytest.mark.workflow

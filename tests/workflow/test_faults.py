@@ -12,8 +12,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from mini_study import ROOT, MiniStudy, break_weights
 from safetensors.numpy import load_file, save_file
+
+from mini_study import ROOT, MiniStudy, break_weights
 
 pytestmark = pytest.mark.workflow
 

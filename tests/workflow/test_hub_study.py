@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import h5py
@@ -12,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mini_study import ROOT, MiniStudy
 
-sys.path.insert(0, str(ROOT / "tests" / "unit"))
 from hub_server import HubServer
+from mini_study import ROOT, MiniStudy
 
 pytestmark = pytest.mark.workflow
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from mini_study import MiniStudy
 from safetensors.numpy import load_file, save_file
+
+from mini_study import MiniStudy
 
 pytestmark = pytest.mark.workflow
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_up_text import LANGUAGES, write_all
-from mini_study import ROOT
 
 from babelscope.ops.jobs import all_jobs
 from babelscope.ops.status import stage_of
 from babelscope.study.config import load_study
+from made_up_text import LANGUAGES, write_all
+from mini_study import ROOT
 
 pytestmark = pytest.mark.workflow
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import yaml
+
 from mini_study import ROOT, MiniStudy, break_weights
 
 pytestmark = pytest.mark.workflow

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from slurm_lab import SlurmLab
 
 ROOT = Path(__file__).resolve().parents[2]
