@@ -1,17 +1,20 @@
 """babelscope: from language-specific to shared neurons during pre-training.
 
-Where files lie, under results/<study>/:
+Where files lie, under results/<study>/ (results/README.md says more):
 
-    corpora/{corpus}/{lang}.jsonl               text to pre-train on
-    sentences/{lang}.tsv  concepts/{lang}.tsv   text to analyse, and what each sentence expresses
-    tokenizers/{tokenizer}/  tokens/            subwords, and the corpora in them
-    models/{model}/{step}/                      one Hugging Face folder per checkpoint
-    audit/{model}/{step}.h5                     its hashes, a sketch of its weights, its held-out losses
-    activations/{model}/{step}/{lang}.*.h5      what the model computes on the sentences
-    scores/  experts/  probes/                  per (model, step, lang) or (model, step, layer)
-    alignment/  generation/                     per (model, step)
-    tables/  figures/  report.html              the study as a whole
-    logs/  benchmarks/                          per rule, then as above
+    corpora/{corpus}/{lang}.jsonl                text to pre-train on
+    sentences/{lang}.tsv  concepts/{lang}.tsv    text to analyse, and what each sentence expresses
+    tokenizers/{tokenizer}/  tokens/             subwords, and the corpora in them
+    models/{model}/{step}/                       one Hugging Face folder per checkpoint
+    audit/{model}/{steps}.h5                     its hashes, a sketch of its weights, its held-out losses
+    activations/{model}/{steps}/{langs}.*.h5     what the model computes on the sentences
+    scores/  experts/                            per (model, steps, langs), as the activations
+    probes/{model}/{steps}/{layers}.tsv          language probes
+    alignment/  generation/                      per (model, steps)
+    tables/  figures/  report.html               the study as a whole
+    logs/  benchmarks/                           per rule, then as above
+
+`{steps}` is one step, or a range of them that one job takes: 128, 0..128. So are `{langs}` and `{layers}`.
 """
 
 from snakemake.utils import min_version
@@ -39,26 +42,74 @@ include: "workflow/rules/report.smk"
 report: "workflow/report/workflow.rst"
 
 
+localrules:
+    all,
+    models,
+    activations,
+    scores,
+    probes,
+    alignment,
+    generation,
+    tables,
+    figures,
+
+
 rule all:
     default_target: True
     input:
         "<results>/report.html",
 
 
-# Every number of the study, without figures and report.
-rule tables:
-    input:
-        tables(TABLES).values(),
+# Targets for people: `snakemake models`, `snakemake scores`, ...
 
 
 rule models:
     input:
-        [
-            file
-            for model in MODELS.values()
-            for step in model.steps
-            for file in model_files(model.run_id, step)
-        ],
+        [file for model in MODELS.values() for step in model.steps for file in model.files(step)],
+
+
+rule activations:
+    input:
+        rules.collect_extraction.input,
+
+
+rule scores:
+    input:
+        expand(each("<results>/experts/{model}/{steps}/{{langs}}.parquet"), langs=LANGS),
+
+
+rule probes:
+    input:
+        rules.collect_probes.output,
+
+
+rule alignment:
+    input:
+        rules.collect_alignment.output,
+
+
+rule generation:
+    input:
+        rules.collect_generation.output if RANGES.writing else [],
+
+
+# Every number of the study, without figures and report.
+rule tables:
+    input:
+        TABLES.values(),
+
+
+rule figures:
+    input:
+        expand("<results>/figures/{figure}.svg", figure=FIGURES),
+
+
+rule report:
+    input:
+        "<results>/report.html",
+
+
+refuse_unknown_rules()
 
 
 onstart:

@@ -1,66 +1,49 @@
 """What the models compute on the sentences: one forward pass for everything that is stored.
 
-Reads   a checkpoint's folder, <results>/sentences/{lang}.tsv
-Writes  <results>/activations/{model}/{step}/{lang}.units.h5    pooled unit activations (large, read once)
-        <results>/activations/{model}/{step}/{lang}.tokens.h5   sampled token states, sentence means (kept)
-        <results>/tables/extraction.tsv                         cut sentences, hashes of weights and text
+Reads   the checkpoints, <results>/sentences/{lang}.tsv
+Writes  <results>/activations/{model}/{steps}/{langs}.units.h5    pooled unit activations (large, read once)
+        <results>/activations/{model}/{steps}/{langs}.tokens.h5   sampled token states, sentence means (kept)
+        <results>/tables/extraction.tsv                           cut sentences, hashes of weights and text
 """
 
-for batch in LANG_BATCHES:
 
-    rule:
-        name:
-            batch.rule("extract_activations")
-        input:
-            model=batch_model_files(batch),
-            sentences=expand("<results>/sentences/{lang}.tsv", lang=batch.part_paths),
-        output:
-            units=maybe_temp(
-                expand(
-                    "<results>/activations/{{model}}/{step}/{lang}.units.h5",
-                    step=batch.step_paths,
-                    lang=batch.part_paths,
-                )
-            ),
-            tokens=expand(
-                "<results>/activations/{{model}}/{step}/{lang}.tokens.h5",
-                step=batch.step_paths,
-                lang=batch.part_paths,
-            ),
-        log:
-            f"<logs>/extract_activations/{{model}}/{batch.name}.log",
-        benchmark:
-            f"<benchmarks>/extract_activations/{{model}}/{batch.name}.tsv"
-        wildcard_constraints:
-            model=batch.model_constraint,
-            step=batch.step_constraint,
-            lang=batch.part_constraint,
-        conda:
-            "../../envs/gpu.yaml"
-        resources:
-            **needs("extract_activations", batch),
-            **activations(batch),
-            gpu=1,
-        params:
-            folders=batch_folders(batch),
-            langs=batch.parts_of,
-            settings=lambda wildcards: run_settings(wildcards.model),
-            seed=STUDY.seed,
-            version=STAGE_VERSION["extraction"],
-        message:
-            "run {wildcards.model} over the sentences, one pass for all that is stored"
-        script:
-            "../scripts/extract_activations.py"
+rule extract_activations:
+    input:
+        model=checkpoints(steps_of),
+        sentences=collect("<results>/sentences/{lang}.tsv", lang=langs_of),
+    output:
+        # Pooled unit activations are read once by score_units, so they go unless the study keeps them.
+        units=(
+            "<results>/activations/{model}/{steps}/{langs}.units.h5"
+            if STUDY.keep_activations
+            else temp("<results>/activations/{model}/{steps}/{langs}.units.h5")
+        ),
+        tokens="<results>/activations/{model}/{steps}/{langs}.tokens.h5",
+    log:
+        "<logs>/extract_activations/{model}/{steps}/{langs}.log",
+    benchmark:
+        "<benchmarks>/extract_activations/{model}/{steps}/{langs}.tsv"
+    conda:
+        "../../envs/gpu.yaml"
+    resources:
+        **needs("extract_activations"),
+        activations_gb=activations_gb,
+        gpu=1,
+    params:
+        folders=folders(steps_of),
+        langs=langs_of,
+        settings=run_settings,
+        seed=STUDY.seed,
+        version=version("extract_activations"),
+    message:
+        "run {wildcards.model}, step {wildcards.steps}, over the sentences in {wildcards.langs}"
+    script:
+        "../scripts/extract_activations.py"
 
 
 rule collect_extraction:
     input:
-        [
-            f"<results>/activations/{run_id}/{step}/{lang}.tokens.h5"
-            for run_id, model in MODELS.items()
-            for step in model.steps
-            for lang in STUDY.languages
-        ],
+        expand(each("<results>/activations/{model}/{steps}/{{langs}}.tokens.h5"), langs=LANGS),
     output:
         report("<results>/tables/extraction.tsv", category="tables", labels={"table": "extraction"}),
     log:
@@ -70,7 +53,7 @@ rule collect_extraction:
     resources:
         **needs("collect_extraction"),
     params:
-        version=STAGE_VERSION["extraction"],
+        version=version("collect_extraction"),
     message:
         "collect what the activations were computed from"
     script:

@@ -6,9 +6,32 @@ Writes  <results>/corpora/{corpus}/{lang}.jsonl
         <results>/concepts/{lang}.tsv and <results>/concepts/words.json
 """
 
-GRAMMAR_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "grammar"]
-TEXT_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "text"]
-DATASET_CORPORA = [name for name, corpus in STUDY.corpora.items() if corpus.source == "dataset"]
+
+def corpora(source):
+    """Constraint of a corpus name: those of one source."""
+    return one_of(name for name, corpus in STUDY.corpora.items() if corpus.source == source)
+
+
+def grammar_settings(wildcards):
+    corpus = STUDY.corpora[wildcards.corpus]
+    return dict(
+        documents=STUDY.n_documents(wildcards.corpus)[wildcards.lang],
+        languages=list(corpus.languages),
+        weights=STUDY.language_shares(wildcards.corpus),
+        code_switching=corpus.code_switching,
+        anchor_affinity=corpus.anchor_affinity,
+    )
+
+
+def dataset_settings(wildcards):
+    corpus = STUDY.corpora[wildcards.corpus]
+    return dict(
+        place=STUDY.corpus_path(wildcards.corpus, wildcards.lang),
+        name=STUDY.fill(corpus.name, lang=wildcards.lang),
+        split=corpus.split,
+        column=corpus.column,
+        heldout=corpus.heldout,
+    )
 
 
 rule make_demo_corpus:
@@ -17,7 +40,7 @@ rule make_demo_corpus:
     log:
         "<logs>/make_demo_corpus/{corpus}/{lang}.log",
     wildcard_constraints:
-        corpus=one_of(GRAMMAR_CORPORA),
+        corpus=corpora("grammar"),
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -26,7 +49,7 @@ rule make_demo_corpus:
         grammar=grammar_settings,
         heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
         seed=STUDY.seed,
-        version=STAGE_VERSION["corpora"],
+        version=version("make_demo_corpus"),
     message:
         "write the {wildcards.lang} documents of corpus {wildcards.corpus}"
     script:
@@ -41,7 +64,7 @@ rule prepare_corpus:
     log:
         "<logs>/prepare_corpus/{corpus}/{lang}.log",
     wildcard_constraints:
-        corpus=one_of(TEXT_CORPORA),
+        corpus=corpora("text"),
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -49,7 +72,7 @@ rule prepare_corpus:
     params:
         heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
         seed=STUDY.seed,
-        version=STAGE_VERSION["corpora"],
+        version=version("prepare_corpus"),
     message:
         "prepare the {wildcards.lang} text of corpus {wildcards.corpus}"
     script:
@@ -62,7 +85,7 @@ rule prepare_dataset:
     log:
         "<logs>/prepare_dataset/{corpus}/{lang}.log",
     wildcard_constraints:
-        corpus=one_of(DATASET_CORPORA),
+        corpus=corpora("dataset"),
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -70,7 +93,7 @@ rule prepare_dataset:
     params:
         dataset=dataset_settings,
         seed=STUDY.seed,
-        version=STAGE_VERSION["corpora"],
+        version=version("prepare_dataset"),
     message:
         "read the {wildcards.lang} data set of corpus {wildcards.corpus}"
     script:
@@ -96,7 +119,7 @@ rule prepare_sentences:
         concepts=[] if STUDY.sentences.source == "parallel" else list(STUDY.concept_ids),
         files=lambda wildcards: STUDY.concept_files(wildcards.lang),
         seed=STUDY.seed,
-        version=STAGE_VERSION["corpora"],
+        version=version("prepare_sentences"),
     message:
         "prepare the {wildcards.lang} sentences to analyse"
     script:
@@ -120,7 +143,7 @@ rule prepare_concepts:
         words=STUDY.word_lists,
         files=lambda wildcards: STUDY.concept_files(wildcards.lang),
         duplicates=STUDY.sentences.duplicates,
-        version=STAGE_VERSION["corpora"],
+        version=version("prepare_concepts"),
     message:
         "label which {wildcards.lang} sentences express which concept"
     script:
@@ -142,7 +165,7 @@ rule write_concept_words:
         label_language=STUDY.concepts.label_language,
         concepts=list(STUDY.concept_ids),
         languages=list(STUDY.languages),
-        version=STAGE_VERSION["corpora"],
+        version=version("write_concept_words"),
     message:
         "list the words by which concepts are found in generated text"
     script:
@@ -166,7 +189,7 @@ rule collect_concepts:
         **needs("collect_concepts"),
     params:
         languages=list(STUDY.languages),
-        version=STAGE_VERSION["corpora"],
+        version=version("collect_concepts"),
     message:
         "count the sentences of every concept"
     script:

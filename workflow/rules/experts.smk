@@ -1,79 +1,58 @@
 """Expertise: how well every unit predicts every concept, and which units are the experts.
 
-Reads   <results>/activations/{model}/{step}/{lang}.units.h5, <results>/concepts/{lang}.tsv
-Writes  <results>/scores/{model}/{step}/{lang}.h5         average precision per unit and concept (kept)
-        <results>/experts/{model}/{step}/{lang}.parquet   the top K
+Reads   <results>/activations/{model}/{steps}/{langs}.units.h5, <results>/concepts/{lang}.tsv
+Writes  <results>/scores/{model}/{steps}/{langs}.h5         average precision per unit and concept (kept)
+        <results>/experts/{model}/{steps}/{langs}.parquet   the top K
 """
 
-for batch in LANG_BATCHES:
 
-    rule:
-        name:
-            batch.rule("score_units")
-        input:
-            units=expand(
-                "<results>/activations/{{model}}/{step}/{lang}.units.h5",
-                step=batch.step_paths,
-                lang=batch.part_paths,
-            ),
-            concepts=expand("<results>/concepts/{lang}.tsv", lang=batch.part_paths),
-        output:
-            expand(
-                "<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=batch.part_paths
-            ),
-        log:
-            f"<logs>/score_units/{{model}}/{batch.name}.log",
-        benchmark:
-            f"<benchmarks>/score_units/{{model}}/{batch.name}.tsv"
-        wildcard_constraints:
-            model=batch.model_constraint,
-            step=batch.step_constraint,
-            lang=batch.part_constraint,
-        # Before any new extraction: what is scored is removed.
-        priority: 20
-        conda:
-            "../../envs/cpu.yaml"
-        threads: threads_of("score_units", batch)
-        resources:
-            **needs("score_units", batch),
-            **activations(batch),
-        params:
-            steps=batch.steps_of,
-            min_positive=STUDY.concepts.min_positive,
-            block_units=STUDY.experts.block_units,
-            version=STAGE_VERSION["experts"],
-        message:
-            "score every unit of {wildcards.model} for every concept"
-        script:
-            "../scripts/score_units.py"
+rule score_units:
+    input:
+        units="<results>/activations/{model}/{steps}/{langs}.units.h5",
+        concepts=collect("<results>/concepts/{lang}.tsv", lang=langs_of),
+    output:
+        "<results>/scores/{model}/{steps}/{langs}.h5",
+    log:
+        "<logs>/score_units/{model}/{steps}/{langs}.log",
+    benchmark:
+        "<benchmarks>/score_units/{model}/{steps}/{langs}.tsv"
+    # Before any new extraction: what is scored is removed.
+    priority: 20
+    conda:
+        "../../envs/cpu.yaml"
+    threads: threads_of("score_units")
+    resources:
+        **needs("score_units"),
+        activations_gb=activations_gb,
+    params:
+        steps=steps_of,
+        langs=langs_of,
+        min_positive=STUDY.concepts.min_positive,
+        block_units=STUDY.experts.block_units,
+        version=version("score_units"),
+    message:
+        "score every unit of {wildcards.model}, step {wildcards.steps}, for every concept in {wildcards.langs}"
+    script:
+        "../scripts/score_units.py"
 
-    rule:
-        name:
-            batch.rule("select_experts")
-        input:
-            expand(
-                "<results>/scores/{{model}}/{step}/{lang}.h5", step=batch.step_paths, lang=batch.part_paths
-            ),
-        output:
-            expand(
-                "<results>/experts/{{model}}/{step}/{lang}.parquet",
-                step=batch.step_paths,
-                lang=batch.part_paths,
-            ),
-        log:
-            f"<logs>/select_experts/{{model}}/{batch.name}.log",
-        wildcard_constraints:
-            model=batch.model_constraint,
-            step=batch.step_constraint,
-            lang=batch.part_constraint,
-        conda:
-            "../../envs/cpu.yaml"
-        resources:
-            **needs("select_experts", batch),
-        params:
-            k=lambda wildcards: STUDY.n_experts(wildcards.model),
-            version=STAGE_VERSION["experts"],
-        message:
-            "select the {params.k} experts of every concept in {wildcards.model}"
-        script:
-            "../scripts/select_experts.py"
+
+rule select_experts:
+    input:
+        "<results>/scores/{model}/{steps}/{langs}.h5",
+    output:
+        "<results>/experts/{model}/{steps}/{langs}.parquet",
+    log:
+        "<logs>/select_experts/{model}/{steps}/{langs}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("select_experts"),
+    params:
+        steps=steps_of,
+        langs=langs_of,
+        k=lambda wildcards: STUDY.n_experts(wildcards.model),
+        version=version("select_experts"),
+    message:
+        "select {params.k} experts of every concept: {wildcards.model}, step {wildcards.steps}, {wildcards.langs}"
+    script:
+        "../scripts/select_experts.py"

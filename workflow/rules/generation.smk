@@ -1,86 +1,79 @@
 """Generation: force a concept's experts and read what the model writes from the start token alone.
 
-Reads   a checkpoint's folder, <results>/experts/, <results>/scores/, <results>/concepts/words.json
-Writes  <results>/generation/{model}/{step}.{texts,languages}.parquet
+Reads   the checkpoints, <results>/experts/, <results>/scores/, <results>/concepts/words.json
+Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
         <results>/tables/{generation,texts}.parquet
 """
 
-for batch in GENERATION_BATCHES:
 
-    rule:
-        name:
-            batch.rule("generate_text")
-        input:
-            model=batch_model_files(batch),
-            scores=expand(
-                "<results>/scores/{{model}}/{step}/{lang}.h5",
-                step=batch.step_paths,
-                lang=STUDY.generation.languages,
-            ),
-            experts=expand(
-                "<results>/experts/{{model}}/{step}/{lang}.parquet",
-                step=batch.step_paths,
-                lang=STUDY.generation.languages,
-            ),
-        output:
-            expand("<results>/generation/{{model}}/{step}.texts.parquet", step=batch.step_paths),
-        log:
-            f"<logs>/generate_text/{{model}}/{batch.name}.log",
-        benchmark:
-            f"<benchmarks>/generate_text/{{model}}/{batch.name}.tsv"
-        wildcard_constraints:
-            model=batch.model_constraint,
-            step=batch.step_constraint,
-        conda:
-            "../../envs/gpu.yaml"
-        resources:
-            **needs("generate_text", batch),
-            gpu=1,
-        params:
-            folders=batch_folders(batch),
-            langs=list(STUDY.generation.languages),
-            concepts=list(STUDY.generation_concepts),
-            settings=generation_settings,
-            compute_dtype=lambda wildcards: run_settings(wildcards.model)["compute_dtype"],
-            device=STUDY.extraction.device,
-            seed=STUDY.seed,
-            version=STAGE_VERSION["generation"],
-        message:
-            "let {wildcards.model} write with its experts forced"
-        script:
-            "../scripts/generate_text.py"
+def of_writing_steps(pattern):
+    """Input function: files of the analysis that hold the steps and the languages that write."""
+    return lambda wildcards: expand(
+        pattern,
+        model=wildcards.model,
+        steps=RANGES.analysis[wildcards.model].holding(writing_steps(wildcards)),
+        langs=LANGS.holding(STUDY.generation.languages),
+    )
 
-    rule:
-        name:
-            batch.rule("identify_language")
-        input:
-            expand("<results>/generation/{{model}}/{step}.texts.parquet", step=batch.step_paths),
-        output:
-            expand("<results>/generation/{{model}}/{step}.languages.parquet", step=batch.step_paths),
-        log:
-            f"<logs>/identify_language/{{model}}/{batch.name}.log",
-        benchmark:
-            f"<benchmarks>/identify_language/{{model}}/{batch.name}.tsv"
-        wildcard_constraints:
-            model=batch.model_constraint,
-            step=batch.step_constraint,
-        conda:
-            "../../envs/cpu.yaml"
-        resources:
-            **needs("identify_language", batch),
-        params:
-            languages=list(STUDY.languages),
-            version=STAGE_VERSION["generation"],
-        message:
-            "identify the language of what {wildcards.model} wrote"
-        script:
-            "../scripts/identify_language.py"
+
+rule generate_text:
+    input:
+        model=checkpoints(writing_steps),
+        scores=of_writing_steps("<results>/scores/{model}/{steps}/{langs}.h5"),
+        experts=of_writing_steps("<results>/experts/{model}/{steps}/{langs}.parquet"),
+    output:
+        "<results>/generation/{model}/{steps}.texts.parquet",
+    log:
+        "<logs>/generate_text/{model}/{steps}.log",
+    benchmark:
+        "<benchmarks>/generate_text/{model}/{steps}.tsv"
+    conda:
+        "../../envs/gpu.yaml"
+    resources:
+        **needs("generate_text"),
+        gpu=1,
+    params:
+        folders=folders(writing_steps),
+        langs=list(STUDY.generation.languages),
+        concepts=list(STUDY.generation_concepts),
+        settings=lambda wildcards: STUDY.generation_settings(wildcards.model).model_dump(),
+        compute_dtype=lambda wildcards: run_settings(wildcards)["compute_dtype"],
+        device=STUDY.extraction.device,
+        seed=STUDY.seed,
+        version=version("generate_text"),
+    message:
+        "let {wildcards.model}, step {wildcards.steps}, write with its experts forced"
+    script:
+        "../scripts/generate_text.py"
+
+
+rule identify_language:
+    input:
+        "<results>/generation/{model}/{steps}.texts.parquet",
+    output:
+        "<results>/generation/{model}/{steps}.languages.parquet",
+    log:
+        "<logs>/identify_language/{model}/{steps}.log",
+    benchmark:
+        "<benchmarks>/identify_language/{model}/{steps}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("identify_language"),
+    params:
+        steps=writing_steps,
+        languages=list(STUDY.languages),
+        version=version("identify_language"),
+    message:
+        "identify the language of what {wildcards.model}, step {wildcards.steps}, wrote"
+    script:
+        "../scripts/identify_language.py"
 
 
 rule collect_generation:
     input:
-        texts=generation_files("texts"),
-        languages=generation_files("languages"),
+        texts=each("<results>/generation/{model}/{steps}.texts.parquet", "writing"),
+        languages=each("<results>/generation/{model}/{steps}.languages.parquet", "writing"),
         words="<results>/concepts/words.json",
     output:
         generation=report(
@@ -97,7 +90,7 @@ rule collect_generation:
         languages=list(STUDY.languages),
         bootstrap=STUDY.experts.bootstrap,
         seed=STUDY.seed,
-        version=STAGE_VERSION["generation"],
+        version=version("collect_generation"),
     message:
         "count concepts and languages in what the models wrote"
     script:

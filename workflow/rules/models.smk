@@ -2,10 +2,13 @@
 
 Reads   <results>/corpora/{corpus}/{lang}.jsonl, the hub, a folder per step
 Writes  <results>/tokenizers/{tokenizer}/
-        <results>/tokens/{corpus}.{tokenizer}.h5
-        <results>/models/{model}/{step}/       a Hugging Face folder; of our own also training/ to go on from
+        <results>/tokens/{corpus}.{tokenizer}.{length}.h5
+        <results>/models/{model}/{step}/        a Hugging Face folder; of our own also training/ to go on from
+        <results>/models/{model}/{steps}.json   which of these a job trained or found whole
         <results>/tables/models.tsv, steps.tsv, losses.parquet
 """
+
+PRETRAINED = [model for model in MODELS.values() if model.source == "pretrain"]
 
 
 localrules:
@@ -24,19 +27,17 @@ rule fetch_checkpoint:
     benchmark:
         "<benchmarks>/fetch_checkpoint/{model}/{step}.tsv"
     wildcard_constraints:
-        model=one_of(model.run_id for model in FROM_HUB),
+        model=one_of(name for name, model in MODELS.items() if model.source == "hub"),
     conda:
         "../../envs/cpu.yaml"
     resources:
         **needs("fetch_checkpoint"),
         network=1,
     params:
-        weights=lambda wildcards: hub_place(*MODELS[wildcards.model].checkpoints.place(int(wildcards.step))),
-        tokenizer=lambda wildcards: hub_place(
-            *MODELS[wildcards.model].checkpoints.tokenizer_place(int(wildcards.step))
-        ),
-        sizes=lambda wildcards: STUDY.model_config(wildcards.model),
-        version=STAGE_VERSION["fetching"],
+        weights=lambda wildcards: MODELS[wildcards.model].place(int(wildcards.step)),
+        tokenizer=lambda wildcards: MODELS[wildcards.model].tokenizer_place(int(wildcards.step)),
+        sizes=lambda wildcards: MODELS[wildcards.model].config,
+        version=version("fetch_checkpoint"),
     message:
         "fetch step {wildcards.step} of {wildcards.model} from {params.weights[repo]}"
     script:
@@ -45,34 +46,37 @@ rule fetch_checkpoint:
 
 rule initialise_checkpoint:
     input:
-        lambda wildcards: model_files(wildcards.model, first_real_step(wildcards.model)),
+        lambda wildcards: MODELS[wildcards.model].files(first_real_step(wildcards.model)),
     output:
         directory("<results>/models/{model}/{step}"),
     log:
         "<logs>/initialise_checkpoint/{model}/{step}.log",
     wildcard_constraints:
-        model=one_of(model.run_id for model in WITH_BASELINE),
+        model=one_of(name for name, model in MODELS.items() if model.random_baseline),
         step="0",
     conda:
         "../../envs/gpu.yaml"
     resources:
         **needs("initialise_checkpoint"),
     params:
-        folder=lambda wildcards: str(STUDY.model_folder(wildcards.model, first_real_step(wildcards.model))),
-        tokenizer=lambda wildcards: str(
-            STUDY.tokenizer_folder(wildcards.model, first_real_step(wildcards.model))
-        ),
+        folders=lambda wildcards: folders(lambda _: [first_real_step(wildcards.model)])(wildcards),
         seed=STUDY.seed,
-        version=STAGE_VERSION["baseline"],
+        version=version("initialise_checkpoint"),
     message:
         "make step 0 of {wildcards.model} with random weights"
     script:
         "../scripts/initialise_checkpoint.py"
 
 
+def documents(corpus):
+    return expand(
+        "<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages
+    )
+
+
 rule train_tokenizer:
     input:
-        lambda wildcards: corpus_documents(STUDY.tokenizers[wildcards.tokenizer].corpus),
+        lambda wildcards: documents(STUDY.tokenizers[wildcards.tokenizer].corpus),
     output:
         tokenizer="<results>/tokenizers/{tokenizer}/tokenizer.json",
         config="<results>/tokenizers/{tokenizer}/tokenizer_config.json",
@@ -88,7 +92,7 @@ rule train_tokenizer:
         ),
         vocabulary_size=lambda wildcards: STUDY.tokenizers[wildcards.tokenizer].vocabulary_size,
         seed=STUDY.seed,
-        version=STAGE_VERSION["tokenizer"],
+        version=version("train_tokenizer"),
     message:
         "train tokenizer {wildcards.tokenizer} of {params.vocabulary_size} pieces"
     script:
@@ -97,84 +101,82 @@ rule train_tokenizer:
 
 rule tokenize_corpus:
     input:
-        documents=lambda wildcards: corpus_documents(wildcards.corpus),
+        documents=lambda wildcards: documents(wildcards.corpus),
         tokenizer="<results>/tokenizers/{tokenizer}/tokenizer.json",
     output:
         "<results>/tokens/{corpus}.{tokenizer}.{length}.h5",
     log:
         "<logs>/tokenize_corpus/{corpus}.{tokenizer}.{length}.log",
-    wildcard_constraints:
-        length=r"\d+",
     conda:
         "../../envs/cpu.yaml"
     resources:
         **needs("tokenize_corpus"),
     params:
         languages=lambda wildcards: list(STUDY.corpora[wildcards.corpus].languages),
-        version=STAGE_VERSION["tokenizer"],
+        version=version("tokenize_corpus"),
     message:
         "cut corpus {wildcards.corpus} into windows of {wildcards.length} tokens"
     script:
         "../scripts/tokenize_corpus.py"
 
 
-for batch in PRETRAIN_BATCHES:
+def training_tokens(wildcards):
+    model = MODELS[wildcards.model]
+    return f"<results>/tokens/{model.corpus}.{model.tokenizer}.{model.training.sequence_length}.h5"
 
-    rule:
-        name:
-            batch.rule("pretrain_step")
-        input:
-            tokens=training_tokens,
-            tokenizer=lambda wildcards: f"<results>/tokenizers/{MODELS[wildcards.model].tokenizer}/tokenizer.json",
-            previous=previous_state(batch),
-        output:
-            weights=expand("<results>/models/{{model}}/{step}/model.safetensors", step=batch.step_paths),
-            config=expand("<results>/models/{{model}}/{step}/config.json", step=batch.step_paths),
-            tokenizer=expand("<results>/models/{{model}}/{step}/tokenizer.json", step=batch.step_paths),
-            tokenizer_config=expand(
-                "<results>/models/{{model}}/{step}/tokenizer_config.json", step=batch.step_paths
-            ),
-            optimizer=expand(
-                "<results>/models/{{model}}/{step}/training/optimizer.safetensors", step=batch.step_paths
-            ),
-            progress=expand("<results>/models/{{model}}/{step}/training/progress.json", step=batch.step_paths),
-            losses=expand("<results>/models/{{model}}/{step}/training/losses.tsv", step=batch.step_paths),
-        log:
-            f"<logs>/pretrain_step/{{model}}/{batch.name}.log",
-        benchmark:
-            f"<benchmarks>/pretrain_step/{{model}}/{batch.name}.tsv"
-        wildcard_constraints:
-            model=batch.model_constraint,
-            step=batch.step_constraint,
-        priority: 10  # the chain is the longest path: it goes before what can wait
-        conda:
-            "../../envs/gpu.yaml"
-        threads: training_threads
-        resources:
-            **needs("pretrain_step", batch),
-            gpu=1,
-        params:
-            settings=training_settings,
-            mixture=lambda wildcards: STUDY.mixture(MODELS[wildcards.model].corpus),
-            device=STUDY.extraction.device,
-            steps=batch.steps_of,
-            version=STAGE_VERSION["pretraining"],
-        message:
-            "pre-train {wildcards.model} to step {params.steps}"
-        script:
-            "../scripts/pretrain_step.py"
+
+def previous_steps(wildcards):
+    """Input function: the range that holds the step which the first step of this range goes on from."""
+    step = resumed_from(STUDY, wildcards.model, training_steps(wildcards)[0])
+    return [] if step is None else MODELS[wildcards.model].files(step)
+
+
+def training_threads(wildcards):
+    """Several runs train side by side; one run alone may use every core. On a cluster a GPU trains."""
+    return 4 if runs_on_cluster(workflow) else max(1, workflow.cores // len(PRETRAINED))
+
+
+# Its output is a list of checkpoints that are whole. They are no outputs, so Snakemake never removes them: the
+# job takes over those that it finds and that were made with the same settings, and trains only the others.
+rule pretrain_step:
+    input:
+        tokens=training_tokens,
+        tokenizer=lambda wildcards: f"<results>/tokenizers/{MODELS[wildcards.model].tokenizer}/tokenizer.json",
+        previous=previous_steps,
+    output:
+        "<results>/models/{model}/{steps}.json",
+    log:
+        "<logs>/pretrain_step/{model}/{steps}.log",
+    benchmark:
+        "<benchmarks>/pretrain_step/{model}/{steps}.tsv"
+    priority: 10  # the chain is the longest path: it goes before what can wait
+    conda:
+        "../../envs/gpu.yaml"
+    threads: training_threads
+    resources:
+        **needs("pretrain_step"),
+        gpu=1,
+    params:
+        steps=training_steps,
+        architecture=lambda wildcards: MODELS[wildcards.model].architecture,
+        architecture_config=lambda wildcards: dict(MODELS[wildcards.model].architecture_config),
+        training=lambda wildcards: MODELS[wildcards.model].training.model_dump(),
+        seed=lambda wildcards: MODELS[wildcards.model].seed,
+        mixture=lambda wildcards: STUDY.mixture(MODELS[wildcards.model].corpus),
+        device=STUDY.extraction.device,
+        # Weights that somebody put in place of ours: what was made from them is computed anew.
+        changed=lambda wildcards: changed_weights(STUDY, wildcards.model, training_steps(wildcards)),
+        version=version("pretrain_step"),
+    message:
+        "pre-train {wildcards.model} to step {wildcards.steps}"
+    script:
+        "../scripts/pretrain_step.py"
 
 
 rule collect_models:
     input:
-        configs=lambda wildcards: [
-            file for model in MODELS.values() for file in model_files(model.run_id, model.steps[-1])
-        ],
-        losses=[
-            f"<results>/models/{model.run_id}/{step}/training/losses.tsv"
-            for model in PRETRAINED
-            for step in model.steps
-        ],
+        configs=[file for model in MODELS.values() for file in model.files(model.steps[-1])],
+        trained=each("<results>/models/{model}/{steps}.json", "training"),
     output:
         models=report("<results>/tables/models.tsv", category="tables", labels={"table": "models"}),
         steps="<results>/tables/steps.tsv",
@@ -186,26 +188,10 @@ rule collect_models:
     resources:
         **needs("collect_models"),
     params:
-        models=[
-            dict(
-                model=model.run_id,
-                id=model.id,
-                seed=model.seed,
-                role=model.role,
-                source=model.source,
-                folder=str(STUDY.model_folder(model.run_id, model.steps[-1])),
-                tokens_per_step=model.tokens_per_step,
-                languages=list(model.checkpoints.languages) if model.checkpoints else [],
-                licence=model.checkpoints.licence if model.checkpoints else "",
-                unconfirmed=", ".join(model.checkpoints.unconfirmed) if model.checkpoints else "",
-            )
-            for model in MODELS.values()
-        ],
-        tokens={
-            model.run_id: {step: model.tokens_at(step) for step in model.steps} for model in MODELS.values()
-        },
+        models=[model.description for model in MODELS.values()],
+        tokens={name: {step: model.tokens_at(step) for step in model.steps} for name, model in MODELS.items()},
         sites=list(STUDY.extraction.sites),
-        version=STAGE_VERSION["pretraining"],
+        version=version("collect_models"),
     message:
         "collect what the models are and how they learned"
     script:

@@ -2,35 +2,22 @@
 
 Reads   <results>/tables/
 Writes  <results>/figures/{figure}.{svg,png}
-        <results>/report.html
+        <results>/report.html, <results>/tables/findings.tsv
 """
 
-from babelscope.report.captions import STEP_TABLES, load_captions
-
-TABLES = {
-    "concepts": "tsv",
-    "extraction": "tsv",
-    "models": "tsv",
-    "steps": "tsv",
-    "audit": "tsv",
-    "audit_losses": "tsv",
-    "losses": "parquet",
-    "probes": "parquet",
-    "overlap": "parquet",
-    "transfer": "parquet",
-    "reliability": "parquet",
-    "lifelines": "parquet",
-}
-if GENERATION_BATCHES:
-    TABLES |= {"generation": "parquet", "texts": "parquet"}
-
-# Each figure with the tables that it is drawn from.
+# Every table that the report reads, and every figure with the tables that it is drawn from.
+TABLES = {name: f"<results>/{path}" for name, path in tables(STUDY).items()}
 FIGURES = {name: load_captions()[name].tables for name in figures(STUDY)}
+
+
+def tables_of(wildcards):
+    """Input function: the tables that a figure is drawn from, and those that all figures take."""
+    return {name: TABLES[name] for name in [*FIGURES[wildcards.figure], *STEP_TABLES]}
 
 
 rule plot_figure:
     input:
-        unpack(lambda wildcards: tables([*FIGURES[wildcards.figure], *STEP_TABLES])),
+        unpack(tables_of),
     output:
         report(
             expand("<results>/figures/{{figure}}.{format}", format=STUDY.report.figure_formats),
@@ -48,9 +35,9 @@ rule plot_figure:
         **needs("plot_figure"),
     params:
         caption=lambda wildcards: load_captions()[wildcards.figure].read,
-        style=STUDY.report.style,
+        style=STUDY.report.style.model_dump(),
         exclude_flagged=STUDY.report.exclude_flagged,
-        version=STAGE_VERSION["report"],
+        version=version("plot_figure"),
     message:
         "draw figure {wildcards.figure}"
     script:
@@ -59,7 +46,7 @@ rule plot_figure:
 
 rule render_report:
     input:
-        **tables(TABLES),
+        **TABLES,
         figures=expand("<results>/figures/{figure}.svg", figure=FIGURES),
     output:
         page=report("<results>/report.html", category="report"),
@@ -73,8 +60,8 @@ rule render_report:
     params:
         study=STUDY.config,
         tables=list(TABLES),
-        versions=STAGE_VERSION,
-        version=STAGE_VERSION["report"],
+        versions=stage_versions(),
+        version=version("render_report"),
     message:
         "write the report"
     script:
@@ -94,10 +81,7 @@ rule export_cell:
         **needs("export_cell"),
     params:
         study=STUDY.config,
-        folders=lambda wildcards: [
-            str(STUDY.model_folder(wildcards.model, int(wildcards.step))),
-            str(STUDY.tokenizer_folder(wildcards.model, int(wildcards.step))),
-        ],
+        folders=lambda wildcards: folders(lambda _: [int(wildcards.step)])(wildcards),
     message:
         "gather step {wildcards.step} of {wildcards.model} for a bug report"
     script:

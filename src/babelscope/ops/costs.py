@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -21,7 +20,7 @@ from typing import Any
 
 from babelscope.models.architectures import dimensions, n_parameters
 from babelscope.ops import sizes
-from babelscope.ops.jobs import Work
+from babelscope.ops.stages import STAGES, JobCells
 from babelscope.study.config import Study
 
 STORED = {"float16": 2, "float32": 4}
@@ -114,18 +113,18 @@ class CostModel:
     gpu: bool = False
     max_threads: int = 1
     rates: Rates = field(default_factory=Rates)
-    _known: dict[Work, Cost] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[JobCells, Cost] = field(default_factory=dict, init=False, repr=False)
     _texts: dict[str, _Text] = field(default_factory=dict, init=False, repr=False)
 
-    def cost(self, work: Work) -> Cost:
+    def cost(self, job: JobCells) -> Cost:
         """What a job takes.
 
         Raises:
             KeyError: If there is no stage of this name.
         """
-        if work not in self._known:
-            self._known[work] = _STAGES[work.stage](self, work)
-        return self._known[work]
+        if job not in self._known:
+            self._known[job] = getattr(self, STAGES[job.stage].cost)(job)
+        return self._known[job]
 
     # ------------------------------------------------------------------------------ text
 
@@ -205,122 +204,122 @@ class CostModel:
 
     # ----------------------------------------------------------------------------- stages
 
-    def _extract(self, work: Work) -> Cost:
-        config, settings = self._config(work.model), self._settings(work.model)
-        n_units, shape = self.study.n_units(work.model), dimensions(config)
+    def extract(self, job: JobCells) -> Cost:
+        config, settings = self._config(job.model), self._settings(job.model)
+        n_units, shape = self.study.n_units(job.model), dimensions(config)
         stored = STORED[self.study.extraction.dtype]
         seconds, units, tokens = _START["torch"], 0.0, 0.0
-        for lang in work.parts:
+        for lang in job.parts:
             text = self._text(lang)
             read = text.sentences * text.tokens
             batches = math.ceil(text.sentences / settings.batch_size)
             # Each hook call costs, whatever the size; pooling passes over every activation.
             calls = batches * shape.n_layers * (2 + len(settings.sites))
-            seconds += self._computing(2 * self._body(work.model) * read, calls)
+            seconds += self._computing(2 * self._body(job.model) * read, calls)
             seconds += read * n_units * (_POOL_GPU if self.gpu else _POOL)
             rows = min(settings.tokens_per_language, read) + min(settings.mean_sentences, text.sentences)
             units += text.sentences * n_units * stored
             tokens += rows * (shape.n_layers + 1) * shape.hidden * stored
-        seconds = _START["torch"] + len(work.steps) * (
-            seconds - _START["torch"] + self._load(work.model) + (units + tokens) / self.rates.disk
+        seconds = _START["torch"] + len(job.steps) * (
+            seconds - _START["torch"] + self._load(job.model) + (units + tokens) / self.rates.disk
         )
-        mapped = self.study.stored_type(work.model) == settings.compute_dtype
-        most = max(self._text(lang).sentences for lang in work.parts)
+        mapped = self.study.stored_type(job.model) == settings.compute_dtype
+        most = max(self._text(lang).sentences for lang in job.parts)
         memory = sizes.extraction_memory(config, settings, n_sentences=most, mapped=mapped)
         keep = self.study.keep_activations
         return Cost(
             seconds,
-            self._host(work.model, memory),
-            kept=len(work.steps) * (tokens + (units if keep else 0)),
-            temporary=0 if keep else len(work.steps) * units,
+            self._host(job.model, memory),
+            kept=len(job.steps) * (tokens + (units if keep else 0)),
+            temporary=0 if keep else len(job.steps) * units,
         )
 
-    def _score(self, work: Work) -> Cost:
-        n_units, concepts = self.study.n_units(work.model), self._n_concepts
+    def score(self, job: JobCells) -> Cost:
+        n_units, concepts = self.study.n_units(job.model), self._n_concepts
         # A sentence of a concept's file speaks of that concept; any other is labelled for all of them.
         labels = 1 if self.study.concepts.source == "files" else concepts
         seconds, memory = 0.0, 0.0
-        for lang in work.parts:
+        for lang in job.parts:
             n = self._text(lang).sentences
             seconds += n_units * n * (_RANK * math.log2(n + 1) + _SCORE * labels)
             seconds += n_units * n * STORED[self.study.extraction.dtype] / self.rates.disk
             seconds += _SCORE_BYTES * n_units * concepts / self.rates.disk
             memory = max(memory, 40 * n * min(self.study.experts.block_units, n_units))
-        widest = max(dimensions(self._config(work.model)).mlp, 1)
+        widest = max(dimensions(self._config(job.model)).mlp, 1)
         memory += 2 * _SCORE_BYTES * widest * concepts  # a layer and site of the result
-        seconds = _START["numba"] + len(work.steps) * seconds
+        seconds = _START["numba"] + len(job.steps) * seconds
         threads = max(1, min(self.max_threads, math.ceil(seconds / _LONG)))
         return Cost(
             seconds,
             _SCIENCE_MEMORY + threads * memory,
             threads=threads,
-            kept=_SCORE_BYTES * n_units * concepts * len(work.steps) * len(work.parts),
+            kept=_SCORE_BYTES * n_units * concepts * len(job.steps) * len(job.parts),
         )
 
-    def _select(self, work: Work) -> Cost:
-        pairs = self.study.n_units(work.model) * self._n_concepts
-        cells = len(work.steps) * len(work.parts)
+    def select(self, job: JobCells) -> Cost:
+        pairs = self.study.n_units(job.model) * self._n_concepts
+        cells = len(job.steps) * len(job.parts)
         return Cost(
             _START["plain"] + cells * (0.05 + pairs * 3e-8),
             _PLAIN_MEMORY + 8 * pairs,
-            kept=cells * self.study.n_experts(work.model) * self._n_concepts * 50,
+            kept=cells * self.study.n_experts(job.model) * self._n_concepts * 50,
         )
 
-    def _align(self, work: Work) -> Cost:
+    def align(self, job: JobCells) -> Cost:
         languages, concepts = len(self.study.languages), self._n_concepts
-        experts = self.study.n_experts(work.model) * concepts * languages
+        experts = self.study.n_experts(job.model) * concepts * languages
         pairs = languages * (languages - 1) / 2
-        layers = self.study.n_layers(work.model) * len(self.study.extraction.sites)
+        layers = self.study.n_layers(job.model) * len(self.study.extraction.sites)
         draws = self.study.experts.bootstrap + self.study.experts.permutations
         seconds = pairs * (layers + 2) * _ALIGN_PAIR + experts * languages * 2e-7
         seconds += (layers + 2) * draws * (languages**2 + concepts) * 1e-8
-        seconds += 8 * self.study.n_units(work.model) * concepts * languages / self.rates.disk
+        seconds += 8 * self.study.n_units(job.model) * concepts * languages / self.rates.disk
         seconds += self.study.experts.permutations * experts * 1e-8
         return Cost(
-            _START["science"] + len(work.steps) * seconds,
+            _START["science"] + len(job.steps) * seconds,
             _SCIENCE_MEMORY + 200 * experts + 8 * 512 * concepts * languages,
-            kept=len(work.steps) * pairs * concepts * 200,
+            kept=len(job.steps) * pairs * concepts * 200,
         )
 
-    def _trace(self, work: Work) -> Cost:
-        languages, steps = len(self.study.languages), len(self.study.models[work.model].steps)
+    def trace(self, job: JobCells) -> Cost:
+        languages, steps = len(self.study.languages), len(self.study.models[job.model].steps)
         cells = languages * steps
-        experts = self.study.n_experts(work.model) * self._n_concepts
+        experts = self.study.n_experts(job.model) * self._n_concepts
         rows = min(experts * languages, self.study.experts.max_traced_units) * cells
-        scores = 8 * self.study.n_units(work.model) * self._n_concepts
+        scores = 8 * self.study.n_units(job.model) * self._n_concepts
         return Cost(
             _START["science"] + cells * (0.02 + scores / self.rates.disk) + experts * cells * 1e-7,
             _SCIENCE_MEMORY + 60 * rows + 16 * experts * languages,
             kept=20 * rows,
         )
 
-    def _probe(self, work: Work) -> Cost:
+    def probe(self, job: JobCells) -> Cost:
         probes, languages = self.study.probes, len(self.study.languages)
         rows = probes.tokens_per_language * languages
-        width = dimensions(self._config(work.model)).hidden
+        width = dimensions(self._config(job.model)).hidden
         fit = rows * width * languages * _PROBE_FLOPS * probes.max_iter / self.rates.cpu_flops
         one = probes.seeds * (0.05 + fit) + rows * width**2 * 4 / self.rates.cpu_flops
         return Cost(
-            _START["science"] + len(work.steps) * len(work.parts) * one,
+            _START["science"] + len(job.steps) * len(job.parts) * one,
             _SCIENCE_MEMORY + 6 * 8 * rows * width,
-            kept=len(work.steps) * len(work.parts) * 4000,
+            kept=len(job.steps) * len(job.parts) * 4000,
         )
 
-    def _audit(self, work: Work) -> Cost:
-        config, settings = self._config(work.model), self._settings(work.model)
+    def audit(self, job: JobCells) -> Cost:
+        config, settings = self._config(job.model), self._settings(job.model)
         texts = [self._text(lang) for lang in self.study.languages]
         read = sum(min(self.study.audit.sentences, text.sentences) * text.tokens for text in texts)
         hashing = sizes.weight_bytes(config, "float32") / 400e6
         # Every position meets the head too, and its outputs are large.
         forward = 4 * n_parameters(config) * read / self._flops()
-        seconds = len(work.steps) * (self._load(work.model) + hashing + forward + 0.02 * len(texts))
+        seconds = len(job.steps) * (self._load(job.model) + hashing + forward + 0.02 * len(texts))
         memory = sizes.loss_memory(config, settings)
-        return Cost(_START["torch"] + seconds, self._host(work.model, memory), kept=len(work.steps) * 4e5)
+        return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept=len(job.steps) * 4e5)
 
-    def _generate(self, work: Work) -> Cost:
+    def generate(self, job: JobCells) -> Cost:
         config, settings, generation = (
-            self._config(work.model),
-            self._settings(work.model),
+            self._config(job.model),
+            self._settings(job.model),
             self.study.generation,
         )
         wanted = len(self.study.generation_concepts) * len(generation.languages)
@@ -333,59 +332,59 @@ class CostModel:
         # One pass for each new token, which meets the head too; small models pay for the calls.
         operations = 2 * n_parameters(config) * texts * new
         seconds = self._computing(operations, batches * new * shape.n_layers * 12)
-        seconds = len(work.steps) * (seconds + self._load(work.model))
+        seconds = len(job.steps) * (seconds + self._load(job.model))
         memory = sizes.generation_memory(config, settings)
         return Cost(
             _START["torch"] + seconds,
-            self._host(work.model, memory),
-            kept=len(work.steps) * texts * 60,
+            self._host(job.model, memory),
+            kept=len(job.steps) * texts * 60,
         )
 
-    def _identify(self, work: Work) -> Cost:
+    def identify(self, job: JobCells) -> Cost:
         generation = self.study.generation
         texts = generation.samples * generation.seeds * len(generation.languages)
         texts *= 3 * len(self.study.generation_concepts) + 1
-        seconds = len(work.steps) * texts * len(self.study.languages) * 2e-5
+        seconds = len(job.steps) * texts * len(self.study.languages) * 2e-5
         models = 30_000_000 * len(self.study.languages)
-        return Cost(_START["plain"] + seconds, _PLAIN_MEMORY + models, kept=len(work.steps) * texts * 20)
+        return Cost(_START["plain"] + seconds, _PLAIN_MEMORY + models, kept=len(job.steps) * texts * 20)
 
-    def _pretrain(self, work: Work) -> Cost:
-        model = self.study.models[work.model]
+    def pretrain(self, job: JobCells) -> Cost:
+        model = self.study.models[job.model]
         assert model.training is not None
-        config, training = self._config(work.model), model.training
-        before = max((step for step in model.steps if step < work.steps[0]), default=0)
-        before = self.study.previous_step(work.model, work.steps[0]) or 0 if before else 0
-        trained = sum(later - earlier for earlier, later in pairwise((before, *work.steps)))
+        config, training = self._config(job.model), model.training
+        before = max((step for step in model.steps if step < job.steps[0]), default=0)
+        before = self.study.previous_step(job.model, job.steps[0]) or 0 if before else 0
+        trained = sum(later - earlier for earlier, later in pairwise((before, *job.steps)))
         tokens = trained * training.batch_size * training.sequence_length
         shape = dimensions(config)
         calls = trained * training.accumulation * shape.n_layers * 40
         seconds = self._computing(6 * n_parameters(config) * tokens, calls)
         weights = sizes.weight_bytes(config, "float32")
-        seconds += len(work.steps) * (1.5 + 3 * weights / self.rates.disk)
+        seconds += len(job.steps) * (1.5 + 3 * weights / self.rates.disk)
         positions = training.batch_size // training.accumulation * training.sequence_length
         return Cost(
             _START["torch"] + seconds,
-            self._host(work.model, sizes.training_memory(config, positions=positions), copies=5),
-            kept=3 * weights * len(work.steps),
+            self._host(job.model, sizes.training_memory(config, positions=positions), copies=5),
+            kept=3 * weights * len(job.steps),
         )
 
-    def _fetch(self, work: Work) -> Cost:
-        config = self._config(work.model)
-        stored = self.study.stored_type(work.model) or "float32"
+    def fetch(self, job: JobCells) -> Cost:
+        config = self._config(job.model)
+        stored = self.study.stored_type(job.model) or "float32"
         size = sizes.weight_bytes(config, stored) + 5e6
-        seconds = len(work.steps) * size / self.rates.network
-        return Cost(_START["plain"] + seconds, kept=len(work.steps) * size, download=len(work.steps) * size)
+        seconds = len(job.steps) * size / self.rates.network
+        return Cost(_START["plain"] + seconds, kept=len(job.steps) * size, download=len(job.steps) * size)
 
-    def _initialise(self, work: Work) -> Cost:
-        size = sizes.weight_bytes(self._config(work.model), "float32")
+    def initialise(self, job: JobCells) -> Cost:
+        size = sizes.weight_bytes(self._config(job.model), "float32")
         memory = sizes.RUNTIME + 2 * size + ENGINE_MEMORY
         return Cost(_START["torch"] + 3 * size / self.rates.disk, memory, kept=size)
 
-    def _tokenizer(self, _: Work) -> Cost:
+    def tokenizer(self, _: JobCells) -> Cost:
         size = sum(self._corpus_bytes(name) for name in self.study.corpora)
         return Cost(_START["plain"] + size / 5e6, _PLAIN_MEMORY + 2 * min(size, 2e9), kept=5e6)
 
-    def _tokenize(self, _: Work) -> Cost:
+    def tokenize(self, _: JobCells) -> Cost:
         size = sum(self._corpus_bytes(name) for name in self.study.corpora)
         return Cost(_START["plain"] + size / 2e6, _PLAIN_MEMORY + 1e9, kept=size)
 
@@ -398,31 +397,31 @@ class CostModel:
             return float(sum(place.stat().st_size for place in places if place.exists()))
         return 0.0  # a data set is opened by its job
 
-    def _corpus(self, work: Work) -> Cost:
+    def corpus(self, job: JobCells) -> Cost:
         size = sum(
             self._corpus_bytes(name) / len(self.study.corpora[name].languages) for name in self.study.corpora
         )
         return Cost(_START["plain"] + size / 3e6, _PLAIN_MEMORY + 100e6, kept=1.2 * size)
 
-    def _prepare(self, work: Work) -> Cost:
+    def prepare(self, job: JobCells) -> Cost:
         lines = max(text.sentences for text in map(self._text, self.study.languages))
         return Cost(_START["plain"] + lines * 5e-5, _PLAIN_MEMORY + 2000 * lines, kept=120 * lines)
 
-    def _collect(self, work: Work) -> Cost:
+    def collect(self, job: JobCells) -> Cost:
         """Reads a small table of every cell."""
         cells = sum(len(model.steps) for model in self.study.models.values())
         languages = len(self.study.languages)
         rows = cells * self._n_concepts * languages * (languages - 1) / 2
         return Cost(_START["plain"] + cells * languages * 0.02 + rows * 2e-6, _PLAIN_MEMORY + 400 * rows,
-                    kept=20 * rows if work.stage == "collect_alignment" else 1e5)  # fmt: skip
+                    kept=20 * rows if job.stage == "collect_alignment" else 1e5)  # fmt: skip
 
-    def _export(self, work: Work) -> Cost:
+    def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
-        every = Work("score_units", work.model, work.steps, tuple(self.study.languages))
-        scores = self.cost(every).kept
-        return Cost(_START["plain"] + (scores + self._weights(work.model)) / self.rates.disk, kept=2e7)
+        every = JobCells("score_units", job.model, job.steps, tuple(self.study.languages))
+        scores = self.score(every).kept
+        return Cost(_START["plain"] + (scores + self._weights(job.model)) / self.rates.disk, kept=2e7)
 
-    def _plot(self, _: Work) -> Cost:
+    def plot(self, _: JobCells) -> Cost:
         cells = sum(len(model.steps) for model in self.study.models.values())
         rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
         return Cost(
@@ -452,45 +451,3 @@ def _size_and_sentences(path: Path) -> tuple[int, int]:
         return len(content), content.count(b"\n")
     lists = json.loads(content)["sentences"].values()
     return len(content), sum(len(sentences) for sentences in lists)
-
-
-_STAGES: dict[str, Callable[[CostModel, Work], Cost]] = {
-    "make_demo_corpus": CostModel._corpus,
-    "prepare_corpus": CostModel._corpus,
-    "prepare_dataset": CostModel._corpus,
-    "prepare_sentences": CostModel._prepare,
-    "prepare_concepts": CostModel._prepare,
-    "write_concept_words": CostModel._prepare,
-    "train_tokenizer": CostModel._tokenizer,
-    "tokenize_corpus": CostModel._tokenize,
-    "pretrain_step": CostModel._pretrain,
-    "fetch_checkpoint": CostModel._fetch,
-    "initialise_checkpoint": CostModel._initialise,
-    "audit_checkpoint": CostModel._audit,
-    "extract_activations": CostModel._extract,
-    "score_units": CostModel._score,
-    "select_experts": CostModel._select,
-    "align_experts": CostModel._align,
-    "trace_units": CostModel._trace,
-    "fit_language_probe": CostModel._probe,
-    "generate_text": CostModel._generate,
-    "identify_language": CostModel._identify,
-    "export_cell": CostModel._export,
-    "plot_figure": CostModel._plot,
-    "render_report": CostModel._plot,
-    **dict.fromkeys(
-        (
-            "collect_alignment",
-            "collect_audit",
-            "collect_concepts",
-            "collect_extraction",
-            "collect_generation",
-            "collect_models",
-            "collect_probes",
-        ),
-        CostModel._collect,
-    ),
-}
-
-STAGES: Sequence[str] = tuple(_STAGES)
-"""Every rule that has a job, without the labels of batches."""

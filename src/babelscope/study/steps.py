@@ -16,6 +16,11 @@ def chunks(items: Sequence[T], size: int) -> list[tuple[T, ...]]:
     return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
 
 
+def label(members: Sequence[object]) -> str:
+    """The name of a range of steps, languages or layers in paths: its member, or ``first..last``."""
+    return str(members[0]) if len(members) == 1 else f"{members[0]}..{members[-1]}"
+
+
 def step_batches(steps: Any, key: str) -> tuple[tuple[int, ...], ...]:
     if isinstance(steps, Mapping):
         return tuple((step,) for step in _steps_by_rule(steps, key))

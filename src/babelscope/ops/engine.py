@@ -1,0 +1,54 @@
+"""What the workflow needs of Snakemake and Snakemake does not promise, in one function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from babelscope.errors import StudyError
+from babelscope.study.yaml import nearest
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How Snakemake was called.
+
+    Attributes:
+        on_cluster: Whether jobs run on a cluster; known when jobs are planned, not while rules are read.
+        overrides: Rules that ``--set-threads`` and ``--set-resources``, or a profile, name, by option.
+    """
+
+    on_cluster: bool
+    overrides: dict[str, frozenset[str]]
+
+
+def engine(workflow: Any) -> Engine:
+    """Look into Snakemake's workflow object; lift its cap on cores where jobs run on a cluster.
+
+    ``cores`` of profiles/default counts the cores of the machine where the command is typed. Snakemake would
+    cap the threads of every job by it, on the node too, while its time limit counts on all it asks for.
+    """
+    settings = workflow.resource_settings
+    if workflow.non_local_exec:
+        settings.cores = None
+        workflow.global_resources["_cores"] = None
+    return Engine(
+        on_cluster=workflow.non_local_exec or workflow.remote_exec,  # a job asks too, on its node
+        overrides={
+            "--set-threads": frozenset(settings.overwrite_threads),
+            "--set-resources": frozenset(settings.overwrite_resources),
+        },
+    )
+
+
+def check_overrides(found: Engine, rules: Iterable[str]) -> None:
+    """Refuse an override for a rule that is not there: Snakemake would pass over it in silence.
+
+    Raises:
+        StudyError: Naming the option and the rule.
+    """
+    known = sorted(rules)
+    for option, names in found.overrides.items():
+        for name in sorted(names - set(known)):
+            raise StudyError(option, name, f"a rule: {', '.join(known)}", nearest(name, known))

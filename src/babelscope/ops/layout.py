@@ -1,0 +1,92 @@
+"""Where everything lies below ``results/<study>/``, read back from the rows of the stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from string import Formatter
+
+from babelscope.ops.stages import STAGES, JobCells
+
+#: What a wildcard may be in a path. The rules have the same, so that no file fits two patterns.
+_NAME = r"[\w-]+"
+CONSTRAINTS = {
+    **dict.fromkeys(("corpus", "tokenizer", "model", "lang", "figure"), _NAME),
+    **dict.fromkeys(("step", "length"), r"\d+"),
+    **dict.fromkeys(("steps", "layers"), r"\d+(?:\.\.\d+)?"),
+    "langs": rf"{_NAME}(?:\.\.{_NAME})?",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a path names.
+
+    Attributes:
+        rule: The stage that makes the file.
+        pattern: The pattern that it fits.
+        wildcards: What stands in its places.
+    """
+
+    rule: str
+    pattern: str
+    wildcards: dict[str, str]
+
+    @property
+    def model(self) -> str:
+        """Run id, or empty."""
+        return self.wildcards.get("model", "")
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Step, or first and last step, or nothing."""
+        named = self.wildcards.get("steps") or self.wildcards.get("step") or ""
+        return tuple(int(end) for end in named.split("..") if end)
+
+    @property
+    def words(self) -> str:
+        """``model m, steps 0 to 4, en to de``; empty if the file is of the study as a whole."""
+        ends = {name: value.replace("..", " to ") for name, value in self.wildcards.items()}
+        said = [f"model {self.model}"] if self.model else []
+        for name, word in (("step", "step"), ("steps", "step"), ("layers", "layer")):
+            if name in ends:
+                said.append(f"{word}{'s' if ' to ' in ends[name] else ''} {ends[name]}")
+        said += [ends[name] for name in ("corpus", "tokenizer", "lang", "langs", "figure") if name in ends]
+        return ", ".join(said)
+
+
+def parse(path: str) -> Found | None:
+    """What a path below the results names; None if no stage writes it. Of rules that write it the first."""
+    for rule, pattern, regex in _patterns():
+        if match := regex.fullmatch(path):
+            return Found(rule, pattern, match.groupdict())
+    return None
+
+
+@cache
+def _patterns() -> list[tuple[str, str, re.Pattern[str]]]:
+    return [(rule, pattern, _regex(pattern)) for rule, stage in STAGES.items() for pattern in stage.writes]
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    text = ""
+    for literal, name, _, _ in Formatter().parse(pattern):
+        text += re.escape(literal) + (f"(?P<{name}>{CONSTRAINTS[name]})" if name else "")
+    return re.compile(text)
+
+
+def benchmark_path(job: JobCells) -> str:
+    """A job's benchmark file below ``benchmarks/``, as its rule names it."""
+    return "/".join([job.stage, *(value for _, value in job.wildcards)]) + ".tsv"
+
+
+def describe() -> Iterator[tuple[str, str, str]]:
+    """Pattern, stage and meaning of every file, in the order of the pipeline."""
+    seen = set()
+    for rule, stage in STAGES.items():
+        for pattern, holds in stage.writes.items():
+            if pattern not in seen:
+                seen.add(pattern)
+                yield pattern, rule, holds

@@ -1,0 +1,64 @@
+"""Checkpoints that are trained here, as planning sees them: the list of each range, and the folders beside it.
+
+``models/{model}/{steps}.json`` is what a training job ends with: the steps that are whole, and the hash of their
+weights. The checkpoints themselves are no outputs of Snakemake, which would remove them before a job runs again;
+the job takes over those that it finds whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from babelscope.models.files import SAFETENSORS
+from babelscope.study.config import Study
+from babelscope.study.steps import label
+
+PROGRESS = "training/progress.json"
+
+
+def resumed_from(study: Study, run_id: str, step: int) -> int | None:
+    """The step whose training state a job goes on from; None if it starts at random weights.
+
+    The step before it in the study, unless the checkpoint exists: then the step that it was in fact
+    made from. So a step that is inserted later does not make its successors train again; cutting a
+    run differently does not change its numbers.
+    """
+    model = study.models[run_id]
+    made = _read(model.folder(step) / PROGRESS)
+    if "resumed_from" in made and (made["resumed_from"] is None or made["resumed_from"] in model.steps):
+        found = made["resumed_from"]
+        return None if found is None else int(found)
+    return study.previous_step(run_id, step)
+
+
+def changed_weights(study: Study, run_id: str, steps: Sequence[int]) -> str:
+    """Names weights that were written after the list of their range; a param of the range's job.
+
+    The job keeps what it was told in the list, so that the param stays what it was until weights
+    change again.
+    """
+    model = study.models[run_id]
+    path = Path(study.results, "models", run_id, f"{label(steps)}.json")
+    if not path.exists():
+        return ""
+    written = path.stat().st_mtime_ns
+    times = {step: _time(model.folder(step) / SAFETENSORS) for step in steps}
+    newer = {step: time for step, time in times.items() if time > written}
+    if newer:
+        return ", ".join(f"step {step} at {time}" for step, time in newer.items())
+    return str(_read(path).get("changed", ""))
+
+
+def _time(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
