@@ -14,13 +14,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, XGLMConfig
 
-from babelscope.activations.extraction import (
-    ExtractionSettings,
-    bare_forward,
-    encode_sentences,
-    extract_language,
-    make_batches,
-)
+from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.activations.inputs import bare_forward, encode_sentences, make_batches
+from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import load_checkpoint
 
 N_SENTENCES = 1024
@@ -68,10 +64,15 @@ def main() -> None:
             bare_forward(loaded, batches)
             bare.append(time.perf_counter() - start)
             start = time.perf_counter()
-            extract_language(
-                loaded, sentences, units_path=folder / "u.h5", tokens_path=folder / "t.h5", model="m",
-                step=0, lang="en", settings=settings, seed=0,
-            )  # fmt: skip
+            with (
+                atomic_h5(folder / "u.h5", kind="units") as units,
+                atomic_h5(folder / "t.h5", kind="tokens") as tokens,
+            ):
+                extract_language(
+                    loaded, sentences, units=units.create_group("0/en"),
+                    tokens=tokens.create_group("0/en"), model="m", step=0, lang="en",
+                    settings=settings, seed=0,
+                )  # fmt: skip
             whole.append(time.perf_counter() - start)
         size = ((folder / "u.h5").stat().st_size + (folder / "t.h5").stat().st_size) / 1e6
     found = {

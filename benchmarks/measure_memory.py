@@ -129,6 +129,7 @@ def run(case: Case, folder: Path, out: Path) -> None:
     import numpy as np
 
     from babelscope.activations.extraction import extract_language
+    from babelscope.io.h5 import atomic_h5
     from babelscope.models.checkpoints import load_checkpoint
     from babelscope.runtime import job
 
@@ -144,10 +145,14 @@ def run(case: Case, folder: Path, out: Path) -> None:
         loaded = load_checkpoint(folder, dtype=settings.compute_dtype, device="cpu")
         after_loading = peak()
         loading = time.monotonic() - start
-        extract_language(
-            loaded, pairs, units_path=out / "units.h5", tokens_path=out / "tokens.h5", model="m", step=1,
-            lang="en", settings=settings, seed=1,
-        )  # fmt: skip
+        with (
+            atomic_h5(out / "units.h5", kind="units") as units,
+            atomic_h5(out / "tokens.h5", kind="tokens") as tokens,
+        ):
+            extract_language(
+                loaded, pairs, units=units.create_group("1/en"), tokens=tokens.create_group("1/en"),
+                model="m", step=1, lang="en", settings=settings, seed=1,
+            )  # fmt: skip
     found = {
         "loaded": after_loading, "peak": peak(), "loading_s": loading, "seconds": time.monotonic() - start,
     }  # fmt: skip

@@ -18,6 +18,7 @@ from babelscope.analysis.scores import (
     top,
 )
 from babelscope.errors import DataError, NumericsError, StoreError, StudyError
+from babelscope.io.h5 import atomic_h5
 from babelscope.stats import hypergeometric_overlap
 
 SITES = {(1, "mlp_act"): 12, (2, "mlp_act"): 12}
@@ -99,10 +100,14 @@ def make_units(path, values, ids, lang="en", model="m", step=1):
         model=model, step=step, lang=lang, weights_hash="w", tokenizer_hash="t", corpus_hash="c",
         sites=("mlp_act",), pooling="max", dtype="float32",
     )  # fmt: skip
-    with UnitWriter(path, provenance, ids, SITES, dtype="float32") as writer:
+    cell = f"{step}/{lang}"
+    with (
+        atomic_h5(path, kind="units") as file,
+        UnitWriter(file.create_group(cell), provenance, ids, SITES, dtype="float32") as writer,
+    ):
         half = values.shape[1] // 2
         writer.write_rows(0, {(1, "mlp_act"): values[:, :half], (2, "mlp_act"): values[:, half:]})
-    return UnitFile(path)
+    return UnitFile(path, cell)
 
 
 def make_labels(ids, concepts):

@@ -9,17 +9,13 @@ import pytest
 import torch
 
 from babelscope.activations import extraction
-from babelscope.activations.extraction import (
-    ExtractionSettings,
-    ParityError,
-    bare_forward,
-    encode_sentences,
-    extract_language,
-    make_batches,
-    parity_check,
-)
-from babelscope.activations.store import TokenFile, UnitFile
+from babelscope.activations import pooling as pooling_of_units
+from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.activations.inputs import bare_forward, encode_sentences, make_batches
+from babelscope.activations.parity import PARITY_TOLERANCE, ParityError, parity_check
+from babelscope.activations.store import TokenFile, UnitFile, UnitWriter
 from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
+from babelscope.io.h5 import atomic_h5
 from babelscope.models.architectures import SITES
 from babelscope.models.hooks import Place, block_list, site_modules, watching
 from tiny_models import ARCHITECTURES, ENCODERS, SENTENCES, WORDS, record, tiny_loaded, tiny_model
@@ -33,11 +29,21 @@ SETTINGS = ExtractionSettings(
 def run(tmp_path, loaded, settings=SETTINGS, sentences=SENTENCES, lang="en", seed=1):
     """Extract and open both files."""
     units, tokens = tmp_path / f"{lang}.units.h5", tmp_path / f"{lang}.tokens.h5"
-    extract_language(
-        loaded, sentences, units_path=units, tokens_path=tokens, model="tiny-seed0", step=128,
-        lang=lang, settings=settings, seed=seed,
+    cell = f"128/{lang}"
+    with atomic_h5(units, kind="units") as units_h5, atomic_h5(tokens, kind="tokens") as tokens_h5:
+        extract_language(
+            loaded, sentences, units=units_h5.create_group(cell), tokens=tokens_h5.create_group(cell),
+            model="tiny-seed0", step=128, lang=lang, settings=settings, seed=seed,
+        )  # fmt: skip
+    return UnitFile(units, cell), TokenFile(tokens, cell)
+
+
+def parity(loaded, sentences, settings):
+    return parity_check(
+        loaded, encode_sentences(loaded, sentences, max_length=20, where="sentences"),
+        sites=settings.sites, pooling=settings.pooling, compute_dtype=settings.compute_dtype,
+        n_sentences=settings.parity_sentences,
     )  # fmt: skip
-    return UnitFile(units), TokenFile(tokens)
 
 
 POOL = {
@@ -89,7 +95,7 @@ def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
     monkeypatch.setattr(extraction, "_WINDOW_ROWS", 25)
     # More different lengths in a batch than spans, so that rows are also masked.
     together = run(tmp_path, loaded, dataclasses.replace(settings, batch_size=20), sentences, "one")
-    monkeypatch.setattr(extraction, "_MAX_SPANS", 1)
+    monkeypatch.setattr(pooling_of_units, "_MAX_SPANS", 1)
     masked = run(tmp_path, loaded, dataclasses.replace(settings, batch_size=20), sentences, "one")
     for units, tokens in (together, masked):
         for layer, site, _ in units.sites:
@@ -157,7 +163,7 @@ def test_a_batch_equals_its_sentences(name, dtype):
     loaded = tiny_loaded(name)
     loaded.model.to(getattr(torch, dtype))
     settings = dataclasses.replace(SETTINGS, compute_dtype=dtype)
-    assert 0 <= parity_check(loaded, SENTENCES, settings) <= extraction.PARITY_TOLERANCE[dtype]
+    assert 0 <= parity(loaded, SENTENCES, settings) <= PARITY_TOLERANCE[dtype]
 
 
 def test_a_model_that_looks_at_padding_is_caught(tmp_path):
@@ -176,7 +182,7 @@ def test_equal_lengths_do_not_hide_a_look_at_padding():
     block = block_list(loaded.model)[0]
     block.register_forward_hook(lambda _m, _a, x: x + x.mean(dim=1, keepdim=True))
     with pytest.raises(ParityError):
-        parity_check(loaded, [("a", "the house"), ("b", "the river")], SETTINGS)
+        parity(loaded, [("a", "the house"), ("b", "the river")], SETTINGS)
 
 
 def test_broken_weights_are_an_error_and_leave_no_file(tmp_path):
@@ -217,7 +223,7 @@ def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
     before = n_hooks(loaded.model)
     run(tmp_path, loaded)
     assert n_hooks(loaded.model) == before
-    monkeypatch.setattr(extraction, "write_token_states", lambda *_a, **_k: 1 / 0)
+    monkeypatch.setattr(UnitWriter, "write_rows", lambda *_a, **_k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tmp_path / "again", loaded)
     assert n_hooks(loaded.model) == before

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn.functional import gelu, layer_norm, linear, silu, softplus
 
-from babelscope.activations.extraction import encode_sentences
+from babelscope.activations.inputs import encode_sentences
 from babelscope.analysis.generation import UnitSet, force_units
 from babelscope.errors import StudyError
 from babelscope.models.architectures import SITES, head_units, max_positions

@@ -62,12 +62,15 @@ import json, re, sys
 from pathlib import Path
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.io.h5 import atomic_h5
 from babelscope.runtime import job
 folder = Path(sys.argv[1])
 with job(folder / "log"):
     loaded = load_checkpoint(folder / "model", device="cpu")
-    extract_language(loaded, json.loads(sys.argv[2]), units_path=folder / "u.h5", tokens_path=folder / "t.h5",
-                     model="m", step=1, lang="en", settings=ExtractionSettings(max_length=24), seed=1)
+    with atomic_h5(folder / "u.h5", kind="units") as units, atomic_h5(folder / "t.h5", kind="tokens") as tokens:
+        extract_language(loaded, json.loads(sys.argv[2]), units=units.create_group("1/en"),
+                         tokens=tokens.create_group("1/en"), model="m", step=1, lang="en",
+                         settings=ExtractionSettings(max_length=24), seed=1)
 # Not ru_maxrss, which a process inherits from the one that started it.
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]))
 """

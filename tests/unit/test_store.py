@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -18,10 +21,12 @@ from babelscope.activations.store import (
     UnitFile,
     UnitWriter,
     align_rows,
+    token_files,
+    unit_files,
     write_token_states,
 )
 from babelscope.errors import NumericsError, StoreError
-from babelscope.io.h5 import atomic_h5
+from babelscope.io.h5 import atomic_h5, by_cell
 
 PROVENANCE = Provenance(
     model="bridged-seed0",
@@ -40,6 +45,7 @@ PROVENANCE = Provenance(
 )
 WIDTHS = {(0, "resid"): 5, (1, "mlp_in"): 300, (1, "resid"): 5}
 IDS = [f"house-{row:04d}" for row in range(7)]
+CELL = "128/zh"
 
 
 def values(seed: int = 0) -> dict[tuple[int, str], np.ndarray]:
@@ -49,9 +55,18 @@ def values(seed: int = 0) -> dict[tuple[int, str], np.ndarray]:
     }
 
 
+@contextmanager
+def unit_writer(path: Path, dtype: str = "float32") -> Iterator[UnitWriter]:
+    with (
+        atomic_h5(path, kind="units") as file,
+        UnitWriter(file.create_group(CELL), PROVENANCE, IDS, WIDTHS, dtype=dtype) as writer,
+    ):
+        yield writer
+
+
 def write_units(path: Path, *, dtype: str = "float32") -> dict:
     written = values()
-    with UnitWriter(path, PROVENANCE, IDS, WIDTHS, dtype=dtype) as writer:
+    with unit_writer(path, dtype) as writer:
         for start, stop in ((0, 4), (4, 7)):
             writer.write_rows(start, {unit: rows[start:stop] for unit, rows in written.items()})
     return written
@@ -69,13 +84,14 @@ def write_tokens(path: Path, **replaced) -> dict:
         "dtype": "float16",
         **replaced,
     }
-    write_token_states(path, PROVENANCE, **arguments)
+    with atomic_h5(path, kind="tokens") as file:
+        write_token_states(file.create_group(CELL), PROVENANCE, **arguments)
     return arguments
 
 
 def test_units_come_out_as_they_went_in(tmp_path):
     written = write_units(tmp_path / "zh.units.h5")
-    file = UnitFile(tmp_path / "zh.units.h5")
+    file = UnitFile(tmp_path / "zh.units.h5", CELL)
     file.verify()
     assert file.provenance == PROVENANCE
     assert file.sentence_ids == IDS
@@ -88,7 +104,7 @@ def test_units_come_out_as_they_went_in(tmp_path):
 
 def test_tokens_come_out_as_they_went_in(tmp_path):
     written = write_tokens(tmp_path / "deep" / "zh.tokens.h5")
-    file = TokenFile(tmp_path / "deep" / "zh.tokens.h5")
+    file = TokenFile(tmp_path / "deep" / "zh.tokens.h5", CELL)
     assert file.layers == [0, 1, 2]
     for name in (
         "token_sentence_ids", "token_positions", "token_ids", "token_texts", "mean_sentence_ids"
@@ -119,11 +135,11 @@ def test_a_cast_that_overflows_is_refused(tmp_path):
     with pytest.raises(NumericsError, match=r"7e\+04 does not fit float16.*house-0005"):
         _write_with(tmp_path / "y.h5", (1, "mlp_in"), big, dtype="float16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.h5"]
-    assert UnitFile(tmp_path / "x.h5").read(1, "mlp_in").dtype == np.float16
+    assert UnitFile(tmp_path / "x.h5", CELL).read(1, "mlp_in").dtype == np.float16
 
 
 def _write_with(path: Path, unit, rows, dtype: str = "float32") -> None:
-    with UnitWriter(path, PROVENANCE, IDS, WIDTHS, dtype=dtype) as writer:
+    with unit_writer(path, dtype) as writer:
         writer.write_rows(0, {**values(), unit: rows})
 
 
@@ -147,7 +163,7 @@ def test_what_is_not_finite_is_refused_with_its_place(tmp_path, bad, word):
 @pytest.mark.parametrize("error", [ValueError("stop"), KeyboardInterrupt()])
 def test_an_interrupted_writer_leaves_nothing(tmp_path, error):
     def interrupted():
-        with UnitWriter(tmp_path / "x.h5", PROVENANCE, IDS, WIDTHS) as writer:
+        with unit_writer(tmp_path / "x.h5") as writer:
             writer.write_rows(0, values())
             raise error
 
@@ -158,7 +174,7 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path, error):
 
 def test_missing_rows_are_our_own_mistake(tmp_path):
     def partly():
-        with UnitWriter(tmp_path / "x.h5", PROVENANCE, IDS, WIDTHS) as writer:
+        with unit_writer(tmp_path / "x.h5") as writer:
             writer.write_rows(0, {unit: rows[:4] for unit, rows in values().items()})
 
     with pytest.raises(AssertionError):
@@ -232,26 +248,32 @@ def _set(name: str, value) -> object:
     return change
 
 
+def _drop_cell(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["128"]
+
+
 def _drop_attribute(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        del file.attrs["weights_hash"]
+        del file[CELL].attrs["weights_hash"]
 
 
 def _drop_dataset(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        del file["layer-01/mlp_in"]
+        del file[CELL]["layer-01/mlp_in"]
 
 
 def _drop_row(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        rows = file["layer-01/mlp_in"][:-1]
-        del file["layer-01/mlp_in"]
-        file["layer-01/mlp_in"] = rows
+        cell = file[CELL]
+        rows = cell["layer-01/mlp_in"][:-1]
+        del cell["layer-01/mlp_in"]
+        cell["layer-01/mlp_in"] = rows
 
 
 def _flip(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        file["layer-01/mlp_in"][2, 3] += 1
+        file[CELL]["layer-01/mlp_in"][2, 3] += 1
 
 
 @pytest.mark.parametrize(
@@ -263,6 +285,7 @@ def _flip(path: Path) -> None:
         (_set("kind", "tokens"), "holds 'tokens', not 'units'"),
         (_set("schema_version", 99), "schema version 99, this program reads 1"),
         (_set("complete", False), "not written to its end"),
+        (_drop_cell, "has no cell, a group {step}/{lang}"),
         (_drop_attribute, "lacks the attributes weights_hash"),
         (_drop_dataset, "lacks the dataset layer-01/mlp_in"),
         (_drop_row, "6 rows for 7 sentence ids"),
@@ -274,7 +297,7 @@ def test_a_broken_file_says_what_and_where(tmp_path, damage, message):
     write_units(path)
     damage(path)
     with pytest.raises(StoreError, match=message) as caught:
-        UnitFile(path).verify()
+        UnitFile(path, CELL).verify()
     assert str(path) in str(caught.value)
 
 
@@ -282,13 +305,13 @@ def test_a_foreign_hdf5_file_is_refused(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"] = 1
     with pytest.raises(StoreError, match="holds None"):
-        TokenFile(tmp_path / "x.h5")
+        TokenFile(tmp_path / "x.h5", CELL)
 
 
 def test_an_unknown_site_is_answered_with_those_that_exist(tmp_path):
     write_units(tmp_path / "x.h5")
     with pytest.raises(StoreError, match="0 resid, 1 mlp_in, 1 resid"):
-        UnitFile(tmp_path / "x.h5").read(1, "attn_out")
+        UnitFile(tmp_path / "x.h5", CELL).read(1, "attn_out")
 
 
 def test_rows_join_by_id():
@@ -301,8 +324,55 @@ def test_rows_join_by_id():
 
 def test_sentence_ids_are_unique_and_there_is_one(tmp_path):
     for ids in ([], ["a", "a"]):
-        with pytest.raises(StoreError, match="at least one sentence"):
-            UnitWriter(tmp_path / "x.h5", PROVENANCE, ids, WIDTHS)
+        with (
+            pytest.raises(StoreError, match="128/zh needs at least one sentence"),
+            atomic_h5(tmp_path / "x.h5", kind="units") as file,
+        ):
+            UnitWriter(file.create_group(CELL), PROVENANCE, ids, WIDTHS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_cells(path: Path, *cells: tuple[int, str], model: str = "m", key: str = "{step}/{lang}") -> Path:
+    """A file of several cells, whose only value is its step."""
+    with atomic_h5(path, kind="units") as file:
+        for step, lang in cells:
+            origin = dataclasses.replace(PROVENANCE, model=model, step=step, lang=lang)
+            group = file.create_group(key.format(step=step, lang=lang))
+            with UnitWriter(group, origin, ["s-0000"], {(0, "resid"): 1}) as writer:
+                writer.write_rows(0, {(0, "resid"): np.full((1, 1), step, np.float32)})
+    return path
+
+
+def test_cells_are_found_by_what_they_say_whatever_files_they_lie_in(tmp_path):
+    several = write_cells(tmp_path / "a.h5", (64, "en"), (128, "en"), (0, "en"), (0, "de"))
+    one = write_cells(tmp_path / "b.h5", (64, "de"))
+    for paths in ([several, one], [str(one), str(several)]):
+        found = unit_files(paths)
+        assert set(found) == {(0, "de"), (0, "en"), (64, "de"), (64, "en"), (128, "en")}
+        assert [step for step, _ in found] == [0, 0, 64, 64, 128]  # not by name: 0, 128, 64
+        for (step, lang), file in found.items():
+            assert (file.provenance.step, file.provenance.lang) == (step, lang)
+            assert file.read(0, "resid").item() == step
+    with pytest.raises(StoreError, match=r"a.h5: has no cell 7/en; it has 0/de, 0/en, 64/en, 128/en"):
+        UnitFile(several, "7/en")
+    write_tokens(tmp_path / "t.h5")
+    assert list(token_files([tmp_path / "t.h5"])) == [(128, "zh")]
+
+
+def test_cells_that_do_not_fit_together_are_refused(tmp_path):
+    first = write_cells(tmp_path / "a.h5", (0, "en"), (64, "en"))
+    twice = write_cells(tmp_path / "b.h5", (64, "en"))
+    with pytest.raises(StoreError, match=r"b.h5: holds the cell 64/en, which .*a.h5 holds too"):
+        by_cell([first, twice], kind="units")
+    other = write_cells(tmp_path / "c.h5", (128, "en"), model="theirs")
+    with pytest.raises(
+        StoreError, match=r"c.h5: cell 128/en is of the model theirs, but 0/en of .*a.h5 of m"
+    ):
+        by_cell([first, other], kind="units")
+    for key, found in (("7/{lang}", "cell 7/en says .* it is 0/en"), ("{step}/de", "cell 0/de .* 0/en")):
+        swapped = write_cells(tmp_path / "d.h5", (0, "en"), key=key)
+        with pytest.raises(StoreError, match=rf"d.h5: {found}"):
+            by_cell([swapped], kind="units")
 
 
 def test_errors_that_are_no_full_disk_pass_through(tmp_path):

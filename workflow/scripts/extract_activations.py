@@ -1,10 +1,11 @@
 """Entry point of rule ``extract_activations``: unpack, call, nothing else."""
 
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.io.files import by_name
+from babelscope.io.h5 import atomic_h5, cell_name
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job
 from babelscope.text.corpora import read_sentences
@@ -15,10 +16,11 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0], threads=snakemake.threads):
     settings = ExtractionSettings(**snakemake.params.settings)
     langs = snakemake.params.langs
-    sentences = dict(zip(langs, map(Path, snakemake.input.sentences), strict=True))
-    cells = product(snakemake.params.folders, langs)
-    units = dict(zip(cells, map(Path, snakemake.output.units), strict=True))
-    tokens = dict(zip(units, map(Path, snakemake.output.tokens), strict=True))
+    sentences = by_name(snakemake.input.sentences, langs)
+    paths = {
+        (path.parent.name, *path.name.split(".")[:2]): path
+        for path in map(Path, [*snakemake.output.units, *snakemake.output.tokens])
+    }
     for step, (folder, tokenizer) in snakemake.params.folders.items():
         loaded = load_checkpoint(
             folder,
@@ -27,14 +29,18 @@ with job(snakemake.log[0], threads=snakemake.threads):
             device=settings.device,
         )
         for lang in langs:
-            extract_language(
-                loaded,
-                read_sentences(sentences[lang]),
-                units_path=units[step, lang],
-                tokens_path=tokens[step, lang],
-                model=snakemake.wildcards.model,
-                step=step,
-                lang=lang,
-                settings=settings,
-                seed=snakemake.params.seed,
-            )
+            with (
+                atomic_h5(paths[str(step), lang, "units"], kind="units") as units,
+                atomic_h5(paths[str(step), lang, "tokens"], kind="tokens") as tokens,
+            ):
+                extract_language(
+                    loaded,
+                    read_sentences(sentences[lang]),
+                    units=units.create_group(cell_name(step, lang)),
+                    tokens=tokens.create_group(cell_name(step, lang)),
+                    model=snakemake.wildcards.model,
+                    step=step,
+                    lang=lang,
+                    settings=settings,
+                    seed=snakemake.params.seed,
+                )

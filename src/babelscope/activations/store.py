@@ -1,12 +1,12 @@
 """The HDF5 store: what a model computed, written once, read with every doubt checked.
 
-One writer per file and one file per job. A file is written under a temporary name, flushed and
-renamed, so that a half-written file is never seen under its final name. Rows carry the ids of their
-sentences and are joined by id. Names of shapes: ``N`` sentences, ``U`` units, ``T`` sampled tokens,
-``d`` hidden size.
+A file has a group ``{step}/{lang}`` per cell, whose attributes say where its numbers come from. It is
+written by one job, under a temporary name, flushed and renamed, so that a half-written file is never
+seen under its final name. Rows carry the ids of their sentences and are joined by id. Names of shapes:
+``N`` sentences, ``U`` units, ``T`` sampled tokens, ``d`` hidden size.
 
-Layout of a unit file: ``layer-03/mlp_act`` is ``(N, U)``, chunked so that a block of units over all
-sentences is read at once. Layout of a token file: ``states/layer-03`` is ``(T, d)``,
+Layout of a cell of units: ``layer-03/mlp_act`` is ``(N, U)``, chunked so that a block of units over all
+sentences is read at once. Layout of a cell of tokens: ``states/layer-03`` is ``(T, d)``,
 ``means/layer-03`` is ``(n, d)``. Layer 0 is the input of block 1, layer i the output of block i,
 before any final norm.
 """
@@ -14,8 +14,7 @@ before any final norm.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelscope.errors import NumericsError, StoreError
-from babelscope.io.h5 import AGAIN, atomic_h5, open_h5, read_strings, write_strings
+from babelscope.io.h5 import AGAIN, Cell, by_cell, cell_name, cell_of, open_h5, read_strings, write_strings
 
 LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final norm"
 _UNIT_CHUNK = 256
@@ -38,7 +37,7 @@ Site = tuple[int, str]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers of a file come from; kept as its attributes."""
+    """Where the numbers of a cell come from; kept as its attributes."""
 
     model: str
     step: int
@@ -61,22 +60,23 @@ class Provenance:
         return f"model {self.model}, step {self.step}, language {self.lang}"
 
 
-def write_provenance(file: h5py.File, provenance: Provenance) -> None:
-    """Keep the provenance as attributes of the file."""
+def write_provenance(group: h5py.Group, provenance: Provenance) -> None:
+    """Keep the provenance as attributes of a cell."""
     for name, value in asdict(provenance).items():
-        file.attrs[name] = " ".join(value) if isinstance(value, tuple) else value
+        group.attrs[name] = " ".join(value) if isinstance(value, tuple) else value
 
 
-def read_provenance(file: h5py.File) -> Provenance:
+def read_provenance(group: h5py.Group) -> Provenance:
     """Read what :func:`write_provenance` wrote.
 
     Raises:
         StoreError: If an attribute is missing.
     """
-    missing = [name for name in Provenance.__dataclass_fields__ if name not in file.attrs]
+    missing = [name for name in Provenance.__dataclass_fields__ if name not in group.attrs]
     if missing:
-        raise StoreError(file.filename, f"lacks the attributes {', '.join(missing)}", AGAIN)
-    fields = {name: file.attrs[name] for name in Provenance.__dataclass_fields__}
+        problem = f"{group.name} lacks the attributes {', '.join(missing)}"
+        raise StoreError(group.file.filename, problem, AGAIN)
+    fields = {name: group.attrs[name] for name in Provenance.__dataclass_fields__}
     for name in ("step", "n_truncated"):
         fields[name] = int(fields[name])
     return Provenance(**{**fields, "sites": tuple(fields["sites"].split())})
@@ -138,10 +138,10 @@ def check_values(values: NDArray[Any], dtype: str, names: Sequence[str], where: 
 
 
 class UnitWriter:
-    """Writes pooled unit activations as they come, in blocks of sentences.
+    """Writes the pooled unit activations of a cell as they come, in blocks of sentences.
 
     Args:
-        path: The final name; it appears when the writer closes without an error.
+        group: The cell's group, empty, in a file of units; the file is the caller's to close.
         provenance: Where the numbers come from.
         sentence_ids: The rows, in their order; at least one.
         widths: Units of each (layer, site), in unit order.
@@ -149,44 +149,42 @@ class UnitWriter:
 
     Raises:
         NumericsError: If a value is not finite or does not fit the type.
-        StoreError: If the disk is full.
+        StoreError: If a sentence id stands twice, or there is none.
     """
 
     def __init__(
         self,
-        path: Path,
+        group: h5py.Group,
         provenance: Provenance,
         sentence_ids: Sequence[str],
         widths: Mapping[Site, int],
         *,
         dtype: str = "float32",
     ) -> None:
-        if not sentence_ids or len(set(sentence_ids)) != len(sentence_ids):
-            raise StoreError(path, "needs at least one sentence, and each sentence id once")
-        self.path = Path(path)
+        rows = len(sentence_ids)
+        if not rows or len(set(sentence_ids)) != rows:
+            problem = f"{group.name} needs at least one sentence, and each sentence id once"
+            raise StoreError(group.file.filename, problem)
         self.provenance = provenance
         self.sentence_ids = list(sentence_ids)
         self.widths = dict(widths)
         self.dtype = dtype
+        self._group = group
         self._n_written = 0
         self._checksums: dict[Site, int] = dict.fromkeys(self.widths, 0)
+        write_provenance(group, provenance)
+        write_strings(group, "sentence_ids", self.sentence_ids)
+        group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in self.widths]
+        for (layer, site), width in self.widths.items():
+            group.create_dataset(
+                _unit_name(layer, site),
+                shape=(rows, width),
+                dtype=dtype,
+                chunks=(min(rows, _ROW_CHUNK), min(width, _UNIT_CHUNK)),
+                track_times=False,
+            )
 
     def __enter__(self) -> UnitWriter:
-        with ExitStack() as stack:
-            self._file = stack.enter_context(atomic_h5(self.path, kind="units"))
-            write_provenance(self._file, self.provenance)
-            write_strings(self._file, "sentence_ids", self.sentence_ids)
-            self._file.attrs["unit_order"] = [f"{layer} {site}" for layer, site in self.widths]
-            rows = len(self.sentence_ids)
-            for (layer, site), width in self.widths.items():
-                self._file.create_dataset(
-                    _unit_name(layer, site),
-                    shape=(rows, width),
-                    dtype=self.dtype,
-                    chunks=(min(rows, _ROW_CHUNK), min(width, _UNIT_CHUNK)),
-                    track_times=False,
-                )
-            self._stack = stack.pop_all()
         return self
 
     def write_rows(self, start: int, values: Mapping[Site, NDArray[Any]]) -> None:
@@ -207,7 +205,7 @@ class UnitWriter:
             assert block_NU.shape == (len(names), self.widths[layer, site])
             where = f"{self.provenance.cell}, layer {layer}, site {site}"
             cast = np.ascontiguousarray(check_values(block_NU, self.dtype, names, where))
-            self._file[_unit_name(layer, site)][start : start + n] = cast
+            self._group[_unit_name(layer, site)][start : start + n] = cast
             # Over the rows in their order, so that a reader can recompute it at one go.
             self._checksums[layer, site] = zlib.crc32(cast.data, self._checksums[layer, site])
         self._n_written += n
@@ -218,13 +216,11 @@ class UnitWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Raised again inside the stack, so that the unfinished file is closed and removed.
-        with self._stack:
-            if error is not None:
-                raise error
-            assert self._n_written == len(self.sentence_ids), "every row is written"
-            for (layer, site), checksum in self._checksums.items():
-                self._file[_unit_name(layer, site)].attrs["crc32"] = checksum
+        if error is not None:
+            return
+        assert self._n_written == len(self.sentence_ids), "every row is written"
+        for (layer, site), checksum in self._checksums.items():
+            self._group[_unit_name(layer, site)].attrs["crc32"] = checksum
 
 
 def _unit_name(layer: int, site: str) -> str:
@@ -232,32 +228,34 @@ def _unit_name(layer: int, site: str) -> str:
 
 
 class UnitFile:
-    """Pooled unit activations of one (model, step, language), for reading.
+    """Pooled unit activations of one cell, for reading.
 
     Attributes:
         path: The file.
+        cell: The cell's group in it, such as ``64/en``.
         provenance: Where the numbers come from.
         sentence_ids: The rows, in their order; length ``N``.
         sites: (layer, site, number of units), in unit order.
 
     Raises:
-        StoreError: If the file is truncated, foreign, incomplete or of another version.
+        StoreError: If the file is truncated, foreign, incomplete or of another version, or lacks the cell.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, cell: str) -> None:
+        self.path, self.cell = Path(path), cell
         with open_h5(self.path, kind="units") as file:
-            self.provenance = read_provenance(file)
-            self.sentence_ids = read_strings(file, "sentence_ids")
+            group = cell_of(file, cell)
+            self.provenance = read_provenance(group)
+            self.sentence_ids = read_strings(group, "sentence_ids")
             self.sites: list[tuple[int, str, int]] = []
-            for entry in file.attrs["unit_order"]:
+            for entry in group.attrs["unit_order"]:
                 layer, site = entry.split()
                 name = _unit_name(int(layer), site)
-                if name not in file:
-                    raise StoreError(self.path, f"lacks the dataset {name}", AGAIN)
-                rows, width = file[name].shape
+                if name not in group:
+                    raise StoreError(self.path, f"{cell} lacks the dataset {name}", AGAIN)
+                rows, width = group[name].shape
                 if rows != len(self.sentence_ids):
-                    problem = f"{name} has {rows} rows for {len(self.sentence_ids)} sentence ids"
+                    problem = f"{cell}/{name} has {rows} rows for {len(self.sentence_ids)} sentence ids"
                     raise StoreError(self.path, problem, AGAIN)
                 self.sites.append((int(layer), site, int(width)))
 
@@ -274,11 +272,11 @@ class UnitFile:
             StoreError: If there is no such array or it is damaged.
         """
         with open_h5(self.path, kind="units") as file:
-            name = _unit_name(layer, site)
-            if name not in file:
+            group, name = cell_of(file, self.cell), _unit_name(layer, site)
+            if name not in group:
                 there = ", ".join(f"{layer} {site}" for layer, site, _ in self.sites)
-                raise StoreError(self.path, f"has no {name}; it has {there}")
-            return _read_array(self.path, file[name], columns)
+                raise StoreError(self.path, f"{self.cell} has no {name}; it has {there}")
+            return _read_array(self.path, group[name], columns)
 
     def verify(self) -> None:
         """Compare every stored array with its checksum.
@@ -307,7 +305,7 @@ def _check_crc(path: Path, name: str, values: NDArray[Any], expected: Any) -> No
 
 
 def write_token_states(
-    path: Path,
+    group: h5py.Group,
     provenance: Provenance,
     *,
     token_sentence_ids: Sequence[str],
@@ -319,10 +317,10 @@ def write_token_states(
     means: Mapping[int, NDArray[Any]],
     dtype: str,
 ) -> None:
-    """Write the states of sampled tokens and the mean states of sentences.
+    """Write the states of sampled tokens and the mean states of sentences of a cell.
 
     Args:
-        path: The final name.
+        group: The cell's group, empty, in a file of tokens; the file is the caller's to close.
         provenance: Where the numbers come from.
         token_sentence_ids: Sentence of each sampled token; length ``T``.
         token_positions: Its position in the input; 0 is the start token.
@@ -336,29 +334,29 @@ def write_token_states(
     Raises:
         NumericsError: If a value is not finite or does not fit the type.
     """
-    with atomic_h5(path, kind="tokens") as file:
-        write_provenance(file, provenance)
-        write_strings(file, "token_sentence_ids", token_sentence_ids)
-        write_strings(file, "token_texts", token_texts)
-        write_strings(file, "mean_sentence_ids", mean_sentence_ids)
-        for name, numbers in (("token_positions", token_positions), ("token_ids", token_ids)):
-            file.create_dataset(name, data=np.asarray(numbers, np.int32), track_times=False)
-        for group, arrays, names in (
-            ("states", states, token_sentence_ids),
-            ("means", means, mean_sentence_ids),
-        ):
-            for layer, values in arrays.items():
-                where = f"{provenance.cell}, layer {layer}, site resid ({group})"
-                cast = np.ascontiguousarray(check_values(values, dtype, names, where))
-                data = file.create_dataset(f"{group}/layer-{layer:02d}", data=cast, track_times=False)
-                data.attrs["crc32"] = zlib.crc32(cast.data)
+    write_provenance(group, provenance)
+    write_strings(group, "token_sentence_ids", token_sentence_ids)
+    write_strings(group, "token_texts", token_texts)
+    write_strings(group, "mean_sentence_ids", mean_sentence_ids)
+    for name, numbers in (("token_positions", token_positions), ("token_ids", token_ids)):
+        group.create_dataset(name, data=np.asarray(numbers, np.int32), track_times=False)
+    for kind, arrays, names in (
+        ("states", states, token_sentence_ids),
+        ("means", means, mean_sentence_ids),
+    ):
+        for layer, values in arrays.items():
+            where = f"{provenance.cell}, layer {layer}, site resid ({kind})"
+            cast = np.ascontiguousarray(check_values(values, dtype, names, where))
+            data = group.create_dataset(f"{kind}/layer-{layer:02d}", data=cast, track_times=False)
+            data.attrs["crc32"] = zlib.crc32(cast.data)
 
 
 class TokenFile:
-    """Sampled token states and sentence means of one (model, step, language), for reading.
+    """Sampled token states and sentence means of one cell, for reading.
 
     Attributes:
         path: The file.
+        cell: The cell's group in it, such as ``64/en``.
         provenance: Where the numbers come from.
         layers: The layers that are stored, 0 to L.
         token_sentence_ids: Sentence of each sampled token; length ``T``.
@@ -368,22 +366,23 @@ class TokenFile:
         mean_sentence_ids: Sentences that have a mean state; length ``n``.
 
     Raises:
-        StoreError: If the file is truncated, foreign, incomplete or of another version.
+        StoreError: If the file is truncated, foreign, incomplete or of another version, or lacks the cell.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, cell: str) -> None:
+        self.path, self.cell = Path(path), cell
         with open_h5(self.path, kind="tokens") as file:
-            self.provenance = read_provenance(file)
-            self.token_sentence_ids = read_strings(file, "token_sentence_ids")
-            self.token_texts = read_strings(file, "token_texts")
-            self.mean_sentence_ids = read_strings(file, "mean_sentence_ids")
+            group = cell_of(file, cell)
+            self.provenance = read_provenance(group)
+            self.token_sentence_ids = read_strings(group, "token_sentence_ids")
+            self.token_texts = read_strings(group, "token_texts")
+            self.mean_sentence_ids = read_strings(group, "mean_sentence_ids")
             for name in ("token_positions", "token_ids", "states", "means"):
-                if name not in file:
-                    raise StoreError(self.path, f"lacks the dataset {name}", AGAIN)
-            self.token_positions: list[int] = file["token_positions"][:].tolist()
-            self.token_ids: list[int] = file["token_ids"][:].tolist()
-            self.layers = sorted(int(name.removeprefix("layer-")) for name in file["states"])
+                if name not in group:
+                    raise StoreError(self.path, f"{cell} lacks the dataset {name}", AGAIN)
+            self.token_positions: list[int] = group["token_positions"][:].tolist()
+            self.token_ids: list[int] = group["token_ids"][:].tolist()
+            self.layers = sorted(int(name.removeprefix("layer-")) for name in group["states"])
 
     def states(self, layer: int) -> NDArray[Any]:
         """States of the sampled tokens, shape ``(T, d)``."""
@@ -393,9 +392,21 @@ class TokenFile:
         """Mean states of sentences, shape ``(n, d)``, rows as in ``mean_sentence_ids``."""
         return self._read("means", layer)
 
-    def _read(self, group: str, layer: int) -> NDArray[Any]:
+    def _read(self, kind: str, layer: int) -> NDArray[Any]:
         with open_h5(self.path, kind="tokens") as file:
-            name = f"{group}/layer-{layer:02d}"
-            if name not in file:
-                raise StoreError(self.path, f"has no layer {layer}; it has {self.layers}")
-            return _read_array(self.path, file[name])
+            group, name = cell_of(file, self.cell), f"{kind}/layer-{layer:02d}"
+            if name not in group:
+                raise StoreError(self.path, f"{self.cell} has no layer {layer}; it has {self.layers}")
+            return _read_array(self.path, group[name])
+
+
+def unit_files(paths: Iterable[Path | str]) -> dict[Cell, UnitFile]:
+    """The cells of a model's unit files, by step and language; see :func:`babelscope.io.h5.by_cell`."""
+    cells = by_cell(paths, kind="units")
+    return {cell: UnitFile(path, cell_name(*cell)) for cell, path in cells.items()}
+
+
+def token_files(paths: Iterable[Path | str]) -> dict[Cell, TokenFile]:
+    """The cells of a model's token files, by step and language; see :func:`babelscope.io.h5.by_cell`."""
+    cells = by_cell(paths, kind="tokens")
+    return {cell: TokenFile(path, cell_name(*cell)) for cell, path in cells.items()}

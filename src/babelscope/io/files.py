@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from babelscope.errors import DataError
 
 #: Marks what is not whole. After a job was killed such files may remain; nothing reads them.
 _MARK = ".tmp-"
@@ -39,6 +41,31 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def by_name(paths: Iterable[Path | str], names: Iterable[str]) -> dict[str, Path]:
+    """Files that say nothing of themselves, by their names without the suffix, such as ``en``.
+
+    Args:
+        paths: The files, in any order.
+        names: The names that they must have, all and no others; the order of what is returned.
+
+    Raises:
+        DataError: Naming the first file that is missing, stands twice, or has another name.
+    """
+    found: dict[str, Path] = {}
+    for path in map(Path, paths):
+        if path.stem in found:
+            raise DataError(path, f"has the name of {found[path.stem]}; one file is expected for it")
+        found[path.stem] = path
+    wanted = list(names)
+    for name in wanted:
+        if name not in found:
+            raise DataError(name, f"has no file; there are {', '.join(map(str, found.values()))}")
+    for name, path in found.items():
+        if name not in wanted:
+            raise DataError(path, f"is none of {', '.join(wanted)}")
+    return {name: found[name] for name in wanted}
 
 
 def leftovers(folder: Path) -> list[Path]:

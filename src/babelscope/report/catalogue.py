@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from safetensors import safe_open
 
-from babelscope.activations.store import read_provenance
+from babelscope.activations.store import Provenance, read_provenance
 from babelscope.errors import DataError
-from babelscope.io.h5 import open_h5
+from babelscope.io.h5 import cells_of, open_h5
 from babelscope.models.architectures import n_layers, site_widths
 
 
@@ -68,21 +68,28 @@ def count_parameters(folder: Path) -> int | None:
     return total
 
 
-def describe_extraction(files: Sequence[Path]) -> pd.DataFrame:
+def describe_extraction(files: Sequence[Path], languages: Sequence[str] = ()) -> pd.DataFrame:
     """One row per (model, step, language): what the activations were computed from.
 
     Args:
-        files: Token files, see :class:`babelscope.activations.store.TokenFile`.
+        files: Token files, see :class:`babelscope.activations.store.TokenFile`; models in their order.
+        languages: Order of the languages of a step; as the files have them by default.
 
     Returns:
         Columns ``model, step, lang, n_truncated, pooling, dtype, weights_hash, tokenizer_hash,
         corpus_hash``.
     """
-    rows = []
+    origins: list[Provenance] = []
     for file in files:
         with open_h5(file, kind="tokens") as opened:
-            origin = read_provenance(opened)
-        rows.append(
+            origins += [read_provenance(group) for group in cells_of(opened).values()]
+    models = list(dict.fromkeys(origin.model for origin in origins))
+    places = {lang: place for place, lang in enumerate(languages)}
+    origins.sort(
+        key=lambda origin: (models.index(origin.model), origin.step, places.get(origin.lang, len(places)))
+    )
+    return pd.DataFrame(
+        [
             {
                 "model": origin.model,
                 "step": origin.step,
@@ -94,8 +101,9 @@ def describe_extraction(files: Sequence[Path]) -> pd.DataFrame:
                 "tokenizer_hash": origin.tokenizer_hash,
                 "corpus_hash": origin.corpus_hash,
             }
-        )
-    return pd.DataFrame(rows)
+            for origin in origins
+        ]
+    )
 
 
 def check_same_weights(extraction: pd.DataFrame, audit: pd.DataFrame, study: str) -> None:

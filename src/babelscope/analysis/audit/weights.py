@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from babelscope.activations.extraction import encode_sentences, make_batches
+from babelscope.activations.inputs import encode_sentences, make_batches
 from babelscope.analysis.audit.files import CheckpointAudit, Held, write_audit
 from babelscope.errors import DataError
 from babelscope.models.architectures import is_encoder

@@ -1,0 +1,203 @@
+"""What hooks reduce a forward pass to, on the device, as each batch runs.
+
+Units are pooled over a sentence's own tokens (never the start or the end token, never padding); of the
+residual stream, the states of wanted tokens and the means of sentences are kept. Names of shapes: ``B``
+sentences of a batch, ``S`` positions, ``D`` width of a part of a site, ``d`` width of the residual stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from babelscope.activations.inputs import InputBatch, forward
+from babelscope.activations.store import Site
+from babelscope.errors import BabelscopeError
+from babelscope.models.architectures import n_layers, site_widths
+from babelscope.models.checkpoints import LoadedModel
+from babelscope.models.hooks import Watcher, site_modules
+
+POOLINGS = ("max", "mean", "last")
+
+#: In place of a site: the mean state of a sentence after a layer.
+MEAN = "resid (mean)"
+
+_MAX_SPANS = 8
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Neighbouring rows of a batch, whose own tokens stop at equal or similar positions."""
+
+    start: int
+    stop: int
+    shortest: int
+    longest: int
+    is_over_RS1: torch.Tensor
+    """Between ``shortest`` and ``longest``, where some rows have stopped and others have not."""
+
+
+class _Pooler:
+    """Reduces ``(B, S, D)`` over each sentence's own tokens, into ``(B, D)``.
+
+    Rows come sorted by length, so a few spans of rows hold one length each. A span is reduced as it
+    lies, without a copy; only where its rows end at different positions, these are masked.
+    """
+
+    def __init__(self, batch: InputBatch) -> None:
+        device = batch.mask_BS.device
+        self.shape = batch.mask_BS.shape
+        self.last_B = torch.from_numpy(batch.stops - 1).to(device)
+        self.rows_B = torch.arange(len(batch.stops), device=device)
+        self.n_tokens_B1 = self.last_B[:, None].float()
+        n = len(batch.stops)
+        starts = [0, *(np.flatnonzero(np.diff(batch.stops)) + 1).tolist()]
+        if len(starts) > _MAX_SPANS:
+            starts = list(range(0, n, -(-n // _MAX_SPANS)))
+        self.spans = []
+        for start, stop in zip(starts, [*starts[1:], n], strict=True):
+            stops = batch.stops[start:stop]
+            shortest, longest = int(stops.min()), int(stops.max())
+            is_over_RS = np.arange(shortest, longest) >= stops[:, None]
+            is_over_RS1 = torch.from_numpy(is_over_RS[:, :, None]).to(device)
+            self.spans.append(_Span(start, stop, shortest, longest, is_over_RS1))
+
+    def max(self, x_BSD: torch.Tensor, out_BD: torch.Tensor) -> None:
+        for span in self.spans:
+            x_RSD, out_RD = x_BSD[span.start : span.stop], out_BD[span.start : span.stop]
+            torch.amax(x_RSD[:, 1 : span.shortest], dim=1, out=out_RD)
+            if span.longest > span.shortest:
+                tail_RSD = x_RSD[:, span.shortest : span.longest]
+                tail_RD = tail_RSD.masked_fill(span.is_over_RS1, -torch.inf).amax(dim=1)
+                torch.maximum(out_RD, tail_RD, out=out_RD)
+
+    def mean(self, x_BSD: torch.Tensor, out_BD: torch.Tensor) -> None:
+        for span in self.spans:
+            x_RSD, out_RD = x_BSD[span.start : span.stop], out_BD[span.start : span.stop]
+            torch.sum(x_RSD[:, 1 : span.shortest], dim=1, dtype=torch.float32, out=out_RD)
+            if span.longest > span.shortest:
+                tail_RSD = x_RSD[:, span.shortest : span.longest].masked_fill(span.is_over_RS1, 0.0)
+                out_RD += tail_RSD.sum(dim=1, dtype=torch.float32)
+        out_BD /= self.n_tokens_B1
+
+    def last(self, x_BSD: torch.Tensor, out_BD: torch.Tensor) -> None:
+        out_BD.copy_(x_BSD[self.rows_B, self.last_B])
+
+
+class Recorder:
+    """Runs batches and keeps what the hooks reduce them to.
+
+    The hooks write into tensors that live as long as the recorder: small results that are allocated
+    between large activations would break up the heap, at the price of a tenth of the time.
+    """
+
+    def __init__(self, loaded: LoadedModel, sites: Sequence[str], pooling: str) -> None:
+        self.loaded = loaded
+        self.pooling = pooling
+        self.n_layers = n_layers(loaded.config)
+        self.units = site_widths(loaded.config, sites)
+        self._results: dict[tuple[int, str, int], torch.Tensor] = {}
+        self._seen: set[tuple[int, str, int]] = set()
+        self._states: dict[int, torch.Tensor] = {}
+        self._n_rows = 0
+        self._pooler: _Pooler | None = None
+        self._wants_means = False
+        self._tokens: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def watchers(self) -> Iterator[Watcher]:
+        """All hooks; for :func:`babelscope.models.hooks.watching`."""
+        for layer, site in self.units:
+            for part, place in enumerate(site_modules(self.loaded.model, site, layer)):
+                yield place, self._watch_units((layer, site, part))
+        for layer in range(self.n_layers + 1):
+            (place,) = site_modules(self.loaded.model, "resid", layer)
+            yield place, self._watch_states(layer)
+
+    def run(
+        self,
+        batch: InputBatch,
+        *,
+        means: bool,
+        tokens: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None,
+    ) -> None:
+        """Run one batch. What is read of it is overwritten by the next.
+
+        Args:
+            batch: The inputs.
+            means: Whether the mean states are wanted.
+            tokens: Rows and positions in the batch whose states are wanted.
+        """
+        self._seen.clear()
+        self._states.clear()
+        self._n_rows = len(batch.rows)
+        self._pooler = _Pooler(batch)
+        self._wants_means = means
+        self._tokens = None
+        if tokens is not None and len(tokens[0]):
+            rows, positions = (torch.from_numpy(index).to(batch.mask_BS.device) for index in tokens)
+            self._tokens = rows, positions
+        forward(self.loaded, batch)
+
+    def pooled(self) -> dict[Site, list[NDArray[np.float32]]]:
+        """Pooled units of the batch: the parts of each (layer, site), shape ``(B, D)`` each."""
+        found: dict[Site, list[NDArray[np.float32]]] = {unit: [] for unit in self.units}
+        for layer, site, part in sorted(self._seen):
+            if site != MEAN:
+                found[layer, site].append(self._read((layer, site, part)))
+        for (layer, site), parts in found.items():
+            if not parts:
+                raise BabelscopeError(
+                    f"{self.loaded.folder}: the model does not run site {site} of layer {layer}"
+                    "\nhint: an option of its config, such as BLOOM's slow_but_exact, goes around it"
+                )
+        return found
+
+    def means(self) -> dict[int, NDArray[np.float32]]:
+        """Mean state of each sentence of the batch by layer, shape ``(B, d)``."""
+        return {key[0]: self._read(key) for key in self._seen if key[1] == MEAN}
+
+    def states(self) -> dict[int, NDArray[np.float32]]:
+        """States of the wanted tokens by layer, shape ``(tokens, d)``."""
+        return {layer: _numpy(values_Td) for layer, values_Td in self._states.items()}
+
+    def _read(self, key: tuple[int, str, int]) -> NDArray[np.float32]:
+        return _numpy(self._results[key][: self._n_rows])
+
+    def _reduce(self, pooling: str, x_BSD: torch.Tensor, key: tuple[int, str, int]) -> None:
+        assert self._pooler is not None
+        if x_BSD.shape[:2] != self._pooler.shape:
+            raise BabelscopeError(
+                f"{self.loaded.folder}: layer {key[0]}, site {key[1]}, comes as {tuple(x_BSD.shape)}, "
+                f"not for {tuple(self._pooler.shape)} sentences and positions at once"
+                "\nhint: an option of its config, such as chunk_size_feed_forward, cuts it up"
+            )
+        result = self._results.get(key)
+        if result is None or len(result) < len(x_BSD):
+            dtype = torch.float32 if pooling == "mean" else x_BSD.dtype
+            result = x_BSD.new_empty((len(x_BSD), x_BSD.shape[-1]), dtype=dtype)
+            self._results[key] = result
+        getattr(self._pooler, pooling)(x_BSD, result[: len(x_BSD)])
+        self._seen.add(key)
+
+    def _watch_units(self, key: tuple[int, str, int]) -> Callable[[torch.Tensor], None]:
+        def watch(x_BSD: torch.Tensor) -> None:
+            self._reduce(self.pooling, x_BSD, key)
+
+        return watch
+
+    def _watch_states(self, layer: int) -> Callable[[torch.Tensor], None]:
+        def watch(x_BSd: torch.Tensor) -> None:
+            if self._wants_means:
+                self._reduce("mean", x_BSd, (layer, MEAN, 0))
+            if self._tokens is not None:
+                self._states[layer] = x_BSd[self._tokens]
+
+        return watch
+
+
+def _numpy(values: torch.Tensor) -> NDArray[np.float32]:
+    return values.float().cpu().numpy()
