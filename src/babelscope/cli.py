@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from babelscope.commands import doctor, hub, plan, recover, status
+from babelscope.commands import doctor, hub, plan, recover, recut, status
 from babelscope.errors import BabelscopeError
 
-COMMANDS = (doctor, plan, status, recover, hub)
+COMMANDS = (doctor, plan, status, recover, recut, hub)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
 
     study = study_of.load(args)
     named = arguments_of(None if args.configfile == study_of.DEFAULT else args.configfile, args.config)
-    progress = look(study.results, named)
+    progress = look(study, named)
     profile = ["--profile", args.profile] if args.profile else []
     print(progress_text(progress, command=shlex.join(["snakemake", *profile, *named])))
     return 1 if progress.failures else 0

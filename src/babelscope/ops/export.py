@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import yaml
 
 from babelscope.io.files import leftovers
+from babelscope.ops.layout import CONSTRAINTS, Found, describe, parse
 from babelscope.runtime import describe_environment
 
 #: Larger files are described, not copied.
@@ -67,16 +69,17 @@ Look through it before you send it: sentences/ and concepts/ hold your text, log
 
 
 def _files_of(results: Path, model: str, step: int) -> Iterator[Path]:
-    for area in ("activations", "scores", "experts", "probes", "alignment", "generation", "audit"):
-        for path in (results / area / model).glob(f"{step}*"):
-            # 64 is not 640: what follows the number is no digit.
-            if not path.name.removeprefix(str(step))[:1].isdigit():
-                yield from _files_in([path])
+    areas = dict.fromkeys(pattern.split("/")[0] for pattern, _, _ in describe() if "{model}" in pattern)
+    for area in areas.keys() - {"export", "models"}:
+        for path in _files_in([results / area / model]):
+            found = parse(str(path.relative_to(results)))
+            if found and found.holds(step):
+                yield path
     for area in ("logs", "benchmarks"):
-        for path in results.glob(f"{area}/*/{model}/*"):
-            span = path.name.split(".")[0].split("-")
-            if all(part.isdigit() for part in span) and int(span[0]) <= step <= int(span[-1]):
-                yield from _files_in([path])
+        for path in _files_in(sorted(results.glob(f"{area}/*/{model}"))):
+            steps = path.relative_to(results).parts[3].removesuffix(path.suffix)
+            if re.fullmatch(CONSTRAINTS["steps"], steps) and Found("", "", {"steps": steps}).holds(step):
+                yield path
     for area in ("sentences", "concepts"):
         yield from _files_in([results / area])
     for name in ("audit.tsv", "models.tsv", "steps.tsv", "extraction.tsv"):

@@ -34,27 +34,10 @@ class Found:
     pattern: str
     wildcards: dict[str, str]
 
-    @property
-    def model(self) -> str:
-        """Run id, or empty."""
-        return self.wildcards.get("model", "")
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """Step, or first and last step, or nothing."""
-        named = self.wildcards.get("steps") or self.wildcards.get("step") or ""
-        return tuple(int(end) for end in named.split("..") if end)
-
-    @property
-    def words(self) -> str:
-        """``model m, steps 0 to 4, en to de``; empty if the file is of the study as a whole."""
-        ends = {name: value.replace("..", " to ") for name, value in self.wildcards.items()}
-        said = [f"model {self.model}"] if self.model else []
-        for name, word in (("step", "step"), ("steps", "step"), ("layers", "layer")):
-            if name in ends:
-                said.append(f"{word}{'s' if ' to ' in ends[name] else ''} {ends[name]}")
-        said += [ends[name] for name in ("corpus", "tokenizer", "lang", "langs", "figure") if name in ends]
-        return ", ".join(said)
+    def holds(self, step: int) -> bool:
+        """Whether a step is the file's, or lies between the ends of its range."""
+        ends = [int(end) for end in (self.wildcards.get("steps") or self.wildcards["step"]).split("..")]
+        return ends[0] <= step <= ends[-1]
 
 
 def parse(path: str) -> Found | None:

@@ -11,8 +11,9 @@ import pandas as pd
 
 from babelscope.errors import DataError
 from babelscope.ops.costs import ENGINE_MEMORY, CostModel
-from babelscope.ops.jobs import Work, all_jobs
+from babelscope.ops.layout import benchmark_path
 from babelscope.ops.plan import duration, size
+from babelscope.ops.stages import all_jobs
 
 
 @dataclass(frozen=True)
@@ -80,20 +81,6 @@ def compare(costs: CostModel, folder: Path) -> list[Comparison]:
             )
         )
     return rows
-
-
-def benchmark_path(work: Work) -> Path:
-    """Benchmark file of a job, below ``benchmarks``; as the rules name it."""
-    parts = [work.stage, *([work.model] if work.model else [])]
-    if work.stage != "trace_units" and work.steps:
-        parts.append(_span(work.steps))
-    if work.parts:
-        parts.append(_span(work.parts))
-    return Path(*parts[:-1], f"{parts[-1]}.tsv")
-
-
-def _span(values: Sequence[object]) -> str:
-    return str(values[0]) if len(values) == 1 else f"{values[0]}-{values[-1]}"
 
 
 def comparison_text(rows: Sequence[Comparison]) -> str:

@@ -7,10 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from babelscope.ops.costs import Cost, CostModel
-from babelscope.ops.jobs import Work, all_jobs
-
-#: Rules whose jobs run a model, and so ask for a GPU on a cluster.
-RUN_A_MODEL = frozenset({"pretrain_step", "audit_checkpoint", "extract_activations", "generate_text"})
+from babelscope.ops.stages import STAGES, JobCells, all_jobs
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def plan_text(plan: Plan, *, gpu: bool) -> str:
     )
 
 
-def stage_costs(costs: CostModel, works: Iterable[Work]) -> Row:
+def stage_costs(costs: CostModel, works: Iterable[JobCells]) -> Row:
     """What some jobs of one rule take together."""
     found = list(works)
     return _row(found[0].stage, [costs.cost(work) for work in found], costs.gpu)
@@ -124,7 +121,7 @@ def stage_costs(costs: CostModel, works: Iterable[Work]) -> Row:
 
 def _row(stage: str, found: list[Cost], gpu: bool) -> Row:
     hours = sum(cost.seconds for cost in found) / 3600
-    on_gpu = gpu and stage in RUN_A_MODEL
+    on_gpu = gpu and STAGES[stage].runs_a_model
     return Row(
         stage=stage,
         jobs=len(found),

@@ -1,8 +1,8 @@
 """Ranges: the cells that one job takes, named by the first and the last of them.
 
-A wildcard of a rule names a range of steps, languages or layers: ``128`` or ``0..128``, ``en`` or ``en..hi``. A
-range of one, the usual case on a cluster, is its member. No member holds a dot, so nothing collides. A label
-names two ends and claims nothing of what lies between: the members stand in the job's params and its file.
+A wildcard of a rule names a range of steps, languages or layers: ``128`` or ``0..128``, ``en`` or ``en..hi``.
+A range of one, the usual case on a cluster, is its member. No member holds a dot, so nothing collides. A
+label names two ends and claims nothing of what lies between: the members stand in the job's params and file.
 """
 
 from __future__ import annotations

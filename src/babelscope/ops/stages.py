@@ -35,9 +35,21 @@ class JobCells:
     parts: tuple[str, ...] = ()
     wildcards: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
-    def path(self, pattern: str) -> str:
-        """One of the job's files, by its pattern."""
-        return pattern.format_map(dict(self.wildcards))
+    @property
+    def files(self) -> list[str]:
+        """The files that the job writes, below the results."""
+        return [pattern.format_map(dict(self.wildcards)) for pattern in STAGES[self.stage].writes]
+
+    @property
+    def words(self) -> str:
+        """``model m, steps 0 to 4, en to de``; empty if the job is of the study as a whole."""
+        ends = {name: value.replace("..", " to ") for name, value in self.wildcards}
+        said = [f"model {self.model}"] if self.model else []
+        for name, word in (("step", "step"), ("steps", "step"), ("layers", "layer")):
+            if name in ends:
+                said.append(f"{word}{'s' if ' to ' in ends[name] else ''} {ends[name]}")
+        said += [ends[name] for name in ("corpus", "tokenizer", "lang", "langs", "figure") if name in ends]
+        return ", ".join(said)
 
 
 @dataclass(frozen=True)
@@ -230,8 +242,8 @@ STAGES: dict[str, Stage] = {
         TRAINED_STEPS,
         "pretrain",
         {
-            "models/{model}/{steps}.json": "checkpoints that a job trained or found whole, and their hashes; each "
-            "lies beside it in the folder of its step, with training/ to go on from"
+            "models/{model}/{steps}.json": "checkpoints that a job trained or found whole, and their hashes; "
+            "each lies in the folder of its step, with training/ to go on from"
         },
         ("models", "extraction.device"),
         column="model",
@@ -399,7 +411,7 @@ def figures(study: Study) -> list[str]:
 def tables(study: Study) -> dict[str, str]:
     """Name and path below the results of every table that the report reads."""
     ranges = StudyRanges.of(study)
-    found = {}
+    found: dict[str, str] = {}
     for name, stage in STAGES.items():
         if name != "render_report" and not stage.axes.wildcards and list(stage.axes.jobs(study, ranges)):
             found |= {Path(path).stem: path for path in stage.writes if path.startswith("tables/")}

@@ -11,26 +11,17 @@ import binascii
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
-from babelscope.ops.costs import STAGES
 from babelscope.ops.runs import Run, recorded_runs
+from babelscope.ops.stages import STAGES, JobCells, all_jobs
+from babelscope.study.config import Study
 
-#: Stages in the table, by the name of their column.
-COLUMNS = {
-    "model": ("pretrain_step", "fetch_checkpoint", "initialise_checkpoint"),
-    "audit": ("audit_checkpoint",),
-    "extract": ("extract_activations",),
-    "score": ("score_units",),
-    "select": ("select_experts",),
-    "align": ("align_experts",),
-    "probe": ("fit_language_probe",),
-    "write": ("generate_text",),
-    "identify": ("identify_language",),
-}
+#: Columns of the table.
+COLUMNS = tuple(dict.fromkeys(stage.column for stage in STAGES.values() if stage.column))
 DONE, RUNNING, FAILED, INTERRUPTED, WAITING = "done", "under way", "failed", "interrupted", "waiting"
 _LOG_LINES = 15
 
@@ -41,16 +32,14 @@ class File:
 
     Attributes:
         path: As Snakemake names it.
-        stage: The rule that makes it, without the label of a batch.
-        model: Run id, or empty.
-        step: Training step, or None.
+        rule: The rule that makes it.
+        job: What the job that makes it takes; None if no job of the study does.
         state: One of the five states.
     """
 
     path: str
-    stage: str
-    model: str
-    step: int | None
+    rule: str
+    job: JobCells | None
     state: str
 
 
@@ -61,7 +50,7 @@ class Failure:
     Attributes:
         rule: Its rule.
         output: Its first output.
-        cell: What of the study it computes, in words.
+        job: What of the study it computes.
         log: Its log, if there is one.
         lines: The last lines of that log.
         slurm_job: Its id, if it ran on a cluster.
@@ -69,7 +58,7 @@ class Failure:
 
     rule: str
     output: str
-    cell: str
+    job: JobCells | None
     log: str
     lines: tuple[str, ...]
     slurm_job: str
@@ -94,43 +83,38 @@ class Progress:
         return sum(file.state == state for file in self.files)
 
 
-def look(results: str, snakemake: Sequence[str]) -> Progress:
+def look(study: Study, snakemake: Sequence[str]) -> Progress:
     """See how far a study is. Starts nothing, locks nothing, changes nothing.
 
     Args:
-        results: Folder of its results, below the working directory.
+        study: The study.
         snakemake: Arguments that name the study to Snakemake, such as ``--configfile``.
 
     Raises:
         BabelscopeError: If Snakemake cannot plan the study, with its reason.
     """
-    runs = recorded_runs(results)
+    runs = recorded_runs(study.results)
+    jobs = {f"{study.results}/{path}": job for job in all_jobs(study) for path in job.files}
     living = [run for run in runs if run.is_alive]
     run = (living or runs)[-1] if runs else None
     alive = bool(living)
-    failures = _failures(run) if run else []
+    failures = _failures(run, jobs) if run else []
     failed = {output for _, outputs in failures for output in outputs}
     begun = unfinished_outputs(Path(".snakemake/incomplete"))
     files = []
-    for path, rule, pending, missing in _summary(snakemake):
-        if path in begun and alive:
+    for row in summary(snakemake):
+        if row.path in begun and alive:
             state = RUNNING
         # Snakemake does not ask for a file that is lost while what was made from it is still there.
-        elif path in failed and (pending or missing):
+        elif row.path in failed and (row.pending or row.missing):
             state = FAILED
-        elif not pending:
+        elif not row.pending:
             state = DONE
         else:
-            state = INTERRUPTED if path in begun else WAITING
-        model, step = _cell_of(path, results)
-        files.append(File(path, stage_of(rule), model, step, state))
+            state = INTERRUPTED if row.path in begun else WAITING
+        files.append(File(row.path, row.rule, jobs.get(row.path), state))
     lost = {file.path for file in files if file.state == FAILED}
     return Progress(tuple(files), tuple(failure for failure, outputs in failures if lost & set(outputs)), run)
-
-
-def stage_of(rule: str) -> str:
-    """A rule without the label of its batch."""
-    return max((stage for stage in STAGES if rule.startswith(stage)), key=len, default=rule)
 
 
 def unfinished_outputs(folder: Path) -> set[str]:
@@ -145,8 +129,22 @@ def unfinished_outputs(folder: Path) -> set[str]:
     return found
 
 
-def _summary(arguments: Sequence[str]) -> Iterable[tuple[str, str, bool, bool]]:
-    """Per file its path, its rule, whether it would be made anew, and whether it is missing."""
+@dataclass(frozen=True)
+class Row:
+    """What Snakemake says of a file: its rule, whether it would be made anew, whether it is missing."""
+
+    path: str
+    rule: str
+    pending: bool
+    missing: bool
+
+
+def summary(arguments: Sequence[str]) -> Iterator[Row]:
+    """What Snakemake says of every file of a study.
+
+    Raises:
+        BabelscopeError: If Snakemake cannot plan the study, with its reason.
+    """
     command = [
         sys.executable, "-m", "snakemake", "--summary", "--nolock", "--cores", "1",
         "--workflow-profile", "none", *arguments,
@@ -162,22 +160,13 @@ def _summary(arguments: Sequence[str]) -> Iterable[tuple[str, str, bool, bool]]:
     for fields in lines:
         row = dict(zip(header, fields, strict=False))
         pending, missing = row["plan"] == "update pending", row["status"] == "missing"
-        yield row["output_file"], row["rule"], pending, missing
-
-
-def _cell_of(path: str, results: str) -> tuple[str, int | None]:
-    """Model and step of a file, from its place."""
-    parts = path.removeprefix(f"{results}/").split("/")
-    if len(parts) < 3 or parts[0] in ("tables", "figures", "corpora", "tokenizers"):
-        return "", None
-    step = re.match(r"\d+", parts[2])
-    return parts[1], int(step[0]) if step else None
+        yield Row(row["output_file"], row["rule"], pending, missing)
 
 
 _BLOCK = re.compile(r"^Error in (?:group job|rule) (?P<rule>\w+):\n(?P<body>(?: {4}.*\n?)*)", re.M)
 
 
-def _failures(run: Run) -> list[tuple[Failure, list[str]]]:
+def _failures(run: Run, jobs: Mapping[str, JobCells]) -> list[tuple[Failure, list[str]]]:
     """What the log of a run says of jobs that failed; of retried ones the last attempt."""
     try:
         text = Path(run.log).read_text(encoding="utf-8", errors="replace")
@@ -194,29 +183,13 @@ def _failures(run: Run) -> list[tuple[Failure, list[str]]]:
         failure = Failure(
             rule=block["rule"],
             output=outputs[0],
-            cell=_in_words(outputs),
+            job=jobs.get(outputs[0]),
             log=log,
             lines=_tail(place) if place else (),
             slurm_job=fields.get("external_jobid", ""),
         )
         last[outputs[0]] = failure, outputs
     return list(last.values())
-
-
-def _in_words(outputs: Sequence[str]) -> str:
-    """``model m, steps 0 to 4, en to de`` from the places of a job's files."""
-    cells = [tuple(path.split("/")[3:]) for path in outputs if path.count("/") >= 4]
-    if not cells:
-        return ""
-    steps = list(dict.fromkeys(re.match(r"[^.]+", cell[1])[0] for cell in cells if len(cell) > 1))  # type: ignore[index]
-    parts = list(dict.fromkeys(cell[2].split(".")[0] for cell in cells if len(cell) > 2))
-    return ", ".join(
-        filter(None, [f"model {cells[0][0]}", f"step {_span(steps)}" if steps else "", _span(parts)])
-    )
-
-
-def _span(values: Sequence[str]) -> str:
-    return values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}" if values else ""
 
 
 def _tail(path: Path) -> tuple[str, ...]:
@@ -236,12 +209,13 @@ def progress_text(progress: Progress, *, command: str) -> str:
     """
     cells: dict[tuple[str, int], dict[str, list[File]]] = {}
     rest: dict[str, list[File]] = {}
-    columns = {stage: name for name, stages in COLUMNS.items() for stage in stages}
     for file in progress.files:
-        if file.step is not None and file.stage in columns:
-            cells.setdefault((file.model, file.step), {}).setdefault(columns[file.stage], []).append(file)
+        if file.job and STAGES[file.rule].column:
+            for step in file.job.steps:
+                row = cells.setdefault((file.job.model, step), {})
+                row.setdefault(STAGES[file.rule].column, []).append(file)
         else:
-            rest.setdefault(file.stage, []).append(file)
+            rest.setdefault(file.rule, []).append(file)
     head = ["model", "step", *COLUMNS]
     body = [
         [model, str(step), *(_mark(found.get(column, ())) for column in COLUMNS)]
@@ -275,7 +249,7 @@ def _mark(files: Sequence[File]) -> str:
 
 
 def _failure_text(failure: Failure, command: str) -> str:
-    where = f" ({failure.cell})" if failure.cell else ""
+    where = f" ({failure.job.words})" if failure.job and failure.job.words else ""
     slurm = f", Slurm job {failure.slurm_job}" if failure.slurm_job else ""
     lines = [f"FAILED {failure.rule}{where}{slurm}"]
     if failure.lines:
@@ -284,12 +258,10 @@ def _failure_text(failure: Failure, command: str) -> str:
     elif failure.log:
         lines.append(f"  its log {failure.log} is empty or not there")
     lines.append(f"  run just it:   {command} {failure.output}")
-    parts = failure.output.split("/")
-    if len(parts) >= 5:
-        step = re.match(r"\d+", parts[4])
-        if step:
-            target = f"{'/'.join(parts[:2])}/export/{parts[3]}/{step[0]}"
-            lines.append(f"  for a report:  {command} {target}")
+    if failure.job and failure.job.model and STAGES[failure.job.stage].column:
+        folder = failure.output.removesuffix(failure.job.files[0]) or failure.output
+        for step in failure.job.steps:
+            lines.append(f"  for a report:  {command} {folder}export/{failure.job.model}/{step}")
     return "\n".join(lines)
 
 

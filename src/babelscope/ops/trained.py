@@ -1,8 +1,8 @@
-"""Checkpoints that are trained here, as planning sees them: the list of each range, and the folders beside it.
+"""Checkpoints that are trained here, as planning sees them.
 
-``models/{model}/{steps}.json`` is what a training job ends with: the steps that are whole, and the hash of their
-weights. The checkpoints themselves are no outputs of Snakemake, which would remove them before a job runs again;
-the job takes over those that it finds whole.
+``models/{model}/{steps}.json`` is what a training job ends with: the steps that are whole, and the hashes of
+their weights. The checkpoints themselves, a folder per step beside it, are no outputs of Snakemake, which
+would remove them before a job runs again; the job takes over those that it finds whole.
 """
 
 from __future__ import annotations

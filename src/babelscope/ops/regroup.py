@@ -1,0 +1,242 @@
+"""Results under ranges that the study no longer has: told while planning, regrouped by ``babelscope recut``.
+
+A change of granularity gives the same cells other names. What is there need not be computed again: its cells
+are read and written under the labels of today.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pandas as pd
+import yaml
+
+from babelscope.errors import BabelscopeError
+from babelscope.io.files import written_whole
+from babelscope.io.h5 import atomic_h5
+from babelscope.io.tables import read_table, write_table
+from babelscope.ops.layout import Found, parse
+from babelscope.ops.stages import STAGES, JobCells, all_jobs
+from babelscope.ops.status import summary
+from babelscope.study.config import Study
+
+#: The column of a table, or part of a group's name, that a wildcard ranges over.
+_PARTS = {"langs": "lang", "layers": "layer"}
+#: Parts of the config that do not change what a cell holds.
+_GROUPING = ("granularity", "report", "assumed")
+
+
+class RecutError(BabelscopeError):
+    """Results cannot be regrouped as they are."""
+
+
+def unused_files(study: Study) -> list[str]:
+    """One sentence per range on the disk that the study no longer has, though it has its cells."""
+    wanted = _wanted(study)
+    found: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
+    for path, place in _stored(study):
+        if path in wanted.get((place.pattern, place.wildcards["model"]), {}):
+            continue
+        others = [job for job in _jobs(wanted, place) if _share_cells(job, place)]
+        for name in ("steps", *_PARTS):
+            ranges = {dict(job.wildcards)[name] for job in others if name in dict(job.wildcards)}
+            if ranges and place.wildcards[name] not in ranges:
+                key = place.wildcards["model"], f"{name} {place.wildcards[name]}"
+                areas, by = found.setdefault(key, (set(), set()))
+                areas.add(place.pattern.split("/")[0])
+                by |= ranges
+    return [
+        f"{model}: {what} ({', '.join(sorted(areas))}) is no longer used, {', '.join(sorted(by))} takes its "
+        "place; `babelscope recut` regroups what is there, or give what you added as an item of its own"
+        for (model, what), (areas, by) in found.items()
+    ]
+
+
+def remember_study(study: Study) -> None:
+    """Note the config of a run, so that a later :func:`recut` knows how its results are grouped."""
+    with written_whole(_record(study)) as unfinished:
+        unfinished.write_text(json.dumps(study.config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def recut(study: Study, snakemake: Sequence[str]) -> list[str]:
+    """Write the study's files from cells of files that have other ranges, where all cells are there.
+
+    Only files that Snakemake holds to be up to date, in the grouping of the last run, are read; nothing is
+    removed.
+
+    Args:
+        study: The study as it is now.
+        snakemake: Arguments that name it to Snakemake, such as ``--configfile``.
+
+    Returns:
+        Paths of the files written.
+
+    Raises:
+        RecutError: If the last run is not known, or was of other settings.
+        BabelscopeError: If Snakemake cannot plan the study.
+    """
+    try:
+        before = json.loads(_record(study).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise RecutError(
+            f"{_record(study)}: how the results are grouped is not known; run the study once"
+        ) from None
+    _check_same_settings(before, study.config)
+    wanted = _wanted(study)
+    sources: dict[tuple[str, str], list[tuple[str, Found]]] = {}
+    for path, place in _stored(study, _up_to_date(before)):
+        sources.setdefault((place.pattern, place.wildcards["model"]), []).append((path, place))
+    written = []
+    for key, jobs in wanted.items():
+        for path, job in jobs.items():
+            if not Path(path).exists():
+                near = [source for source, place in sources.get(key, []) if _share_cells(job, place)]
+                if near and _write(Path(path), job, [Path(source) for source in near]):
+                    written.append(path)
+    if written:
+        _register(written, snakemake)
+    return written
+
+
+def _record(study: Study) -> Path:
+    return Path(study.results, "logs", "study.json")
+
+
+def _wanted(study: Study) -> dict[tuple[str, str], dict[str, JobCells]]:
+    """Files that lie under the name of a range, by pattern and model, in the order of the pipeline."""
+    wanted: dict[tuple[str, str], dict[str, JobCells]] = {}
+    for job in all_jobs(study):
+        if "steps" in STAGES[job.stage].axes.wildcards:
+            for pattern, path in zip(STAGES[job.stage].writes, job.files, strict=True):
+                wanted.setdefault((pattern, job.model), {})[f"{study.results}/{path}"] = job
+    return wanted
+
+
+def _stored(study: Study, paths: Sequence[str] | None = None) -> Iterator[tuple[str, Found]]:
+    """Files on the disk that lie under the name of a range, of models of the study."""
+    root = Path(study.results)
+    for path in paths if paths is not None else map(str, _walk(root, study)):
+        place = parse(path.removeprefix(f"{study.results}/"))
+        if place and "steps" in place.wildcards and Path(path).is_file():
+            yield path, place
+
+
+def _walk(root: Path, study: Study) -> Iterator[Path]:
+    patterns = {pattern for stage in STAGES.values() for pattern in stage.writes if "{steps}" in pattern}
+    for area in sorted({pattern.split("/")[0] for pattern in patterns}):
+        depth = "*" if area in ("models", "audit") else "**/*"  # a checkpoint's folder may be large
+        for model in study.models:
+            yield from sorted((root / area / model).glob(depth))
+
+
+def _jobs(wanted: Mapping[tuple[str, str], Mapping[str, JobCells]], place: Found) -> list[JobCells]:
+    return list(wanted.get((place.pattern, place.wildcards["model"]), {}).values())
+
+
+def _share_cells(job: JobCells, place: Found) -> bool:
+    """Whether a file, by the ends of its ranges, may hold cells of a job."""
+    steps = any(place.holds(step) for step in job.steps)
+    parts = next((place.wildcards[name] for name in _PARTS if name in place.wildcards), "")
+    return steps and (not parts or ".." in parts or ".." in _part_label(job) or parts in job.parts)
+
+
+def _part_label(job: JobCells) -> str:
+    return next((value for name, value in job.wildcards if name in _PARTS), "")
+
+
+def _check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    then, today = _flat(before), _flat(now)
+    for key in sorted(then.keys() | today.keys()):
+        if then.get(key) != today.get(key):
+            raise RecutError(
+                f"`{key}` was {then.get(key)!r} in the last run and is {today.get(key)!r} now; only "
+                "the grouping may change\nhint: change it back, recut, and change it again"
+            )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings that a cell depends on, by dotted key; which steps there are is none of them."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        dotted = f"{prefix}{key}"
+        if dotted in _GROUPING or (dotted.startswith("models.") and key == "steps"):
+            continue
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{dotted}.")
+        else:
+            flat[dotted] = value
+    return flat
+
+
+def _up_to_date(before: Mapping[str, Any]) -> list[str]:
+    """Files of the last run's grouping that Snakemake would not make anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "study.yaml")
+        file.write_text(yaml.safe_dump(dict(before), allow_unicode=True), encoding="utf-8")
+        return [row.path for row in summary(["--configfile", str(file)]) if not (row.pending or row.missing)]
+
+
+def _write(path: Path, job: JobCells, sources: Sequence[Path]) -> bool:
+    """Write a file from the cells of others, in the order of the job; False if a cell is missing."""
+    if path.suffix == ".h5":
+        return _write_groups(path, job, sources)
+    if path.suffix == ".json":
+        return _write_list(path, job, sources)
+    part = next((column for name, column in _PARTS.items() if name in dict(job.wildcards)), "")
+    rows = pd.concat([read_table(source) for source in sources], ignore_index=True)
+    cells = [
+        rows[(rows["step"] == step) & ((rows[part].astype(str) == name) if part else True)]
+        for step in job.steps
+        for name in (job.parts if part else ("",))
+    ]
+    if not all(len(cell) for cell in cells):
+        return False
+    write_table(pd.concat(cells, ignore_index=True), path)
+    return True
+
+
+def _write_groups(path: Path, job: JobCells, sources: Sequence[Path]) -> bool:
+    names = [f"{step}/{part}" for step in job.steps for part in job.parts] or [
+        str(step) for step in job.steps
+    ]
+    with ExitStack() as stack:
+        files = [stack.enter_context(h5py.File(source, "r")) for source in sources]
+        places = {name: next((file for file in files if name in file), None) for name in names}
+        if None in places.values():
+            return False
+        kind = str(files[0].attrs["kind"])
+        out = stack.enter_context(atomic_h5(path, kind=kind))
+        for name, file in places.items():
+            assert file is not None
+            file.copy(file[name], out.require_group(name.rpartition("/")[0] or "/"), name.rpartition("/")[2])
+    return True
+
+
+def _write_list(path: Path, job: JobCells, sources: Sequence[Path]) -> bool:
+    lists = [json.loads(source.read_text(encoding="utf-8")) for source in sources]
+    found = {step: hashed for content in lists for step, hashed in content["steps"].items()}
+    if not {str(step) for step in job.steps} <= found.keys():
+        return False
+    content = {**lists[0], "steps": {str(step): found[str(step)] for step in job.steps}}
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return True
+
+
+def _register(paths: Sequence[str], arguments: Sequence[str]) -> None:
+    """Have Snakemake note with which settings these files were made, so that a later change is seen."""
+    command = [
+        sys.executable, "-m", "snakemake", "--touch", "--force", "--cores", "1", "--workflow-profile", "none",
+        *arguments, "--", *paths,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BabelscopeError(f"Snakemake did not take over the regrouped files:\n{done.stderr.strip()}")
