@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,18 +78,3 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
     if there.any():
         q_values[there] = false_discovery_control(p_values[there], method="bh")
     return q_values
-
-
-def hypergeometric_overlap(k: int, n_units: int) -> tuple[float, float]:
-    """Mean and standard deviation of the overlap share of two random sets of ``k`` of ``n_units``."""
-    mean = k / n_units
-    if n_units == 1:
-        return mean, 0.0
-    variance = k * (k / n_units) * (1 - k / n_units) * (n_units - k) / (n_units - 1)
-    return mean, float(np.sqrt(variance) / k)
-
-
-def resample(statistic: Callable[[np.random.Generator], float], *, n_resamples: int, seed: int) -> Floats:
-    """Values of a statistic that draws its own resample from a generator."""
-    rng = np.random.default_rng(seed)
-    return np.array([statistic(rng) for _ in range(n_resamples)])

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_expertise import make_labels, make_units
+from scipy.stats import hypergeom
+from test_expertise import make_labels, make_units, score
 
 from babelscope.analysis.alignment import (
     AlignmentSettings,
@@ -15,9 +16,8 @@ from babelscope.analysis.alignment import (
     reliability_table,
     transfer_table,
 )
+from babelscope.analysis.experts import select_experts
 from babelscope.analysis.lifelines import trace_units
-from babelscope.analysis.scores import ScoreFile, score_units, select_experts
-from babelscope.stats import hypergeometric_overlap
 
 LANGS = ("en", "de", "ru", "zh")
 CONCEPTS = ("dog", "sea", "sun", "war", "ice", "tea")
@@ -61,7 +61,8 @@ def test_random_sets_overlap_at_the_hypergeometric_level():
     concepts = tuple(f"c{i}" for i in range(20))
     tables = random_experts(np.random.default_rng(0), n_units, k, concepts=concepts)
     found = overlap_table(tables, [(1, "mlp_act", n_units)], list(concepts), SETTINGS)
-    mean, sd = hypergeometric_overlap(k, n_units)
+    law = hypergeom(n_units, k, k)
+    mean, sd = law.mean() / k, law.std() / k
     for variant in ("same_lines", "disjoint_lines"):
         row = rows_of(found, variant).iloc[0]
         n_sets = 6 * 20 * (1 if variant == "same_lines" else 2)
@@ -142,8 +143,7 @@ def study(tmp_path_factory):
                 if lang == "en":
                     values[20:40, 12 + 7] += 9
             units = make_units(folder / f"{step}-{lang}.u.h5", values, ids, lang=lang, step=step)
-            score_units(units, labels, folder / f"{step}-{lang}.s.h5")
-            scores[step, lang] = ScoreFile(folder / f"{step}-{lang}.s.h5")
+            scores[step, lang] = score(folder / f"{step}-{lang}.s.h5", labels, units)
             experts[step, lang] = select_experts(scores[step, lang], k=2)
     return scores, experts
 
@@ -206,10 +206,10 @@ def test_languages_of_other_concepts_are_refused(study, tmp_path):
     ids = [f"dog-{i:04d}" for i in range(10)] + [f"sea-{i:04d}" for i in range(10)]
     values = np.random.default_rng(0).normal(size=(20, 24)).astype(np.float32)
     units = make_units(tmp_path / "u.h5", values, ids, lang="xx")
-    score_units(units, make_labels(ids, ("dog", "sea")), tmp_path / "s.h5")
+    other = score(tmp_path / "s.h5", make_labels(ids, ("dog", "sea")), units)
     with pytest.raises(ValueError, match="xx and en were scored for other concepts or units"):
         align_experts(
-            {"en": scores[1, "en"], "xx": ScoreFile(tmp_path / "s.h5")},
+            {"en": scores[1, "en"], "xx": other},
             {"en": experts[1, "en"], "xx": experts[1, "en"]},
             SETTINGS,
         )

@@ -7,19 +7,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 from sklearn.metrics import average_precision_score
 
 from babelscope.activations.store import Provenance, UnitFile, UnitWriter
-from babelscope.analysis.scores import (
-    ScoreFile,
-    average_precision,
-    score_units,
-    select_experts,
-    top,
-)
+from babelscope.analysis.experts import read_experts, select_experts, top
+from babelscope.analysis.scores import ScoreFile, average_precision, score_files, score_units
 from babelscope.errors import DataError, NumericsError, StoreError, StudyError
+from babelscope.io.cells import cell_name
 from babelscope.io.h5 import atomic_h5
-from babelscope.stats import hypergeometric_overlap
+from babelscope.io.tables import write_table
 
 SITES = {(1, "mlp_act"): 12, (2, "mlp_act"): 12}
 
@@ -110,6 +107,15 @@ def make_units(path, values, ids, lang="en", model="m", step=1):
     return UnitFile(path, cell)
 
 
+def score(path, labels, *units, **settings):
+    """Scores of unit files, a group for each, in one file."""
+    with atomic_h5(path, kind="scores") as file:
+        for each in units:
+            cell = cell_name(each.provenance.step, each.provenance.lang)
+            score_units(each, labels, file.create_group(cell), **settings)
+    return ScoreFile(path, cell)
+
+
 def make_labels(ids, concepts):
     return pd.DataFrame(
         [
@@ -130,8 +136,7 @@ def planted(tmp_path):
     values[:20, 12 + 5] += 50
     units = make_units(tmp_path / "u.h5", values, ids)
     labels = make_labels(ids, concepts)
-    score_units(units, labels, tmp_path / "s.h5", min_positive=20)
-    return ScoreFile(tmp_path / "s.h5"), values, labels, ids
+    return score(tmp_path / "s.h5", labels, units, min_positive=20), values, labels, ids
 
 
 def test_scores_match_the_stored_activations(planted):
@@ -157,13 +162,12 @@ def test_finds_the_planted_expert_on_both_halves(planted):
     assert (experts.groupby(["scope", "subset", "concept"])["rank"].count().loc["model"] == 3).all()
 
 
-def test_gather_reads_chosen_units(planted):
+def test_gather_reads_pairs_of_concept_and_unit(planted):
     scores, *_ = planted
-    units = pd.DataFrame({"layer": [2, 1, 2], "site": "mlp_act", "unit": [5, 0, 5]})
-    found = scores.gather(units, "ap_all")
-    assert found.shape == (3, 3)
-    assert found[0, 0] == found[0, 2] == 1.0
-    assert found[1, 1] == scores.read(1, "mlp_act", "ap_all")[1, 0]
+    whole = np.concatenate([scores.read(layer, "mlp_act", "ap_all") for layer in (1, 2)], axis=1)
+    concepts, units = np.array([0, 1, 0, 2, 0]), np.array([17, 0, 17, 11, 12])
+    assert scores.gather("ap_all", concepts, units).tolist() == whole[concepts, units].tolist()
+    assert scores.gather("ap_all", concepts[:0], units[:0]).shape == (0,)
 
 
 def test_equal_scores_go_by_unit_order():
@@ -182,7 +186,7 @@ def test_rows_join_by_id(planted, tmp_path):
     stranger = pd.concat([labels, pd.DataFrame([{"concept": "dog", "sentence_id": "dog-0099", "label": 1}])])
     units = make_units(tmp_path / "v.h5", values, ids)
     with pytest.raises(StoreError, match="dog-0099"):
-        score_units(units, stranger, tmp_path / "x.h5")
+        score(tmp_path / "x.h5", stranger, units)
     assert not (tmp_path / "x.h5").exists()
 
 
@@ -191,9 +195,9 @@ def test_labels_that_contradict_are_refused(planted, tmp_path):
     units = make_units(tmp_path / "v.h5", values, ids)
     twice = pd.concat([labels, labels.iloc[[3]].assign(label=0)])
     with pytest.raises(DataError, match="1 labels stand twice; the first is dog-0003 for dog"):
-        score_units(units, twice, tmp_path / "x.h5")
+        score(tmp_path / "x.h5", twice, units)
     with pytest.raises(DataError, match="label of dog-0000 for dog is 7, not 1 or 0"):
-        score_units(units, labels.assign(label=[7, *labels["label"][1:]]), tmp_path / "x.h5")
+        score(tmp_path / "x.h5", labels.assign(label=[7, *labels["label"][1:]]), units)
 
 
 def test_experts_are_the_best_of_all_units_however_they_are_stored(planted):
@@ -236,7 +240,7 @@ def test_sentences_sorted_by_concept_give_ties_to_no_one():
             ap[:, unit] = (precision * hits).sum(axis=0) / 10
         return ap
 
-    def surplus(score):
+    def surplus(score_of):
         """Overlap of the same concept minus that of different ones, mean over four sets of units."""
         found = []
         for study in range(4):
@@ -245,7 +249,7 @@ def test_sentences_sorted_by_concept_give_ties_to_no_one():
             sets = []
             for lang in range(3):
                 values = np.random.default_rng([study, lang]).normal(size=(80, n_units)) - threshold
-                ap = score(np.maximum(values, 0).astype(np.float32))
+                ap = score_of(np.maximum(values, 0).astype(np.float32))
                 sets.append([set(top(row, k).tolist()) for row in ap])
             shared = np.mean(
                 [[[len(a & b) / k for b in sets[j]] for a in sets[i]] for i, j in ((0, 1), (0, 2), (1, 2))],
@@ -255,8 +259,7 @@ def test_sentences_sorted_by_concept_give_ties_to_no_one():
             found.append(same / n_concepts - (shared.sum() - same) / (n_concepts * (n_concepts - 1)))
         return np.mean(found)
 
-    _, sd = hypergeometric_overlap(k, n_units)
-    noise = sd / np.sqrt(4 * 3 * n_concepts)
+    noise = hypergeom(n_units, k, k).std() / k / np.sqrt(4 * 3 * n_concepts)
     assert surplus(by_stable_sort) > 8 * noise
     assert abs(surplus(lambda values: average_precision(values, labels))) < 4 * noise
 
@@ -284,7 +287,7 @@ def test_too_few_sentences(planted, tmp_path):
     _, values, labels, ids = planted
     units = make_units(tmp_path / "v.h5", values, ids)
     with pytest.raises(DataError, match="dog has 20 positive sentences, needs 21"):
-        score_units(units, labels, tmp_path / "x.h5", min_positive=21)
+        score(tmp_path / "x.h5", labels, units, min_positive=21)
 
 
 def test_shuffled_labels_score_at_the_positive_rate():
@@ -294,3 +297,63 @@ def test_shuffled_labels_score_at_the_positive_rate():
     labels[rng.choice(400, 100, replace=False)] = 1
     mean = average_precision(values, labels).mean()
     assert mean == pytest.approx(0.25, abs=0.01)
+
+
+# ------------------------------------------------------------------------------ files of many cells
+
+
+def many_cells(folder):
+    """Two steps of two languages: the scores in a file for each step, all experts in one."""
+    ids = [f"{concept}-{i:04d}" for concept in ("dog", "sea") for i in range(8)]
+    labels = make_labels(ids, ("dog", "sea"))
+    for step in (4, 16):
+        units = [
+            make_units(
+                folder / f"{step}-{lang}.h5",
+                np.random.default_rng([step, at]).normal(size=(16, 24)).astype(np.float32),
+                ids,
+                lang=lang,
+                step=step,
+            )
+            for at, lang in enumerate(("en", "de"))
+        ]
+        score(folder / f"{step}.h5", labels, *units)
+    return [folder / "4.h5", folder / "16.h5"]
+
+
+def test_scores_are_found_by_what_their_groups_say(tmp_path):
+    paths = many_cells(tmp_path)
+    found = score_files(paths[::-1])
+    assert set(found) == {(4, "en"), (4, "de"), (16, "en"), (16, "de")}
+    for (step, lang), scores in found.items():
+        assert (scores.provenance.step, scores.provenance.lang) == (step, lang)
+    wanted = [(16, "en"), (4, "de")]
+    assert list(score_files(paths, wanted)) == wanted
+    with pytest.raises(DataError, match=r"lack step 8, language en \(1 of 2 cells\)"):
+        score_files(paths, [(8, "en"), (4, "en")])
+    with pytest.raises(StoreError, match="has no scores of 8/en"):
+        ScoreFile(paths[0], "8/en")
+    scores = found[4, "en"]
+    assert (scores.read(1, "mlp_act", "ap_all") != found[4, "de"].read(1, "mlp_act", "ap_all")).any()
+
+
+def test_equal_scores_give_equal_bytes(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        many_cells(tmp_path / folder)
+    assert (tmp_path / "one/4.h5").read_bytes() == (tmp_path / "two/4.h5").read_bytes()
+
+
+def test_experts_are_found_by_their_columns(tmp_path):
+    scores = score_files(many_cells(tmp_path))
+    tables = {cell: select_experts(file, k=3) for cell, file in scores.items()}
+    write_table(pd.concat(tables.values(), ignore_index=True), tmp_path / "all.parquet")
+    for cell, table in tables.items():
+        write_table(table, tmp_path / f"{cell_name(*cell).replace('/', '-')}.parquet")
+    single = sorted(tmp_path.glob("*-*.parquet"))
+    for found in (read_experts([tmp_path / "all.parquet"]), read_experts(single)):
+        assert set(found) == set(tables)
+        for cell, table in tables.items():
+            pd.testing.assert_frame_equal(found[cell], table)
+    with pytest.raises(DataError, match=r"step 4, language de, which .* holds too"):
+        read_experts([*single, tmp_path / "all.parquet"])

@@ -21,7 +21,8 @@ from babelscope.analysis.generation import (
     is_degenerate,
     sample_tokens,
 )
-from babelscope.analysis.texts import collect_generation, count_hits, summarise_generation
+from babelscope.analysis.generation_summary import collect_generation, summarise_generation
+from babelscope.analysis.texts import count_hits
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.architectures import site_widths
 from babelscope.models.hooks import site_modules, watching
@@ -358,6 +359,9 @@ def test_words_are_found(text, expected):
     assert {(row.concept, row.lang): pytest.approx(row.hits) for row in found.itertuples()} == expected
 
 
+CELL = ("m", 4)
+
+
 def made_up_texts(forced_text: str = "casa", n: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows, languages = [], []
     for lang in ("es", "en"):
@@ -440,29 +444,32 @@ def test_intervals_shrink_with_the_texts():
 
 def test_collecting_checks_that_languages_belong_to_texts(tmp_path):
     texts, detected = made_up_texts()
+    keyed = {CELL: texts}, {CELL: detected}
     words = tmp_path / "words.json"
     words.write_text(json.dumps(WORDS), encoding="utf-8")
     arguments = {"words": words, "languages": ["en", "es"], "n_resamples": 20, "seed": 0}
-    summary, sample = collect_generation([texts], [detected], **arguments)
-    again, _ = collect_generation([texts], [detected], **arguments)
+    summary, sample = collect_generation(*keyed, **arguments)
+    again, _ = collect_generation(*keyed, **arguments)
     pd.testing.assert_frame_equal(summary, again)
     assert set(sample["condition"]) == {"forced", "unforced"}
     assert sample.query("condition == 'forced' and concept == 'house'")["n_hits"].eq(1).all()
     assert len(sample) == 4 + 8
     shuffled = detected.iloc[::-1].reset_index(drop=True)
     with pytest.raises(DataError, match="row 0 belongs to another text"):
-        collect_generation([texts], [shuffled], **arguments)
+        collect_generation({CELL: texts}, {CELL: shuffled}, **arguments)
     with pytest.raises(DataError, match="has 5 rows for 120 texts"):
-        collect_generation([texts], [detected.head(5)], **arguments)
+        collect_generation({CELL: texts}, {CELL: detected.head(5)}, **arguments)
+    with pytest.raises(DataError, match="are not there for m, step 4"):
+        collect_generation({CELL: texts}, {("m", 8): detected}, **arguments)
     with pytest.raises(DataError, match="cannot be read"):
-        collect_generation([texts], [detected], **{**arguments, "words": tmp_path / "none"})
+        collect_generation(*keyed, **{**arguments, "words": tmp_path / "none"})
 
 
 def test_without_words_there_are_no_hits(tmp_path):
     words = tmp_path / "words.json"
     words.write_text(json.dumps({"house": {}, "quake": {}}), encoding="utf-8")
     summary, _ = collect_generation(
-        *([t] for t in made_up_texts()), words=words, languages=["en", "es"], n_resamples=20
+        *({CELL: table} for table in made_up_texts()), words=words, languages=["en", "es"], n_resamples=20
     )
     assert set(summary["metric"]) == {"text_share", "nll", "degenerate"}
 

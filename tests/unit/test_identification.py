@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 
+import pandas as pd
 import pytest
 
-from babelscope.analysis.identification import identify_languages
+from babelscope.analysis.identification import identify_languages, identify_texts
 from babelscope.errors import StudyError
 
 
@@ -56,3 +57,14 @@ def test_unknown_languages_are_named():
 
 def test_no_texts():
     assert identify_languages([], ["en", "de"]).empty
+
+
+def test_a_table_of_languages_says_whose_texts_they_are_of():
+    texts = pd.DataFrame(
+        {"model": "m", "step": [4, 8], "text": ["the old house", "das alte Haus"]}, index=[3, 5]
+    )
+    found = identify_texts(texts, ["en", "de"])
+    assert found[["model", "step", "row", "language"]].to_numpy().tolist() == [
+        ["m", 4, 0, "en"],
+        ["m", 8, 1, "de"],
+    ]

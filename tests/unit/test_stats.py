@@ -1,14 +1,13 @@
-"""Intervals cover, corrections agree with scipy, chance levels are those of random sets."""
+"""Intervals cover, corrections agree with scipy."""
 
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control, hypergeom
+from scipy.stats import false_discovery_control
 
 from babelscope.stats import (
     benjamini_hochberg,
     bootstrap_mean,
     bootstrap_weights,
-    hypergeometric_overlap,
     interval,
     permutation_p,
 )
@@ -46,13 +45,6 @@ def test_benjamini_hochberg_is_scipys_and_keeps_gaps():
     q = benjamini_hochberg(p)
     assert np.isnan(q[1])
     assert q[[0, 2, 3]] == pytest.approx(false_discovery_control([0.01, 0.04, 0.2]))
-
-
-def test_chance_overlap_is_hypergeometric():
-    mean, sd = hypergeometric_overlap(20, 400)
-    law = hypergeom(400, 20, 20)
-    assert mean == pytest.approx(law.mean() / 20)
-    assert sd == pytest.approx(law.std() / 20)
 
 
 def test_interval_of_nothing():

@@ -26,7 +26,8 @@ from babelscope.activations.store import (
     write_token_states,
 )
 from babelscope.errors import NumericsError, StoreError
-from babelscope.io.h5 import atomic_h5, by_cell
+from babelscope.io.cells import by_cell
+from babelscope.io.h5 import atomic_h5
 
 PROVENANCE = Provenance(
     model="bridged-seed0",

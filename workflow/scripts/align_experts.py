@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.analysis.alignment import AlignmentSettings, align_experts
-from babelscope.analysis.scores import ScoreFile
-from babelscope.io.tables import read_table, write_table
+from babelscope.analysis.experts import read_experts
+from babelscope.analysis.scores import score_files
+from babelscope.io.tables import write_table
 from babelscope.runtime import job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
@@ -19,12 +20,12 @@ with job(snakemake.log[0], threads=snakemake.threads):
         seed=snakemake.params.seed,
     )
     steps, langs = snakemake.params.steps, snakemake.params.langs
-    scores = dict(zip(product(steps, langs), map(Path, snakemake.input.scores), strict=True))
-    experts = dict(zip(product(steps, langs), map(Path, snakemake.input.experts), strict=True))
+    scores = score_files(map(Path, snakemake.input.scores), product(steps, langs))
+    experts = read_experts(map(Path, snakemake.input.experts), product(steps, langs))
     for position, step in enumerate(steps):
         tables = align_experts(
-            {lang: ScoreFile(scores[step, lang]) for lang in langs},
-            {lang: read_table(experts[step, lang]) for lang in langs},
+            {lang: scores[step, lang] for lang in langs},
+            {lang: experts[step, lang] for lang in langs},
             settings,
         )
         for name, table in zip(("overlap", "transfer", "reliability"), tables, strict=True):

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.analysis.texts import collect_generation
-from babelscope.io.tables import read_table, write_table
+from babelscope.analysis.generation_summary import collect_generation
+from babelscope.io.cells import tables_by_step
+from babelscope.io.tables import write_table
 from babelscope.runtime import job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
@@ -12,8 +13,8 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     summary, sample = collect_generation(
-        [read_table(Path(path)) for path in snakemake.input.texts],
-        [read_table(Path(path)) for path in snakemake.input.languages],
+        tables_by_step(map(Path, snakemake.input.texts)),
+        tables_by_step(map(Path, snakemake.input.languages)),
         words=Path(snakemake.input.words),
         languages=snakemake.params.languages,
         n_resamples=snakemake.params.bootstrap,

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.analysis.scores import ScoreFile, select_experts
+from babelscope.analysis.experts import select_experts
+from babelscope.analysis.scores import score_files
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
 
@@ -11,5 +12,6 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    for scores, output in zip(snakemake.input, snakemake.output, strict=True):
-        write_table(select_experts(ScoreFile(Path(scores)), k=snakemake.params.k), Path(output))
+    for path, output in zip(map(Path, snakemake.input), map(Path, snakemake.output), strict=True):
+        (scores,) = score_files([path]).values()
+        write_table(select_experts(scores, k=snakemake.params.k), output)

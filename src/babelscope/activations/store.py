@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelscope.errors import NumericsError, StoreError
-from babelscope.io.h5 import AGAIN, Cell, by_cell, cell_name, cell_of, open_h5, read_strings, write_strings
+from babelscope.io.cells import Cell, by_cell, cell_of
+from babelscope.io.h5 import AGAIN, open_h5, read_strings, write_strings
 
 LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final norm"
 _UNIT_CHUNK = 256
@@ -400,13 +401,13 @@ class TokenFile:
             return _read_array(self.path, group[name])
 
 
-def unit_files(paths: Iterable[Path | str]) -> dict[Cell, UnitFile]:
-    """The cells of a model's unit files, by step and language; see :func:`babelscope.io.h5.by_cell`."""
-    cells = by_cell(paths, kind="units")
-    return {cell: UnitFile(path, cell_name(*cell)) for cell, path in cells.items()}
+def unit_files(paths: Iterable[Path | str], wanted: Iterable[Cell] | None = None) -> dict[Cell, UnitFile]:
+    """The cells of a model's unit files, by step and language; see :func:`babelscope.io.cells.by_cell`."""
+    found = by_cell(paths, kind="units", wanted=wanted)
+    return {cell: UnitFile(path, name) for cell, (path, name) in found.items()}
 
 
-def token_files(paths: Iterable[Path | str]) -> dict[Cell, TokenFile]:
-    """The cells of a model's token files, by step and language; see :func:`babelscope.io.h5.by_cell`."""
-    cells = by_cell(paths, kind="tokens")
-    return {cell: TokenFile(path, cell_name(*cell)) for cell, path in cells.items()}
+def token_files(paths: Iterable[Path | str], wanted: Iterable[Cell] | None = None) -> dict[Cell, TokenFile]:
+    """The cells of a model's token files, by step and language; see :func:`babelscope.io.cells.by_cell`."""
+    found = by_cell(paths, kind="tokens", wanted=wanted)
+    return {cell: TokenFile(path, name) for cell, (path, name) in found.items()}

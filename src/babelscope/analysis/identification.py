@@ -63,6 +63,20 @@ def identify_languages(texts: Iterable[str], languages: Sequence[str]) -> pd.Dat
     return pd.DataFrame(rows, columns=["row", "text_crc32", "language", "confidence"])
 
 
+def identify_texts(texts: pd.DataFrame, languages: Sequence[str]) -> pd.DataFrame:
+    """Identify the languages of a table of generated texts.
+
+    Args:
+        texts: Table with the columns ``model``, ``step`` and ``text``.
+        languages: As for :func:`identify_languages`.
+
+    Returns:
+        ``model`` and ``step`` of each text, then the columns of :func:`identify_languages`.
+    """
+    found = identify_languages(texts["text"], languages)
+    return pd.concat([texts[["model", "step"]].reset_index(drop=True), found], axis=1)
+
+
 def lingua_languages(languages: Sequence[str]) -> dict[Language, str]:
     """The study's code of each of lingua's languages.
 

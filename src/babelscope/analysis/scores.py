@@ -1,4 +1,4 @@
-"""How well single units predict concepts, and which are the experts.
+"""How well single units predict concepts.
 
 Average precision after Suau, Zappella and Apostoloff (2020), "Finding Experts in Transformer Models", with
 ties as in ``sklearn.metrics.average_precision_score``. Names of shapes: ``N`` sentences, ``U`` units,
@@ -10,12 +10,14 @@ languages. Scores exist for three subsets: ``all`` sentences and each half.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import h5py
 import numba
 import numpy as np
 import pandas as pd
@@ -27,9 +29,11 @@ from babelscope.activations.store import (
     read_provenance,
     write_provenance,
 )
-from babelscope.errors import DataError, NumericsError, StudyError
-from babelscope.io.h5 import atomic_h5, open_h5
+from babelscope.errors import DataError, NumericsError, StoreError
+from babelscope.io.cells import Cell, by_cell
+from babelscope.io.h5 import AGAIN, open_h5
 from babelscope.text.corpora import half_of
+from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]
 SUBSETS = ("all", "a", "b")
@@ -65,6 +69,25 @@ def average_precision(
             positive sentence.
         NumericsError: If a value is not finite.
     """
+    n_positive_C = _check_scorable(values_NU, labels_NC)
+    n_units = values_NU.shape[1]
+    ap_CU = np.empty((labels_NC.shape[1], n_units))
+
+    def score(first: int, group: _Group) -> None:
+        units = slice(first, first + block_units)
+        block = values_NU[:, units] if len(group.rows) == len(values_NU) else values_NU[group.rows, units]
+        out_UC = np.empty((block.shape[1], len(group.columns)))
+        _walk(_sort_descending(block), group.starts, group.concepts, n_positive_C[group.columns], out_UC)
+        ap_CU[group.columns, units] = out_UC.T
+
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        for group in _same_sentences(labels_NC):
+            list(pool.map(partial(score, group=group), range(0, n_units, block_units)))
+    return ap_CU
+
+
+def _check_scorable(values_NU: NDArray[Any], labels_NC: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Refuse what has no average precision; the number of positive sentences of each concept."""
     if values_NU.ndim != 2 or labels_NC.ndim != 2 or len(values_NU) != len(labels_NC):
         shapes = values_NU.shape, labels_NC.shape
         raise ValueError(f"need values (N, U) and labels (N, C) of the same N; got {shapes}")
@@ -76,59 +99,33 @@ def average_precision(
     if not np.isfinite(values_NU).all():
         row, unit = np.argwhere(~np.isfinite(values_NU))[0]
         raise NumericsError(f"value of sentence {row}, unit {unit} is {values_NU[row, unit]}")
-    n_positive_C = (labels_NC == POSITIVE).sum(axis=0)
+    n_positive_C: NDArray[np.int64] = (labels_NC == POSITIVE).sum(axis=0, dtype=np.int64)
     if (n_positive_C == 0).any():
         without = np.flatnonzero(n_positive_C == 0).tolist()
         raise ValueError(f"average precision needs a positive sentence; none in columns {without}")
-    n_units = values_NU.shape[1]
-    ap_CU = np.empty((labels_NC.shape[1], n_units))
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        for rows, columns in _same_sentences(labels_NC):
-            positive_NC = labels_NC[np.ix_(rows, columns)] == POSITIVE
-            starts, concepts = _positives_by_row(positive_NC)
-            counts = n_positive_C[columns].astype(np.int64)
-            everything = len(rows) == len(values_NU)
-
-            def score(
-                first: int,
-                rows: NDArray[np.intp] = rows,
-                columns: NDArray[np.intp] = columns,
-                starts: NDArray[np.int64] = starts,
-                concepts: NDArray[np.int64] = concepts,
-                counts: NDArray[np.int64] = counts,
-                everything: bool = everything,
-            ) -> None:
-                units = slice(first, first + block_units)
-                block = values_NU[:, units] if everything else values_NU[rows, units]
-                keys_UN = _sort_descending(block)
-                out = np.empty((len(keys_UN), len(columns)))
-                _walk(keys_UN, starts, concepts, counts, out)
-                ap_CU[columns, units] = out.T
-
-            list(pool.map(score, range(0, n_units, block_units)))
-    return ap_CU
+    return n_positive_C
 
 
-def _same_sentences(
-    labels_NC: NDArray[Any],
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Concepts that use the same sentences, together: one sort serves them all."""
-    included_NC = labels_NC != EXCLUDED
-    patterns, group_C = np.unique(included_NC, axis=1, return_inverse=True)
-    group_C = group_C.reshape(-1)
-    return [
-        (np.flatnonzero(patterns[:, group]), np.flatnonzero(group_C == group))
-        for group in range(patterns.shape[1])
-    ]
+class _Group(NamedTuple):
+    """Concepts that use the same sentences: one sort serves them all."""
+
+    rows: NDArray[np.intp]
+    """The sentences."""
+    columns: NDArray[np.intp]
+    """The concepts."""
+    starts: NDArray[np.int64]
+    """Where each sentence's part of ``concepts`` starts, and the end of the last."""
+    concepts: NDArray[np.int64]
+    """The concepts that the sentences express, sentence by sentence, as places in ``columns``."""
 
 
-def _positives_by_row(
-    positive_NC: NDArray[np.bool_],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each sentence the concepts that it expresses, as (row starts, concepts)."""
-    _, concepts = np.nonzero(positive_NC)
-    starts = np.concatenate([[0], np.cumsum(positive_NC.sum(axis=1))])
-    return starts.astype(np.int64), concepts.astype(np.int64)
+def _same_sentences(labels_NC: NDArray[Any]) -> Iterator[_Group]:
+    patterns, group_C = np.unique(labels_NC != EXCLUDED, axis=1, return_inverse=True)
+    for number in range(patterns.shape[1]):
+        rows, columns = np.flatnonzero(patterns[:, number]), np.flatnonzero(group_C.reshape(-1) == number)
+        positive_NC = labels_NC[np.ix_(rows, columns)] == POSITIVE
+        starts = np.concatenate([[0], np.cumsum(positive_NC.sum(axis=1))])
+        yield _Group(rows, columns, starts.astype(np.int64), np.nonzero(positive_NC)[1].astype(np.int64))
 
 
 def _sort_descending(values_NU: NDArray[Any]) -> NDArray[np.uint64]:
@@ -270,7 +267,7 @@ class Labels:
 def score_units(
     units: UnitFile,
     concepts: pd.DataFrame,
-    out: Path,
+    group: h5py.Group,
     *,
     min_positive: int = 2,
     block_units: int = 512,
@@ -278,14 +275,15 @@ def score_units(
 ) -> None:
     """Score every unit of a file for every concept and write the scores.
 
-    The file also keeps each unit's median over the positive sentences of each concept: the value that
-    generation forces. So a changed K does not need the activations again.
+    Each unit's median over the positive sentences of each concept is kept too: the value that generation
+    forces. So a changed K does not need the activations again.
 
     Args:
         units: Pooled activations of one (model, step, language).
         concepts: Columns ``concept``, ``sentence_id``, ``label``.
-        out: HDF5 file; per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` (float64) and ``median``
-            (float32), each ``(C, U)``.
+        group: Empty group of an HDF5 file of kind ``scores``, named as :func:`babelscope.io.cells.cell_name`
+            says. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` (float64) and ``median`` (float32),
+            each ``(C, U)``.
         min_positive: Positive sentences that every concept needs.
         block_units: Units handled at a time.
         threads: Blocks handled side by side.
@@ -297,213 +295,111 @@ def score_units(
     labels = Labels.from_table(concepts, units.sentence_ids, str(units.path))
     labels.check(min_positive, f"{units.provenance.cell}: concepts")
     rows = {subset: labels.subset(subset) for subset in SUBSETS}
-    with atomic_h5(out, kind="scores") as file:
-        write_provenance(file, units.provenance)
-        file.attrs["concepts"] = list(labels.concepts)
-        file.attrs["unit_order"] = [f"{layer} {site}" for layer, site, _ in units.sites]
-        for subset in SUBSETS:
-            counted = labels.values_NC[rows[subset]]
-            file.attrs[f"n_positive_{subset}"] = (counted == POSITIVE).sum(axis=0)
-            file.attrs[f"n_negative_{subset}"] = (counted == NEGATIVE).sum(axis=0)
-        for layer, site, _ in units.sites:
-            values_NU = units.read(layer, site)
-            widened_NU = values_NU.astype(np.float32, copy=False)  # a median may lie between two values
-            group = file.create_group(f"layer-{layer:02d}/{site}")
-            for subset in SUBSETS:
-                ap_CU = average_precision(
-                    values_NU[rows[subset]],
-                    labels.values_NC[rows[subset]],
-                    block_units=block_units,
-                    threads=threads,
-                )
-                group.create_dataset(f"ap_{subset}", data=ap_CU, track_times=False)
-            median_CU = np.stack(
-                [
-                    np.median(widened_NU[labels.values_NC[:, concept] == POSITIVE], axis=0)
-                    for concept in range(len(labels.concepts))
-                ]
+    write_provenance(group, units.provenance)
+    group.attrs["concepts"] = list(labels.concepts)
+    group.attrs["unit_order"] = [f"{layer} {site}" for layer, site, _ in units.sites]
+    for subset in SUBSETS:
+        counted = labels.values_NC[rows[subset]]
+        group.attrs[f"n_positive_{subset}"] = (counted == POSITIVE).sum(axis=0)
+        group.attrs[f"n_negative_{subset}"] = (counted == NEGATIVE).sum(axis=0)
+    for layer, site, _ in units.sites:
+        values_NU = units.read(layer, site)
+        found = {
+            f"ap_{subset}": average_precision(
+                values_NU[rows[subset]],
+                labels.values_NC[rows[subset]],
+                block_units=block_units,
+                threads=threads,
             )
-            group.create_dataset("median", data=median_CU.astype(np.float32), track_times=False)
+            for subset in SUBSETS
+        }
+        widened_NU = values_NU.astype(np.float32, copy=False)  # a median may lie between two values
+        medians = [np.median(widened_NU[label_N == POSITIVE], axis=0) for label_N in labels.values_NC.T]
+        found["median"] = np.stack(medians).astype(np.float32)
+        for name, values in found.items():
+            group.create_dataset(f"{_site_name(layer, site)}/{name}", data=values, track_times=False)
+
+
+def _site_name(layer: int, site: str) -> str:
+    return f"layer-{layer:02d}/{site}"
 
 
 class ScoreFile:
     """Scores of one (model, step, language), for reading.
 
+    Args:
+        path: The file, which may hold other cells too.
+        cell: Name of the group, such as ``4/en``.
+
     Attributes:
+        provenance: Where the numbers come from.
         concepts: Names of the concepts, in the order of the rows.
-        sites: (layer, site, number of units) in unit order.
+        units: The units, in the order of the columns.
 
     Raises:
-        StoreError: If the file is truncated, foreign, incomplete or of another version.
+        StoreError: If the file is truncated, foreign, incomplete, of another version or lacks the cell.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, cell: str) -> None:
+        self.path, self.cell = Path(path), cell
         with open_h5(self.path, kind="scores") as file:
-            self.provenance = read_provenance(file)
-            self.concepts: list[str] = [str(name) for name in file.attrs["concepts"]]
-            self.sites: list[tuple[int, str, int]] = []
-            for name in file.attrs["unit_order"]:
-                layer, site = name.split()
-                width = file[f"layer-{int(layer):02d}/{site}/ap_all"].shape[1]
-                self.sites.append((int(layer), site, int(width)))
-            self._n = {
-                name: np.asarray(file.attrs[name])
+            if cell not in file:
+                raise StoreError(self.path, f"has no scores of {cell}", AGAIN)
+            group = file[cell]
+            self.provenance = read_provenance(group)
+            self.concepts: list[str] = [str(name) for name in group.attrs["concepts"]]
+            places = [name.split() for name in group.attrs["unit_order"]]
+            self.units = UnitIndex.of(
+                (int(layer), site, group[f"{_site_name(int(layer), site)}/ap_all"].shape[1])
+                for layer, site in places
+            )
+            self._n_SC = {
+                subset: np.array([group.attrs[f"n_{kind}_{subset}"] for kind in ("positive", "negative")])
                 for subset in SUBSETS
-                for name in (f"n_positive_{subset}", f"n_negative_{subset}")
             }
 
     @property
-    def n_units(self) -> int:
-        return sum(width for _, _, width in self.sites)
+    def sites(self) -> list[tuple[int, str, int]]:
+        """(layer, site, number of units) in unit order."""
+        return list(self.units.sites)
 
-    def n_positive(self, subset: str = "all") -> NDArray[np.int64]:
-        """Positive sentences per concept."""
-        return self._n[f"n_positive_{subset}"]
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self.units)
 
     def positive_rate(self, subset: str = "all") -> Floats:
         """Share of positive sentences per concept: the AP of a score that knows nothing."""
-        positive, negative = self._n[f"n_positive_{subset}"], self._n[f"n_negative_{subset}"]
+        positive, negative = self._n_SC[subset]
         return np.asarray(positive / (positive + negative))
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> NDArray[Any]:
         """``ap_all``, ``ap_a``, ``ap_b`` or ``median`` of one (layer, site), shape ``(C, units)``."""
         with open_h5(self.path, kind="scores") as file:
-            return np.asarray(file[f"layer-{layer:02d}/{site}/{what}"][:, columns])
+            return np.asarray(file[f"{self.cell}/{_site_name(layer, site)}/{what}"][:, columns])
 
-    def gather(self, units: pd.DataFrame, what: str) -> Floats:
-        """Values of chosen units, shape ``(C, len(units))``.
+    def gather(self, what: str, concept_P: NDArray[Any], unit_P: NDArray[Any]) -> Floats:
+        """A value of each pair of a concept and a unit, read site by site.
 
         Args:
-            units: Columns ``layer``, ``site``, ``unit``.
             what: As in :meth:`read`.
+            concept_P: Row of the concept, length ``P``.
+            unit_P: Number of the unit in :attr:`units`; any order, repetitions allowed.
+
+        Returns:
+            Length ``P``.
         """
-        values = np.empty((len(self.concepts), len(units)))
-        for layer, site, _ in self.sites:
-            rows = np.flatnonzero((units["layer"] == layer) & (units["site"] == site))
-            if len(rows):
-                wanted, back = np.unique(units["unit"].to_numpy()[rows], return_inverse=True)
-                values[:, rows] = self.read(layer, site, what, wanted)[:, back]
-        return values
+        site_P, index_P = self.units.split(unit_P)
+        value_P = np.empty(len(site_P))
+        for number in np.unique(site_P):
+            rows = np.flatnonzero(site_P == number)
+            layer, site, _ = self.units.sites[number]
+            wanted, back = np.unique(index_P[rows], return_inverse=True)
+            value_P[rows] = self.read(layer, site, what, wanted)[concept_P[rows], back]
+        return value_P
 
 
-def select_experts(scores: ScoreFile, *, k: int) -> pd.DataFrame:
-    """The K units of highest average precision, per concept, subset and scope.
-
-    Scope ``model`` takes the top K of all units; scope ``layer`` takes in every layer the top
-    ``max(1, round(K * N_layer / N))``. Equal scores go by unit order.
-
-    Args:
-        scores: Scores of one (model, step, language).
-        k: Number of experts, at most the number of units.
-
-    Returns:
-        Columns ``model, step, lang, scope, subset, concept, rank, layer, site, unit, ap`` (on the
-        subset), ``held_out_ap`` (on the other half; NaN for ``all``), ``forced_value`` (median over
-        the positive sentences), ``k``.
-
-    Raises:
-        StudyError: If K exceeds the number of units.
-    """
-    n_units = scores.n_units
-    if not 1 <= k <= n_units:
-        hint = "lower experts.k or add sites to extraction.sites"
-        raise StudyError("experts.k", k, f"at most the number of units, {n_units}", hint)
-    width_of_layer: dict[int, int] = {}
-    for layer, _, width in scores.sites:
-        width_of_layer[layer] = width_of_layer.get(layer, 0) + width
-    scopes = [("model", -1, k)]
-    scopes += [("layer", layer, max(1, round(k * n / n_units))) for layer, n in width_of_layer.items()]
-    best: dict[tuple[str, int], _Best] = {}
-    for number, (layer, site, _) in enumerate(scores.sites):  # one site at a time bounds the memory
-        ap = {subset: scores.read(layer, site, f"ap_{subset}") for subset in SUBSETS}
-        median_CU = scores.read(layer, site, "median")
-        for subset in SUBSETS:
-            found = _Best.of_site(number, ap[subset], ap.get(OTHER_HALF.get(subset, "")), median_CU, k)
-            for _, at, k_scope in scopes:
-                if at in (-1, layer):
-                    best[subset, at] = found.after(best.get((subset, at)), k_scope)
-    layer_of = np.array([layer for layer, _, _ in scores.sites])
-    site_of = np.array([site for _, site, _ in scores.sites], dtype=object)
-    parts = []
-    for subset in SUBSETS:
-        for scope, at, k_scope in scopes:
-            chosen = best[subset, at]
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "scope": scope,
-                        "subset": subset,
-                        "concept": np.repeat(np.array(scores.concepts, dtype=object), k_scope),
-                        "rank": np.tile(np.arange(k_scope), len(scores.concepts)),
-                        "layer": layer_of[chosen.site_CK].ravel(),
-                        "site": site_of[chosen.site_CK].ravel(),
-                        "unit": chosen.unit_CK.ravel(),
-                        "ap": chosen.ap_CK.ravel(),
-                        "held_out_ap": chosen.held_out_CK.ravel(),
-                        "forced_value": chosen.median_CK.ravel(),
-                        "k": k_scope,
-                    }
-                )
-            )
-    table = pd.concat(parts, ignore_index=True)
-    cell = scores.provenance
-    table.insert(0, "model", cell.model)
-    table.insert(1, "step", cell.step)
-    table.insert(2, "lang", cell.lang)
-    return table
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The best units so far, best first; all arrays ``(C, K)``."""
-
-    ap_CK: Floats
-    held_out_CK: Floats
-    median_CK: NDArray[np.float32]
-    site_CK: NDArray[np.intp]
-    unit_CK: NDArray[np.intp]
-
-    @classmethod
-    def of_site(
-        cls,
-        number: int,
-        ap_CU: Floats,
-        held_out_CU: Floats | None,
-        median_CU: NDArray[np.float32],
-        k: int,
-    ) -> _Best:
-        """The best of one site; ``number`` is its place in the unit order."""
-        unit_CK = np.stack([top(ap_U, k) for ap_U in ap_CU])[:, :k]
-        ap_CK = np.take_along_axis(ap_CU, unit_CK, axis=1)
-        return cls(
-            ap_CK,
-            np.full_like(ap_CK, np.nan)
-            if held_out_CU is None
-            else np.take_along_axis(held_out_CU, unit_CK, axis=1),
-            np.take_along_axis(median_CU, unit_CK, axis=1),
-            np.full_like(unit_CK, number),
-            unit_CK,
-        )
-
-    def after(self, earlier: _Best | None, k: int) -> _Best:
-        """The ``k`` best of these and of earlier sites; of equal scores the earlier site's first."""
-        both = [self] if earlier is None else [earlier, self]
-        ap_CK = np.concatenate([part.ap_CK for part in both], axis=1)
-        order_CK = np.argsort(-ap_CK, axis=1, kind="stable")[:, :k]
-
-        def ordered(name: str) -> NDArray[Any]:
-            joined = np.concatenate([getattr(part, name) for part in both], axis=1)
-            return np.take_along_axis(joined, order_CK, axis=1)
-
-        return _Best(*(ordered(field.name) for field in fields(_Best)))
-
-
-def top(scores_U: Floats, k: int) -> NDArray[np.intp]:
-    """Indices of the ``k`` highest scores, best first; equal scores by index."""
-    if k >= len(scores_U):
-        return np.argsort(-scores_U, kind="stable")
-    # All units that reach the k-th score, so that a tie at the border goes by index too.
-    border = np.partition(scores_U, len(scores_U) - k)[len(scores_U) - k]
-    candidates = np.flatnonzero(scores_U >= border)
-    return candidates[np.argsort(-scores_U[candidates], kind="stable")][:k]
+def score_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> dict[Cell, ScoreFile]:
+    """The scores of one model by (step, language); see :func:`babelscope.io.cells.by_cell`."""
+    found = by_cell(paths, kind="scores", wanted=wanted)
+    return {cell: ScoreFile(path, name) for cell, (path, name) in found.items()}

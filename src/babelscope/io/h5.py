@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,6 @@ from babelscope.io.files import written_whole
 SCHEMA_VERSION = 1
 #: What to do about a file that cannot be used.
 AGAIN = "remove the file and run again; it is computed anew"
-
-Cell = tuple[int, str]
-"""A step and a language: what a job computes for one model, and a group of a file."""
 
 
 @contextmanager
@@ -101,65 +98,3 @@ def read_strings(group: h5py.Group, name: str) -> list[str]:
     if name not in group:
         raise StoreError(group.file.filename, f"lacks the dataset {name}", AGAIN)
     return [str(value) for value in group[name].asstr()[:]]
-
-
-def cell_name(step: int, lang: str) -> str:
-    """Name of a cell's group in a file."""
-    return f"{step}/{lang}"
-
-
-def cell_of(file: h5py.File, cell: str) -> h5py.Group:
-    """The group of a cell.
-
-    Raises:
-        StoreError: If the file has no such cell, with those that it has.
-    """
-    if cell not in file:
-        there = ", ".join(cell_name(*each) for each in cells_of(file))
-        raise StoreError(file.filename, f"has no cell {cell}; it has {there}", AGAIN)
-    return file[cell]
-
-
-def cells_of(file: h5py.File) -> dict[Cell, h5py.Group]:
-    """All cells of a file: its groups ``{step}/{lang}``, by step (HDF5 has them by name: 128, 64).
-
-    Raises:
-        StoreError: If there is none, or the attributes of one name another step or language.
-    """
-    found: dict[Cell, h5py.Group] = {}
-    for step in sorted((name for name in file if name.isdecimal()), key=int):
-        for lang, group in file[step].items():
-            own = cell_name(group.attrs.get("step", "?"), group.attrs.get("lang", "?"))
-            if own != cell_name(step, lang):
-                raise StoreError(file.filename, f"cell {step}/{lang} says of itself that it is {own}", AGAIN)
-            found[int(step), lang] = group
-    if not found:
-        raise StoreError(file.filename, "has no cell, a group {step}/{lang}", AGAIN)
-    return found
-
-
-def by_cell(paths: Iterable[Path | str], *, kind: str) -> dict[Cell, Path]:
-    """Which file holds which cell of a model, as the files say themselves; by step.
-
-    Args:
-        paths: Files of one model, in any order; each holds one cell or several.
-        kind: What the files hold.
-
-    Raises:
-        StoreError: If two files hold the same cell, or cells are of different models; and as
-            :func:`open_h5` and :func:`cells_of`.
-    """
-    found: dict[Cell, Path] = {}
-    models: dict[str, str] = {}
-    for path in map(Path, paths):
-        with open_h5(path, kind=kind) as file:
-            for cell, group in cells_of(file).items():
-                name = cell_name(*cell)
-                if cell in found:
-                    raise StoreError(path, f"holds the cell {name}, which {found[cell]} holds too")
-                found[cell] = path
-                models.setdefault(str(group.attrs.get("model", "?")), f"{name} of {path}")
-                if len(models) > 1:
-                    (model, first), (other, _) = models.items()
-                    raise StoreError(path, f"cell {name} is of the model {other}, but {first} of {model}")
-    return dict(sorted(found.items(), key=lambda item: item[0][0]))

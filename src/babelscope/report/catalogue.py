@@ -13,7 +13,8 @@ from safetensors import safe_open
 
 from babelscope.activations.store import Provenance, read_provenance
 from babelscope.errors import DataError
-from babelscope.io.h5 import cells_of, open_h5
+from babelscope.io.cells import cells_of
+from babelscope.io.h5 import open_h5
 from babelscope.models.architectures import n_layers, site_widths
 
 
