@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from babelscope.analysis.audit.files import CheckpointAudit, Held, read_audit, write_audit
-from babelscope.analysis.audit.judge import Curve, Distances, Series, collect_audit, judge, most
+from babelscope.analysis.audit.files import KIND, CheckpointAudit, HeldOutLoss, audit_files, write_audit
+from babelscope.analysis.audit.judge import judge
+from babelscope.analysis.audit.series import Curve, Distances, Series, most
+from babelscope.analysis.audit.tables import collect_audit
 from babelscope.analysis.audit.weights import (
     SKETCH_ENTRIES,
     audit_checkpoint,
@@ -25,8 +30,11 @@ from babelscope.analysis.audit.weights import (
     measure_weights,
 )
 from babelscope.errors import DataError, StoreError
+from babelscope.io.h5 import atomic_h5
 from babelscope.io.tables import read_table, write_table
 from babelscope.models.checkpoints import load_checkpoint, save_model
+from babelscope.models.files import Manifest, weights_hash, write_manifest
+from babelscope.report.catalogue import count_parameters
 from tiny_models import SENTENCES, tiny_loaded, tiny_model, tiny_tokenizer
 
 #: English perplexities of the eight steps of BLOOM-560m (hub discussion 2 of its intermediate repo).
@@ -481,7 +489,8 @@ def test_the_sketch_holds_the_same_entries_at_every_step(tmp_path: Path) -> None
         (None, "has no weights"),
         ({"model.safetensors": b"no"}, "cannot be read"),
         ({"pytorch_model.bin": b"no"}, "cannot be read"),
-        ({"model.safetensors.index.json": b"[]", "model.safetensors": b"no"}, "is no index of weights"),
+        ({"model.safetensors.index.json": b"[]", "pytorch_model.bin": b"no"}, "is no index of weights"),
+        ({"consolidated.safetensors": b"no"}, "has no weights"),
     ],
 )
 def test_files_that_are_no_weights_are_named(
@@ -526,7 +535,7 @@ def test_the_standard_error_covers_the_truth() -> None:
     rng = np.random.default_rng(0)
     tokens = rng.integers(5, 30, size=(2000, 100))
     nats = tokens * 3.0 + np.sqrt(tokens) * rng.normal(0, 2, size=tokens.shape)
-    held = [Held(("",) * 100, n, t, t) for n, t in zip(nats, tokens, strict=True)]
+    held = [HeldOutLoss(("",) * 100, n, t, t) for n, t in zip(nats, tokens, strict=True)]
     z = np.array([(h.loss - 3.0) / h.loss_se for h in held])
     assert z.std() == pytest.approx(1.0, abs=0.06)
 
@@ -541,16 +550,23 @@ def test_the_same_sentences_are_chosen_in_every_language() -> None:
 # --------------------------------------------------------------------- real weights, end to end
 
 
-def audited(
-    model: object, where: Path, step: int, *, name: str = "tiny", langs: Sequence[str] = ("en", "es")
-) -> Path:
+def audited(model: object, where: Path, step: int, *, name: str = "tiny") -> CheckpointAudit:
     save_model(model, tiny_tokenizer(), where / f"{step}")
-    out = where / f"{name}-{step}.h5"
-    audit_checkpoint(
-        where / f"{step}", {lang: SENTENCES for lang in langs}, out,
+    return audit_checkpoint(
+        where / f"{step}", {lang: SENTENCES for lang in ("en", "es")},
         model=name, step=step, n_sentences=200, max_length=32, device="cpu",
     )  # fmt: skip
-    return out
+
+
+def by_cell(*audits: CheckpointAudit) -> dict[tuple[str, int], CheckpointAudit]:
+    return {(audit.model, audit.step): audit for audit in audits}
+
+
+def write(path: Path, groups: dict[str, CheckpointAudit]) -> Path:
+    with atomic_h5(path, kind=KIND) as file:
+        for name, audit in groups.items():
+            write_audit(file.create_group(name), audit)
+    return path
 
 
 def blend(first: object, last: object, share: float) -> object:
@@ -570,9 +586,9 @@ def path_of_models() -> list[object]:
 
 
 def test_a_healthy_series_of_real_files(path_of_models: list[object], tmp_path: Path) -> None:
-    files = [audited(model, tmp_path, 2**at) for at, model in enumerate(path_of_models)]
+    audits = [audited(model, tmp_path, 2**at) for at, model in enumerate(path_of_models)]
     # The losses of these models mean nothing; the weights are what is judged here.
-    audit, losses = collect_audit([without_losses(file) for file in files])
+    audit, losses = collect_audit(by_cell(*map(without_losses, audits)))
     assert not audit["flag"].any()
     assert audit["step"].tolist() == [2**at for at in range(7)]
     assert audit["previous_step"].tolist()[1:] == audit["step"].tolist()[:-1]
@@ -585,11 +601,8 @@ def test_a_healthy_series_of_real_files(path_of_models: list[object], tmp_path: 
     assert losses.empty
 
 
-def without_losses(file: Path) -> Path:
-    audit = read_audit(file)
-    parts = {name: getattr(audit, name) for name in audit.__dataclass_fields__}
-    write_audit(file, CheckpointAudit(**(parts | {"losses": {}, "no_loss": "an encoder has no causal loss"})))
-    return file
+def without_losses(audit: CheckpointAudit) -> CheckpointAudit:
+    return dataclasses.replace(audit, losses={}, no_loss="an encoder has no causal loss")
 
 
 def test_planted_faults_in_real_files(path_of_models: list[object], tmp_path: Path) -> None:
@@ -600,8 +613,8 @@ def test_planted_faults_in_real_files(path_of_models: list[object], tmp_path: Pa
     with torch.no_grad():
         broken.transformer.word_embeddings.weight[5, 5] = torch.nan
     models[3] = broken
-    files = [without_losses(audited(model, tmp_path, 2**at)) for at, model in enumerate(models)]
-    audit, _ = collect_audit(files, known_faults={"tiny": {8: "said to be broken (a link)"}})
+    audits = [without_losses(audited(model, tmp_path, 2**at)) for at, model in enumerate(models)]
+    audit, _ = collect_audit(by_cell(*audits), known_faults={"tiny": {8: "said to be broken (a link)"}})
     found = audit.set_index("step")
     assert found.loc[4, "kinds"] == "distance"
     assert found.loc[8, "kinds"] == "nonfinite"
@@ -615,14 +628,14 @@ def test_planted_faults_in_real_files(path_of_models: list[object], tmp_path: Pa
 def test_exchanged_real_files(path_of_models: list[object], tmp_path: Path) -> None:
     models = list(path_of_models)
     models[2], models[4] = models[4], models[2]
-    files = [without_losses(audited(model, tmp_path, 2**at)) for at, model in enumerate(models)]
-    audit, _ = collect_audit(files)
+    audits = [without_losses(audited(model, tmp_path, 2**at)) for at, model in enumerate(models)]
+    audit, _ = collect_audit(by_cell(*audits))
     assert audit.loc[audit["flag"], ["step", "kinds"]].to_numpy().tolist() == [[4, "swap"], [16, "swap"]]
 
 
 def test_losses_are_collected_with_their_errors(path_of_models: list[object], tmp_path: Path) -> None:
-    files = [audited(path_of_models[at], tmp_path, at) for at in (0, 3)]
-    audit, losses = collect_audit(files)
+    audits = [audited(path_of_models[at], tmp_path, at) for at in (3, 0)]
+    audit, losses = collect_audit(by_cell(*audits))
     assert losses[["step", "lang"]].to_numpy().tolist() == [[0, "en"], [0, "es"], [3, "en"], [3, "es"]]
     held = heldout_loss(
         load_checkpoint(tmp_path / "3", device="cpu"),
@@ -640,19 +653,17 @@ def test_what_cannot_run_has_no_finite_loss(path_of_models: list[object], tmp_pa
     broken = copy.deepcopy(path_of_models[1])
     with torch.no_grad():
         broken.transformer.ln_f.weight[0] = torch.inf
-    audit, losses = collect_audit([audited(path_of_models[0], tmp_path, 1), audited(broken, tmp_path, 2)])
+    audits = audited(path_of_models[0], tmp_path, 1), audited(broken, tmp_path, 2)
+    audit, losses = collect_audit(by_cell(*audits))
     assert audit["flag"].tolist() == [False, True]
     assert "the loss is no finite number in en, es" in audit["reasons"][1]
     assert losses["loss"].isna().tolist() == [False, False, True, True]
 
 
 def test_an_encoder_has_no_loss_and_says_why(tmp_path: Path) -> None:
-    tiny_model("xlm-roberta").save_pretrained(tmp_path / "model")
-    out = tmp_path / "audit.h5"
-    audit_checkpoint(
-        tmp_path / "model", {"en": SENTENCES}, out, model="m", step=1, n_sentences=3, max_length=32
-    )
-    audit, losses = collect_audit([out])
+    tiny_model("xlm-roberta").save_pretrained(tmp_path)
+    found = audit_checkpoint(tmp_path, {"en": SENTENCES}, model="m", step=1, n_sentences=3, max_length=32)
+    audit, losses = collect_audit(by_cell(found))
     assert losses.empty
     assert audit.loc[0, "no_loss"] == "an encoder has no causal loss"
     assert np.isnan(audit.loc[0, "mean_loss"])
@@ -663,44 +674,120 @@ def test_a_manifest_that_cannot_be_read_is_named(folder: Path, tmp_path: Path) -
     shutil.copytree(folder, place)
     (place / "fetched.json").write_text("{")
     with pytest.raises(DataError, match=r"fetched\.json: is damaged"):
-        audit_checkpoint(
-            place, {"en": SENTENCES}, tmp_path / "a.h5", model="m", step=1, n_sentences=3, max_length=32
-        )
+        audit_checkpoint(place, {"en": SENTENCES}, model="m", step=1, n_sentences=3, max_length=32)
 
 
 def test_the_hubs_commit_is_kept(folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "fetched"
     shutil.copytree(folder, place)
-    (place / "fetched.json").write_text(json.dumps({"repo": "a/b", "revision": "step1", "commit": "c0ffee"}))
-    out = tmp_path / "audit.h5"
-    audit_checkpoint(
-        place, {"en": SENTENCES}, out, model="m", step=1, n_sentences=3, max_length=32, device="cpu"
+    write_manifest(place, Manifest(repo="a/b", revision="step1", commit="c0ffee"))
+    found = audit_checkpoint(
+        place, {"en": SENTENCES}, model="m", step=1, n_sentences=3, max_length=32, device="cpu"
     )
-    audit, _ = collect_audit([out])
+    audit, _ = collect_audit(audit_files([write(tmp_path / "audit.h5", {"1": found})]))
     assert audit.loc[0, ["repo", "revision", "commit"]].tolist() == ["a/b", "step1", "c0ffee"]
 
 
 def test_tables_survive_the_disk(path_of_models: list[object], tmp_path: Path) -> None:
-    audit, losses = collect_audit([audited(path_of_models[0], tmp_path, 1)])
+    audit, losses = collect_audit(by_cell(audited(path_of_models[0], tmp_path, 1)))
     for table, name in ((audit, "audit.tsv"), (losses, "audit_losses.tsv")):
         write_table(table, tmp_path / name)
         assert list(read_table(tmp_path / name).columns) == list(table.columns)
     assert read_table(tmp_path / "audit.tsv")["flag"].tolist() == [False]
 
 
+# ------------------------------------------------------------------------------------------ files
+
+
+def test_a_file_holds_several_steps(path_of_models: list[object], tmp_path: Path) -> None:
+    audits = [audited(path_of_models[at], tmp_path, step) for at, step in enumerate((8, 16, 128))]
+    together = write(tmp_path / "tiny.h5", {str(audit.step): audit for audit in audits[:2]})
+    alone = write(tmp_path / "128.h5", {"128": audits[2]})
+    found = audit_files([together, alone])
+    assert set(found) == {("tiny", 8), ("tiny", 16), ("tiny", 128)}
+    for audit in audits:
+        for part in dataclasses.fields(audit):
+            again, given = (getattr(each, part.name) for each in (found["tiny", audit.step], audit))
+            if part.name == "losses":
+                assert list(again) == list(given)
+                for lang in given:
+                    for name, value in vars(given[lang]).items():
+                        assert np.array_equal(getattr(again[lang], name), value)
+            else:
+                assert np.array_equal(again, given), part.name
+    for one, other in zip(collect_audit(found), collect_audit(by_cell(*audits)), strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
 def test_equal_audits_give_equal_bytes(path_of_models: list[object], tmp_path: Path) -> None:
-    first, second = (audited(path_of_models[0], tmp_path / name, 1) for name in ("a", "b"))
+    first, second = (
+        write(tmp_path / f"{name}.h5", {"1": audited(path_of_models[0], tmp_path / name, 1)}) for name in "ab"
+    )
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_group_that_is_of_another_step_is_refused(path_of_models: list[object], tmp_path: Path) -> None:
+    file = write(tmp_path / "audit.h5", {"2": audited(path_of_models[0], tmp_path, 1)})
+    with pytest.raises(StoreError, match=r"audit\.h5: its group 2 says that it is of model tiny, step 1"):
+        audit_files([file])
+
+
 def test_two_audits_of_one_step_are_refused(path_of_models: list[object], tmp_path: Path) -> None:
-    file = audited(path_of_models[0], tmp_path, 1)
+    file = write(tmp_path / "audit.h5", {"1": audited(path_of_models[0], tmp_path, 1)})
     with pytest.raises(DataError, match="model tiny, step 1 has another audit"):
-        collect_audit([file, file])
+        audit_files([file, file])
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(path_of_models: list[object], tmp_path: Path) -> None:
     damaged = tmp_path / "audit.h5"
     damaged.write_bytes(b"no")
     with pytest.raises(StoreError, match=r"audit\.h5"):
-        collect_audit([damaged])
+        audit_files([damaged])
+    file = write(tmp_path / "other.h5", {"1": audited(path_of_models[0], tmp_path, 1)})
+    with h5py.File(file, "r+") as opened:
+        del opened["1/sketch_M"]
+    with pytest.raises(StoreError, match=r"other\.h5: group /1 is damaged"):
+        audit_files([file])
+
+
+# ------------------------------------------------------------------------- which files are audited
+
+
+def stale_index(folder: Path, other: Path) -> None:
+    """Of an upload in shards that a single file has replaced."""
+    for file in other.glob("model*"):
+        shutil.copyfile(file, folder / file.name)
+
+
+def consolidated(folder: Path, other: Path) -> None:
+    shutil.copyfile(next(other.glob("*.safetensors")), folder / "consolidated.safetensors")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize(
+    ("shards", "beside"),
+    [(False, stale_index), (False, consolidated), (True, consolidated)],
+    ids=["a stale index", "consolidated", "consolidated beside shards"],
+)
+def test_what_is_audited_is_what_is_loaded(tmp_path: Path, shards: bool, beside: Callable[..., None],
+                                           broken: bool) -> None:  # fmt: skip
+    """With other weights beside those that transformers loads; and with NaN in one or the other."""
+    used, other = tiny_model("bloom"), tiny_model("bloom", seed=5)
+    with torch.no_grad():
+        (used if broken else other).transformer.ln_f.weight[0] = torch.nan
+    used.save_pretrained(tmp_path / "alone", max_shard_size="20KB" if shards else "1GB")
+    other.save_pretrained(tmp_path / "other", max_shard_size="1GB" if shards else "20KB")
+    tiny_tokenizer().save_pretrained(tmp_path / "alone")
+    folder = shutil.copytree(tmp_path / "alone", tmp_path / "both")
+    beside(folder, tmp_path / "other")
+
+    loaded = load_checkpoint(folder, device="cpu")
+    for name, value in loaded.model.state_dict().items():
+        assert torch.equal(value.nan_to_num(7.0), used.state_dict()[name].nan_to_num(7.0))
+    found = audit_checkpoint(
+        folder, {"en": SENTENCES}, model="m", step=1, n_sentences=3, max_length=32, device="cpu"
+    )
+    assert (found.n_nonfinite > 0) is broken
+    assert found.digest == measure_weights(tmp_path / "alone").digest
+    assert found.weights_hash == loaded.weights_hash == weights_hash(tmp_path / "alone")
+    assert count_parameters(folder) == count_parameters(tmp_path / "alone")

@@ -62,9 +62,10 @@ def test_what_is_still_written(tmp_path, safe, shards, share):
 def test_a_shard_or_the_index_comes_later(tmp_path):
     folder = save(tmp_path / "x", shards=True)
     index = folder / "model.safetensors.index.json"
+    last = weight_files(folder)[-1].name
     content = index.read_text()
     index.unlink()
-    weight_files(folder)[-1].unlink()
+    (folder / last).unlink()
     assert "and no index" in is_complete(folder)
     index.write_text(content)
     assert "that its index names" in is_complete(folder)
@@ -75,11 +76,11 @@ def test_config_and_weights_are_needed(tmp_path):
     (folder / "config.json").write_text("{")
     assert "config.json cannot be read" in is_complete(folder)
     (folder / "config.json").unlink()
-    assert is_complete(folder) == "config.json is not there"
-    assert is_complete(tmp_path / "none") == "config.json is not there"
+    for without in (folder, tmp_path / "none"):
+        assert is_complete(without).startswith("it has no config.json")
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").unlink()
-    assert is_complete(folder) == "it has no weights"
+    assert is_complete(folder).startswith("it has no weights")
 
 
 def test_safetensors_win(tmp_path):

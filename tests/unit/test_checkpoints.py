@@ -18,9 +18,8 @@ from babelscope.models.checkpoints import (
     resolve_device,
     save_model,
     start_token,
-    tokenizer_hash,
-    weights_hash,
 )
+from babelscope.models.files import tokenizer_files_hash, weights_hash
 from tiny_models import ARCHITECTURES, SENTENCES, tiny_model, tiny_tokenizer
 
 
@@ -65,7 +64,7 @@ def test_the_tokenizer_may_lie_elsewhere(folder, tmp_path):
     with pytest.raises(DataError, match="no tokenizer"):
         load_checkpoint(folder)
     loaded = load_checkpoint(folder, tokenizer=elsewhere)
-    assert loaded.tokenizer_hash == tokenizer_hash(elsewhere)
+    assert loaded.tokenizer_hash == tokenizer_files_hash(elsewhere)
 
 
 def test_a_tokenizer_that_does_not_fit_the_model_is_refused(tmp_path):
@@ -81,14 +80,14 @@ def test_hashes_tell_weights_apart(tmp_path):
         save_model(tiny_model("gpt2", seed=seed), tiny_tokenizer(), tmp_path / name)
     a, b, c = (weights_hash(tmp_path / name) for name in "abc")
     assert a == b != c
-    assert tokenizer_hash(tmp_path / "a") == tokenizer_hash(tmp_path / "c")
+    assert tokenizer_files_hash(tmp_path / "a") == tokenizer_files_hash(tmp_path / "c")
 
 
 def test_saving_keeps_other_files_and_takes_a_tokenizer_folder(saved, tmp_path):
     (tmp_path / "training").mkdir()
     save_model(tiny_model("xglm"), saved, tmp_path)
     assert (tmp_path / "training").is_dir()
-    assert tokenizer_hash(tmp_path) == tokenizer_hash(saved)
+    assert tokenizer_files_hash(tmp_path) == tokenizer_files_hash(saved)
     assert weights_hash(tmp_path) == weights_hash(saved)
 
 
@@ -124,7 +123,7 @@ def _broken_config(folder):
         (_cut_weights, "is cut off"),
         (_one_weight_less, r"lacks 1 weights; the first is model.layers.1.fc1.weight"),
         (_without_config, "has no config.json"),
-        (_broken_config, "is no JSON"),
+        (_broken_config, "cannot be read as a model config"),
     ],
 )
 def test_a_broken_folder_is_named_with_its_fault(folder, damage, message):

@@ -14,7 +14,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel
 
 from babelscope.errors import DataError, StudyError
-from babelscope.models.checkpoints import end_token, load_checkpoint, load_model, load_tokenizer, weights_hash
+from babelscope.models.checkpoints import end_token, load_checkpoint, load_model, load_tokenizer
+from babelscope.models.files import weights_hash
 from tiny_models import DECODERS, ENCODERS, tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[0, 4, 9, 11]])

@@ -26,7 +26,6 @@ from babelscope.activations.store import (
     write_token_states,
 )
 from babelscope.errors import NumericsError, StoreError
-from babelscope.io.cells import by_cell
 from babelscope.io.h5 import atomic_h5
 
 PROVENANCE = Provenance(
@@ -358,22 +357,6 @@ def test_cells_are_found_by_what_they_say_whatever_files_they_lie_in(tmp_path):
         UnitFile(several, "7/en")
     write_tokens(tmp_path / "t.h5")
     assert list(token_files([tmp_path / "t.h5"])) == [(128, "zh")]
-
-
-def test_cells_that_do_not_fit_together_are_refused(tmp_path):
-    first = write_cells(tmp_path / "a.h5", (0, "en"), (64, "en"))
-    twice = write_cells(tmp_path / "b.h5", (64, "en"))
-    with pytest.raises(StoreError, match=r"b.h5: holds the cell 64/en, which .*a.h5 holds too"):
-        by_cell([first, twice], kind="units")
-    other = write_cells(tmp_path / "c.h5", (128, "en"), model="theirs")
-    with pytest.raises(
-        StoreError, match=r"c.h5: cell 128/en is of the model theirs, but 0/en of .*a.h5 of m"
-    ):
-        by_cell([first, other], kind="units")
-    for key, found in (("7/{lang}", "cell 7/en says .* it is 0/en"), ("{step}/de", "cell 0/de .* 0/en")):
-        swapped = write_cells(tmp_path / "d.h5", (0, "en"), key=key)
-        with pytest.raises(StoreError, match=rf"d.h5: {found}"):
-            by_cell([swapped], kind="units")
 
 
 def test_errors_that_are_no_full_disk_pass_through(tmp_path):

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.analysis.audit.judge import collect_audit
+from babelscope.analysis.audit.files import audit_files
+from babelscope.analysis.audit.tables import collect_audit
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     audit, losses = collect_audit(
-        [Path(path) for path in snakemake.input],
+        audit_files(Path(path) for path in snakemake.input),
         known_faults=snakemake.params.known_faults,
     )
     write_table(audit, Path(snakemake.output.audit))

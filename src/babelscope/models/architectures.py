@@ -545,7 +545,7 @@ def architecture(model_type: Any) -> Architecture:
             "architecture",
             model_type,
             "one of " + ", ".join(sorted(ARCHITECTURES)),
-            "another architecture is one more entry of the table in babelscope/architectures.py",
+            "another architecture is one more entry of the table in babelscope/models/architectures.py",
         )
     return ARCHITECTURES[model_type]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from babelscope.errors import DataError
-from babelscope.models.architectures import architecture
+from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import load_tokenizer, save_model
+from babelscope.models.files import read_config
 
 
 def initialise_checkpoint(folder: Path, *, tokenizer: Path, out: Path, seed: int) -> None:
@@ -30,11 +29,7 @@ def initialise_checkpoint(folder: Path, *, tokenizer: Path, out: Path, seed: int
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-    try:
-        given = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(folder / "config.json", f"is no model config: {error}") from error
-    encoder = architecture(given.get("model_type")).kind == "encoder"
+    encoder = is_encoder(read_config(folder))
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     torch.manual_seed(seed)
     kind: Any = AutoModelForMaskedLM if encoder else AutoModelForCausalLM

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +16,20 @@ from torch import nn
 from babelscope.errors import DataError, StudyError
 from babelscope.io.files import unfinished_name
 from babelscope.models.architectures import architecture, is_encoder
-from babelscope.models.files import is_complete, stored_type, weight_files
+from babelscope.models.files import (
+    is_complete,
+    read_config,
+    read_manifest,
+    stored_type,
+    tokenizer_files,
+    tokenizer_files_hash,
+    weight_files,
+    weights_hash,
+)
 from babelscope.models.mapped_files import pages_dropped
 
 logger = logging.getLogger(__name__)
 
-_TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-)
 #: Text on which tokenizers differ if they do: spaces, digits, signs, several scripts.
 _PROBE = "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n"
 
@@ -59,11 +57,14 @@ class LoadedModel:
     folder: Path
     weights_hash: str
     tokenizer_hash: str
+    """Over all files of the tokenizer."""
     end_id: int | None = None
     """Last token of every input of an encoder, see :func:`end_token`; None for decoders."""
     repo: str = ""
     """Repository of the hub that it was fetched from; empty if it was not."""
     commit: str = ""
+    tokenizer_repo: str = ""
+    tokenizer_commit: str = ""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def load_checkpoint(
             "name the tokenizer that the model was trained with",
         )
     start = start_token(words, model)
-    repo, commit = _origin(folder)
+    origin, words_origin = read_manifest(folder), read_manifest(tokenizer_folder)
     return LoadedModel(
         model=model,
         tokenizer=words,
@@ -112,22 +113,13 @@ def load_checkpoint(
         pad_id=start if words.pad_token_id is None else int(words.pad_token_id),
         folder=folder,
         weights_hash=weights_hash(folder),
-        tokenizer_hash=tokenizer_hash(tokenizer_folder),
+        tokenizer_hash=tokenizer_files_hash(tokenizer_folder),
         end_id=end_token(words) if is_encoder(model.config.to_dict()) else None,
-        repo=repo,
-        commit=commit,
+        repo=origin.repo,
+        commit=origin.commit,
+        tokenizer_repo=words_origin.tokenizer_repo,
+        tokenizer_commit=words_origin.tokenizer_commit,
     )
-
-
-def _origin(folder: Path) -> tuple[str, str]:
-    """Repository and commit of a folder that was fetched; empty for others."""
-    try:
-        content = json.loads((folder / "fetched.json").read_text(encoding="utf-8"))
-        return str(content["repo"]), str(content["commit"])
-    except FileNotFoundError:
-        return "", ""
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(folder / "fetched.json", f"is damaged: {error!r}", "remove the folder") from error
 
 
 def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu") -> Any:
@@ -148,15 +140,9 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     """
     folder = Path(folder)
     where = resolve_device(device)
-    config_file = folder / "config.json"
     if not folder.is_dir():
         raise DataError(folder, "no such folder of a checkpoint")
-    if not config_file.is_file():
-        raise DataError(folder, "has no config.json, so it is no Hugging Face folder of a model")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(config_file, f"is no JSON ({error})") from error
+    config = read_config(folder)
     architecture(config.get("model_type"))
     problem = is_complete(folder)
     if problem is not None:
@@ -187,14 +173,18 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     except Exception as error:  # each format of weights has errors of its own
         raise DataError(folder, f"its weights cannot be loaded: {error}") from error
     model, report = loaded
-    # Without this, weights that are missing would be drawn at random, with a warning only.
+    _check_report(folder, report)
+    return model.eval()
+
+
+def _check_report(folder: Path, report: Mapping[str, Collection[str]]) -> None:
+    """Refuse weights that are missing: they would be drawn at random, with a warning only."""
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise DataError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
     unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith(_BUFFERS))
     if unexpected:
         logger.warning("%s: %d weights are not used; the first is %s", folder, len(unexpected), unexpected[0])
-    return model.eval()
 
 
 def load_tokenizer(folder: Path | str) -> Any:
@@ -206,7 +196,7 @@ def load_tokenizer(folder: Path | str) -> Any:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(folder, "no such folder of a tokenizer")
-    _tokenizer_files(folder)
+    tokenizer_files(folder)
 
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -252,7 +242,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:
     try:
         model.save_pretrained(unfinished)
         if isinstance(tokenizer, (str, Path)):
-            for file in _tokenizer_files(Path(tokenizer)):
+            for file in tokenizer_files(Path(tokenizer)):
                 shutil.copyfile(file, unfinished / file.name)
         else:
             tokenizer.save_pretrained(unfinished)
@@ -281,14 +271,8 @@ def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:
     full = tokenizer("a")["input_ids"]
     if full[1 : 1 + len(bare)] == bare and full[0] in tokenizer.all_special_ids:
         return int(full[0])
-    config = getattr(model, "config", None)
-    for owner in (tokenizer, config):
-        for name in ("bos_token_id", "eos_token_id"):
-            found = getattr(owner, name, None)
-            if isinstance(found, int):
-                return found
-    allowed = "a tokenizer with a bos or eos token"
-    raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
+    owners = (tokenizer, getattr(model, "config", None))
+    return _named_token(owners, ("bos_token_id", "eos_token_id"), "a tokenizer with a bos or eos token")
 
 
 def end_token(tokenizer: Any) -> int:
@@ -300,12 +284,17 @@ def end_token(tokenizer: Any) -> int:
     full = tokenizer("a")["input_ids"]
     if len(full) > 1 and full[-1] in tokenizer.all_special_ids:
         return int(full[-1])
-    for name in ("sep_token_id", "eos_token_id"):
-        found = getattr(tokenizer, name, None)
-        if isinstance(found, int):
-            return found
     allowed = "a tokenizer with a sep or eos token, since an encoder's inputs end with one"
-    raise StudyError("tokenizer", type(tokenizer).__name__, allowed, "add it to tokenizer_config.json")
+    return _named_token((tokenizer,), ("sep_token_id", "eos_token_id"), allowed)
+
+
+def _named_token(owners: Sequence[Any], names: Sequence[str], allowed: str) -> int:
+    for owner in owners:
+        for name in names:
+            found = getattr(owner, name, None)
+            if isinstance(found, int):
+                return found
+    raise StudyError("tokenizer", type(owners[0]).__name__, allowed, "add it to tokenizer_config.json")
 
 
 def resolve_device(device: str) -> str:
@@ -322,42 +311,3 @@ def resolve_device(device: str) -> str:
     if device != "cpu" and not there:
         raise StudyError("extraction.device", device, "auto or cpu", "this machine shows no CUDA device")
     return device
-
-
-def weights_hash(folder: Path | str) -> str:
-    """SHA-256 over the weight files of a folder, in the order of their names.
-
-    Raises:
-        DataError: If there are none.
-    """
-    return _sha256(_weight_files(Path(folder)))
-
-
-def tokenizer_hash(folder: Path | str) -> str:
-    """SHA-256 over the files of a tokenizer, in the order of their names.
-
-    Raises:
-        DataError: If there are none.
-    """
-    return _sha256(_tokenizer_files(Path(folder)))
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    if files := weight_files(folder):
-        return files
-    raise DataError(folder, "has no weights (model.safetensors, pytorch_model.bin, or their shards)")
-
-
-def _tokenizer_files(folder: Path) -> list[Path]:
-    files = sorted({file for pattern in _TOKENIZER for file in folder.glob(pattern)})
-    if not files:
-        raise DataError(folder, "has no tokenizer (tokenizer.json)", "set tokenizer_path")
-    return files
-
-
-def _sha256(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()

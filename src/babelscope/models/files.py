@@ -1,5 +1,8 @@
 """The files of a checkpoint folder, looked at without loading anything. Needs no torch.
 
+What the weights of a folder are is decided here alone, for folders on disk and on the hub: those that
+transformers loads. So what is loaded, hashed, audited and fetched are the same files.
+
 A training job may be writing the folder right now. Each format says how long it must be: a safetensors
 file begins with the places of its tensors, an index names its shards, and a ``.bin`` file of torch is a
 zip archive, whose directory stands at its end.
@@ -7,40 +10,217 @@ zip archive, whose directory stands at its end.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import re
 import zipfile
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from string import Formatter
+from typing import Any
+
+from babelscope.errors import DataError
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
+_SHARD = re.compile(r"(pytorch_)?model-\d+-of-\d+\.\w+")
+
+#: Files that a tokenizer may consist of.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+)
+
+MANIFEST = "fetched.json"
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Weight files of the first format that is there, by name; empty if there are none.
+def choose_weights(
+    names: Collection[str], shards_of: Callable[[str], list[str]]
+) -> tuple[str | None, list[str]]:
+    """What transformers loads of the files that a folder holds.
 
-    Safetensors come first, a single file before shards, as transformers chooses.
+    A single file comes before shards, whatever an index beside it says, and safetensors before
+    ``.bin``. Shards are those that the index names. Files of other names, such as Mistral's
+    ``consolidated.safetensors``, are never loaded.
+
+    Args:
+        names: All files of the folder.
+        shards_of: Reads the index of this name, see :func:`read_index`.
+
+    Returns:
+        The index, if there is one, and the files of weights by name; none if nothing can be loaded.
     """
     for single in (SAFETENSORS, BIN):
-        if (folder / single).is_file():
-            return [folder / single]
-        stem, suffix = single.split(".")
-        if shards := sorted(folder.glob(f"{stem}-*-of-*.{suffix}")):
-            return shards
-    # Files that carry other names, such as those of older conversions.
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+        if single in names:
+            return None, [single]
+        index = f"{single}.index.json"
+        if index in names:
+            return index, shards_of(index)
+    return None, []
 
 
-def stored_type(folder: Path) -> str | None:
-    """Type of the stored weights, such as ``float16``; None if the files do not say."""
+def read_index(index: Path) -> list[str]:
+    """The shards that an index names, by name; some may not be there.
+
+    Raises:
+        DataError: If it is no index.
+    """
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(index, f"is no index of weights: {error!r}") from error
+
+
+def weight_files(folder: Path | str) -> list[Path]:
+    """The files that hold the weights of a folder, by name, as :func:`choose_weights` says.
+
+    Raises:
+        DataError: If there are none, or their index cannot be read.
+    """
+    folder = Path(folder)
+    names = [file.name for file in folder.glob("*") if file.is_file()]
+    _, chosen = choose_weights(names, lambda index: read_index(folder / index))
+    if chosen:
+        return [folder / name for name in chosen]
+    n_shards = len([name for name in names if _SHARD.fullmatch(name)])
+    if n_shards:
+        raise DataError(folder, f"has {n_shards} shards of weights, and no index")
+    raise DataError(folder, f"has no weights ({SAFETENSORS}, {BIN}, or shards with an index)")
+
+
+def tokenizer_files(folder: Path | str) -> list[Path]:
+    """The files of the tokenizer of a folder, by name.
+
+    Raises:
+        DataError: If there are none.
+    """
+    files = sorted(file for file in Path(folder).glob("*") if is_of_tokenizer(file.name))
+    if not files:
+        raise DataError(folder, "has no tokenizer (tokenizer.json)", "set tokenizer_path")
+    return files
+
+
+def is_of_tokenizer(name: str) -> bool:
+    """Whether a file of this name belongs to a tokenizer."""
+    return any(fnmatch(name, pattern) for pattern in TOKENIZER_FILES)
+
+
+def is_vocabulary(name: str) -> bool:
+    """Whether a file of this name holds what a tokenizer cannot be without."""
+    return name == "tokenizer.json" or name.endswith(".model") or name.startswith("vocab")
+
+
+def file_sha256(file: Path) -> str:
+    """SHA-256 of a file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def combined_hash(hashes: Iterable[str]) -> str:
+    """One hash for several files: SHA-256 over theirs, in the order given."""
+    return hashlib.sha256(b"".join(map(bytes.fromhex, hashes))).hexdigest()
+
+
+def weights_hash(folder: Path | str) -> str:
+    """Hash over the weight files of a folder, in the order of their names.
+
+    Raises:
+        DataError: As for :func:`weight_files`.
+    """
+    return combined_hash(map(file_sha256, weight_files(folder)))
+
+
+def tokenizer_files_hash(folder: Path | str) -> str:
+    """Hash over all files of a tokenizer, in the order of their names.
+
+    Raises:
+        DataError: If there are none.
+    """
+    return combined_hash(map(file_sha256, tokenizer_files(folder)))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was fetched from the hub; ``fetched.json`` in the folder."""
+
+    repo: str
+    commit: str
+    revision: str = ""
+    """Tag, branch or commit that the study names."""
+    subfolder: str = ""
+    tokenizer_repo: str = ""
+    tokenizer_revision: str = ""
+    tokenizer_commit: str = ""
+    weights_sha256: str = ""
+    """As :func:`weights_hash` gives it for the folder."""
+    linked_from: str = ""
+    """Folder whose weights these are too; empty if they were downloaded."""
+    files: tuple[Mapping[str, Any], ...] = ()
+    """Per file ``name``, ``bytes``, ``sha256``."""
+
+
+#: Of a folder that was not fetched.
+NOT_FETCHED = Manifest(repo="", commit="")
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """What is known of a fetched folder; :data:`NOT_FETCHED` for others.
+
+    Raises:
+        DataError: If ``fetched.json`` is damaged.
+    """
+    file = Path(folder) / MANIFEST
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Manifest(**{**content, "files": tuple(content.get("files", ()))})
+    except FileNotFoundError:
+        return NOT_FETCHED
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(file, f"is damaged: {error!r}", "remove the folder and fetch it again") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``fetched.json``."""
+    (folder / MANIFEST).write_text(json.dumps(dataclasses.asdict(manifest), indent=1), encoding="utf-8")
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """``config.json`` of a folder.
+
+    Raises:
+        DataError: If it is not there or no JSON.
+    """
+    file = Path(folder) / "config.json"
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise DataError(folder, "has no config.json, so it is no Hugging Face folder of a model") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(file, f"cannot be read as a model config: {error}") from error
+
+
+def stored_type(folder: Path | str) -> str | None:
+    """Type of the stored weights, such as ``float16``; None if the files do not say.
+
+    Raises:
+        DataError: As for :func:`weight_files`.
+    """
+    folder = Path(folder)
     file = weight_files(folder)[0]
     if file.suffix == ".safetensors":
         with file.open("rb") as content:
             header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
         types = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
         return _TYPES.get(types.pop()) if len(types) == 1 else None
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_config(folder)
     named = config.get("dtype") or config.get("torch_dtype")
     return str(named) if named else None
 
@@ -49,38 +229,20 @@ def is_complete(folder: Path | str) -> str | None:
     """What a checkpoint folder lacks, in words; None if it is whole."""
     folder = Path(folder)
     try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return "config.json is not there"
-    except (OSError, ValueError) as error:
-        return f"config.json cannot be read ({error})"
-    files = weight_files(folder)
-    if not files:
-        return "it has no weights"
-    for name in (SAFETENSORS, BIN):
-        problem = _missing_shard(folder / f"{name}.index.json", folder)
-        if problem and files[0].suffix == Path(name).suffix and not (folder / name).is_file():
-            return problem
-    if not (folder / f"{SAFETENSORS}.index.json").is_file() and not (folder / f"{BIN}.index.json").is_file():
-        numbered = [re.fullmatch(r".*-\d+-of-(\d+)\.\w+", file.name) for file in files]
-        if any(match and int(match[1]) != len(files) for match in numbered):
-            return f"{len(files)} shards are there, and no index"
+        if "transformers_weights" in read_config(folder):
+            # It goes before every other file.
+            return "config.json names its weights in transformers_weights, which is not supported"
+        files = weight_files(folder)
+    except DataError as error:
+        return f"{'it' if error.path == folder else error.path.name} {error.problem}"
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        return f"{missing[0]} is not there, one of {len(missing)} that its index names"
     for file in files:
         problem = _cut_off(file)
         if problem:
             return f"{file.name} {problem}"
     return None
-
-
-def _missing_shard(index: Path, folder: Path) -> str | None:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{index.name} cannot be read ({error!r})"
-    missing = [name for name in names if not (folder / name).is_file()]
-    return f"{missing[0]} is not there, one of {len(missing)} that its index names" if missing else None
 
 
 def _cut_off(file: Path) -> str | None:

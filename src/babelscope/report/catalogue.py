@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from babelscope.errors import DataError
 from babelscope.io.cells import cells_of
 from babelscope.io.h5 import open_h5
 from babelscope.models.architectures import n_layers, site_widths
+from babelscope.models.files import read_config, weight_files
 
 
 def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
     rows = []
     for model in models:
         folder = Path(model["folder"])
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_config(folder)
         rows.append(
             {
                 **{key: value for key, value in model.items() if key != "folder"},
@@ -57,9 +57,10 @@ def describe_steps(tokens: Mapping[str, Mapping[int, int | None]]) -> pd.DataFra
 
 
 def count_parameters(folder: Path) -> int | None:
-    """Parameters in the safetensors files of a folder, tied ones once; None if there are none."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    """Parameters in the safetensors files that are the weights of a folder, tied ones once; None if it has
+    none of this format."""
+    files = weight_files(folder)
+    if files[0].suffix != ".safetensors":
         return None
     total = 0
     for file in files:

@@ -1,25 +1,31 @@
-"""The file of the audit of one checkpoint, written by its job and read by the judge. Needs no torch."""
+"""What the audit measured of checkpoints, and its files: one group per step. Needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from babelscope.errors import StoreError
-from babelscope.io.h5 import atomic_h5, open_h5
+from babelscope.errors import DataError, StoreError
+from babelscope.io.h5 import AGAIN, open_h5, read_strings, write_strings
 
-_KIND = "checkpoint audit"
+#: Of the HDF5 files, for :func:`babelscope.io.h5.atomic_h5`.
+KIND = "checkpoint audit"
+
 _ARRAYS = ("sizes_T", "is_matrix_T", "norms_T", "counts_T", "sketch_M")
-_TEXT = h5py.string_dtype("utf-8")
+_PER_SENTENCE = ("nats_N", "tokens_N", "bytes_N")
+_PLAIN = (
+    *("model", "step", "digest", "n_weights", "n_nonfinite", "first_nonfinite"),
+    *("no_loss", "weights_hash", "repo", "revision", "commit"),
+)
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOutLoss:
     """Loss of the ``N`` sentences of one language."""
 
     sentence_ids: tuple[str, ...]
@@ -59,23 +65,38 @@ def ratio_se(numerators_N: NDArray[np.float64], tokens_N: NDArray[np.int64]) -> 
 
 
 @dataclass(frozen=True)
-class CheckpointAudit:
-    """What was measured of one checkpoint; arrays as in
-    :class:`babelscope.analysis.audit.weights.WeightFacts`."""
+class WeightFacts:
+    """What the weights of a checkpoint are, without the weights.
+
+    ``T`` tensors in the order of their names, ``M`` entries of the sketch.
+    """
+
+    digest: str
+    """SHA-256 over the set of shapes and float32 values of all tensors."""
+    n_weights: int
+    n_nonfinite: int
+    """Entries that are NaN or infinite."""
+    first_nonfinite: str
+    """Name of the first tensor that has some; empty if none has."""
+    names: tuple[str, ...]
+    """Without the prefix of the model class."""
+    sizes_T: NDArray[np.int64]
+    is_matrix_T: NDArray[np.bool_]
+    """Whether a tensor has two dimensions or more."""
+    norms_T: NDArray[np.float64]
+    """Euclidean norm of each tensor, over its finite entries."""
+    counts_T: NDArray[np.int64]
+    """Entries of each tensor in the sketch."""
+    sketch_M: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointAudit(WeightFacts):
+    """What was measured of one checkpoint."""
 
     model: str
     step: int
-    digest: str
-    n_weights: int
-    n_nonfinite: int
-    first_nonfinite: str
-    names: tuple[str, ...]
-    sizes_T: NDArray[np.int64]
-    is_matrix_T: NDArray[np.bool_]
-    norms_T: NDArray[np.float64]
-    counts_T: NDArray[np.int64]
-    sketch_M: NDArray[np.float32]
-    losses: Mapping[str, Held] = field(default_factory=dict)
+    losses: Mapping[str, HeldOutLoss] = field(default_factory=dict)
     no_loss: str = ""
     """Why there are no losses; empty if there are."""
     weights_hash: str = ""
@@ -84,52 +105,73 @@ class CheckpointAudit:
     commit: str = ""
 
 
-def write_audit(path: Path, audit: CheckpointAudit) -> None:
-    """Write the file of a checkpoint, whole or not at all."""
+def write_audit(group: h5py.Group, audit: CheckpointAudit) -> None:
+    """Write the audit of a checkpoint into a group of a file of the kind :data:`KIND`.
+
+    The group is named by the step, and is read by :func:`audit_files`.
+    """
     assert int(audit.counts_T.sum()) == len(audit.sketch_M)
-    with atomic_h5(path, kind=_KIND) as file:
-        for part in fields(audit):
-            value = getattr(audit, part.name)
-            if part.name in _ARRAYS:
-                file[part.name] = value
-            elif part.name not in ("names", "losses"):
-                file.attrs[part.name] = value
-        file.create_dataset("names", data=np.array(audit.names, dtype=object), dtype=_TEXT)
-        losses = file.create_group("losses", track_order=True)
-        for lang, held in audit.losses.items():
-            group = losses.create_group(lang)
-            group.create_dataset("sentence_ids", data=np.array(held.sentence_ids, dtype=object), dtype=_TEXT)
-            for name in ("nats_N", "tokens_N", "bytes_N"):
-                group[name] = getattr(held, name)
+    for name in _ARRAYS:
+        group[name] = getattr(audit, name)
+    for name in _PLAIN:
+        group.attrs[name] = getattr(audit, name)
+    write_strings(group, "names", audit.names)
+    losses = group.create_group("losses", track_order=True)
+    for lang, held in audit.losses.items():
+        of_lang = losses.create_group(lang)
+        write_strings(of_lang, "sentence_ids", held.sentence_ids)
+        for name in _PER_SENTENCE:
+            of_lang[name] = getattr(held, name)
 
 
-def read_audit(path: Path) -> CheckpointAudit:
-    """Read the file of a checkpoint.
+def read_audit(group: h5py.Group) -> CheckpointAudit:
+    """Read what :func:`write_audit` wrote.
 
     Raises:
-        StoreError: If it is missing, foreign, of another version or damaged.
+        StoreError: If it is damaged.
     """
-    with open_h5(path, kind=_KIND) as file:
-        try:
-            losses = {
-                lang: Held(
-                    sentence_ids=tuple(group["sentence_ids"].asstr()[:]),
-                    **{name: group[name][:] for name in ("nats_N", "tokens_N", "bytes_N")},
-                )
-                for lang, group in file["losses"].items()
-            }
-            plain = {
-                part.name: file.attrs[part.name]
-                for part in fields(CheckpointAudit)
-                if part.name not in (*_ARRAYS, "names", "losses")
-            }
-            for name in ("step", "n_weights", "n_nonfinite"):
-                plain[name] = int(plain[name])
-            return CheckpointAudit(
-                names=tuple(file["names"].asstr()[:]),
-                losses=losses,
-                **{name: file[name][:] for name in _ARRAYS},
-                **plain,
+    try:
+        losses = {
+            lang: HeldOutLoss(
+                sentence_ids=tuple(read_strings(of_lang, "sentence_ids")),
+                **{name: of_lang[name][:] for name in _PER_SENTENCE},
             )
-        except (KeyError, OSError, RuntimeError) as error:
-            raise StoreError(path, f"is damaged: {error}", "remove the file and run again") from error
+            for lang, of_lang in group["losses"].items()
+        }
+        plain = {name: group.attrs[name] for name in _PLAIN}
+        for name in ("step", "n_weights", "n_nonfinite"):
+            plain[name] = int(plain[name])
+        return CheckpointAudit(
+            names=tuple(read_strings(group, "names")),
+            losses=losses,
+            **{name: group[name][:] for name in _ARRAYS},
+            **plain,
+        )
+    except (KeyError, OSError, RuntimeError) as error:
+        raise StoreError(group.file.filename, f"group {group.name} is damaged: {error}", AGAIN) from error
+
+
+def audit_files(paths: Iterable[Path]) -> dict[tuple[str, int], CheckpointAudit]:
+    """Read the audits of files of the kind :data:`KIND`, each of which may hold several steps.
+
+    Returns:
+        By model and step, as they say of themselves.
+
+    Raises:
+        StoreError: If a file is missing, foreign, of another version or damaged, or a group is not
+            named by the step that it says it is of.
+        DataError: If a (model, step) comes twice.
+    """
+    found: dict[tuple[str, int], CheckpointAudit] = {}
+    for path in paths:
+        with open_h5(path, kind=KIND) as file:
+            for name, group in file.items():
+                audit = read_audit(group)
+                if name != str(audit.step):
+                    problem = f"its group {name} says that it is of model {audit.model}, step {audit.step}"
+                    raise StoreError(path, problem, AGAIN)
+                if (audit.model, audit.step) in found:
+                    problem = f"model {audit.model}, step {audit.step} has another audit besides this one"
+                    raise DataError(path, problem)
+                found[audit.model, audit.step] = audit
+    return found

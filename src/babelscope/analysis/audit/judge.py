@@ -9,36 +9,22 @@ judges what it measures, never what a registry says; both are shown.
 What it cannot see: a fault of the first step of a series (nothing comes before it), steps that all hold
 the same fault, a duplicate of a step that the study does not take, the weights of a sister run at the last
 step. Step 0 is never flagged for its loss.
-
-Names of shapes: ``S`` steps of one model in their order, ``L`` languages, ``N`` sentences, ``m`` entries
-of a tensor's sketch.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from babelscope.analysis.audit.files import CheckpointAudit, Held, ratio_se, read_audit
-from babelscope.errors import DataError
+from babelscope.analysis.audit.series import Curve, Distances, Floats, Series, most
 
-logger = logging.getLogger(__name__)
-
-Floats = NDArray[np.float64]
-
-#: A loss is out of line if it is above both neighbours by this many standard errors ...
-LOSS_Z = 4.0
-
-#: ... and by this many nats per token. Spikes of training and restarts of the learning rate that a
-#: checkpoint happens to catch stay below it; BLOOM-560m's false step 500000 is 0.35 above its neighbour.
+#: A loss is out of line if it is above both neighbours by LOSS_Z standard errors and by this many nats per
+#: token. Spikes of training and restarts of the learning rate that a checkpoint happens to catch stay
+#: below it; BLOOM-560m's false step 500000 is 0.35 above its neighbour.
 MIN_RISE = 0.1
 
 #: The last step has one neighbour only, so more is asked of it: text that a small model has begun to
@@ -84,254 +70,6 @@ class Flag:
     """A sentence with numbers."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Losses of one model."""
-
-    loss_SL: Floats
-    """Nats per token."""
-    rise_se_SSL: Floats
-    """Standard error of the difference of the loss of two steps."""
-
-    def above(self, least: float) -> Floats:
-        """By how much the loss of the second step exceeds that of the first and the margin; ``(S, S, L)``."""
-        rise_SSL = self.loss_SL[None, :, :] - self.loss_SL[:, None, :]
-        return rise_SSL - np.maximum(LOSS_Z * self.rise_se_SSL, least)
-
-    @property
-    def mean_S(self) -> Floats:
-        return np.asarray(self.loss_SL.mean(axis=1), dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class Distances:
-    """How far the matrices of the steps of one model are from each other, estimated from sketches.
-
-    Only tensors of two dimensions or more count: gains that begin at 1 make all checkpoints alike.
-    A distance is the root of ``sum over tensors of size / entries * sum over entries of (a - b)^2``, an
-    unbiased estimate of the squared Euclidean distance; it is 0 where the digests are equal.
-    """
-
-    distance_SS: Floats
-    """Euclidean; NaN where a step has weights that are not finite."""
-    cosine_SS: Floats
-    norm_S: Floats
-    """Exact norm of each step."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """What the judge sees of one model, steps in their order."""
-
-    steps: tuple[int, ...]
-    digests: tuple[str, ...]
-    broken: tuple[str, ...]
-    """Per step what is not finite, in words; empty if all is."""
-    curve: Curve | None = None
-    distances: Distances | None = None
-
-
-def collect_audit(
-    paths: Sequence[Path], *, known_faults: Mapping[str, Mapping[int, str]] | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Judge all checkpoints of a study.
-
-    Args:
-        paths: Files that :func:`babelscope.analysis.audit.weights.audit_checkpoint` wrote.
-        known_faults: Per model and step what a registry says of it; shown, not judged by.
-
-    Returns:
-        The audit, one row per (model, step): ``model, step, flag, kinds, reasons, known_fault,
-        mean_loss, distance_to_previous, distance_se, previous_step, n_weights, n_nonfinite, digest,
-        weights_hash, repo, revision, commit, no_loss``; reasons and kinds are separated by ``; ``, the
-        distance is relative to the norm of the previous step.
-
-        The losses, one row per (model, step, lang): ``model, step, lang, loss, loss_se,
-        bits_per_byte, n_sentences, n_tokens``.
-
-    Raises:
-        StoreError: If a file cannot be read.
-        DataError: If a (model, step) comes twice.
-    """
-    known_faults = known_faults or {}
-    by_model: dict[str, list[CheckpointAudit]] = {}
-    losses = []
-    for path in paths:
-        audit = read_audit(path)
-        if any(other.step == audit.step for other in by_model.get(audit.model, [])):
-            raise DataError(
-                path, f"model {audit.model}, step {audit.step} has another audit besides this one"
-            )
-        by_model.setdefault(audit.model, []).append(audit)
-        losses += [_loss_row(audit, lang, held) for lang, held in audit.losses.items()]
-    rows = []
-    for model, audits in by_model.items():
-        audits.sort(key=lambda audit: audit.step)
-        series = make_series(audits)
-        flags = judge(series)
-        for at, audit in enumerate(audits):
-            found = flags[audit.step]
-            for flag in found:
-                logger.warning("model %s, step %d: %s", model, audit.step, flag.reason)
-            rows.append(
-                {
-                    "model": model,
-                    "step": audit.step,
-                    "flag": bool(found),
-                    "kinds": "; ".join(dict.fromkeys(flag.kind for flag in found)),
-                    "reasons": "; ".join(flag.reason for flag in found),
-                    "known_fault": known_faults.get(model, {}).get(audit.step, ""),
-                    "mean_loss": np.nan if series.curve is None else series.curve.mean_S[at],
-                    **_to_previous(audits, series, at),
-                    "n_weights": audit.n_weights,
-                    "n_nonfinite": audit.n_nonfinite,
-                    "digest": audit.digest,
-                    "weights_hash": audit.weights_hash,
-                    "repo": audit.repo,
-                    "revision": audit.revision,
-                    "commit": audit.commit,
-                    "no_loss": audit.no_loss,
-                }
-            )
-    columns = ["model", "step", "lang", "loss", "loss_se", "bits_per_byte", "n_sentences", "n_tokens"]
-    table = pd.DataFrame(rows)
-    if len(table):
-        table["previous_step"] = table["previous_step"].astype("Int64")
-    return table, pd.DataFrame(losses, columns=columns)
-
-
-def _loss_row(audit: CheckpointAudit, lang: str, held: Held) -> tuple[object, ...]:
-    return (
-        audit.model, audit.step, lang, held.loss, held.loss_se, held.bits_per_byte,
-        len(held.sentence_ids), int(held.tokens_N.sum()),
-    )  # fmt: skip
-
-
-def _to_previous(audits: Sequence[CheckpointAudit], series: Series, at: int) -> dict[str, object]:
-    if at == 0:
-        return {"distance_to_previous": np.nan, "distance_se": np.nan, "previous_step": None}
-    distance, error = np.nan, np.nan
-    if series.distances is not None:
-        norm = series.distances.norm_S[at - 1]
-        distance = float(series.distances.distance_SS[at - 1, at] / norm) if norm else np.nan
-        if distance == 0:
-            error = 0.0
-        elif np.isfinite(distance):
-            error = _distance_se(audits[at - 1], audits[at], distance * norm) / norm
-    return {
-        "distance_to_previous": distance,
-        "distance_se": error,
-        "previous_step": audits[at - 1].step,
-    }
-
-
-# ------------------------------------------------------------------------------- what is compared
-
-
-def make_series(audits: Sequence[CheckpointAudit]) -> Series:
-    """What the judge sees, from the audits of one model in the order of their steps."""
-    return Series(
-        steps=tuple(audit.step for audit in audits),
-        digests=tuple(audit.digest for audit in audits),
-        broken=tuple(_not_finite(audit) for audit in audits),
-        curve=_curve(audits),
-        distances=_distances(audits),
-    )
-
-
-def _not_finite(audit: CheckpointAudit) -> str:
-    found = []
-    if audit.n_nonfinite:
-        found.append(
-            f"{audit.n_nonfinite:,} of {audit.n_weights:,} weights are NaN or infinite, the first in "
-            f"{audit.first_nonfinite}"
-        )
-    langs = [lang for lang, held in audit.losses.items() if not np.isfinite(held.loss)]
-    if langs:
-        found.append(f"the loss is no finite number in {', '.join(langs)}")
-    return " and ".join(found)
-
-
-def _curve(audits: Sequence[CheckpointAudit]) -> Curve | None:
-    langs = [lang for lang in audits[0].losses if all(lang in audit.losses for audit in audits)]
-    if not langs:
-        return None
-    n = len(audits)
-    loss_SL = np.array([[audit.losses[lang].loss for lang in langs] for audit in audits], dtype=np.float64)
-    se_SSL = np.zeros((n, n, len(langs)))
-    for column, lang in enumerate(langs):
-        held = [audit.losses[lang] for audit in audits]
-        for a, b in itertools.combinations(range(n), 2):
-            se_SSL[a, b, column] = se_SSL[b, a, column] = _rise_se(held[a], held[b])
-    return Curve(loss_SL, se_SSL)
-
-
-def _rise_se(a: Held, b: Held) -> float:
-    """Of the difference of two losses: paired if both are of the same tokens of the same sentences."""
-    if a.sentence_ids == b.sentence_ids and np.array_equal(a.tokens_N, b.tokens_N):
-        error = ratio_se(b.nats_N - a.nats_N, a.tokens_N)
-    else:
-        error = float(np.hypot(a.loss_se, b.loss_se))
-    return error if np.isfinite(error) else 0.0
-
-
-def _matrices(audit: CheckpointAudit) -> dict[tuple[str, int], int]:
-    """Where each matrix stands in an audit, by name and size."""
-    return {
-        (name, int(size)): at
-        for at, (name, size, is_matrix) in enumerate(
-            zip(audit.names, audit.sizes_T, audit.is_matrix_T, strict=True)
-        )
-        if is_matrix
-    }
-
-
-def _entries(audit: CheckpointAudit, at: int) -> Floats:
-    start = int(audit.counts_T[:at].sum())
-    return audit.sketch_M[start : start + int(audit.counts_T[at])].astype(np.float64)
-
-
-def _distances(audits: Sequence[CheckpointAudit]) -> Distances | None:
-    """Over the matrices that all steps have; None if there are none."""
-    places = [_matrices(audit) for audit in audits]
-    shared = [key for key in places[0] if all(key in place for place in places)]
-    if not shared:
-        return None
-    n = len(audits)
-    dot_SS, square_S = np.zeros((n, n)), np.zeros(n)
-    for key in shared:
-        rows = [place[key] for place in places]
-        entries_Sm = np.array([_entries(audit, at) for audit, at in zip(audits, rows, strict=True)])
-        dot_SS += key[1] / entries_Sm.shape[1] * (entries_Sm @ entries_Sm.T)
-        square_S += [audit.norms_T[at] ** 2 for audit, at in zip(audits, rows, strict=True)]
-    # A sketch may miss a weight that is not finite.
-    finite_S = np.array([audit.n_nonfinite == 0 for audit in audits])
-    dot_SS[~finite_S, :] = dot_SS[:, ~finite_S] = np.nan
-    own_S = np.diag(dot_SS)
-    distance_SS = np.sqrt(np.maximum(own_S[:, None] + own_S[None, :] - 2 * dot_SS, 0.0))
-    digests = np.array([audit.digest for audit in audits])
-    distance_SS[digests[:, None] == digests[None, :]] = 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine_SS = dot_SS / np.sqrt(own_S[:, None] * own_S[None, :])
-    return Distances(distance_SS, cosine_SS, np.sqrt(square_S))
-
-
-def _distance_se(a: CheckpointAudit, b: CheckpointAudit, distance: float) -> float:
-    """Standard error of a distance, from the spread of the squared differences within each tensor."""
-    variance, places = 0.0, _matrices(b)
-    for key, at in _matrices(a).items():
-        if key not in places:
-            continue
-        squares = (_entries(a, at) - _entries(b, places[key])) ** 2
-        n, size = len(squares), key[1]
-        if 1 < n < size:
-            variance += size**2 * (1 - n / size) * squares.var(ddof=1) / n
-    return float(np.sqrt(variance) / (2 * distance))
-
-
-# --------------------------------------------------------------------------------------- judging
-
-
 def judge(series: Series) -> dict[int, list[Flag]]:
     """The flags of each step; no flag, an empty list.
 
@@ -346,11 +84,6 @@ def judge(series: Series) -> dict[int, list[Flag]]:
     judged.duplicates()
     judged.distances()
     return {step: judged.flags[at] for at, step in enumerate(series.steps)}
-
-
-def most(values: Floats) -> Floats:
-    """The largest number that more than half of the values reach, along the last axis."""
-    return np.asarray(-np.sort(-values, axis=-1)[..., values.shape[-1] // 2], dtype=np.float64)
 
 
 class _Judge:

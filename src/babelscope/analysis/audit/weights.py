@@ -8,11 +8,9 @@ stored in, the prefix of their names, nor on whether tied weights are stored onc
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope.activations.inputs import encode_sentences, make_batches
-from babelscope.analysis.audit.files import CheckpointAudit, Held, write_audit
+from babelscope.analysis.audit.files import CheckpointAudit, HeldOutLoss, WeightFacts
 from babelscope.errors import DataError
 from babelscope.models.architectures import is_encoder
-from babelscope.models.checkpoints import LoadedModel, load_checkpoint, weights_hash
+from babelscope.models.checkpoints import LoadedModel, load_checkpoint
+from babelscope.models.files import read_config, read_manifest, weight_files, weights_hash
 
 logger = logging.getLogger(__name__)
 
@@ -40,32 +39,6 @@ _LOGIT_BYTES = {"cpu": 2**25, "cuda": 2**31}
 
 #: First parts of names that one format writes and another leaves out.
 _PREFIXES = ("transformer.", "model.", "gpt_neox.", "bert.", "roberta.", "decoder.")
-
-
-@dataclass(frozen=True)
-class WeightFacts:
-    """What the weights of a checkpoint are, without the weights.
-
-    ``T`` tensors in the order of their names, ``M`` entries of the sketch.
-    """
-
-    digest: str
-    """SHA-256 over the set of shapes and float32 values of all tensors."""
-    n_weights: int
-    n_nonfinite: int
-    """Entries that are NaN or infinite."""
-    first_nonfinite: str
-    """Name of the first tensor that has some; empty if none has."""
-    names: tuple[str, ...]
-    """Without the prefix of the model class."""
-    sizes_T: NDArray[np.int64]
-    is_matrix_T: NDArray[np.bool_]
-    """Whether a tensor has two dimensions or more."""
-    norms_T: NDArray[np.float64]
-    """Euclidean norm of each tensor, over its finite entries."""
-    counts_T: NDArray[np.int64]
-    """Entries of each tensor in the sketch."""
-    sketch_M: NDArray[np.float32]
 
 
 def measure_weights(folder: Path | str) -> WeightFacts:
@@ -108,7 +81,7 @@ def measure_weights(folder: Path | str) -> WeightFacts:
 def sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Weights of a folder by their names without prefix, one at a time; no buffers, no masks."""
     places: list[tuple[str, str, Path]] = []
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         places += [(_bare(name), name, file) for name in _names(file)]
     opened: dict[Path, Any] = {}
     for bare, name, file in sorted(places, key=lambda place: (place[0], place[1])):
@@ -120,20 +93,6 @@ def sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
             raise DataError(file, f"its tensor {name} cannot be read: {error}") from error
         if tensor.is_floating_point() and not _is_buffer(bare, tensor):
             yield bare, tensor
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The files that an index names, else all of the first format that is there."""
-    for pattern in ("*.safetensors", "pytorch_model*.bin"):
-        for index in sorted(folder.glob(f"{pattern}.index.json")):
-            try:
-                shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise DataError(index, f"is no index of weights: {error}") from error
-            return [folder / shard for shard in sorted(shards)]
-        if files := sorted(folder.glob(pattern)):
-            return files
-    raise DataError(folder, "has no weights (*.safetensors or pytorch_model*.bin)")
 
 
 class _BinFile:
@@ -213,7 +172,7 @@ def _sketch(name: str, tensor: torch.Tensor) -> NDArray[np.float32]:
 @torch.inference_mode()
 def heldout_loss(
     loaded: LoadedModel, sentences: Sequence[tuple[str, str]], *, max_length: int, where: str
-) -> Held:
+) -> HeldOutLoss:
     """Negative log-likelihood of each sentence after the start token, padding left out.
 
     Args:
@@ -249,7 +208,7 @@ def heldout_loss(
     n_bytes = [
         len(text.encode("utf-8")) if fits else 0 for (_, text), fits in zip(sentences, whole, strict=True)
     ]
-    return Held(
+    return HeldOutLoss(
         sentence_ids=tuple(encoded.sentence_ids),
         nats_N=nats,
         tokens_N=np.array([len(row) - 1 for row in rows], dtype=np.int64),
@@ -265,7 +224,6 @@ def choose_sentences(sentences: Sequence[tuple[str, str]], n: int) -> list[tuple
 def audit_checkpoint(
     folder: Path | str,
     sentences: Mapping[str, Sequence[tuple[str, str]]],
-    out: Path,
     *,
     tokenizer: Path | str | None = None,
     model: str,
@@ -274,14 +232,13 @@ def audit_checkpoint(
     max_length: int,
     compute_dtype: str = "float32",
     device: str = "auto",
-) -> None:
-    """Measure one checkpoint and write what :func:`babelscope.analysis.audit.judge.collect_audit` judges.
+) -> CheckpointAudit:
+    """Measure one checkpoint; :func:`babelscope.analysis.audit.judge.collect_audit` judges it.
 
     Args:
         folder: Hugging Face folder of the checkpoint.
         sentences: Id and text per language: the analysed sentences of the study. Models that are
             pre-trained here have not seen them; of others that is not known.
-        out: HDF5 file to write.
         tokenizer: Folder of the tokenizer; the same one by default.
         model: Run id.
         step: Its training step.
@@ -295,62 +252,27 @@ def audit_checkpoint(
     """
     folder = Path(folder)
     facts = measure_weights(folder)
-    losses: dict[str, Held] = {}
-    no_loss = ""
-    if _is_encoder(folder):
-        no_loss = "an encoder has no causal loss"
-    else:
-        loaded = load_checkpoint(folder, tokenizer=tokenizer, dtype=compute_dtype, device=device)
-        for lang, pairs in sentences.items():
-            chosen = choose_sentences(pairs, n_sentences)
-            losses[lang] = heldout_loss(loaded, chosen, max_length=max_length, where=f"sentences of {lang}")
-    fetched = _fetched(folder)
-    write_audit(
-        out,
-        CheckpointAudit(
-            model=model,
-            step=step,
-            repo=str(fetched.get("repo", "")),
-            revision=str(fetched.get("revision", "")),
-            commit=str(fetched.get("commit", "")),
-            weights_hash=weights_hash(folder),
-            digest=facts.digest,
-            n_weights=facts.n_weights,
-            n_nonfinite=facts.n_nonfinite,
-            first_nonfinite=facts.first_nonfinite,
-            names=facts.names,
-            sizes_T=facts.sizes_T,
-            is_matrix_T=facts.is_matrix_T,
-            norms_T=facts.norms_T,
-            counts_T=facts.counts_T,
-            sketch_M=facts.sketch_M,
-            losses=losses,
-            no_loss=no_loss,
-        ),
-    )
     if facts.n_nonfinite:
         logger.warning(
             "model %s, step %d: %d weights are NaN or infinite, the first in %s",
             model, step, facts.n_nonfinite, facts.first_nonfinite,
         )  # fmt: skip
-
-
-def _is_encoder(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(folder / "config.json", f"is no model config: {error}") from error
-    return is_encoder(config)
-
-
-def _fetched(folder: Path) -> dict[str, Any]:
-    """What the hub said of a checkpoint that was fetched; empty for others."""
-    manifest = folder / "fetched.json"
-    if not manifest.is_file():
-        return {}
-    try:
-        return dict(json.loads(manifest.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise DataError(
-            manifest, f"is no manifest: {error}", "remove the folder and fetch it again"
-        ) from error
+    losses: dict[str, HeldOutLoss] = {}
+    encoder = is_encoder(read_config(folder))
+    if not encoder:
+        loaded = load_checkpoint(folder, tokenizer=tokenizer, dtype=compute_dtype, device=device)
+        for lang, pairs in sentences.items():
+            chosen = choose_sentences(pairs, n_sentences)
+            losses[lang] = heldout_loss(loaded, chosen, max_length=max_length, where=f"sentences of {lang}")
+    origin = read_manifest(folder)
+    return CheckpointAudit(
+        **vars(facts),
+        model=model,
+        step=step,
+        losses=losses,
+        no_loss="an encoder has no causal loss" if encoder else "",
+        weights_hash=weights_hash(folder),
+        repo=origin.repo,
+        revision=origin.revision,
+        commit=origin.commit,
+    )

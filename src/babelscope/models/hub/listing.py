@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
 from babelscope.models.architectures import ARCHITECTURES, Key
-from babelscope.models.hub.client import Place, RemoteFile, open_hub, weights_of
+from babelscope.models.files import combined_hash, is_vocabulary
+from babelscope.models.hub.client import WAITS, Hub, HubPlace
 
 #: Revisions of the hub itself, not steps.
 _OTHER = re.compile(r"main|refs/.*|pr/\d+")
@@ -53,18 +56,18 @@ def list_repo(repo: str, *, hashes: bool = False) -> Listing:
     Raises:
         HubError: If it is not there, not given, or holds no model at a step.
     """
-    hub = open_hub()
+    hub = Hub(WAITS[:2])
     names = hub.revisions(repo)
     revisions = steps_of(names)
-    first = revisions[min(revisions)] if revisions else "main"
-    _, files = hub.list_files(Place(repo, first))
-    config = hub.read_json(files, "config.json", Place(repo, first))
-    held = {file.name for file in files}
+    place = HubPlace(repo, revisions[min(revisions)] if revisions else "main")
+    _, files = hub.list_files(place)
+    with TemporaryDirectory() as folder:
+        config = hub.config(place, files, Path(folder))
+        _, weights = hub.weights(place, files, Path(folder))
     duplicates: dict[str, list[int]] = {}
     if hashes:
         for step, revision in sorted(revisions.items()):
-            _, own = hub.list_files(Place(repo, revision))
-            duplicates.setdefault(weights_of(own), []).append(step)
+            duplicates.setdefault(_hash_of(hub, HubPlace(repo, revision)), []).append(step)
     return Listing(
         repo=repo,
         licence=hub.licence(repo),
@@ -72,18 +75,18 @@ def list_repo(repo: str, *, hashes: bool = False) -> Listing:
         others=tuple(name for name in names if name not in revisions.values()),
         template=template_of(revisions),
         config=config,
-        has_tokenizer=any(name == "tokenizer.json" or name.endswith(".model") for name in held),
-        format=_format(files),
+        has_tokenizer=any(is_vocabulary(file.name) for file in files),
+        format=weights[0].name.rpartition(".")[2] if weights else "",
         duplicates=tuple(tuple(steps) for steps in duplicates.values() if len(steps) > 1),
     )
 
 
-def _format(files: Iterable[RemoteFile]) -> str:
-    names = [file.name for file in files]
-    for suffix in ("safetensors", "bin"):
-        if any(name.endswith(f".{suffix}") for name in names):
-            return suffix
-    return ""
+def _hash_of(hub: Hub, place: HubPlace) -> str:
+    """What equal weights have in common, whatever else lies beside them."""
+    _, files = hub.list_files(place)
+    with TemporaryDirectory() as folder:
+        _, weights = hub.weights(place, files, Path(folder))
+    return combined_hash(file.sha256 or file.blob for file in weights)
 
 
 def steps_of(names: Sequence[str]) -> dict[int, str]:
@@ -142,7 +145,7 @@ def entry(listing: Listing, name: str) -> str:
         content["architecture"] = model_type
         content["architecture_config"] = _sizes(listing.config)
     else:
-        notes.append(f"architecture {model_type!r} is not in the table of babelscope/architectures.py")
+        notes.append(f"architecture {model_type!r} is not in the table of babelscope/models/architectures.py")
     content["steps"] = list(listing.revisions) or [0]
     notes += [f"equal weights: steps {', '.join(map(str, steps))}" for steps in listing.duplicates]
     text = yaml.safe_dump({name: content}, sort_keys=False, default_flow_style=None, width=100)
