@@ -4,6 +4,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from babelscope.analysis.alignment import AlignmentSettings, align_experts
 from babelscope.analysis.experts import read_experts
 from babelscope.analysis.scores import score_files
@@ -20,13 +22,15 @@ with job(snakemake.log[0], threads=snakemake.threads):
         seed=snakemake.params.seed,
     )
     steps, langs = snakemake.params.steps, snakemake.params.langs
-    scores = score_files(map(Path, snakemake.input.scores), product(steps, langs))
+    scores = score_files(snakemake.input.scores, product(steps, langs))
     experts = read_experts(map(Path, snakemake.input.experts), product(steps, langs))
-    for position, step in enumerate(steps):
-        tables = align_experts(
+    of_steps = [
+        align_experts(
             {lang: scores[step, lang] for lang in langs},
             {lang: experts[step, lang] for lang in langs},
             settings,
         )
-        for name, table in zip(("overlap", "transfer", "reliability"), tables, strict=True):
-            write_table(table, Path(snakemake.output[name][position]))
+        for step in steps
+    ]
+    for name, tables in zip(("overlap", "transfer", "reliability"), zip(*of_steps, strict=True), strict=True):
+        write_table(pd.concat(tables, ignore_index=True), Path(snakemake.output[name]))

@@ -11,7 +11,8 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    for name in ("transfer", "reliability", "lifelines"):
-        write_table(concatenate(map(Path, snakemake.input[name])), Path(snakemake.output[name]))
-    overlap = concatenate(map(Path, snakemake.input.overlap))
+    for name in ("transfer", "reliability"):
+        write_table(concatenate(snakemake.input[name], by=["step"]), Path(snakemake.output[name]))
+    overlap = concatenate(snakemake.input.overlap, by=["step"])
     write_table(add_false_discovery(overlap), Path(snakemake.output.overlap))
+    write_table(concatenate(snakemake.input.lifelines), Path(snakemake.output.lifelines))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.io.tables import concatenate, write_table
+from babelscope.models.training.lists import read_list
 from babelscope.report.catalogue import describe_models, describe_steps
 from babelscope.runtime import job
 
@@ -14,5 +15,9 @@ with job(snakemake.log[0]):
     table = describe_models(snakemake.params.models, snakemake.params.sites)
     write_table(table, Path(snakemake.output.models))
     write_table(describe_steps(snakemake.params.tokens), Path(snakemake.output.steps))
-    losses = concatenate(map(Path, snakemake.input.losses))
-    write_table(losses, Path(snakemake.output.losses))
+    files = [
+        file.parent / str(step) / "training" / "losses.tsv"
+        for file in map(Path, snakemake.input.trained)
+        for step in read_list(file).hashes
+    ]
+    write_table(concatenate(files), Path(snakemake.output.losses))

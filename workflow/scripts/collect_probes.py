@@ -10,4 +10,4 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    write_table(concatenate(map(Path, snakemake.input)), Path(snakemake.output[0]))
+    write_table(concatenate(snakemake.input, by=["step", "layer"]), Path(snakemake.output[0]))

@@ -16,6 +16,6 @@ with job(snakemake.log[0]):
         snakemake.wildcards.model,
         int(snakemake.wildcards.step),
         config=snakemake.params.study,
-        checkpoint=[Path(folder) for folder in snakemake.params.folders],
+        checkpoint=[Path(folder) for pair in snakemake.params.folders.values() for folder in pair],
         out=out,
     )

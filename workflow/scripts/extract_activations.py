@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.io.cells import cell_name
 from babelscope.io.files import by_name
-from babelscope.io.h5 import atomic_h5, cell_name
+from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job
 from babelscope.text.corpora import read_sentences
@@ -13,34 +14,26 @@ from babelscope.text.corpora import read_sentences
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0], threads=snakemake.threads):
+with (
+    job(snakemake.log[0], threads=snakemake.threads),
+    atomic_h5(Path(snakemake.output.units), kind="units") as units,
+    atomic_h5(Path(snakemake.output.tokens), kind="tokens") as tokens,
+):
     settings = ExtractionSettings(**snakemake.params.settings)
-    langs = snakemake.params.langs
-    sentences = by_name(snakemake.input.sentences, langs)
-    paths = {
-        (path.parent.name, *path.name.split(".")[:2]): path
-        for path in map(Path, [*snakemake.output.units, *snakemake.output.tokens])
-    }
+    sentences = by_name(snakemake.input.sentences, snakemake.params.langs)
     for step, (folder, tokenizer) in snakemake.params.folders.items():
         loaded = load_checkpoint(
-            folder,
-            tokenizer=tokenizer,
-            dtype=settings.compute_dtype,
-            device=settings.device,
+            folder, tokenizer=tokenizer, dtype=settings.compute_dtype, device=settings.device
         )
-        for lang in langs:
-            with (
-                atomic_h5(paths[str(step), lang, "units"], kind="units") as units,
-                atomic_h5(paths[str(step), lang, "tokens"], kind="tokens") as tokens,
-            ):
-                extract_language(
-                    loaded,
-                    read_sentences(sentences[lang]),
-                    units=units.create_group(cell_name(step, lang)),
-                    tokens=tokens.create_group(cell_name(step, lang)),
-                    model=snakemake.wildcards.model,
-                    step=step,
-                    lang=lang,
-                    settings=settings,
-                    seed=snakemake.params.seed,
-                )
+        for lang, file in sentences.items():
+            extract_language(
+                loaded,
+                read_sentences(file),
+                units=units.create_group(cell_name(step, lang)),
+                tokens=tokens.create_group(cell_name(step, lang)),
+                model=snakemake.wildcards.model,
+                step=step,
+                lang=lang,
+                settings=settings,
+                seed=snakemake.params.seed,
+            )

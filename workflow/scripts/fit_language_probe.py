@@ -1,7 +1,10 @@
 """Entry point of rule ``fit_language_probe``: unpack, call, nothing else."""
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from babelscope.activations.store import token_files
 from babelscope.analysis.probing import ProbeSettings, fit_language_probe
@@ -14,12 +17,16 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0], threads=snakemake.threads):
     settings = ProbeSettings(**snakemake.params.settings, seed=snakemake.params.seed)
     steps, langs = snakemake.params.steps, snakemake.params.langs
-    tokens = token_files(snakemake.input)
-    outputs = {(path.parent.name, path.stem): path for path in map(Path, snakemake.output)}
-    for step in steps:
-        files = {lang: tokens[int(step), lang] for lang in langs}
-        for layer in map(int, snakemake.params.layers):
-            table = fit_language_probe(
-                files, layer=layer, settings=settings, model=snakemake.wildcards.model, step=step
-            )
-            write_table(table, outputs[str(step), f"layer-{layer}"])
+    tokens = token_files(snakemake.input, product(steps, langs))
+    scores = [
+        fit_language_probe(
+            {lang: tokens[step, lang] for lang in langs},
+            layer=layer,
+            settings=settings,
+            model=snakemake.wildcards.model,
+            step=step,
+        )
+        for step in steps
+        for layer in snakemake.params.layers
+    ]
+    write_table(pd.concat(scores, ignore_index=True), Path(snakemake.output[0]))

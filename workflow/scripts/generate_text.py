@@ -4,6 +4,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from babelscope.analysis.experts import read_experts
 from babelscope.analysis.generation import GenerationSettings, generate_step
 from babelscope.analysis.scores import score_files
@@ -16,10 +18,10 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0], threads=snakemake.threads):
     langs, folders = snakemake.params.langs, snakemake.params.folders
-    scores = score_files(map(Path, snakemake.input.scores), product(folders, langs))
+    scores = score_files(snakemake.input.scores, product(folders, langs))
     experts = read_experts(map(Path, snakemake.input.experts), product(folders, langs))
-    for (step, (folder, tokenizer)), output in zip(folders.items(), snakemake.output, strict=True):
-        texts = generate_step(
+    texts = [
+        generate_step(
             load_checkpoint(
                 folder,
                 tokenizer=tokenizer,
@@ -34,4 +36,6 @@ with job(snakemake.log[0], threads=snakemake.threads):
             settings=GenerationSettings(**snakemake.params.settings),
             seed=snakemake.params.seed,
         )
-        write_table(texts, Path(output))
+        for step, (folder, tokenizer) in folders.items()
+    ]
+    write_table(pd.concat(texts, ignore_index=True), Path(snakemake.output[0]))

@@ -11,5 +11,5 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    for texts, output in zip(snakemake.input, snakemake.output, strict=True):
-        write_table(identify_texts(read_table(Path(texts)), snakemake.params.languages), Path(output))
+    texts = read_table(snakemake.input[0])
+    write_table(identify_texts(texts, snakemake.params.languages), Path(snakemake.output[0]))

@@ -10,9 +10,10 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], threads=snakemake.threads):
+    ((folder, tokenizer),) = snakemake.params.folders.values()
     initialise_checkpoint(
-        Path(snakemake.params.folder),
-        tokenizer=Path(snakemake.params.tokenizer),
+        Path(folder),
+        tokenizer=Path(tokenizer),
         out=Path(snakemake.output[0]),
         seed=snakemake.params.seed,
     )

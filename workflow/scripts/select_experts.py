@@ -1,7 +1,10 @@
 """Entry point of rule ``select_experts``: unpack, call, nothing else."""
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from babelscope.analysis.experts import select_experts
 from babelscope.analysis.scores import score_files
@@ -12,6 +15,6 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    for path, output in zip(map(Path, snakemake.input), map(Path, snakemake.output), strict=True):
-        (scores,) = score_files([path]).values()
-        write_table(select_experts(scores, k=snakemake.params.k), output)
+    scores = score_files(snakemake.input, product(snakemake.params.steps, snakemake.params.langs))
+    experts = [select_experts(cell, k=snakemake.params.k) for cell in scores.values()]
+    write_table(pd.concat(experts, ignore_index=True), Path(snakemake.output[0]))

@@ -53,10 +53,21 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
         raise DataError(path, f"is not a readable table: {error}", hint) from error
 
 
-def concatenate(paths: Iterable[Path]) -> pd.DataFrame:
-    """One table from many with the same columns, in the order given; empty if there are none."""
+def concatenate(paths: Iterable[Path | str], *, by: Sequence[str] = ()) -> pd.DataFrame:
+    """One table from many with the same columns; empty if there are none.
+
+    Args:
+        paths: The tables; each may hold one cell or several.
+        by: Columns to order the rows by, within each model; models, and rows that these columns do not
+            tell apart, stay in the order in which they come. By default all rows do.
+    """
     tables = [read_table(path) for path in paths]
     filled = [table for table in tables if len(table)]
     if not filled:
         return tables[0] if tables else pd.DataFrame()
-    return pd.concat(filled, ignore_index=True)
+    whole = pd.concat(filled, ignore_index=True)
+    if not by:
+        return whole
+    models = pd.Categorical(whole["model"], categories=whole["model"].unique()).codes
+    order = whole[list(by)].assign(_model=models).sort_values(["_model", *by], kind="stable").index
+    return whole.loc[order].reset_index(drop=True)

@@ -23,6 +23,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.io.files import written_whole
 from babelscope.io.h5 import atomic_h5
 from babelscope.io.tables import read_table, write_table
+from babelscope.models.training.lists import CheckpointList, read_list, write_list
 from babelscope.ops.layout import Found, parse
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.ops.status import summary
@@ -221,13 +222,11 @@ def _write_groups(path: Path, job: JobCells, sources: Sequence[Path]) -> bool:
 
 
 def _write_list(path: Path, job: JobCells, sources: Sequence[Path]) -> bool:
-    lists = [json.loads(source.read_text(encoding="utf-8")) for source in sources]
-    found = {step: hashed for content in lists for step, hashed in content["steps"].items()}
-    if not {str(step) for step in job.steps} <= found.keys():
+    lists = [read_list(source) for source in sources]
+    hashes = {step: value for content in lists for step, value in content.hashes.items()}
+    if not set(job.steps) <= hashes.keys():
         return False
-    content = {**lists[0], "steps": {str(step): found[str(step)] for step in job.steps}}
-    with written_whole(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_list(path, CheckpointList({step: hashes[step] for step in job.steps}))
     return True
 
 

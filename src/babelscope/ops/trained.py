@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from babelscope.models.files import SAFETENSORS
+from babelscope.models.training.lists import read_list
 from babelscope.study.config import Study
 from babelscope.study.steps import label
 
@@ -27,11 +27,11 @@ def resumed_from(study: Study, run_id: str, step: int) -> int | None:
     run differently does not change its numbers.
     """
     model = study.models[run_id]
-    made = _read(model.folder(step) / PROGRESS)
-    if "resumed_from" in made and (made["resumed_from"] is None or made["resumed_from"] in model.steps):
-        found = made["resumed_from"]
-        return None if found is None else int(found)
-    return study.previous_step(run_id, step)
+    try:
+        made = json.loads((model.folder(step) / PROGRESS).read_text(encoding="utf-8"))["resumed_from"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return study.previous_step(run_id, step)
+    return made if made in (None, *model.steps) else study.previous_step(run_id, step)
 
 
 def changed_weights(study: Study, run_id: str, steps: Sequence[int]) -> str:
@@ -49,16 +49,8 @@ def changed_weights(study: Study, run_id: str, steps: Sequence[int]) -> str:
     newer = {step: time for step, time in times.items() if time > written}
     if newer:
         return ", ".join(f"step {step} at {time}" for step, time in newer.items())
-    return str(_read(path).get("changed", ""))
+    return read_list(path).changed
 
 
 def _time(file: Path) -> int:
     return file.stat().st_mtime_ns if file.exists() else 0
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
