@@ -29,9 +29,9 @@ PROGRESS = {"progress": True}
 def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator[None]:
     """Run the body of a job: log to a file, keep to ``threads``, end errors with their reason.
 
-    Without ``network`` the libraries of Hugging Face are told to stay offline (they read that when they
-    are imported, so import them in the body): a compute node may have no network, and no job may
-    depend on what a hub holds today.
+    Without ``network`` the libraries of Hugging Face are told to stay offline: a compute node may have no
+    network, and no job may depend on what a hub holds today. They read that once, when they are imported, so
+    modules import them in functions, never at their top.
 
     Records below WARNING go to the log file alone, except those marked :data:`PROGRESS`.
     A :class:`BabelscopeError` ends the process with status 1 and its message; any other exception

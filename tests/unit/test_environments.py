@@ -1,5 +1,6 @@
 """The environments hold the pins of the lock, and CPU jobs start without torch."""
 
+import os
 import re
 import subprocess
 import sys
@@ -88,6 +89,29 @@ def test_only_jobs_that_run_a_model_import_torch(script):
     code = "\n".join([*imports, "import sys", "print('torch' in sys.modules)"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(script.stem in GPU)
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_only_the_job_that_fetches_reaches_a_hub(script, tmp_path):
+    """The library reads once, at its import, whether it is to stay offline: a script must not import it before."""
+    imports = [line for line in script.read_text().splitlines() if line.startswith("from babelscope")]
+    jobs = re.findall(r"with (job\(.*\)):", script.read_text())
+    assert len(jobs) == 1
+    code = "\n".join(
+        [
+            *imports,
+            "from types import SimpleNamespace",
+            f"snakemake = SimpleNamespace(log=[{str(tmp_path / 'log')!r}], threads=1)",
+            f"with {jobs[0]}:",
+            "    import huggingface_hub.constants",
+            "print(huggingface_hub.constants.HF_HUB_OFFLINE)",
+        ]
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(script.stem != "fetch_checkpoint")
 
 
 def test_every_script_belongs_to_a_rule_of_its_name():

@@ -29,16 +29,22 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils import logging as transformers_logging
 
 from babelscope import __version__
 from babelscope.errors import DataError, NumericsError, StudyError
-from babelscope.io.files import unfinished_name
 from babelscope.io.tables import write_table
-from babelscope.models.architectures import architecture as find_architecture
-from babelscope.models.architectures import max_positions
-from babelscope.models.checkpoints import load_model, load_tokenizer, resolve_device, save_model
+from babelscope.models.checkpoints import load_model, resolve_device, save_model
+from babelscope.models.training.config import model_config
+from babelscope.models.training.order import WindowOrder
+from babelscope.models.training.steps import (
+    OPTIMIZER_FILE,
+    PROGRESS_FILE,
+    check_previous,
+    copy_step,
+    read_progress,
+    saved_steps,
+    written_step,
+)
 from babelscope.runtime import PROGRESS
 from babelscope.text.tokenization import TokenWindows, open_windows, tokenizer_hash
 
@@ -50,34 +56,6 @@ LOG_SECONDS = 10.0
 #: Tokens per language and split that the loss at a saved step is measured on, always the same ones.
 EVALUATION_TOKENS = 2048
 
-#: A model this small gains nothing from dropout, so it is 0 unless the study sets it.
-DROPOUTS = {
-    "xglm": ("dropout", "attention_dropout", "activation_dropout", "layerdrop"),
-    "bloom": ("hidden_dropout", "attention_dropout"),
-    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
-    "gpt_neox": ("hidden_dropout", "attention_dropout"),
-    "opt": ("dropout", "attention_dropout", "layerdrop"),
-    **dict.fromkeys(
-        (
-            "llama",
-            "mistral",
-            "qwen2",
-            "qwen3",
-            "gemma",
-            "gemma2",
-            "gemma3_text",
-            "olmo",
-            "olmo2",
-            "olmo3",
-            "smollm3",
-            "apertus",
-        ),
-        ("attention_dropout",),
-    ),
-}
-
-_PROGRESS_FILE = "training/progress.json"
-_OPTIMIZER_FILE = "training/optimizer.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -119,63 +97,6 @@ class TrainingSettings:
             done = min(1.0, (step - warm) / max(1, self.decay_steps - warm))
             return rate * (1.0 - (1.0 - self.final_lr_share) * done)
         raise StudyError("training.schedule", self.schedule, "constant, inverse_sqrt, linear")
-
-
-class WindowOrder:
-    """Which window of which language stands at each place of the training data.
-
-    The languages are one stream of random draws. The n-th window of a language is the n-th of a
-    random order of its windows, a new one in each epoch of that language. Both depend on the seed
-    alone, and a language's order not on the other languages.
-
-    Args:
-        n_windows: Windows of each language.
-        shares: Probability of each language; normalised to sum to 1.
-        seed: Of the run.
-    """
-
-    def __init__(self, n_windows: Mapping[str, int], shares: Mapping[str, float], seed: int) -> None:
-        self.languages = sorted(lang for lang, share in shares.items() if share > 0)
-        self._sizes = [n_windows[lang] for lang in self.languages]
-        weights = np.array([shares[lang] for lang in self.languages], dtype=np.float64)
-        self._edges = np.cumsum(weights / weights.sum())[:-1]
-        self._seed = seed
-        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
-        self._place = -1
-        self.seek(0)
-
-    def seek(self, place: int) -> None:
-        """Go to a place, counted in windows from the start of training."""
-        if place == self._place:
-            return
-        self._rng = np.random.default_rng([self._seed, 0xBABE1])
-        self._counts = np.zeros(len(self.languages), dtype=np.int64)
-        self._place = 0
-        while self._place < place:
-            self._draw(min(1 << 20, place - self._place))
-
-    def _draw(self, n: int) -> NDArray[np.int64]:
-        langs = np.searchsorted(self._edges, self._rng.random(n), side="right")
-        self._counts += np.bincount(langs, minlength=len(self.languages))
-        self._place += n
-        return langs
-
-    def take(self, n: int) -> list[tuple[str, int]]:
-        """The next ``n`` windows: language, and row among the language's windows."""
-        seen = self._counts.copy()
-        windows = []
-        for lang in self._draw(n):
-            epoch, position = divmod(int(seen[lang]), self._sizes[lang])
-            seen[lang] += 1
-            windows.append((self.languages[lang], int(self._order(int(lang), epoch)[position])))
-        return windows
-
-    def _order(self, lang: int, epoch: int) -> NDArray[np.int64]:
-        known = self._orders.get(lang)
-        if known is None or known[0] != epoch:
-            rng = np.random.default_rng([self._seed, 0x0EDE5, epoch, *self.languages[lang].encode()])
-            known = self._orders[lang] = (epoch, rng.permutation(self._sizes[lang]))
-        return known[1]
 
 
 def pretrain_steps(
@@ -232,39 +153,34 @@ def pretrain_steps(
     windows = open_windows(tokens_h5)
     _check(name, training, windows, shares, tokenizer_dir)
     torch.set_num_threads(threads)
-    place = torch.device(resolve_device(device))
-    fingerprint = _fingerprint(
-        architecture, architecture_config, dataclasses.asdict(training), seed, shares, windows
-    )
     run = _Run(
         name=name,
         settings=training,
         windows=windows,
         order=WindowOrder({lang: len(windows.train[lang]) for lang in shares}, shares, seed),
         seed=seed,
-        device=place,
+        device=torch.device(resolve_device(device)),
         threads=threads,
         tokenizer_dir=Path(tokenizer_dir),
-        fingerprint=fingerprint,
+        fingerprint=_fingerprint(architecture, architecture_config, training, seed, shares, windows),
     )
     if previous is not None:
-        _check_previous(previous, name, fingerprint, steps[0])
-        run.resumed_from = int(_read_progress(previous)["step"])
-    saved = _saved_steps(scratch, fingerprint, run.resumed_from, steps[-1]) if scratch else {}
+        check_previous(previous, name, run.fingerprint, steps[0])
+        run.resumed_from = int(read_progress(previous)["step"])
+    saved = saved_steps(scratch, run.fingerprint, run.resumed_from, steps[-1]) if scratch else {}
     for step in sorted(saved):
         if step in out_dirs:
-            _copy_step(saved[step], Path(out_dirs[step]))
+            copy_step(saved[step], Path(out_dirs[step]))
     origin = saved[max(saved)] if saved else previous
-    with _deterministic(place):
+    with _deterministic(run.device):
         if origin is None:
             run.initialise(architecture, architecture_config)
         else:
             run.load(Path(origin))
-            if saved:
-                logger.info("%s: goes on from step %d of an interrupted job", name, run.step, extra=PROGRESS)
+        if saved:
+            logger.info("%s: goes on from step %d of an interrupted job", name, run.step, extra=PROGRESS)
         remaining = [step for step in steps if step not in saved]
-        save = _make_save(run, out_dirs, scratch)
-        run.train(remaining, save, 60 * save_minutes if scratch else math.inf)
+        run.train(remaining, _make_save(run, out_dirs, scratch), 60 * save_minutes if scratch else math.inf)
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -279,7 +195,7 @@ def _make_save(run: _Run, out_dirs: Mapping[int, Path], scratch: Path | None) ->
         if scratch is None:
             return
         if wanted:
-            _copy_step(folder, Path(out_dirs[run.step]))
+            copy_step(folder, Path(out_dirs[run.step]))
         while earlier:
             shutil.rmtree(earlier.pop(), ignore_errors=True)
         if not wanted:
@@ -311,9 +227,11 @@ class _Run:
 
     def initialise(self, architecture: str, architecture_config: Mapping[str, Any]) -> None:
         """Random weights."""
-        config = _model_config(
-            self.name, architecture, architecture_config, self.tokenizer_dir, self.settings
-        )
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging as transformers_logging
+
+        positions = self.settings.sequence_length
+        config = model_config(self.name, architecture, architecture_config, self.tokenizer_dir, positions)
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.manual_seed(self.seed)  # on the CPU, so that a GPU starts from the same weights
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
@@ -323,18 +241,18 @@ class _Run:
 
     def load(self, folder: Path) -> None:
         """Weights, moments and position of a saved step."""
-        progress = _read_progress(folder)
+        progress = read_progress(folder)
         self.step, self.seconds = int(progress["step"]), float(progress["seconds"])
         self._adopt(load_model(folder))
         if self.step == 0:
             return
-        moments = load_file(folder / _OPTIMIZER_FILE)
+        moments = load_file(folder / OPTIMIZER_FILE)
         for name, parameter in self.model.named_parameters():
             try:
                 found = {moment: moments.pop(f"{name}/{moment}") for moment in _MOMENTS}
             except KeyError as error:
                 hint = "remove the folder and run again; it is trained anew"
-                raise DataError(folder / _OPTIMIZER_FILE, f"lacks {error}", hint) from error
+                raise DataError(folder / OPTIMIZER_FILE, f"lacks {error}", hint) from error
             self.optimizer.state[parameter] = {
                 "step": torch.tensor(float(self.step), device=self.device),
                 **{moment: value.to(self.device) for moment, value in found.items()},
@@ -443,20 +361,14 @@ class _Run:
 
     def write(self, folder: Path, *, evaluate: bool = True) -> None:
         """Save the step; every file appears whole, ``progress.json`` last."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = unfinished_name(folder.with_name(f".{folder.name}"))
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
+        with written_step(folder) as unfinished:
             (unfinished / "training").mkdir(parents=True)
             save_model(self.model, self.tokenizer_dir, unfinished)
-            save_file(self._moments(), unfinished / _OPTIMIZER_FILE)
+            save_file(self._moments(), unfinished / OPTIMIZER_FILE)
             if evaluate:
                 write_table(self.losses(), unfinished / "training/losses.tsv")
             progress = self._progress()
-            (unfinished / _PROGRESS_FILE).write_text(json.dumps(progress, indent=1) + "\n")
-            _publish(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            (unfinished / PROGRESS_FILE).write_text(json.dumps(progress, indent=1) + "\n")
 
     def _moments(self) -> dict[str, torch.Tensor]:
         moments = {}
@@ -537,49 +449,6 @@ def _mix(seed: int, step: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _model_config(
-    name: str,
-    architecture: str,
-    given: Mapping[str, Any],
-    tokenizer_dir: Path,
-    settings: TrainingSettings,
-) -> Any:
-    """A config of transformers with the study's settings and the tokenizer's ids.
-
-    Raises:
-        StudyError: If the config class does not know a setting, or windows are too long for it.
-    """
-    key = f"models.{name.rsplit('-seed', 1)[0]}.architecture_config"
-    find_architecture(architecture)
-    plain = AutoConfig.for_model(architecture)
-    known = {*plain.to_dict(), *plain.attribute_map}
-    for setting in given:
-        if setting not in known:
-            names = ", ".join(sorted(name for name in known if not name.startswith("_")))
-            raise StudyError(f"{key}.{setting}", given[setting], f"a setting of {architecture}: {names}")
-    tokenizer = load_tokenizer(tokenizer_dir)
-    try:
-        config = AutoConfig.for_model(
-            architecture,
-            **{
-                **dict.fromkeys(DROPOUTS.get(architecture, ()), 0.0),
-                **given,
-                "vocab_size": len(tokenizer),
-                "bos_token_id": tokenizer.bos_token_id,
-                "eos_token_id": tokenizer.eos_token_id,
-                "pad_token_id": tokenizer.pad_token_id,
-            },
-        )
-    except (TypeError, ValueError) as error:
-        hint = "see the config class of this architecture in the documentation of transformers"
-        raise StudyError(key, dict(given), f"what transformers takes ({error})", hint) from error
-    longest = max_positions(config.to_dict())
-    if longest is not None and longest < settings.sequence_length:
-        allowed = f"room for training.sequence_length, {settings.sequence_length} positions"
-        raise StudyError(key, dict(given), allowed, f"as it is, the model has {longest}")
-    return config
-
-
 def _check(
     name: str,
     training: TrainingSettings,
@@ -609,69 +478,19 @@ def _check(
         raise StudyError("shares", dict(shares), "shares that are not negative and not all 0")
 
 
-def _fingerprint(*parts: Any) -> str:
+def _fingerprint(
+    architecture: str,
+    architecture_config: Mapping[str, Any],
+    training: TrainingSettings,
+    seed: int,
+    shares: Mapping[str, float],
+    windows: TokenWindows,
+) -> str:
     """What must not change along a chain."""
-    *settings, windows = parts
-    text = json.dumps([*settings, windows.tokens_hash, windows.tokenizer_hash], sort_keys=True, default=dict)
+    settings = [architecture, architecture_config, dataclasses.asdict(training), seed, shares]
+    parts = [*settings, windows.tokens_hash, windows.tokenizer_hash]
+    text = json.dumps(parts, sort_keys=True, default=dict)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _read_progress(folder: Path) -> dict[str, Any]:
-    path = Path(folder) / _PROGRESS_FILE
-    try:
-        progress = json.loads(path.read_text(encoding="utf-8"))
-        progress["step"], progress["seconds"], progress["settings_hash"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        hint = "remove the folder and run again; it is trained anew"
-        raise DataError(path, f"cannot be read: {error}", hint) from error
-    return dict(progress)
-
-
-def _check_previous(previous: Path, name: str, fingerprint: str, first: int) -> None:
-    progress = _read_progress(previous)
-    if progress["settings_hash"] != fingerprint:
-        raise DataError(
-            previous,
-            f"was trained with other settings or text than model {name} has now",
-            "remove the model's folder and run again; it is trained anew",
-        )
-    if progress["step"] >= first:
-        raise ValueError(f"cannot go from step {progress['step']} back to {first}")
-
-
-def _saved_steps(scratch: Path, fingerprint: str, resumed_from: int | None, last: int) -> dict[int, Path]:
-    """Complete folders of an interrupted job with the same settings."""
-    saved = {}
-    for file in Path(scratch).glob(f"*/{_PROGRESS_FILE}"):
-        folder = file.parent.parent
-        progress = _read_progress(folder)
-        same = progress["settings_hash"] == fingerprint and progress["resumed_from"] == resumed_from
-        if same and progress["step"] <= last:
-            saved[int(progress["step"])] = folder
-    return saved
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Relative paths of the files of a step; the one that declares it complete comes last."""
-    files = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
-    yield from sorted(files, key=lambda file: file == Path(_PROGRESS_FILE))
-
-
-def _publish(unfinished: Path, folder: Path) -> None:
-    for file in _files(unfinished):
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(unfinished / file, folder / file)
-
-
-def _copy_step(source: Path, folder: Path) -> None:
-    unfinished = unfinished_name(folder.with_name(f".{folder.name}"))
-    shutil.rmtree(unfinished, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copytree(source, unfinished)
-        _publish(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager

@@ -1,0 +1,91 @@
+"""Folders of saved steps: written whole, found again, and told apart from those of other settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from babelscope.errors import DataError
+from babelscope.io.files import unfinished_name
+
+#: Declares a step complete, so it is written last.
+PROGRESS_FILE = "training/progress.json"
+OPTIMIZER_FILE = "training/optimizer.safetensors"
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """What is known of a saved step: ``step``, ``seconds``, ``settings_hash``, ...
+
+    Raises:
+        DataError: If it cannot be read or lacks one of these.
+    """
+    path = Path(folder) / PROGRESS_FILE
+    try:
+        progress = json.loads(path.read_text(encoding="utf-8"))
+        progress["step"], progress["seconds"], progress["settings_hash"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "remove the folder and run again; it is trained anew"
+        raise DataError(path, f"cannot be read: {error}", hint) from error
+    return dict(progress)
+
+
+def check_previous(previous: Path, name: str, fingerprint: str, first: int) -> None:
+    """Refuse to go on from a step that other settings or other text made.
+
+    Raises:
+        DataError: Naming the folder.
+        ValueError: If it is not before the step ``first``.
+    """
+    progress = read_progress(previous)
+    if progress["settings_hash"] != fingerprint:
+        raise DataError(
+            previous,
+            f"was trained with other settings or text than model {name} has now",
+            "remove the model's folder and run again; it is trained anew",
+        )
+    if progress["step"] >= first:
+        raise ValueError(f"cannot go from step {progress['step']} back to {first}")
+
+
+def saved_steps(scratch: Path, fingerprint: str, resumed_from: int | None, last: int) -> dict[int, Path]:
+    """Complete folders of an interrupted job with the same settings."""
+    saved = {}
+    for file in Path(scratch).glob(f"*/{PROGRESS_FILE}"):
+        folder = file.parent.parent
+        progress = read_progress(folder)
+        same = progress["settings_hash"] == fingerprint and progress["resumed_from"] == resumed_from
+        if same and progress["step"] <= last:
+            saved[int(progress["step"])] = folder
+    return saved
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Relative paths of the files of a step; the one that declares it complete comes last."""
+    files = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
+    yield from sorted(files, key=lambda file: file == Path(PROGRESS_FILE))
+
+
+@contextmanager
+def written_step(folder: Path) -> Iterator[Path]:
+    """A folder to write a step in; if the body ends well, its files move to ``folder``, each whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = unfinished_name(folder.with_name(f".{folder.name}"))
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        yield unfinished
+        for file in _files(unfinished):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(unfinished / file, folder / file)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def copy_step(source: Path, folder: Path) -> None:
+    """Copy a whole step."""
+    with written_step(folder) as unfinished:
+        shutil.copytree(source, unfinished)
