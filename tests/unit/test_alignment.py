@@ -6,22 +6,24 @@ import pytest
 from scipy.stats import hypergeom
 from test_expertise import make_labels, make_units, score
 
-from babelscope.analysis.alignment import (
-    AlignmentSettings,
-    _pair_concepts,
-    _two_way_interval,
-    add_false_discovery,
-    align_experts,
-    overlap_table,
-    reliability_table,
-    transfer_table,
-)
+from babelscope.analysis.alignment import AlignmentSettings, align_experts
 from babelscope.analysis.experts import select_experts
+from babelscope.analysis.language_pairs import two_way_interval
 from babelscope.analysis.lifelines import trace_units
+from babelscope.analysis.overlap import add_false_discovery, overlap_table
+from babelscope.analysis.reliability import _pair_concepts, reliability_table
+from babelscope.analysis.transfer import transfer_table
+from babelscope.units import UnitIndex
 
 LANGS = ("en", "de", "ru", "zh")
 CONCEPTS = ("dog", "sea", "sun", "war", "ice", "tea")
-SETTINGS = AlignmentSettings(bootstrap=200, permutations=200, seed=0)
+DRAWS = {"bootstrap": 200, "seed": 0}
+PERMUTED = {**DRAWS, "permutations": 200}
+SETTINGS = AlignmentSettings(**PERMUTED)
+
+
+def one_site(n_units):
+    return UnitIndex.of([(1, "mlp_act", n_units)])
 
 
 def random_experts(rng, n_units, k, langs=LANGS, concepts=CONCEPTS):
@@ -60,7 +62,7 @@ def test_random_sets_overlap_at_the_hypergeometric_level():
     k, n_units = 30, 500
     concepts = tuple(f"c{i}" for i in range(20))
     tables = random_experts(np.random.default_rng(0), n_units, k, concepts=concepts)
-    found = overlap_table(tables, [(1, "mlp_act", n_units)], list(concepts), SETTINGS)
+    found = overlap_table(tables, one_site(n_units), list(concepts), **PERMUTED)
     law = hypergeom(n_units, k, k)
     mean, sd = law.mean() / k, law.std() / k
     for variant in ("same_lines", "disjoint_lines"):
@@ -78,7 +80,7 @@ def test_random_sets_overlap_at_the_hypergeometric_level():
 def test_equal_sets_overlap_wholly_and_null_stays_at_chance():
     tables = random_experts(np.random.default_rng(1), 500, 20)
     tables = dict.fromkeys(LANGS, tables["en"])
-    found = overlap_table(tables, [(1, "mlp_act", 500)], list(CONCEPTS), SETTINGS)
+    found = overlap_table(tables, one_site(500), list(CONCEPTS), **PERMUTED)
     row = rows_of(found).iloc[0]
     assert row["overlap"] == 1.0
     assert row["null"] < 0.12
@@ -87,7 +89,7 @@ def test_equal_sets_overlap_wholly_and_null_stays_at_chance():
 
 def test_overlap_is_counted_by_hand():
     tables = random_experts(np.random.default_rng(2), 50, 10, langs=("en", "de"))
-    found = overlap_table(tables, [(1, "mlp_act", 50)], list(CONCEPTS), SETTINGS)
+    found = overlap_table(tables, one_site(50), list(CONCEPTS), **PERMUTED)
 
     def members(lang, subset, concept):
         table = tables[lang]
@@ -119,7 +121,7 @@ def test_overlap_is_counted_by_hand():
 
 def test_false_discovery_counts_tests_only():
     tables = random_experts(np.random.default_rng(3), 100, 10)
-    found = add_false_discovery(overlap_table(tables, [(1, "mlp_act", 100)], list(CONCEPTS), SETTINGS))
+    found = add_false_discovery(overlap_table(tables, one_site(100), list(CONCEPTS), **PERMUTED))
     tested = found["q_value"].notna()
     assert not found.loc[tested, "lang_a"].isin(["*", "="]).any()
     assert (found.loc[tested, "lang_a"] != found.loc[tested, "lang_b"]).all()
@@ -232,13 +234,13 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
     concepts = [f"c{i}" for i in range(16)]
     n_units, k = 500, 20
     tables = random_experts(np.random.default_rng(4), n_units, k, concepts=concepts)
-    stub = type("Stub", (), {"concepts": concepts, "sites": [(1, "mlp_act", n_units)]})
+    stub = type("Stub", (), {"concepts": concepts, "units": one_site(n_units)})
     flat = np.full((16, n_units), 0.5)
     stub.read = lambda self, layer, site, what, columns=slice(None): flat[:, columns]
     scores = {lang: stub() for lang in LANGS}
 
     def counts(experts):
-        table = reliability_table(scores, experts, SETTINGS)
+        table = reliability_table(scores, experts, **PERMUTED)
         return table[table["kind"] == "shared_units"].set_index("m")
 
     equal = counts(dict.fromkeys(LANGS, tables["en"]))
@@ -253,7 +255,7 @@ def test_transfer_is_counted_by_hand(study):
     scores, experts = study
     scores = {lang: scores[2, lang] for lang in LANGS}
     experts = {lang: experts[2, lang] for lang in LANGS}
-    found = transfer_table(scores, experts, SETTINGS).set_index(["source", "target", "concept"])
+    found = transfer_table(scores, experts, **DRAWS).set_index(["source", "target", "concept"])
 
     def mean_ap(source, target, concept, scored):
         values = []
@@ -282,11 +284,10 @@ def test_the_best_unit_is_the_same_whatever_the_block(study, monkeypatch):
     arguments = (
         {lang: scores[2, lang] for lang in LANGS},
         {lang: experts[2, lang] for lang in LANGS},
-        SETTINGS,
     )
-    whole = reliability_table(*arguments)
-    monkeypatch.setattr("babelscope.analysis.alignment._BLOCK_UNITS", 5)
-    pd.testing.assert_frame_equal(whole, reliability_table(*arguments))
+    whole = reliability_table(*arguments, **PERMUTED)
+    monkeypatch.setattr("babelscope.analysis.reliability._BLOCK_UNITS", 5)
+    pd.testing.assert_frame_equal(whole, reliability_table(*arguments, **PERMUTED))
     # Against a search by hand: chosen on one half, scored on the other.
     values = []
     for half, other in (("a", "b"), ("b", "a")):
@@ -329,8 +330,7 @@ def test_two_way_intervals_cover_the_mean_over_languages_and_concepts(n_langs, n
         values = np.array(
             [0.5 + concept + lang[a] + lang[b] + rng.normal(0, 0.05, size=n_concepts) for a, b in pairs]
         )
-        settings = AlignmentSettings(bootstrap=200, seed=trial)
-        low, high = _two_way_interval(values, pairs, n_langs, settings)
+        low, high = two_way_interval(values, pairs, n_langs, bootstrap=200, seed=trial)
         assert 0 <= low < values.mean() < high <= 1
         covered += low <= 0.5 <= high
     # Three standard errors below 95%; few languages make it cautious, not narrow.
@@ -339,7 +339,7 @@ def test_two_way_intervals_cover_the_mean_over_languages_and_concepts(n_langs, n
 
 def test_two_languages_have_an_interval_over_concepts():
     values = np.array([[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]])
-    low, high = _two_way_interval(values, [(0, 1)], 2, SETTINGS)
+    low, high = two_way_interval(values, [(0, 1)], 2, **DRAWS)
     assert 0.2 < low < 0.45 < high < 0.7
 
 

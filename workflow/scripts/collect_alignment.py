@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.analysis.alignment import add_false_discovery
+from babelscope.analysis.overlap import add_false_discovery
 from babelscope.io.tables import concatenate, write_table
 from babelscope.runtime import job
 

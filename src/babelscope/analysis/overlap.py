@@ -1,0 +1,155 @@
+"""Do the experts of one concept in different languages coincide?
+
+Every overlap stands beside its chance level (hypergeometric), its concept-permuted null (the same
+languages, different concepts), its reliability ceiling (one language, two disjoint halves of its
+sentences) and an interval. Two variants are computed:
+
+- ``same_lines``: experts chosen on all sentences in both languages;
+- ``disjoint_lines``: experts of the one language chosen on half a, of the other on half b, and the other
+  way round, averaged. Translations of one sentence share names, digits and length, and random units see
+  those; where sentences are parallel this is the variant to read.
+
+Names of shapes: ``C`` concepts, ``P`` pairs of languages or permutations, ``B`` resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from babelscope.analysis.language_pairs import ALL, HALVES, SAME, expert_sets, two_way_interval
+from babelscope.analysis.scores import OTHER_HALF
+from babelscope.stats import benjamini_hochberg, bootstrap_weights, interval, permutation_p
+from babelscope.units import UnitIndex
+
+Floats = NDArray[np.float64]
+ALL_LAYERS = -1
+_COLUMNS = (
+    "scope", "layer", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null", "chance",
+    "calibrated", "p_value", "n_concepts", "k", "n_units",
+)  # fmt: skip
+
+
+def overlap_table(
+    experts: Mapping[str, pd.DataFrame],
+    units: UnitIndex,
+    concepts: list[str],
+    *,
+    bootstrap: int,
+    permutations: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Overlap of expert sets for each pair of languages, over the model and within each layer.
+
+    Args:
+        experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
+        units: All units of the model.
+        concepts: Order of the concepts.
+        bootstrap: Resamples for an interval.
+        permutations: Permutations of the concept labels for a p-value.
+        seed: Of resamples and permutations.
+
+    Returns:
+        Columns ``scope`` (model, layer), ``layer`` (-1: all), ``variant``, ``lang_a``, ``lang_b``,
+        ``overlap`` (share of K, mean over concepts), ``low``, ``high``, ``null``, ``chance``,
+        ``calibrated``, ``p_value``, ``n_concepts``, ``k``, ``n_units``. Intervals of pairs resample
+        concepts; those of the summary rows (``*``, ``=``) resample concepts and languages.
+    """
+    langs = list(experts)
+    different = list(combinations(range(len(langs)), 2))
+    same = [(at, at) for at in range(len(langs))]
+    parts = []
+    for layer in (ALL_LAYERS, *units.layers):
+        sets: dict[tuple[str, str], sparse.csr_array] = {}
+        for lang, table in experts.items():
+            of_layer = (table["scope"] == "layer") & (table["layer"] == layer)
+            chosen = table[table["scope"] == "model"] if layer == ALL_LAYERS else table[of_layer]
+            for subset, part in chosen.groupby("subset"):
+                sets[lang, str(subset)] = expert_sets(part, units, concepts)
+        k = int(sets[langs[0], "all"][0].sum())
+        n_units = len(units) if layer == ALL_LAYERS else units.width(layer)
+        for variant, pairs in (("same_lines", different), ("disjoint_lines", different + same)):
+            shared = {(a, b): _shared(sets, langs[a], langs[b], variant) / k for a, b in pairs}
+            if not shared:  # one language has no pairs
+                continue
+            rows = _overlap_rows(shared, langs, bootstrap=bootstrap, permutations=permutations, seed=seed)
+            parts.append(rows.assign(layer=layer, variant=variant, chance=k / n_units, k=k, n_units=n_units))
+    found = pd.concat(parts, ignore_index=True).assign(n_concepts=len(concepts))
+    found["scope"] = np.where(found["layer"] == ALL_LAYERS, "model", "layer")
+    found["calibrated"] = (found["overlap"] - found["null"]) / (1 - found["null"])
+    return found[list(_COLUMNS)]
+
+
+def _shared(
+    sets: Mapping[tuple[str, str], sparse.csr_array], lang_a: str, lang_b: str, variant: str
+) -> Floats:
+    """Units that the experts of concept i in one language share with those of j in the other, (C, C)."""
+    if variant == "same_lines":
+        product = sets[lang_a, "all"] @ sets[lang_b, "all"].T
+        return np.asarray(product.toarray(), dtype=np.float64)
+    both = [(sets[lang_a, half] @ sets[lang_b, OTHER_HALF[half]].T).toarray() for half in HALVES]
+    return np.asarray((both[0] + both[1]) / 2, dtype=np.float64)
+
+
+def _off_diagonal_mean(shared_CC: Floats) -> float:
+    n = len(shared_CC)
+    if n < 2:
+        return float("nan")
+    return float((shared_CC.sum() - np.trace(shared_CC)) / (n * (n - 1)))
+
+
+def _overlap_rows(
+    shared: Mapping[tuple[int, int], Floats],
+    langs: list[str],
+    *,
+    bootstrap: int,
+    permutations: int,
+    seed: int,
+) -> pd.DataFrame:
+    """A row per pair, then the means over different languages and over languages with themselves."""
+    n_concepts = len(next(iter(shared.values())))
+    weights_BC = bootstrap_weights(n_concepts, bootstrap, seed)
+    rng = np.random.default_rng([seed, 1])
+    order_PC = np.array([rng.permutation(n_concepts) for _ in range(permutations)])
+    own_C = {pair: np.diag(shared_CC) for pair, shared_CC in shared.items()}
+    null = {pair: _off_diagonal_mean(shared_CC) for pair, shared_CC in shared.items()}
+    permuted_P = {
+        pair: shared_CC[np.arange(n_concepts), order_PC].mean(axis=1) for pair, shared_CC in shared.items()
+    }
+    rows: list[tuple[Any, ...]] = []
+    for (a, b), overlap_C in own_C.items():
+        low, high = interval(weights_BC @ overlap_C)
+        mean = float(overlap_C.mean())
+        p_value = permutation_p(mean, permuted_P[a, b])
+        rows.append((langs[a], langs[b], mean, low, high, null[a, b], p_value))
+    for name, pairs in (
+        (ALL, [(a, b) for a, b in shared if a != b]),
+        (SAME, [(a, b) for a, b in shared if a == b]),
+    ):
+        if not pairs:
+            continue
+        overlap_PC = np.array([own_C[pair] for pair in pairs])
+        low, high = two_way_interval(overlap_PC, pairs, len(langs), bootstrap=bootstrap, seed=seed)
+        mean = float(overlap_PC.mean())
+        p_value = permutation_p(mean, np.mean([permuted_P[pair] for pair in pairs], axis=0))
+        rows.append((name, name, mean, low, high, np.mean([null[pair] for pair in pairs]), p_value))
+    return pd.DataFrame(rows, columns=["lang_a", "lang_b", "overlap", "low", "high", "null", "p_value"])
+
+
+def add_false_discovery(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Add ``q_value``: Benjamini-Hochberg over all steps, layers and pairs that were scanned.
+
+    Each variant is a scan of its own; summary rows and ceilings are not tests and get none.
+    """
+    table = overlap.reset_index(drop=True)
+    table["q_value"] = np.nan
+    tests = ~table["lang_a"].isin([ALL, SAME]) & (table["lang_a"] != table["lang_b"])
+    for _, rows in table[tests].groupby("variant"):
+        table.loc[rows.index, "q_value"] = benjamini_hochberg(rows["p_value"].to_numpy())
+    return table

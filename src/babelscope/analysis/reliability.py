@@ -1,0 +1,219 @@
+"""Are there single units that predict one concept in all languages?
+
+Names of shapes: ``C`` concepts, ``L`` languages, ``U`` units, ``P`` pairings of concepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from babelscope.analysis.language_pairs import ALL, HALVES, expert_sets
+from babelscope.analysis.scores import OTHER_HALF, ScoreFile
+from babelscope.stats import bootstrap_mean, interval
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+#: Pairings behind the null of the best unit; each one is a whole search.
+_BEST_UNIT_NULLS = 20
+#: Pairings behind the null of the shared units, at most.
+_SHARED_UNITS_NULLS = 100
+#: Units searched at a time; bounds the memory to ``languages * concepts * 1024 * 8 * 2`` bytes.
+_BLOCK_UNITS = 1024
+
+
+def reliability_table(
+    scores: Mapping[str, ScoreFile],
+    experts: Mapping[str, pd.DataFrame],
+    *,
+    bootstrap: int,
+    permutations: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Single units that predict one concept in all languages, and units shared by m languages.
+
+    ``best_unit``: for each concept the unit whose worst AP over languages is highest on one half; its
+    worst and its mean AP on the other half, both ways, averaged. ``layer``, ``site`` and ``unit`` name
+    the one chosen on half a. The null takes a different concept in every language and makes the same
+    choice among all units, so that the best of many is not flattered.
+
+    ``shared_units``: how many (concept, unit) are experts (all sentences) in at least ``m`` languages;
+    the null counts the same with a different concept in every language.
+
+    ``null`` is the mean over several random pairings of concepts, ``null_low`` and ``null_high`` are
+    their 95% quantiles; ``low`` and ``high`` resample concepts. With fewer concepts than languages the
+    null has to use a concept in several languages, and is too high.
+
+    Args:
+        scores: Per language its scores; all over the same units and concepts.
+        experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
+        bootstrap: Resamples for an interval.
+        permutations: Pairings behind the null of the shared units, 100 at most.
+        seed: Of resamples and pairings.
+
+    Returns:
+        Columns ``kind, metric`` (worst_ap, mean_ap, n_units), ``concept`` (``*``: mean or total),
+        ``m``, ``value, null, null_low, null_high, low, high, layer, site, unit, n``.
+    """
+    rng = np.random.default_rng([seed, 2])
+    best = _best_units(scores, rng, bootstrap=bootstrap, seed=seed)
+    return pd.DataFrame(best + _shared_units(scores, experts, rng, permutations=permutations))
+
+
+def _best_units(
+    scores: Mapping[str, ScoreFile], rng: np.random.Generator, *, bootstrap: int, seed: int
+) -> list[dict[str, Any]]:
+    n_langs, first = len(scores), next(iter(scores.values()))
+    n_concepts = len(first.concepts)
+    n_nulls = _BEST_UNIT_NULLS if n_concepts > 1 and n_langs > 1 else 0
+    # First every language's own concept, then the pairings of the null.
+    own_LC = np.tile(np.arange(n_concepts), (n_langs, 1))
+    pairings = [own_LC, *(_pair_concepts(n_concepts, n_langs, rng) for _ in range(n_nulls))]
+    found = {half: _search(scores, pairings, half) for half in HALVES}
+    layer_C, site_C, unit_C = first.units.places(found["a"].unit_C)
+    rows = []
+    for metric in ("worst_ap", "mean_ap"):
+        value_PC = (getattr(found["a"], f"{metric}_PC") + getattr(found["b"], f"{metric}_PC")) / 2
+        value_C, null_PC = value_PC[0], value_PC[1:]
+        for c, concept in enumerate(first.concepts):
+            row = _row("best_unit", metric, concept, n_langs, value_C[c], n=1,
+                       layer=int(layer_C[c]), site=site_C[c], unit=int(unit_C[c]))  # fmt: skip
+            rows.append({**row, **_null_columns(null_PC[:, c])})
+        estimate = bootstrap_mean(value_C, n_resamples=bootstrap, seed=seed)
+        summary = _row("best_unit", metric, ALL, n_langs, estimate.value, n=estimate.n)
+        summary |= _null_columns(null_PC.mean(axis=1))
+        rows.append({**summary, "low": estimate.low, "high": estimate.high})
+    return rows
+
+
+class _Found(NamedTuple):
+    """The best unit by pairing of the null (the first is the concept itself) and concept, held out."""
+
+    worst_ap_PC: Floats
+    mean_ap_PC: Floats
+    unit_C: Ints
+    """Number of the unit of the concept itself."""
+
+
+def _search(scores: Mapping[str, ScoreFile], pairings: Sequence[Ints], half: str) -> _Found:
+    """Choose the units on one half of the sentences, and score them on the other."""
+    units, n_concepts = next(iter(scores.values())).units, pairings[0].shape[1]
+    best_PC = np.full((len(pairings), n_concepts), -np.inf)
+    worst_PC, mean_PC = np.zeros_like(best_PC), np.zeros_like(best_PC)
+    chosen_C = np.zeros(n_concepts, dtype=np.intp)
+    for layer, site, part in units.parts():
+        for start in range(0, part.stop - part.start, _BLOCK_UNITS):
+            block = slice(start, start + _BLOCK_UNITS)
+            chosen_on, scored_on = (
+                [file.read(layer, site, f"ap_{name}", block) for file in scores.values()]
+                for name in (half, OTHER_HALF[half])
+            )
+            for at, pairing_LC in enumerate(pairings):
+                worst_CU = chosen_on[0][pairing_LC[0]]
+                for ap_CU, order_C in zip(chosen_on[1:], pairing_LC[1:], strict=True):
+                    np.minimum(worst_CU, ap_CU[order_C], out=worst_CU)
+                unit_C = worst_CU.argmax(axis=1)
+                value_C = worst_CU[np.arange(n_concepts), unit_C]
+                # The first in unit order keeps its place among equals.
+                rows_C = np.flatnonzero(value_C > best_PC[at])
+                paired = zip(scored_on, pairing_LC, strict=True)
+                held_out = np.stack([ap_CU[order_C[rows_C], unit_C[rows_C]] for ap_CU, order_C in paired])
+                best_PC[at, rows_C] = value_C[rows_C]
+                worst_PC[at, rows_C], mean_PC[at, rows_C] = held_out.min(axis=0), held_out.mean(axis=0)
+                if at == 0:
+                    chosen_C[rows_C] = part.start + start + unit_C[rows_C]
+    return _Found(worst_PC, mean_PC, chosen_C)
+
+
+def _null_columns(null_P: Floats) -> dict[str, float]:
+    low, high = interval(null_P)
+    return {
+        "null": float(np.mean(null_P)) if len(null_P) else np.nan,
+        "null_low": low,
+        "null_high": high,
+    }
+
+
+def _pair_concepts(n_concepts: int, n_langs: int, rng: np.random.Generator) -> Ints:
+    """For each language and row a concept: random, and in one row a different one in each language.
+
+    The first language keeps its order, each language has each concept once, and no language has the
+    first one's concept in the same row. With more languages than concepts some must meet.
+
+    Returns:
+        Shape ``(L, C)``.
+    """
+    circle_C = rng.permutation(n_concepts)
+    position_C = np.argsort(circle_C)
+    shifts = np.resize(rng.permutation(np.arange(1, n_concepts)), n_langs - 1)
+    return np.stack([circle_C[(position_C + shift) % n_concepts] for shift in (0, *shifts.tolist())])
+
+
+def _shared_units(
+    scores: Mapping[str, ScoreFile],
+    experts: Mapping[str, pd.DataFrame],
+    rng: np.random.Generator,
+    *,
+    permutations: int,
+) -> list[dict[str, Any]]:
+    langs = list(experts)
+    first = scores[langs[0]]
+    sets = []
+    for lang in langs:
+        table = experts[lang]
+        chosen = table[(table["scope"] == "model") & (table["subset"] == "all")]
+        sets.append(expert_sets(chosen, first.units, first.concepts))
+    counts_M = _at_least(sum(sets[1:], start=sets[0]), len(langs))
+    possible = len(first.concepts) > 1 and len(langs) > 1
+    n_nulls = min(_SHARED_UNITS_NULLS, permutations) if possible else 0
+    nulls = []
+    for _ in range(n_nulls):
+        pairing_LC = _pair_concepts(len(first.concepts), len(langs), rng)
+        paired = [each[order_C] for each, order_C in zip(sets, pairing_LC, strict=True)]
+        nulls.append(_at_least(sum(paired[1:], start=paired[0]), len(langs)))
+    rows = []
+    for at, m in enumerate(range(2, len(langs) + 1)):
+        row = _row("shared_units", "n_units", ALL, m, counts_M[at], n=len(first.concepts))
+        rows.append({**row, **_null_columns(np.array([counts[at] for counts in nulls], dtype=float))})
+    return rows
+
+
+def _at_least(languages: sparse.csr_array, n_langs: int) -> list[int]:
+    """How many (concept, unit) are experts in at least 2, 3, ... languages."""
+    return [int((languages.data >= m).sum()) for m in range(2, n_langs + 1)]
+
+
+def _row(
+    kind: str,
+    metric: str,
+    concept: str,
+    m: int,
+    value: float,
+    *,
+    n: int,
+    layer: int = -1,
+    site: str = "",
+    unit: int = -1,
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "metric": metric,
+        "concept": concept,
+        "m": m,
+        "value": float(value),
+        "null": np.nan,
+        "null_low": np.nan,
+        "null_high": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "layer": layer,
+        "site": site,
+        "unit": unit,
+        "n": n,
+    }
