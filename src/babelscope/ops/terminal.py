@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from humanfriendly import format_size, format_timespan, pluralize  # type: ignore[import-untyped]
+from humanfriendly import format_size, format_timespan  # type: ignore[import-untyped]
+from humanfriendly.text import pluralize  # type: ignore[import-untyped]
 
 
 def size(n_bytes: float) -> str | None:

@@ -121,19 +121,24 @@ def check_partitions(profile: ClusterProfile, partitions: Mapping[str, Limits]) 
 
 
 def _too_much(key: str, given: Any, most: float) -> str:
-    """Why the plugin would send a partition jobs that it cannot run; empty if it would not.
-
-    Times are as the plugin reads them: ``24:00`` is a day here, and 24 minutes to Slurm.
-    """
-    from snakemake_executor_plugin_slurm.utils import (  # type: ignore[import-untyped]
-        parse_time_to_minutes,
-    )
-    from snakemake_interface_common.exceptions import WorkflowError
-
+    """Why the plugin would send a partition jobs that it cannot run; empty if it would not."""
     if given is None:
         return ""
     try:
-        number = parse_time_to_minutes(given) if key == "max_runtime" else float(given)
-    except (TypeError, ValueError, WorkflowError):
+        number = _minutes(str(given)) if key == "max_runtime" else float(given)
+    except (TypeError, ValueError):
         return f"{given!r}, no number"
     return f"{number:,.0f}; the cluster gives {most:,.0f}" if number > most else ""
+
+
+def _minutes(text: str) -> float:
+    """Minutes as the plugin reads them: a number, ``2d12h``, ``hours:minutes``, ``days-hours:minutes``.
+
+    So ``24:00`` is a day here, and 24 minutes to Slurm.
+    """
+    if clock := re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text):
+        days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+        return float(text) if text.isdigit() else 1440 * days + 60 * hours + minutes + seconds / 60
+    units = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])", text.lower())
+    return sum(float(count) * units[unit] for count, unit in parts) if parts else float(text)
