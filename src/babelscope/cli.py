@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from babelscope.commands import doctor, hub, plan, recover, recut, status
 from babelscope.errors import BabelscopeError
 
+#: Each has ``add_arguments`` and ``run``, and imports what is slow in ``run``.
 COMMANDS = (doctor, plan, status, recover, recut, hub)
 
 
@@ -17,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="babelscope", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:
-        command = commands.add_parser(module.NAME, help=module.ABOUT, description=module.ABOUT)
+        name = module.__name__.rpartition(".")[2]
+        command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     args = parser.parse_args(arguments)

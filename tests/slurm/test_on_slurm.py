@@ -9,9 +9,9 @@ import sys
 
 import pytest
 import yaml
+from babelscope.ops.jobs import all_jobs
 
 from babelscope.ops.costs import MAX_THREADS, STAGES, CostModel
-from babelscope.ops.jobs import all_jobs
 from babelscope.ops.plan import RUN_A_MODEL
 from babelscope.study.config import load_study
 from cluster_study import ROOT
@@ -85,7 +85,7 @@ def test_a_step_more_submits_its_own_jobs_only(undisturbed, tmp_path):
 def doctor(study) -> tuple[int, str]:
     study.command()  # writes the study's config
     done = subprocess.run(
-        [sys.executable, "-m", "babelscope.cli", "doctor", "--profile", "slurm", "--offline",
+        [sys.executable, "-m", "babelscope.cli", "doctor", "--profile", "slurm",
          "--configfile", "study.yaml"],
         cwd=study.folder, env=study.lab.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip

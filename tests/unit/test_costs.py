@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from babelscope.ops.jobs import Work, all_jobs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from babelscope.ops.costs import MAX_THREADS, STAGES, Cost, CostModel
-from babelscope.ops.jobs import Work, all_jobs
 from babelscope.ops.measured import benchmark_path, compare, comparison_text
-from babelscope.ops.plan import RUN_A_MODEL, duration, hours, make_plan, plan_text, size
+from babelscope.ops.plan import RUN_A_MODEL, make_plan, plan_text
+from babelscope.ops.terminal import duration, size
 from babelscope.study.config import Study, load_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,17 +165,24 @@ def test_the_plan_as_text():
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_what_is_none_is_a_dash():
+    head, _, first, *_ = plan_text(make_plan(CostModel(demo()), concurrent=1), gpu=False).splitlines()
+    assert head.split()[-1] == "download"
+    assert first.split()[0] == "make_demo_corpus"
+    assert first.split()[-2:] == ["-", "-"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "-"), (999, "1 kB"), (2.5e6, "2.5 MB"), (1.5e9, "1.5 GB"), (39e12, "39 TB")],
+    [(0, None), (999, "999 bytes"), (2.5e6, "2.5 MB"), (1.5e9, "1.5 GB"), (39e12, "39 TB")],
 )
 def test_sizes(value, text):
     assert size(value) == text
 
 
 def test_times():
-    assert [duration(5), duration(600), duration(7200)] == ["5 s", "10 min", "2.0 h"]
-    assert [hours(0), hours(0.25), hours(2.34), hours(1234)] == ["-", "0.25", "2.3", "1,234"]
+    times = [duration(5.4), duration(89), duration(91), duration(7200), duration(3600 * 26)]
+    assert times == ["5 seconds", "1 minute and 29 seconds", "2 minutes", "2 hours", "1 day and 2 hours"]
 
 
 def test_benchmarks_are_found_where_the_rules_write_them(tmp_path):
@@ -194,7 +202,9 @@ def test_benchmarks_are_found_where_the_rules_write_them(tmp_path):
     assert (found.stage, found.jobs, found.measured) == ("score_units", 1, 10.0)
     assert found.planned == costs.cost(work).seconds
     assert found.memory_measured == 300 * 2**20 + 250_000_000
-    assert "| score_units | 1 |" in comparison_text([found])
+    row, total = comparison_text([found]).splitlines()[2:]
+    assert row.split("|")[1:3] == [f" {'score_units':<11} ", "      1 "]
+    assert total.split("|")[1].strip() == "total"
 
 
 def test_wall_time_is_shared_by_threads():

@@ -1,4 +1,4 @@
-"""``babelscope doctor``: is this machine or cluster ready?"""
+"""Is this machine, or this cluster, ready for a study? Each finding comes with its remedy."""
 
 from __future__ import annotations
 
@@ -7,28 +7,20 @@ from pathlib import Path
 
 from babelscope.commands import study_of
 
-NAME = "doctor"
-ABOUT = "is this machine, or this cluster, ready for a study; each finding with its remedy"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study, and the profile that is checked."""
     study_of.add_arguments(parser)
     parser.add_argument(
         "--profile", type=Path, help="check a cluster's profile against the cluster, such as slurm"
     )
-    parser.add_argument("--offline", action="store_true", help="ask nothing of the network")
 
 
 def run(args: argparse.Namespace) -> int:
-    from babelscope.ops.doctor import PROBLEM, diagnose, findings_text
-    from babelscope.study.checks import check_text
-    from babelscope.study.config import Study
+    """Print what was found; 1 if there is a problem."""
+    from babelscope.ops.doctor.all_checks import diagnose
+    from babelscope.ops.doctor.diagnosis import PROBLEM, diagnoses_text
 
-    def study() -> Study:
-        loaded = study_of.load(args)
-        check_text(loaded)
-        return loaded
-
-    findings = diagnose(study, profile=args.profile, offline=args.offline)
-    print(findings_text(findings))
-    return int(any(finding.level == PROBLEM for finding in findings))
+    found = diagnose(lambda: study_of.load(args, text=True), profile=args.profile)
+    print(diagnoses_text(found))
+    return int(any(one.level == PROBLEM for one in found))

@@ -1,15 +1,13 @@
-"""``babelscope hub``: a repository of the Hugging Face hub as a model of a study."""
+"""Print a repository of the Hugging Face hub as a model of a study; needs network."""
 
 from __future__ import annotations
 
 import argparse
 import re
 
-NAME = "hub"
-ABOUT = "print a repository of the Hugging Face hub as a model of a study (needs network)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The repository, and how it is shown."""
     parser.add_argument("repo", help="such as EleutherAI/pythia-70m")
     parser.add_argument("--name", help="name of the model in the study; that of the repository by default")
     parser.add_argument(
@@ -18,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the entry."""
     from babelscope.models.hub.listing import entry, list_repo
 
     name = args.name or re.sub(r"[^A-Za-z0-9_-]", "-", args.repo.rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""``babelscope plan``: what a study takes, before anything runs."""
+"""What a study takes, per rule, before anything runs: jobs, hours, memory, disk, downloads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from pathlib import Path
 
 from babelscope.commands import study_of
 
-NAME = "plan"
-ABOUT = "what a study takes, per rule, before anything runs: jobs, hours, memory, disk, downloads"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study, and the machine that it is planned for."""
     study_of.add_arguments(parser)
     parser.add_argument(
         "--device",
@@ -33,13 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the plan; 1 if what was measured is too far from it."""
     from babelscope.ops.costs import MAX_THREADS, CostModel
     from babelscope.ops.measured import compare, comparison_text
     from babelscope.ops.plan import make_plan, plan_text
-    from babelscope.study.checks import check_text
 
-    study = study_of.load(args)
-    check_text(study)
+    study = study_of.load(args, text=True)
     device = args.device or study.extraction.device
     if device == "auto":
         device = "gpu" if shutil.which("nvidia-smi") else "cpu"

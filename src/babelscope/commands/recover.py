@@ -1,4 +1,4 @@
-"""``babelscope recover``: go on safely after Snakemake itself was killed."""
+"""After Snakemake was killed: cancel the Slurm jobs it has left, remove its locks and unfinished files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import argparse
 
 from babelscope.commands import study_of
 
-NAME = "recover"
-ABOUT = "after Snakemake was killed: cancel the Slurm jobs it has left, remove its locks and unfinished files"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study, and whether its last run is known to be dead."""
     study_of.add_arguments(parser)
     parser.add_argument(
         "--elsewhere", action="store_true", help="go on although the run was started on another machine"
@@ -18,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Clear the way, and print what was done."""
     from babelscope.ops.runs import recover
 
     done = recover(study_of.load(args).results, elsewhere=args.elsewhere)

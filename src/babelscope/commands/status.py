@@ -1,4 +1,4 @@
-"""``babelscope status``: the state of a study at a glance."""
+"""The state of a study: done, under way, failed (with the end of its log), per model and step."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import shlex
 
 from babelscope.commands import study_of
 
-NAME = "status"
-ABOUT = "the state of a study: done, under way, failed (with the end of its log), per model and step"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study, and what is shown in commands."""
     study_of.add_arguments(parser)
     parser.add_argument("--profile", help="as you run it with; only shown in the commands that are printed")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the state; 1 if something failed."""
     from babelscope.ops.status import arguments_of, look, progress_text
 
     study = study_of.load(args)

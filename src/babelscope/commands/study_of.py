@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from babelscope.errors import DataError, StudyError
+from babelscope.errors import StudyError
+from babelscope.io.yaml import read_mapping
 
 if TYPE_CHECKING:
     from babelscope.study.config import Study
@@ -17,6 +18,7 @@ DEFAULT = Path("config/config.yaml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The config file, and values that go before its own."""
     parser.add_argument(
         "--configfile", type=Path, default=DEFAULT, help="the study's config; the demo by default"
     )
@@ -25,33 +27,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(args: argparse.Namespace) -> Study:
+def load(args: argparse.Namespace, *, text: bool = False) -> Study:
     """The study.
+
+    Args:
+        args: What :func:`add_arguments` asks for.
+        text: Check also the text that it names.
 
     Raises:
         DataError: If the file is not there or is no YAML.
         StudyError: If a value is wrong.
     """
+    from babelscope.study.checks import check_text
     from babelscope.study.config import load_study
 
-    return load_study({**_read(args.configfile), **dict(_pair(text) for text in args.config)})
+    hint = "run this in the checkout, and name the study with --configfile; config/README.md says more"
+    config = read_mapping(args.configfile, hint)
+    study = load_study({**config, **dict(_pair(given) for given in args.config)})
+    if text:
+        check_text(study)
+    return study
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        hint = "run this in the checkout, and name the study with --configfile"
-        raise DataError(path, f"cannot be read: {error.strerror}", hint) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(path, f"is no YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(path, "is no study: it must hold keys and values", "see config/README.md")
-    return content
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
+def _pair(given: str) -> tuple[str, Any]:
+    key, equals, value = given.partition("=")
     if not equals:
-        raise StudyError("--config", text, "KEY=VALUE")
+        raise StudyError("--config", given, "KEY=VALUE")
     return key, yaml.safe_load(value)

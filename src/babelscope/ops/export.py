@@ -41,7 +41,8 @@ def export_cell(
         out: Folder to make.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "study.yaml").write_text(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+    plain = json.loads(json.dumps(config))  # YAML's safe writer knows no tuples
+    (out / "study.yaml").write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
     (out / "environment.json").write_text(json.dumps(describe_environment(), indent=1) + "\n")
     described = {}
     for file in sorted({*_files_of(results, model, step), *_files_in(checkpoint)}):
@@ -95,25 +96,22 @@ def _files_in(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _describe(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+    with file.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    found: dict[str, Any] = {"bytes": file.stat().st_size, "sha256": sha256}
     if file.suffix == ".h5":
         try:
             with h5py.File(file, "r") as opened:
-                found["attributes"] = {name: _short(value) for name, value in opened.attrs.items()}
-                found["data sets"] = _data_sets(opened)
+                found["attributes"] = {name: str(value)[:500] for name, value in opened.attrs.items()}
+                names: list[str] = []
+                opened.visit(names.append)
+                found["data sets"] = {
+                    name: {"shape": list(item.shape), "type": str(item.dtype), **_range(item)}
+                    for name in names
+                    if isinstance(item := opened[name], h5py.Dataset)
+                }
         except OSError as error:
             found["unreadable"] = str(error)
-    return found
-
-
-def _data_sets(file: h5py.File) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = {"shape": list(item.shape), "type": str(item.dtype), **_range(item)}
-
-    file.visititems(visit)
     return found
 
 
@@ -129,21 +127,3 @@ def _range(data: h5py.Dataset) -> dict[str, Any]:
         if finite.any():
             least, most = min(least, float(block[finite].min())), max(most, float(block[finite].max()))
     return {"least": least, "most": most, "not finite": broken}
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 500 else f"{text[:500]}..."
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tabulate import tabulate
 
 from babelscope.errors import DataError
 from babelscope.ops.costs import ENGINE_MEMORY, CostModel
 from babelscope.ops.layout import benchmark_path
-from babelscope.ops.plan import duration, size
 from babelscope.ops.stages import all_jobs
+from babelscope.ops.terminal import duration, size
 
 
 @dataclass(frozen=True)
@@ -67,37 +68,24 @@ def compare(costs: CostModel, folder: Path) -> list[Comparison]:
             found.setdefault(work.stage, []).append((cost.wall, float(took["s"]), cost.memory, memory))
     if not found:
         raise DataError(folder, "holds no benchmark file of this study", "run the study first")
-    rows = []
-    for stage, jobs in found.items():
-        planned, measured, memory_planned, memory = np.array(jobs).T
-        rows.append(
-            Comparison(
-                stage,
-                len(jobs),
-                float(planned.sum()),
-                float(measured.sum()),
-                float(memory_planned.max()),
-                float(memory.max()),
-            )
-        )
-    return rows
+    sums = {stage: np.array(jobs) for stage, jobs in found.items()}
+    return [
+        Comparison(stage, len(jobs), *jobs[:, :2].sum(0).tolist(), *jobs[:, 2:].max(0).tolist())
+        for stage, jobs in sums.items()
+    ]
 
 
 def comparison_text(rows: Sequence[Comparison]) -> str:
     """The comparison as a Markdown table."""
-    lines = [
-        "| rule | jobs | planned | measured | ratio | memory planned | memory measured | ratio |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row.stage} | {row.jobs} | {duration(row.planned)} | {duration(row.measured)} "
-            f"| {row.ratio:.2f} | {size(row.memory_planned)} | {size(row.memory_measured)} "
-            f"| {row.memory_ratio:.2f} |"
+    head = ("rule", "jobs", "planned", "measured", "ratio", "memory planned", "memory measured", "ratio")
+    body: list[Sequence[object]] = [
+        (
+            row.stage, row.jobs, duration(row.planned), duration(row.measured), row.ratio,
+            size(row.memory_planned), size(row.memory_measured), row.memory_ratio,
         )
-    planned, measured = (sum(getattr(row, name) for row in rows) for name in ("planned", "measured"))
+        for row in rows
+    ]  # fmt: skip
+    planned, measured = sum(row.planned for row in rows), sum(row.measured for row in rows)
     jobs = sum(row.jobs for row in rows)
-    lines.append(
-        f"| total | {jobs} | {duration(planned)} | {duration(measured)} | {planned / measured:.2f} | | | |"
-    )
-    return "\n".join(lines)
+    body.append(("total", jobs, duration(planned), duration(measured), planned / measured, None, None, None))
+    return tabulate(body, head, tablefmt="github", floatfmt=".2f")

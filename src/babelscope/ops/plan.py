@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tabulate import SEPARATING_LINE, tabulate
+
 from babelscope.ops.costs import Cost, CostModel
-from babelscope.ops.stages import STAGES, JobCells, all_jobs
+from babelscope.ops.stages import STAGES, all_jobs
+from babelscope.ops.terminal import duration, size
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,13 @@ class Plan:
     @property
     def total(self) -> Row:
         """All rules; memory and longest job are the largest of any."""
-        return _merged("total", self.rows)
+        summed = ("jobs", "gpu_hours", "cpu_hours", "kept", "temporary", "download")
+        return Row(
+            stage="total",
+            longest=max(row.longest for row in self.rows),
+            memory=max(row.memory for row in self.rows),
+            **{name: sum(getattr(row, name) for row in self.rows) for name in summed},
+        )
 
     @property
     def peak_disk(self) -> float:
@@ -88,35 +97,25 @@ def make_plan(costs: CostModel, *, concurrent: int, limit: float | None = None) 
 def plan_text(plan: Plan, *, gpu: bool) -> str:
     """The plan as a table for a terminal."""
     head = ("rule", "jobs", "GPU hours", "CPU hours", "longest", "memory", "kept", "temporary", "download")
-    body = [_cells(row) for row in (*plan.rows, plan.total)]
-    widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (head, *body)
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    lines.insert(-1, "-" * len(lines[0]))
-    where = (
-        "models on a GPU (an A100 at a third of its 312 Tflop/s)" if gpu else "models on one core of a CPU"
+    body: list[Sequence[object]] = [
+        (
+            row.stage, row.jobs, row.gpu_hours or None, row.cpu_hours or None, duration(row.longest),
+            *map(size, (row.memory, row.kept, row.temporary, row.download)),
+        )
+        for row in (*plan.rows, plan.total)
+    ]  # fmt: skip
+    body.insert(-1, SEPARATING_LINE)
+    table = tabulate(
+        body, head, tablefmt="simple", intfmt=",", floatfmt=",.2f", missingval="-",
+        colalign=("left", *["right"] * (len(head) - 1)),
+    )  # fmt: skip
+    where = "a GPU (an A100 at a third of its 312 Tflop/s)" if gpu else "one core of a CPU"
+    return (
+        f"{table}\n\n"
+        f"disk at most: {size(plan.peak_disk)}, of it {size(plan.peak_temporary)} temporary "
+        f"with {plan.concurrent} jobs at a time\n"
+        f"models on {where}; right within a factor of two; waiting in a queue comes on top"
     )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"disk at most: {size(plan.peak_disk)}, of it {size(plan.peak_temporary)} temporary "
-            f"with {plan.concurrent} jobs at a time",
-            f"{where}; right within a factor of two; waiting in a queue comes on top",
-        ]
-    )
-
-
-def stage_costs(costs: CostModel, works: Iterable[JobCells]) -> Row:
-    """What some jobs of one rule take together."""
-    found = list(works)
-    return _row(found[0].stage, [costs.cost(work) for work in found], costs.gpu)
 
 
 def _row(stage: str, found: list[Cost], gpu: bool) -> Row:
@@ -133,56 +132,3 @@ def _row(stage: str, found: list[Cost], gpu: bool) -> Row:
         temporary=sum(cost.temporary for cost in found),
         download=sum(cost.download for cost in found),
     )
-
-
-def _merged(name: str, rows: Iterable[Row]) -> Row:
-    rows = list(rows)
-    return Row(
-        stage=name,
-        jobs=sum(row.jobs for row in rows),
-        gpu_hours=sum(row.gpu_hours for row in rows),
-        cpu_hours=sum(row.cpu_hours for row in rows),
-        longest=max(row.longest for row in rows),
-        memory=max(row.memory for row in rows),
-        kept=sum(row.kept for row in rows),
-        temporary=sum(row.temporary for row in rows),
-        download=sum(row.download for row in rows),
-    )
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        row.stage,
-        f"{row.jobs:,}",
-        hours(row.gpu_hours),
-        hours(row.cpu_hours),
-        duration(row.longest),
-        size(row.memory),
-        size(row.kept),
-        size(row.temporary),
-        size(row.download),
-    )
-
-
-def hours(value: float) -> str:
-    """Hours, or a dash for none."""
-    if not value:
-        return "-"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}" if value < 1 else f"{value:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """A time for a table."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def size(n: float) -> str:
-    """Bytes for a table, or a dash for none."""
-    if not n:
-        return "-"
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if n >= unit:
-            return f"{n / unit:,.0f} {name}" if n >= 10 * unit else f"{n / unit:.1f} {name}"
-    return f"{n / 1e3:.0f} kB"

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from babelscope.errors import BabelscopeError
 from babelscope.io.files import leftovers, written_whole
+from babelscope.ops.programs import call
 
 _RECORD = "runs.json"
 _LOCKS = Path(".snakemake/locks")
@@ -103,11 +103,7 @@ def active_jobs(runs: Sequence[Run], *, ending: bool = False) -> list[SlurmJob]:
     names = sorted({name for run in runs if (name := run.slurm_name)})
     if not names or shutil.which("squeue") is None:
         return []
-    command = ["squeue", "--noheader", f"--name={','.join(names)}", "--format=%i|%T|%k"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
-        raise RunError("squeue gives no answer within 60 s\nhint: is the controller of Slurm up?") from None
+    done = call("squeue", "--noheader", f"--name={','.join(names)}", "--format=%i|%T|%k", timeout=60)
     if done.returncode:
         raise RunError(f"squeue failed: {done.stderr.strip()}\nhint: is the controller of Slurm up?")
     jobs = [SlurmJob(*line.split("|", 2)) for line in done.stdout.splitlines() if line.count("|") >= 2]
@@ -161,7 +157,7 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
     done = []
     jobs = active_jobs(runs)
     if jobs:
-        subprocess.run(["scancel", *(job.job for job in jobs)], check=False, timeout=60)
+        call("scancel", *(job.job for job in jobs), timeout=60)
         _wait_until_gone(runs, patience)
         done.append(f"cancelled {len(jobs)} jobs: {_shown(jobs)}")
     for lock in locks:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tabulate import tabulate
+
 from babelscope.errors import BabelscopeError
 from babelscope.ops.runs import Run, recorded_runs
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
@@ -221,9 +223,7 @@ def progress_text(progress: Progress, *, command: str) -> str:
         [model, str(step), *(_mark(found.get(column, ())) for column in COLUMNS)]
         for (model, step), found in sorted(cells.items())
     ]
-    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-             for row in (head, *body)]  # fmt: skip
+    lines = tabulate(body, head, tablefmt="plain", disable_numparse=True).splitlines()
     lines.append("")
     lines.append("beside: " + ", ".join(f"{stage} {_mark(found)}" for stage, found in rest.items()))
     counts = [f"{progress.count(state)} {state}" for state in (DONE, RUNNING, FAILED, INTERRUPTED, WAITING)

@@ -1,0 +1,144 @@
+"""Does the profile of a cluster say what the cluster has?"""
+
+from __future__ import annotations
+
+import getpass
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from babelscope.errors import DataError
+from babelscope.io.yaml import read_mapping
+from babelscope.ops.doctor.cluster import Limits
+from babelscope.ops.doctor.diagnosis import PROBLEM, WARNING, Diagnosis, Level
+from babelscope.ops.programs import call
+
+DEFAULT_PROFILE = Path("profiles/default/config.yaml")
+#: Snakemake takes these from profiles/default before it takes them from --profile.
+_NOT_BY_DEFAULT = ("executor", "jobs", "default-resources", "set-resources", "retries")
+#: Keys with the one value that works, and what any other comes to.
+_MUST_BE: dict[str, tuple[str | None, Level, str]] = {
+    "executor": ("slurm", PROBLEM, "jobs would not go to Slurm"),
+    "slurm-array-jobs": (None, PROBLEM, "in plugin 2.8.0 a slow first task ends its healthy siblings"),
+    "slurm-status-command": ("squeue", WARNING, "by sacct a cancelled job is waited for without end (2.8.0)"),
+}
+#: ``sinfo`` shows the partitions of this cluster; a profile may describe those of others, by these keys.
+_ELSEWHERE = ("slurm_cluster", "cluster", "clusters")
+
+
+@dataclass(frozen=True)
+class ClusterProfile:
+    """A profile for a cluster.
+
+    Attributes:
+        config: Its ``config.yaml``.
+        settings: What that holds.
+        file: Its partitions.
+        described: Limits of each partition of this cluster, as that file has them.
+    """
+
+    config: Path
+    settings: Mapping[str, Any]
+    file: Path
+    described: Mapping[str, Mapping[str, Any]]
+
+    def resource(self, group: str, name: str) -> Any:
+        """A value of ``resources`` or ``default-resources``; None if it is not there."""
+        given = self.settings.get(group)
+        return given.get(name) if isinstance(given, dict) else None
+
+
+def read_profile(name: Path | str) -> ClusterProfile:
+    """A profile by what one names it to Snakemake: a folder, or one in Snakemake's own configuration.
+
+    Raises:
+        DataError: If one of its files cannot be used.
+    """
+    own = Path("~/.config/snakemake").expanduser() / name
+    config = (own if own.is_dir() and not Path(name).is_dir() else Path(name)) / "config.yaml"
+    settings = read_mapping(config, "run this in the checkout: --profile slurm")
+    named = settings.get("slurm-partition-config")
+    file = config.parent / str(named or "partitions.yaml")
+    if not named:
+        return ClusterProfile(config, settings, file, {})
+    generate = f"generate-slurm-partition-config > {file}"
+    described = read_mapping(file, generate).get("partitions")
+    if not isinstance(described, dict) or not all(isinstance(limits, dict) for limits in described.values()):
+        raise DataError(file, "has no mapping `partitions` of names to limits", generate)
+    here = {name: limits for name, limits in described.items() if limits.keys().isdisjoint(_ELSEWHERE)}
+    return ClusterProfile(config, settings, file, here)
+
+
+def check_settings(profile: ClusterProfile) -> Iterator[Diagnosis]:
+    """The profile as such, whatever its partitions."""
+    config = profile.config
+    for key, (right, level, otherwise) in _MUST_BE.items():
+        given = profile.settings.get(key)
+        if given != right:
+            remedy = f"in {config}: {key}: {right}" if right else f"sed -i /^{key}/d {config}"
+            yield Diagnosis("profile", level, f"{key} is {given!r}: {otherwise}", remedy)
+    default = read_mapping(DEFAULT_PROFILE) if DEFAULT_PROFILE.exists() else {}
+    if taken := ", ".join(key for key in _NOT_BY_DEFAULT if key in default):
+        what = f"{DEFAULT_PROFILE} sets {taken} and wins over {config.parent}"
+        yield Diagnosis("profile", PROBLEM, what, f"move {taken} from there to {config}")
+    account = profile.resource("default-resources", "slurm_account")
+    known = call("sacctmgr", "-nP", "list", "associations", f"user={getpass.getuser()}", "format=account")
+    yours = sorted(set(known.stdout.lower().split())) if not known.returncode else []
+    if account and yours and not set(re.split(r"[,\s]+", str(account).lower())) <= set(yours):
+        what = f"slurm_account is {account}; you may use: {', '.join(yours)}"
+        yield Diagnosis(
+            "profile", PROBLEM, what, f"in {config}, below default-resources: slurm_account: {yours[0]}"
+        )
+
+
+def check_partitions(profile: ClusterProfile, partitions: Mapping[str, Limits]) -> Iterator[Diagnosis]:
+    """Partitions as the profile describes them, against those of the cluster that are up."""
+    if not profile.described:
+        what = "no slurm-partition-config: every job goes to the default partition"
+        generate = f"generate-slurm-partition-config > {profile.file}"
+        remedy = f"{generate}; in {profile.config}: slurm-partition-config: {profile.file.name}"
+        yield Diagnosis("profile", WARNING, what, remedy)
+        return
+    for name, limits in profile.described.items():
+        if name not in partitions:
+            what = f"{name} in {profile.file} is no partition that is up; these are: {', '.join(partitions)}"
+            remedy = f"sinfo -R -p {name}; generate-slurm-partition-config > {profile.file}"
+            yield Diagnosis("profile", PROBLEM, what, remedy)
+            continue
+        for key, most in partitions[name].items():
+            if what := _too_much(key, limits.get(key), most):
+                right = "leave it out" if math.isinf(most) else f"{key}: {math.floor(most)}"
+                remedy = f"in {profile.file}, below {name}: {right}"
+                yield Diagnosis("profile", PROBLEM, f"{name}: {key} is {what}", remedy)
+    if not any(limits.get("max_gpu") for limits in profile.described.values()):
+        with_gpu = [name for name, limits in partitions.items() if limits["max_gpu"]]
+        what = f"no partition in {profile.file} has max_gpu, so jobs that run a model fit none"
+        remedy = f"in {profile.file}, below {' or '.join(with_gpu) or 'the one with GPUs'}: max_gpu: 1"
+        yield Diagnosis("profile", PROBLEM, what, remedy)
+
+
+def _too_much(key: str, given: Any, most: float) -> str:
+    """Why the plugin would send a partition jobs that it cannot run; empty if it would not."""
+    if given is None:
+        return ""
+    try:
+        number = _minutes(str(given)) if key == "max_runtime" else float(given)
+    except (TypeError, ValueError):
+        return f"{given!r}, no number"
+    return f"{number:,.0f}; the cluster gives {most:,.0f}" if number > most else ""
+
+
+def _minutes(text: str) -> float:
+    """Minutes as the plugin reads them: a number, ``2d12h``, ``hours:minutes``, ``days-hours:minutes``.
+
+    So ``24:00`` is a day here, and 24 minutes to Slurm.
+    """
+    if clock := re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text):
+        days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+        return float(text) if text.isdigit() else 1440 * days + 60 * hours + minutes + seconds / 60
+    units = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])", text.lower())
+    return sum(float(count) * units[unit] for count, unit in parts) if parts else float(text)
