@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from babelscope.models.training.lists import CheckpointList, read_list, write_list
 from babelscope.models.training.run import pretrain_steps
 from babelscope.runtime import job
 from babelscope.text.tokenization import language_shares
@@ -11,20 +12,27 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], threads=snakemake.threads):
-    folders = [Path(path).parent for path in snakemake.output.weights]
-    previous = snakemake.input.get("previous")
+    out = Path(snakemake.output[0])
+    steps = snakemake.params.steps
+    lists = snakemake.input.get("previous", [])
+    before = [step for file in lists for step in read_list(file).hashes if step < steps[0]]
     tokens = Path(snakemake.input.tokens)
-    pretrain_steps(
+    hashes = pretrain_steps(
         tokens_h5=tokens,
         shares=language_shares(tokens, snakemake.params.mixture),
         tokenizer_dir=Path(snakemake.input.tokenizer).parent,
-        **snakemake.params.settings,
+        architecture=snakemake.params.architecture,
+        architecture_config=snakemake.params.architecture_config,
+        training=snakemake.params.training,
+        seed=snakemake.params.seed,
         name=snakemake.wildcards.model,
-        steps=snakemake.params.steps,
-        previous=Path(previous[0]).parent if previous else None,
-        out_dirs=dict(zip(snakemake.params.steps, folders, strict=True)),
+        steps=steps,
+        previous=out.parent / str(max(before)) if before else None,
+        out_dirs={step: out.parent / str(step) for step in steps},
         threads=snakemake.threads,
         device=snakemake.params.device,
         # What a killed job goes on from; beside the steps, removed when the job is done.
-        scratch=folders[0].parent / f".unfinished-{folders[0].name}-{folders[-1].name}",
+        scratch=out.parent / f".unfinished-{steps[0]}-{steps[-1]}",
+        version=snakemake.params.version,
     )
+    write_list(out, CheckpointList(hashes, snakemake.params.changed))

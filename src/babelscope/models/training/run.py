@@ -18,9 +18,10 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,14 @@ from babelscope import __version__
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.tables import write_table
 from babelscope.models.checkpoints import load_model, resolve_device, save_model
+from babelscope.models.files import weights_hash
 from babelscope.models.training.config import model_config
 from babelscope.models.training.order import WindowOrder
 from babelscope.models.training.steps import (
     OPTIMIZER_FILE,
     PROGRESS_FILE,
     check_previous,
-    copy_step,
+    is_whole,
     read_progress,
     saved_steps,
     written_step,
@@ -116,8 +118,12 @@ def pretrain_steps(
     device: str = "auto",
     scratch: Path | None = None,
     save_minutes: float = 10.0,
-) -> None:
+    version: int = 1,
+) -> dict[int, str]:
     """Train from a saved step, or from random weights, through ``steps`` and save each of them.
+
+    A step whose folder is whole and was made with the same settings, text and ``version`` is taken over as it
+    is; only the others are trained, each from the last step before it that is there.
 
     A step's folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors``, tokenizer)
     with ``training/``: ``optimizer.safetensors``, ``progress.json`` (what the next job goes on
@@ -139,6 +145,10 @@ def pretrain_steps(
         device: auto, cpu or cuda.
         scratch: Folder for what a killed job can go on from; it is removed when the job ends well.
         save_minutes: Time between two saves to ``scratch``.
+        version: Of the numbers that training gives; steps of another one are trained anew.
+
+    Returns:
+        The hash of the weights of each step.
 
     Raises:
         StudyError: If a setting is unknown, or does not fit the model or the windows.
@@ -162,27 +172,38 @@ def pretrain_steps(
         device=torch.device(resolve_device(device)),
         threads=threads,
         tokenizer_dir=Path(tokenizer_dir),
-        fingerprint=_fingerprint(architecture, architecture_config, training, seed, shares, windows),
+        fingerprint=_fingerprint(version, architecture, architecture_config, training, seed, shares, windows),
     )
     if previous is not None:
-        check_previous(previous, name, run.fingerprint, steps[0])
         run.resumed_from = int(read_progress(previous)["step"])
-    saved = saved_steps(scratch, run.fingerprint, run.resumed_from, steps[-1]) if scratch else {}
-    for step in sorted(saved):
-        if step in out_dirs:
-            copy_step(saved[step], Path(out_dirs[step]))
-    origin = saved[max(saved)] if saved else previous
+    whole = {step: folder for step, folder in out_dirs.items() if is_whole(folder, run.fingerprint)}
+    if whole:
+        logger.info(
+            "%s: takes over %s, which is whole", name, ", ".join(map(str, sorted(whole))), extra=PROGRESS
+        )
+    save = _make_save(run, out_dirs, scratch)
     with _deterministic(run.device):
-        if origin is None:
-            run.initialise(architecture, architecture_config)
-        else:
-            run.load(Path(origin))
-        if saved:
-            logger.info("%s: goes on from step %d of an interrupted job", name, run.step, extra=PROGRESS)
-        remaining = [step for step in steps if step not in saved]
-        run.train(remaining, _make_save(run, out_dirs, scratch), 60 * save_minutes if scratch else math.inf)
+        for wanted in _stretches([step for step in steps if step not in whole], whole):
+            origins = {**whole, **saved_steps(scratch, run.fingerprint)}
+            before = [step for step in origins if step <= wanted[0]]
+            if before:
+                run.load(origins[max(before)])
+                logger.info("%s: goes on from step %d", name, run.step, extra=PROGRESS)
+            elif previous is not None:
+                check_previous(previous, name, run.fingerprint, steps[0])
+                run.load(previous)
+            else:
+                run.initialise(architecture, architecture_config)
+            run.train(wanted, save, 60 * save_minutes if scratch else math.inf)
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
+    return {step: weights_hash(out_dirs[step]) for step in steps}
+
+
+def _stretches(missing: Sequence[int], whole: Collection[int]) -> Iterator[list[int]]:
+    """Missing steps, cut where a step between them is whole."""
+    for _, stretch in groupby(missing, key=lambda step: sum(other < step for other in whole)):
+        yield list(stretch)
 
 
 def _make_save(run: _Run, out_dirs: Mapping[int, Path], scratch: Path | None) -> Callable[[bool], None]:
@@ -190,12 +211,8 @@ def _make_save(run: _Run, out_dirs: Mapping[int, Path], scratch: Path | None) ->
     earlier: list[Path] = []
 
     def save(wanted: bool) -> None:
-        folder = scratch / str(run.step) if scratch is not None else Path(out_dirs[run.step])
-        run.write(folder, evaluate=wanted)
-        if scratch is None:
-            return
-        if wanted:
-            copy_step(folder, Path(out_dirs[run.step]))
+        folder = out_dirs[run.step] if wanted or scratch is None else scratch / str(run.step)
+        run.write(Path(folder), evaluate=wanted)
         while earlier:
             shutil.rmtree(earlier.pop(), ignore_errors=True)
         if not wanted:
@@ -479,6 +496,7 @@ def _check(
 
 
 def _fingerprint(
+    version: int,
     architecture: str,
     architecture_config: Mapping[str, Any],
     training: TrainingSettings,
@@ -487,7 +505,7 @@ def _fingerprint(
     windows: TokenWindows,
 ) -> str:
     """What must not change along a chain."""
-    settings = [architecture, architecture_config, dataclasses.asdict(training), seed, shares]
+    settings = [version, architecture, architecture_config, dataclasses.asdict(training), seed, shares]
     parts = [*settings, windows.tokens_hash, windows.tokenizer_hash]
     text = json.dumps(parts, sort_keys=True, default=dict)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

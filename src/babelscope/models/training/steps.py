@@ -12,6 +12,7 @@ from typing import Any
 
 from babelscope.errors import DataError
 from babelscope.io.files import unfinished_name
+from babelscope.models.files import is_complete
 
 #: Declares a step complete, so it is written last.
 PROGRESS_FILE = "training/progress.json"
@@ -52,16 +53,20 @@ def check_previous(previous: Path, name: str, fingerprint: str, first: int) -> N
         raise ValueError(f"cannot go from step {progress['step']} back to {first}")
 
 
-def saved_steps(scratch: Path, fingerprint: str, resumed_from: int | None, last: int) -> dict[int, Path]:
-    """Complete folders of an interrupted job with the same settings."""
-    saved = {}
-    for file in Path(scratch).glob(f"*/{PROGRESS_FILE}"):
-        folder = file.parent.parent
-        progress = read_progress(folder)
-        same = progress["settings_hash"] == fingerprint and progress["resumed_from"] == resumed_from
-        if same and progress["step"] <= last:
-            saved[int(progress["step"])] = folder
-    return saved
+def is_whole(folder: Path, fingerprint: str) -> bool:
+    """Whether a step's folder holds all that training goes on from, made with the same settings and text."""
+    folder = Path(folder)
+    if not (folder / PROGRESS_FILE).is_file() or is_complete(folder) is not None:
+        return False
+    progress = read_progress(folder)
+    moments = progress["step"] == 0 or (folder / OPTIMIZER_FILE).is_file()
+    return bool(moments and progress["settings_hash"] == fingerprint)
+
+
+def saved_steps(scratch: Path | None, fingerprint: str) -> dict[int, Path]:
+    """Whole steps that an interrupted job with the same settings and text has saved between its steps."""
+    folders = scratch.iterdir() if scratch is not None and scratch.is_dir() else ()
+    return {int(folder.name): folder for folder in folders if is_whole(folder, fingerprint)}
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -83,9 +88,3 @@ def written_step(folder: Path) -> Iterator[Path]:
             os.replace(unfinished / file, folder / file)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def copy_step(source: Path, folder: Path) -> None:
-    """Copy a whole step."""
-    with written_step(folder) as unfinished:
-        shutil.copytree(source, unfinished)

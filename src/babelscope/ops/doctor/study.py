@@ -11,8 +11,8 @@ from pathlib import Path
 from babelscope.errors import BabelscopeError
 from babelscope.ops.costs import CostModel
 from babelscope.ops.doctor.diagnosis import OK, PROBLEM, WARNING, Diagnosis, diagnosis_of
-from babelscope.ops.jobs import all_jobs
 from babelscope.ops.plan import make_plan
+from babelscope.ops.stages import all_jobs
 from babelscope.ops.terminal import counted, size
 from babelscope.study.config import Study
 
