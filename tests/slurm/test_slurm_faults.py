@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slurm
 
 FAULTS = Path(__file__).parent / "faults"
 #: Two jobs: the probes, and the table of them; or the audit, which writes HDF5, and its table.
-PROBE = "fit_language_probe_0_4"
-AUDIT = "audit_checkpoint_0_4"
+PROBE = "fit_language_probe"
+AUDIT = "audit_checkpoint"
 
 
 @pytest.fixture

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from babelscope.ops.jobs import Work, all_jobs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelscope.ops.costs import MAX_THREADS, STAGES, Cost, CostModel
-from babelscope.ops.measured import benchmark_path, compare, comparison_text
-from babelscope.ops.plan import RUN_A_MODEL, make_plan, plan_text
+from babelscope.ops.costs import MAX_THREADS, Cost, CostModel
+from babelscope.ops.layout import benchmark_path
+from babelscope.ops.measured import compare, comparison_text
+from babelscope.ops.plan import make_plan, plan_text
+from babelscope.ops.ranges import StudyRanges
+from babelscope.ops.stages import STAGES, JobCells, all_jobs, job_cells
 from babelscope.ops.terminal import duration, size
 from babelscope.study.config import Study, load_study
 
@@ -46,7 +48,7 @@ def test_every_job_of_the_demo_has_a_cost():
 
 def test_an_unknown_stage_is_an_error():
     with pytest.raises(KeyError):
-        CostModel(demo()).cost(Work("no_such_rule"))
+        CostModel(demo()).cost(JobCells("no_such_rule"))
 
 
 @given(languages=st.integers(1, 8), layers=st.integers(1, 5))
@@ -66,14 +68,14 @@ def test_bytes_are_those_of_the_stored_shapes():
     study = demo()
     n_units, n_concepts = study.n_units("bridged-seed0"), len(study.concept_ids)
     n_sentences = study.sentences.per_concept * n_concepts
-    cost = CostModel(study).cost(Work("extract_activations", "bridged-seed0", (64,), ("en",)))
+    cost = CostModel(study).cost(JobCells("extract_activations", "bridged-seed0", (64,), ("en",)))
     assert cost.temporary == n_sentences * n_units * 4
     kept = CostModel(demo(keep_activations=True)).cost(
-        Work("extract_activations", "bridged-seed0", (64,), ("en",))
+        JobCells("extract_activations", "bridged-seed0", (64,), ("en",))
     )
     assert kept.temporary == 0
     assert kept.kept == cost.kept + cost.temporary
-    scores = CostModel(study).cost(Work("score_units", "bridged-seed0", (64,), ("en",)))
+    scores = CostModel(study).cost(JobCells("score_units", "bridged-seed0", (64,), ("en",)))
     assert scores.kept == 28 * n_units * n_concepts
 
 
@@ -99,15 +101,17 @@ def test_work_grows_with_the_study(change, stage, factor):
 
 def test_a_pretraining_job_costs_the_steps_that_it_trains():
     costs = CostModel(demo())
-    first = costs.cost(Work("pretrain_step", "bridged-seed0", (0, 64, 128)))
-    last = costs.cost(Work("pretrain_step", "bridged-seed0", (1448, 2048)))
+    first = costs.cost(JobCells("pretrain_step", "bridged-seed0", (0, 64, 128)))
+    last = costs.cost(JobCells("pretrain_step", "bridged-seed0", (1448, 2048)))
     # 128 steps against 2048 - 1024.
     assert (last.seconds - 6) / (first.seconds - 6) == pytest.approx(1024 / 128, rel=0.4)
 
 
 def test_only_rules_that_run_a_model_use_a_gpu():
     found = rows(demo(), gpu=True)
-    assert {stage for stage, row in found.items() if row.gpu_hours} == RUN_A_MODEL
+    assert {stage for stage, row in found.items() if row.gpu_hours} == {
+        name for name, stage in STAGES.items() if stage.runs_a_model
+    }
     assert not any(row.gpu_hours for row in rows(demo()).values())
 
 
@@ -115,7 +119,7 @@ def test_only_rules_that_run_a_model_use_a_gpu():
 def test_a_long_job_gets_more_cores(monkeypatch, long, threads):
     monkeypatch.setattr("babelscope.ops.costs._LONG", long)
     study = demo()
-    work = Work("score_units", "bridged-seed0", study.models["bridged-seed0"].steps, study.languages)
+    work = JobCells("score_units", "bridged-seed0", study.models["bridged-seed0"].steps, study.languages)
     alone, shared = CostModel(study).cost(work), CostModel(study, max_threads=MAX_THREADS).cost(work)
     assert 8 < alone.seconds < 16
     assert (alone.threads, shared.threads) == (1, threads)
@@ -152,7 +156,7 @@ def test_sentences_of_json_files_are_counted(tmp_path, monkeypatch):
         experts={**DEMO["experts"], "min_languages": 2},
         generation={"enabled": False},
     )
-    cost = CostModel(study).cost(Work("extract_activations", "bridged-seed0", (64,), ("en",)))
+    cost = CostModel(study).cost(JobCells("extract_activations", "bridged-seed0", (64,), ("en",)))
     assert cost.temporary == 18 * study.n_units("bridged-seed0") * 4
 
 
@@ -188,13 +192,10 @@ def test_times():
 def test_benchmarks_are_found_where_the_rules_write_them(tmp_path):
     study = demo()
     costs = CostModel(study)
-    work = Work("score_units", "bridged-seed0", (0, 64, 128), study.languages)
-    assert benchmark_path(work) == Path("score_units/bridged-seed0/0-128/en-hi.tsv")
-    trace = Work("trace_units", "bridged-seed0", study.models["bridged-seed0"].steps)
-    assert benchmark_path(trace) == Path("trace_units/bridged-seed0.tsv")
-    assert benchmark_path(Work("generate_text", "bridged-seed0", (256,))) == Path(
-        "generate_text/bridged-seed0/256.tsv"
-    )
+    names = {"model": "bridged-seed0", "steps": "0..128", "langs": "en..hi"}
+    work = job_cells("score_units", names, study, StudyRanges.of(study))
+    assert (work.steps, work.parts) == ((0, 64, 128), tuple(study.languages))
+    assert benchmark_path(work) == "score_units/bridged-seed0/0..128/en..hi.tsv"
     file = tmp_path / benchmark_path(work)
     file.parent.mkdir(parents=True)
     file.write_text("s\tmax_rss\n10.0\t300.0\n")

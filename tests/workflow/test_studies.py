@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from babelscope.ops.jobs import all_jobs
-from babelscope.ops.status import stage_of
+from babelscope.ops.stages import all_jobs
 from babelscope.study.config import load_study
 from made_up_text import LANGUAGES, write_all
 from mini_study import ROOT
@@ -29,7 +28,7 @@ def text(tmp_path_factory) -> Path:
 
 
 def plan(study: str, data: Path) -> Counter[str]:
-    """Jobs per rule; of stages whose batches are rules of their own, the sum."""
+    """Jobs per rule."""
     command = [
         sys.executable, "-m", "snakemake", "--configfile", f"config/studies/{study}.yaml", "--config",
         f"data={data}", f"study=planned-{study}", "--dry-run", "--cores", "2", "--quiet", "host", "reason", "rules",
@@ -43,7 +42,7 @@ def plan(study: str, data: Path) -> Counter[str]:
     table = (done.stdout + done.stderr).split("Job stats:")[1]
     jobs: Counter[str] = Counter()
     for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.M):
-        jobs[stage_of(rule)] += int(n)
+        jobs[rule] += int(n)
     return jobs
 
 

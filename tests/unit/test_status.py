@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 from babelscope.ops.runs import record_run, recorded_runs
+from babelscope.ops.stages import JobCells
 from babelscope.ops.status import (
     DONE,
     FAILED,
@@ -16,16 +17,20 @@ from babelscope.ops.status import (
     Progress,
     _failures,
     progress_text,
-    stage_of,
     unfinished_outputs,
 )
 
+PROBE = JobCells(
+    "fit_language_probe", "tiny-seed0", (0, 4), ("0",),
+    wildcards=(("model", "tiny-seed0"), ("steps", "0..4"), ("layers", "0")),
+)  # fmt: skip
+
 LOG = """\
-Error in rule fit_language_probe_0_4:
+Error in rule fit_language_probe:
     message: SLURM-job '12' failed, SLURM status is: 'FAILED'.
     jobid: 3
     input: results/mini/activations/tiny-seed0/0/en.tokens.h5
-    output: results/mini/probes/tiny-seed0/0/layer-0.tsv, results/mini/probes/tiny-seed0/4/layer-0.tsv
+    output: results/mini/probes/tiny-seed0/0..4/0.tsv
     log: {log}, {log} (check log file(s) for error details)
     external_jobid: 12
 
@@ -47,18 +52,13 @@ def test_failures_are_read_from_the_log(tmp_path, monkeypatch):
     log = tmp_path / "snakemake.log"
     log.write_text(LOG.format(log=own))
     record_run("results/mini", log)
-    (probe, outputs), (audit, _) = _failures(recorded_runs("results/mini")[-1])
-    assert (probe.rule, probe.slurm_job) == ("fit_language_probe_0_4", "12")
-    assert probe.cell == "model tiny-seed0, step 0 to 4, layer-0"
+    jobs = {"results/mini/probes/tiny-seed0/0..4/0.tsv": PROBE}
+    (probe, outputs), (audit, _) = _failures(recorded_runs("results/mini")[-1], jobs)
+    assert (probe.rule, probe.slurm_job) == ("fit_language_probe", "12")
+    assert probe.job.words == "model tiny-seed0, steps 0 to 4, layer 0"
     assert probe.lines == tuple(f"line {i}" for i in range(25, 40))
-    assert len(outputs) == 2
-    assert (audit.rule, audit.cell, audit.lines) == ("collect_audit", "", ())
-
-
-def test_stages_of_batches():
-    assert stage_of("extract_activations_bloom_560m_0_4") == "extract_activations"
-    assert stage_of("collect_models") == "collect_models"
-    assert stage_of("all") == "all"
+    assert outputs == list(jobs)
+    assert (audit.rule, audit.job, audit.lines) == ("collect_audit", None, ())
 
 
 def test_markers_of_unfinished_files(tmp_path):
@@ -75,9 +75,9 @@ def test_markers_of_unfinished_files(tmp_path):
 
 
 def test_the_table():
-    def files(stage: str, *states: str, step: int | None = 4) -> list[File]:
-        model = "" if step is None else "tiny-seed0"
-        return [File(f"{stage}{i}", stage, model, step, state) for i, state in enumerate(states)]
+    def files(rule: str, *states: str, steps: tuple[int, ...] = (4,)) -> list[File]:
+        job = JobCells(rule, "tiny-seed0", steps)
+        return [File(f"{rule}{i}", rule, job if steps else None, state) for i, state in enumerate(states)]
 
     progress = Progress(
         (
@@ -87,7 +87,7 @@ def test_the_table():
             *files("fit_language_probe", DONE, FAILED),
             *files("align_experts", INTERRUPTED),
             *files("select_experts", DONE, WAITING),
-            *files("plot_figure", WAITING, step=None),
+            *files("plot_figure", WAITING, steps=()),
         ),
         (),
         None,

@@ -1,0 +1,106 @@
+"""The rows of the stages agree with the rules: same names, same files, same wildcards, every setting a key."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from babelscope.ops.costs import CostModel
+from babelscope.ops.layout import describe, parse
+from babelscope.ops.stages import STAGES, all_jobs, tables
+from babelscope.study.config import load_study
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+RULES = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+
+
+def rule_text(name):
+    return re.split(r"^rule ", RULES.partition(f"rule {name}:\n")[2], maxsplit=1, flags=re.M)[0]
+
+
+def test_every_rule_with_a_script_is_a_stage():
+    assert set(re.findall(r"scripts/(\w+)\.py", RULES)) == set(STAGES)
+    assert set(re.findall(r"^rule (\w+):", RULES, re.M)) == set(STAGES)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_rule_writes_what_its_row_says(name):
+    """The rule says its paths literally, so that it reads by itself; the row has the same."""
+    output = rule_text(name).partition("output:")[2].partition("    log:")[0]
+    written = set(re.findall(r"<results>/([^\"]+)\"", output.replace("{{", "{").replace("}}", "}")))
+    if name == "plot_figure":
+        assert written == {"figures/{figure}.{format}"}
+    else:
+        assert written == set(STAGES[name].writes)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_logs_and_benchmarks_lie_under_the_wildcards(name):
+    separator = "." if name == "tokenize_corpus" else "/"
+    wildcards = separator.join(f"{{{wildcard}}}" for wildcard in STAGES[name].axes.wildcards)
+    place = f"{name}/{wildcards}" if wildcards else name
+    text = rule_text(name)
+    assert f'"<logs>/{place}.log"' in text
+    if "benchmark:" in text:
+        assert f'"<benchmarks>/{place}.tsv"' in text
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_message_names_the_cells_of_the_job(name):
+    text = rule_text(name).partition("message:")[2].partition("script:")[0]
+    for wildcard in set(STAGES[name].axes.wildcards) & {
+        "model",
+        "step",
+        "steps",
+        "langs",
+        "layers",
+        "figure",
+    }:
+        assert f"{{wildcards.{wildcard}}}" in text
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_rule_takes_the_version_and_the_cost_of_its_row(name):
+    text = rule_text(name)
+    assert f'needs("{name}")' in text
+    assert (f'version=version("{name}")' in text) == (name != "export_cell")
+    assert ("gpu=1" in text) == STAGES[name].runs_a_model
+    assert callable(getattr(CostModel, STAGES[name].cost))
+
+
+def test_settings_that_a_stage_reads_are_keys_of_a_study():
+    config = load_study(DEMO).config
+    for stage in STAGES.values():
+        for key in stage.reads:
+            section, _, part = key.partition(".")
+            assert section in config
+            assert not part or part in config[section] or part in ("share", "ids", "path")
+
+
+def test_every_file_of_the_demo_is_found_again_by_its_path():
+    study = load_study(DEMO)
+    for job in all_jobs(study):
+        for path in job.files:
+            found = parse(path)
+            assert found, path
+            assert found.wildcards == dict(job.wildcards)
+    assert parse("scores/bridged-seed0/0..64/en..hi.h5").holds(32)
+    assert not parse("scores/bridged-seed0/640/en.h5").holds(64)
+    assert parse("scores/bridged-seed0/64/en.txt") is None
+
+
+def test_no_two_stages_write_one_file_but_those_that_take_turns():
+    """A corpus and a checkpoint come from one of several rules, by their source."""
+    patterns = [pattern for stage in STAGES.values() for pattern in stage.writes]
+    twice = {pattern for pattern in patterns if patterns.count(pattern) > 1}
+    assert twice == {"corpora/{corpus}/{lang}.jsonl", "models/{model}/{step}"}
+    assert len(list(describe())) == len(set(patterns))
+
+
+def test_the_report_reads_the_tables_that_the_study_makes():
+    assert {"overlap", "texts", "audit_losses"} <= set(tables(load_study(DEMO)))
+    silent = load_study({**DEMO, "generation": {"enabled": False}})
+    assert set(tables(load_study(DEMO))) - set(tables(silent)) == {"generation", "texts"}
+    assert "findings" not in tables(silent)
