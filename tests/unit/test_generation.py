@@ -23,7 +23,7 @@ from babelscope.analysis.generation import (
 )
 from babelscope.analysis.texts import collect_generation, count_hits, summarise_generation
 from babelscope.errors import DataError, NumericsError, StudyError
-from babelscope.models.architectures import site_widths
+from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import site_modules, watching
 from tiny_models import DECODERS, ENCODERS, tiny_loaded
 

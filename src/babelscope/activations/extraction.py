@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from babelscope import __version__
 from babelscope.activations.store import Provenance, Site, UnitWriter, write_token_states
 from babelscope.errors import BabelscopeError, DataError, StudyError
-from babelscope.models.architectures import check_sites, is_encoder, max_positions, n_layers, site_widths
+from babelscope.models.architectures import check_sites, is_encoder
 from babelscope.models.checkpoints import LoadedModel
+from babelscope.models.dimensions import max_positions, n_layers, site_widths
 from babelscope.models.hooks import Watcher, site_modules, watching
 
 POOLINGS = ("max", "mean", "last")

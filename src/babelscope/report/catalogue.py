@@ -13,7 +13,7 @@ from safetensors import safe_open
 from babelscope.activations.store import read_provenance
 from babelscope.errors import DataError
 from babelscope.io.h5 import open_h5
-from babelscope.models.architectures import n_layers, site_widths
+from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.files import read_config, weight_files
 
 

@@ -37,8 +37,8 @@ from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.files import unfinished_name
 from babelscope.io.tables import write_table
 from babelscope.models.architectures import architecture as find_architecture
-from babelscope.models.architectures import max_positions
 from babelscope.models.checkpoints import load_model, load_tokenizer, resolve_device, save_model
+from babelscope.models.dimensions import max_positions
 from babelscope.runtime import PROGRESS
 from babelscope.text.tokenization import TokenWindows, open_windows, tokenizer_hash
 
