@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import transformers
 
 from babelscope.errors import StudyError
 from babelscope.models import architectures
-from babelscope.models.architectures import (
-    SITES,
-    dimensions,
-    hidden_size,
-    is_encoder,
-    max_positions,
-    n_layers,
-    n_parameters,
-    site_widths,
-)
+from babelscope.models.architectures import SITES, is_encoder
+from babelscope.models.dimensions import dimensions, max_positions, n_layers, n_parameters, site_widths
 from babelscope.models.hooks import site_modules
 from tiny_models import ARCHITECTURES, CONFIGS, VOCABULARY_SIZE, tiny_model
 
@@ -38,8 +31,6 @@ def test_defaults_are_those_of_the_config_class(name):
     assert sizes.head == (
         getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     )
-    for part in (*entry.block_weights, *entry.other_weights):
-        assert not part.switch or getattr(config, part.switch) is part.default
 
 
 def test_the_table_and_the_tiny_models_have_the_same_architectures():
@@ -51,49 +42,62 @@ def counted(model):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_parameters_are_those_of_the_model(name):
+def test_parameters_are_within_a_percent_of_the_real_model(name):
+    """Of the sizes that each config class has by itself, 100 million to 20 billion for most."""
+    config = getattr(transformers, architectures.ARCHITECTURES[name].config_class)()
+    kind = "MaskedLM" if is_encoder({"model_type": name}) else "CausalLM"
+    with torch.device("meta"):
+        model = getattr(transformers, f"AutoModelFor{kind}").from_config(config)
+    assert n_parameters({"model_type": name}) == pytest.approx(counted(model), rel=0.01)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_is_left_out_is_norms_and_biases(name):
+    """In a model of width 16 these are a tenth; all matrices but the two rows of token types are counted."""
     model = tiny_model(name)
-    assert n_parameters(model.config.to_dict()) == counted(model)
+    matrices = sum(weights.numel() for weights in model.parameters() if weights.ndim > 1)
+    token_types = 2 * 16 if name in ("bert", "roberta", "xlm-roberta") else 0
     given = {"model_type": name, **CONFIGS[name], "vocab_size": VOCABULARY_SIZE}
-    assert n_parameters(given) == counted(model)
+    assert n_parameters(model.config.to_dict()) == n_parameters(given) == matrices - token_types
+    assert 0.8 * counted(model) < n_parameters(given) <= counted(model)
 
 
 @pytest.mark.parametrize(
     ("name", "config"),
     [
         ("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 12}),
-        ("opt", {"enable_bias": False}),
-        ("llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
-        ("smollm3", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False}),
-        ("gemma3_text", {"attention_bias": True}),
-        ("gpt_neox", {"attention_bias": False, "tie_word_embeddings": True}),
+        ("llama", {"tie_word_embeddings": True}),
+        ("smollm3", {"tie_word_embeddings": False}),
+        ("gpt_neox", {"tie_word_embeddings": True}),
         ("gpt2", {"n_inner": 24, "tie_word_embeddings": False}),
-        ("bert", {"type_vocab_size": 1}),
-        (
-            "modernbert",
-            {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True},
-        ),
         ("llama", {"num_key_value_heads": None, "head_dim": None}),
     ],
 )
-def test_parameters_in_other_configs(name, config):
+def test_matrices_in_other_configs(name, config):
     model = tiny_model(name, **config)
-    assert n_parameters(model.config.to_dict()) == counted(model)
+    matrices = sum(weights.numel() for weights in model.parameters() if weights.ndim > 1)
     given = {"model_type": name, **CONFIGS[name], **config, "vocab_size": VOCABULARY_SIZE}
-    assert n_parameters(given) == counted(model)
+    assert n_parameters(model.config.to_dict()) == n_parameters(given) == matrices
 
 
 def test_published_models_have_the_parameters_that_are_published():
     bloom = {"model_type": "bloom", "n_layer": 24, "hidden_size": 1024, "n_head": 16, "vocab_size": 250880}
-    assert n_parameters(bloom) == 559_214_592
-    assert n_parameters({"model_type": "gpt2"}) == 124_439_808
     opt_350m = {
         "model_type": "opt", "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
         "ffn_dim": 4096, "word_embed_proj_dim": 512, "do_layer_norm_before": False,
     }  # fmt: skip
-    assert n_parameters(opt_350m) == 331_196_416
-    llama_2_7b = {"model_type": "llama", "max_position_embeddings": 4096}
-    assert n_parameters(llama_2_7b) == 6_738_415_616
+    pythia_14m = {
+        "model_type": "gpt_neox", "hidden_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4,
+        "intermediate_size": 512, "vocab_size": 50304,
+    }  # fmt: skip
+    for config, published in (
+        (bloom, 559_214_592),
+        ({"model_type": "gpt2"}, 124_439_808),
+        (opt_350m, 331_196_416),
+        ({"model_type": "llama", "max_position_embeddings": 4096}, 6_738_415_616),
+        (pythia_14m, 14_067_712),
+    ):
+        assert n_parameters(config) == pytest.approx(published, rel=0.01)
 
 
 def test_gates_and_kinds():
@@ -127,7 +131,7 @@ def test_widths_are_those_of_the_modules(name):
     model = tiny_model(name)
     given = {"model_type": name, **CONFIGS[name]}
     assert site_widths(given, SITES) == site_widths(model.config.to_dict(), SITES)
-    assert (n_layers(given), hidden_size(given)) == (2, 16)
+    assert (n_layers(given), dimensions(given).hidden) == (2, 16)
     for (layer, site), width in site_widths(given, SITES).items():
         if site == "resid":
             continue
@@ -151,7 +155,7 @@ def test_units_are_ordered_by_layer_then_by_site_as_given():
 
 def test_other_names_of_a_key_are_understood():
     assert dimensions({"model_type": "gpt2", "hidden_size": 32}).mlp == 128
-    assert hidden_size({"model_type": "bloom", "n_embed": 32, "hidden_size": 64}) == 32
+    assert dimensions({"model_type": "bloom", "n_embed": 32, "hidden_size": 64}).hidden == 32
     assert n_layers({"model_type": "xglm", "num_hidden_layers": 7}) == 7
 
 
@@ -177,6 +181,6 @@ def test_the_table_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, babelscope.models.architectures, babelscope.activations.store; print('torch' in sys.modules)"
+    code = "import sys, babelscope.models.dimensions, babelscope.activations.store; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -17,7 +17,7 @@ from babelscope.activations.store import TokenFile, UnitFile, UnitWriter
 from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.architectures import SITES
-from babelscope.models.hooks import Place, block_list, site_modules, watching
+from babelscope.models.hooks import ModuleEnd, block_list, site_modules, watching
 from tiny_models import ARCHITECTURES, ENCODERS, SENTENCES, WORDS, record, tiny_loaded, tiny_model
 
 IDS = torch.tensor([[0, 4, 9, 11, 6, 20]])
@@ -230,7 +230,7 @@ def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
     assert list((tmp_path / "again").iterdir()) == []
 
     def interrupted():
-        with watching([(Place(block_list(loaded.model)[0], "out"), lambda x: None)]):
+        with watching([(ModuleEnd(block_list(loaded.model)[0], "out"), lambda x: None)]):
             assert n_hooks(loaded.model) == before + 1
             raise ValueError
 

@@ -24,7 +24,7 @@ from babelscope.analysis.generation import (
 from babelscope.analysis.generation_summary import collect_generation, summarise_generation
 from babelscope.analysis.texts import count_hits
 from babelscope.errors import DataError, NumericsError, StudyError
-from babelscope.models.architectures import site_widths
+from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import site_modules, watching
 from tiny_models import DECODERS, ENCODERS, tiny_loaded
 

@@ -15,8 +15,9 @@ from torch.nn.functional import gelu, layer_norm, linear, silu, softplus
 from babelscope.activations.inputs import encode_sentences
 from babelscope.analysis.generation import UnitSet, force_units
 from babelscope.errors import StudyError
-from babelscope.models.architectures import SITES, head_units, max_positions
-from babelscope.models.hooks import Place, site_modules, watching
+from babelscope.models.architectures import SITES
+from babelscope.models.dimensions import head_units, max_positions
+from babelscope.models.hooks import ModuleEnd, site_modules, watching
 from tiny_models import ARCHITECTURES, ENCODERS, record, tiny_loaded, tiny_model
 
 #: Longer than the sliding windows of the tiny models.
@@ -457,7 +458,7 @@ def test_a_head_stands_where_head_units_says(name, what):
         one = UnitSet(
             [1] * len(units), ["attn_qkv"] * len(units), units, [0.7 + i for i in range(len(units))]
         )
-        watcher = (Place(out.module, "in"), lambda x: seen.append(x[0].clone()))
+        watcher = (ModuleEnd(out.module, "in"), lambda x: seen.append(x[0].clone()))
         with torch.inference_mode(), force_units(model, [one]), watching([watcher]):
             model(IDS)
         return seen[0].view(S, n, -1)

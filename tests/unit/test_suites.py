@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from babelscope.errors import DataError, StudyError
-from babelscope.models.architectures import n_parameters
+from babelscope.models.dimensions import n_parameters
 from babelscope.study.suites import SUITES, load_suite, step_warnings, suite_names, suite_table
 
 LOADABLE = [name for name in suite_names() if not (load_suite(name).convert or load_suite(name).custom_code)]

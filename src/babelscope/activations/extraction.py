@@ -32,8 +32,9 @@ from babelscope.activations.parity import PARITY_TOLERANCE, parity_check
 from babelscope.activations.pooling import POOLINGS, Recorder
 from babelscope.activations.store import Provenance, Site, UnitWriter, write_token_states
 from babelscope.errors import StudyError
-from babelscope.models.architectures import check_sites, site_widths
+from babelscope.models.architectures import check_sites
 from babelscope.models.checkpoints import LoadedModel
+from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import watching
 
 _WINDOW_ROWS = 1024

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope.errors import DataError, StudyError
-from babelscope.models.architectures import is_encoder, max_positions
+from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel
+from babelscope.models.dimensions import max_positions
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from babelscope.activations.inputs import Encoded, InputBatch, make_batches
 from babelscope.activations.pooling import MEAN, Recorder
 from babelscope.activations.store import Site
 from babelscope.errors import BabelscopeError
-from babelscope.models.architectures import max_positions
 from babelscope.models.checkpoints import LoadedModel
+from babelscope.models.dimensions import max_positions
 from babelscope.models.hooks import watching
 
 #: Largest difference between a sentence alone and in a batch, as a share of the largest value of

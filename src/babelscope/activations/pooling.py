@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from babelscope.activations.inputs import InputBatch, forward
 from babelscope.activations.store import Site
 from babelscope.errors import BabelscopeError
-from babelscope.models.architectures import n_layers, site_widths
 from babelscope.models.checkpoints import LoadedModel
+from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.hooks import Watcher, site_modules
 
 POOLINGS = ("max", "mean", "last")

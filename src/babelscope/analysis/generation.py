@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope.errors import NumericsError, StudyError
-from babelscope.models.architectures import is_encoder, max_positions, site_widths
+from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel
-from babelscope.models.hooks import Place, Watcher, site_modules, watching
+from babelscope.models.dimensions import max_positions, site_widths
+from babelscope.models.hooks import ModuleEnd, Watcher, site_modules, watching
 
 if TYPE_CHECKING:  # it imports numba, which is of no use here
     from babelscope.analysis.scores import ScoreFile
@@ -165,7 +166,7 @@ def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
         yield
 
 
-def _width(place: Place) -> int:
+def _width(place: ModuleEnd) -> int:
     module: Any = place.module
     return int(module.out_features if place.end == "out" else module.in_features)
 

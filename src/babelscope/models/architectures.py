@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, Literal
 
 from babelscope.errors import StudyError
@@ -42,51 +41,13 @@ SITES = ("mlp_act", "mlp_in", "mlp_out", "attn_qkv", "attn_out", "resid")
 
 
 @dataclass(frozen=True)
-class Dimensions:
-    """Sizes of a model, with the defaults of its transformers config class filled in."""
-
-    n_layers: int
-    hidden: int
-    mlp: int
-    query: int
-    """All heads together."""
-    key: int
-    """All key heads together; equal to ``query`` without grouped-query attention."""
-    max_positions: int | None
-    """Longest input that the config admits; None if positions are unlimited."""
-    head: int
-    """One head."""
-    vocab: int
-    """Rows of the word embeddings."""
-    embedding: int
-    """Width of the word embeddings; not ``hidden`` only where they are projected."""
-    position_rows: int
-    """Rows of the table of learned positions; 0 without one."""
-    token_types: int
-    """Rows of the table of token types; 0 without one."""
-    tied: bool
-    """Whether the word embeddings are also the last map."""
-    gated: bool
-    """Whether the MLP has a gate."""
-
-    @property
-    def query_key_value(self) -> int:
-        return self.query + 2 * self.key
-
-    @property
-    def gate_and_other(self) -> int:
-        """Width of a gated MLP's first map where gate and other are one module."""
-        return 2 * self.mlp
-
-
-@dataclass(frozen=True)
 class Part:
     """One end of one module, as (a part of) a site.
 
     Attributes:
         module: Path inside the block.
         end: ``in`` is what the module takes, ``out`` what it gives.
-        width: The field of :class:`Dimensions` that is its number of units.
+        width: The field of :class:`babelscope.models.dimensions.Dimensions` that is its number of units.
         flat: The module sees ``(B * S, width)``, where all others see ``(B, S, width)``.
     """
 
@@ -102,28 +63,12 @@ class Key:
 
     Attributes:
         names: The name, and other names that the config class takes for it.
-        default: What the config class fills in. None: derived, see :func:`dimensions`.
+        default: What the config class fills in. None: derived, see
+            :func:`babelscope.models.dimensions.dimensions`.
     """
 
     names: tuple[str, ...] = ()
     default: int | None = None
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Tensors of parameters, for :func:`n_parameters`.
-
-    Attributes:
-        shape: Fields of :class:`Dimensions`; none for a single number.
-        count: How many there are.
-        switch: The key of the config that must be true for them to be there; none: they always are.
-        default: What the config class fills in for the switch.
-    """
-
-    shape: tuple[str, ...]
-    count: int = 1
-    switch: str = ""
-    default: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,8 +90,6 @@ class Architecture:
             None without such a table.
         padding: Default of ``pad_token_id`` where positions are counted from the one after it;
             so many fewer can be used than the config says.
-        block_weights: Norms and biases of a block. The matrices follow from the sites.
-        other_weights: Parameters outside the blocks, but for word embeddings and the last map.
     """
 
     model_type: str
@@ -158,14 +101,11 @@ class Architecture:
     heads: Key
     vocab: int
     tied: bool
-    block_weights: tuple[Weights, ...]
-    other_weights: tuple[Weights, ...]
     max_positions: Key = Key()
     mlp: Key = Key()
     key_heads: Key = Key()
     head_size: Key = Key()
     embedding: Key = Key()
-    token_types: Key = Key()
     kind: Kind = "decoder"
     interleaved: bool = False
     position_rows: int | None = None
@@ -203,32 +143,6 @@ _GATED = _apart(_PROJECTIONS, "self_attn.o_proj", ("mlp.gate_proj", "mlp.up_proj
 _BERT = _apart(_SELVES, "attention.output.dense", ("intermediate.dense",), "output.dense")
 
 
-def _biases(*widths: str, switch: str = "", default: bool = False) -> tuple[Weights, ...]:
-    return tuple(Weights((width,), 1, switch, default) for width in widths)
-
-
-_TWO_LAYER_NORMS = Weights(("hidden",), 4)
-_ALL_BIASES = _biases("query_key_value", "hidden", "mlp", "hidden")
-_ATTENTION_BIASES = _biases("query_key_value", "hidden", switch="attention_bias")
-_GATED_MLP_BIASES = _biases("mlp", "mlp", "hidden", switch="mlp_bias")
-_HEAD_NORMS = Weights(("head",), 2)
-_WHOLE_NORMS = _biases("query", "key")
-_FINAL_RMS_NORM = (Weights(("hidden",)),)
-_FINAL_LAYER_NORM = (Weights(("hidden",), 2),)
-_POSITIONS = Weights(("position_rows", "hidden"))
-#: Tables and norm of the embeddings; matrix, bias, norm of the head and its bias per word.
-_BERT_OTHERS = (
-    _POSITIONS,
-    Weights(("token_types", "hidden")),
-    Weights(("hidden",), 2),
-    Weights(("hidden", "hidden")),
-    Weights(("hidden",), 3),
-    Weights(("vocab",)),
-)
-
-_TWO_RMS_NORMS = Weights(("hidden",), 2)
-
-
 def _like_llama(
     model_type: str,
     config_class: str,
@@ -236,8 +150,6 @@ def _like_llama(
     *,
     positions: int,
     vocab: int,
-    block_weights: tuple[Weights, ...],
-    other_weights: tuple[Weights, ...] = _FINAL_RMS_NORM,
     head: int | None = None,
     tied: bool = False,
     sites: Mapping[str, tuple[Part, ...]] = _GATED,
@@ -261,8 +173,6 @@ def _like_llama(
         max_positions=Key(("max_position_embeddings",), positions),
         vocab=vocab,
         tied=tied,
-        block_weights=block_weights,
-        other_weights=other_weights,
     )
 
 
@@ -280,14 +190,11 @@ def _like_bert(
         heads=Key(("num_attention_heads",), 12),
         mlp=Key(("intermediate_size",), 3072),
         max_positions=Key(("max_position_embeddings",), 512),
-        token_types=Key(("type_vocab_size",), 2),
         kind="encoder",
         position_rows=0,
         padding=padding,
         vocab=vocab,
         tied=True,
-        block_weights=(_TWO_LAYER_NORMS, *_ALL_BIASES),
-        other_weights=_BERT_OTHERS,
     )
 
 
@@ -306,8 +213,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             max_positions=Key(("max_position_embeddings",), 2048),
             vocab=256008,
             tied=True,
-            block_weights=(_TWO_LAYER_NORMS, *_ALL_BIASES),
-            other_weights=_FINAL_LAYER_NORM,
         ),
         Architecture(
             model_type="bloom",
@@ -325,8 +230,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             heads=Key(("n_head", "num_attention_heads"), 8),
             vocab=250880,
             tied=True,
-            block_weights=(_TWO_LAYER_NORMS, *_ALL_BIASES),
-            other_weights=(Weights(("hidden",), 2), *_FINAL_LAYER_NORM),
         ),
         Architecture(
             model_type="gpt2",
@@ -341,8 +244,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             position_rows=0,
             vocab=50257,
             tied=True,
-            block_weights=(_TWO_LAYER_NORMS, *_ALL_BIASES),
-            other_weights=(_POSITIONS, *_FINAL_LAYER_NORM),
         ),
         Architecture(
             model_type="gpt_neox",
@@ -362,12 +263,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             max_positions=Key(("max_position_embeddings",), 2048),
             vocab=50432,
             tied=False,
-            block_weights=(
-                _TWO_LAYER_NORMS,
-                *_biases("query_key_value", "hidden", switch="attention_bias", default=True),
-                *_biases("mlp", "hidden"),
-            ),
-            other_weights=_FINAL_LAYER_NORM,
         ),
         Architecture(
             model_type="opt",
@@ -383,11 +278,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             embedding=Key(("word_embed_proj_dim",)),
             vocab=50272,
             tied=True,
-            block_weights=(
-                _TWO_LAYER_NORMS,
-                *_biases("query_key_value", "hidden", "mlp", "hidden", switch="enable_bias", default=True),
-            ),
-            other_weights=(_POSITIONS, Weights(("hidden",), 2, "do_layer_norm_before", True)),
         ),
         _like_llama(
             "llama",
@@ -395,7 +285,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             (32, 4096, 32, None, 11008),
             positions=2048,
             vocab=32000,
-            block_weights=(_TWO_RMS_NORMS, *_ATTENTION_BIASES, *_GATED_MLP_BIASES),
         ),
         _like_llama(
             "mistral",
@@ -403,7 +292,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             (32, 4096, 32, 8, 14336),
             positions=131072,
             vocab=32000,
-            block_weights=(_TWO_RMS_NORMS,),
         ),
         _like_llama(
             "qwen2",
@@ -411,7 +299,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             (32, 4096, 32, 32, 22016),
             positions=32768,
             vocab=151936,
-            block_weights=(_TWO_RMS_NORMS, *_biases("query_key_value")),
         ),
         _like_llama(
             "qwen3",
@@ -420,7 +307,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             positions=32768,
             vocab=151936,
             head=128,
-            block_weights=(_TWO_RMS_NORMS, _HEAD_NORMS, *_ATTENTION_BIASES),
         ),
         _like_llama(
             "gemma",
@@ -430,7 +316,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             vocab=256000,
             head=256,
             tied=True,
-            block_weights=(_TWO_RMS_NORMS, *_ATTENTION_BIASES),
         ),
         _like_llama(
             "gemma2",
@@ -440,7 +325,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             vocab=256000,
             head=256,
             tied=True,
-            block_weights=(_TWO_RMS_NORMS, _TWO_RMS_NORMS, *_ATTENTION_BIASES),
         ),
         _like_llama(
             "gemma3_text",
@@ -450,7 +334,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             vocab=262208,
             head=256,
             tied=True,
-            block_weights=(_TWO_RMS_NORMS, _TWO_RMS_NORMS, _HEAD_NORMS, *_ATTENTION_BIASES),
         ),
         _like_llama(
             "olmo",
@@ -458,8 +341,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             (32, 4096, 32, None, 11008),
             positions=2048,
             vocab=50304,
-            block_weights=_ATTENTION_BIASES,
-            other_weights=(),  # its norms have no parameters
         ),
         _like_llama(
             "olmo2",
@@ -467,7 +348,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             (32, 4096, 32, None, 11008),
             positions=2048,
             vocab=50304,
-            block_weights=(_TWO_RMS_NORMS, *_WHOLE_NORMS, *_ATTENTION_BIASES),
         ),
         _like_llama(
             "olmo3",
@@ -475,7 +355,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             (32, 4096, 32, None, 11008),
             positions=2048,
             vocab=50304,
-            block_weights=(_TWO_RMS_NORMS, *_WHOLE_NORMS, *_ATTENTION_BIASES),
         ),
         _like_llama(
             "smollm3",
@@ -484,7 +363,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             positions=32768,
             vocab=128256,
             tied=True,
-            block_weights=(_TWO_RMS_NORMS, *_ATTENTION_BIASES, *_GATED_MLP_BIASES),
         ),
         _like_llama(
             "apertus",
@@ -493,8 +371,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             positions=65536,
             vocab=131072,
             sites=_apart(_PROJECTIONS, "self_attn.o_proj", ("mlp.up_proj",), "mlp.down_proj"),
-            # xIELU has two numbers of its own.
-            block_weights=(_TWO_RMS_NORMS, _HEAD_NORMS, Weights((), 2), *_ATTENTION_BIASES),
         ),
         _like_bert("bert", "BertConfig", "bert.encoder.layer", vocab=30522, padding=None),
         _like_bert("roberta", "RobertaConfig", "roberta.encoder.layer", vocab=50265, padding=1),
@@ -515,20 +391,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             max_positions=Key(("max_position_embeddings",), 8192),
             vocab=50368,
             tied=True,
-            block_weights=(
-                Weights(("hidden",), 2),
-                Weights(("hidden",), 2, "norm_bias"),
-                *_ATTENTION_BIASES,
-                *_biases("gate_and_other", "hidden", switch="mlp_bias"),
-            ),
-            # Norms of embeddings, last block and head; but block 1 has none before its attention.
-            other_weights=(
-                Weights(("hidden",), 2),
-                Weights(("hidden",), 2, "norm_bias"),
-                Weights(("hidden", "hidden")),
-                Weights(("hidden",), 1, "classifier_bias"),
-                Weights(("vocab",), 1, "decoder_bias", True),
-            ),
         ),
     )
 }
@@ -550,148 +412,9 @@ def architecture(model_type: Any) -> Architecture:
     return ARCHITECTURES[model_type]
 
 
-def dimensions(config: Mapping[str, Any]) -> Dimensions:
-    """Sizes of the model that a config describes.
-
-    Args:
-        config: As in ``config.json``: ``model_type``, and what differs from its class's defaults.
-
-    Raises:
-        StudyError: If the architecture is unknown, a size is no positive integer, key heads do not
-            divide the heads, or no position is left beside those for padding.
-    """
-    entry = architecture(config.get("model_type"))
-    hidden = _required(config, entry.hidden)
-    heads = _required(config, entry.heads)
-    head = _positive(config, entry.head_size) or hidden // heads
-    key_heads = _positive(config, entry.key_heads) or heads
-    if heads % key_heads:
-        name = entry.key_heads.names[0]
-        hint = "" if name in config else f"{key_heads} is the default of {entry.config_class}"
-        raise StudyError(f"architecture_config.{name}", key_heads, f"a divisor of the {heads} heads", hint)
-    positions = _positive(config, entry.max_positions)
-    rows = 0 if entry.position_rows is None or positions is None else positions + entry.position_rows
-    if entry.padding is not None and positions is not None:
-        padding = config.get("pad_token_id")
-        reserved = 1 + (entry.padding if padding is None else int(padding))
-        if positions <= reserved:
-            name = entry.max_positions.names[0]
-            allowed = f"more than {reserved}: {entry.model_type} counts positions from pad_token_id + 1"
-            raise StudyError(f"architecture_config.{name}", positions, allowed)
-        positions -= reserved
-    tied = config.get("tie_word_embeddings")
-    mlp_in = [part.width for part in entry.sites["mlp_in"]]
-    return Dimensions(
-        n_layers=_required(config, entry.n_layers),
-        hidden=hidden,
-        mlp=_positive(config, entry.mlp) or 4 * hidden,
-        query=heads * head,
-        key=key_heads * head,
-        max_positions=positions,
-        head=head,
-        vocab=_required(config, Key(("vocab_size",), entry.vocab)),
-        embedding=_positive(config, entry.embedding) or hidden,
-        position_rows=rows,
-        token_types=_positive(config, entry.token_types) or 0,
-        tied=entry.tied if tied is None else bool(tied),
-        gated=len(mlp_in) == 2 or mlp_in == ["gate_and_other"],
-    )
-
-
-def _positive(config: Mapping[str, Any], key: Key) -> int | None:
-    for name in key.names:
-        value = config.get(name)
-        if value is not None:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                where = f"architecture_config.{name}"
-                raise StudyError(where, value, "a positive integer")
-            return value
-    if any(name in config for name in key.names):
-        return None  # null: derived, whatever the default is
-    return key.default
-
-
-def _required(config: Mapping[str, Any], key: Key) -> int:
-    value = _positive(config, key)
-    if value is None:
-        raise StudyError(f"architecture_config.{key.names[0]}", None, "a positive integer")
-    return value
-
-
-def n_parameters(config: Mapping[str, Any]) -> int:
-    """Number of parameters of the model that a config describes, with its language head.
-
-    Tied word embeddings count once, as they lie in memory and in the files of most suites. Exact for
-    the settings that the table knows: sizes, biases, norms. Not for those that no published model of
-    the table uses, such as norms without parameters in OPT or untied BERT.
-
-    Args:
-        config: As for :func:`dimensions`.
-
-    Raises:
-        StudyError: As for :func:`dimensions`.
-    """
-    entry, sizes = architecture(config.get("model_type")), dimensions(config)
-    mlp_in = sum(int(getattr(sizes, part.width)) for part in entry.sites["mlp_in"])
-    block = (
-        sizes.hidden * sizes.query_key_value
-        + sizes.query * sizes.hidden
-        + sizes.hidden * mlp_in
-        + sizes.mlp * sizes.hidden
-        + _count(config, sizes, entry.block_weights)
-    )
-    embeddings = sizes.vocab * sizes.embedding * (1 if sizes.tied else 2)
-    if sizes.embedding != sizes.hidden:
-        embeddings += 2 * sizes.embedding * sizes.hidden
-    return embeddings + sizes.n_layers * block + _count(config, sizes, entry.other_weights)
-
-
-def _count(config: Mapping[str, Any], sizes: Dimensions, weights: Sequence[Weights]) -> int:
-    there = [part for part in weights if not part.switch or config.get(part.switch, part.default)]
-    return sum(part.count * prod(int(getattr(sizes, width)) for width in part.shape) for part in there)
-
-
-def head_units(config: Mapping[str, Any], what: str, head: int) -> range:
-    """Where a head's queries, keys or values stand in the site ``attn_qkv``.
-
-    Args:
-        config: As for :func:`dimensions`.
-        what: ``query``, ``key`` or ``value``.
-        head: From 0; of keys and values there may be fewer heads.
-
-    Raises:
-        ValueError: If there is no such head.
-    """
-    entry, sizes = architecture(config.get("model_type")), dimensions(config)
-    order = ("query", "key", "value").index(what)
-    n_heads = (sizes.query if order == 0 else sizes.key) // sizes.head
-    if not 0 <= head < n_heads:
-        raise ValueError(f"{what} has heads 0 to {n_heads - 1}; got {head}")
-    if entry.interleaved:
-        start = (3 * head + order) * sizes.head
-    else:
-        start = (0, sizes.query, sizes.query + sizes.key)[order] + head * sizes.head
-    return range(start, start + sizes.head)
-
-
 def is_encoder(config: Mapping[str, Any]) -> bool:
     """Whether the model sees the tokens on both sides, and writes no text."""
     return architecture(config.get("model_type")).kind == "encoder"
-
-
-def n_layers(config: Mapping[str, Any]) -> int:
-    """Number of blocks."""
-    return dimensions(config).n_layers
-
-
-def hidden_size(config: Mapping[str, Any]) -> int:
-    """Width of the residual stream."""
-    return dimensions(config).hidden
-
-
-def max_positions(config: Mapping[str, Any]) -> int | None:
-    """Longest input in tokens, with start and end token; None if the config sets no limit."""
-    return dimensions(config).max_positions
 
 
 def check_sites(sites: Sequence[str]) -> None:
@@ -703,25 +426,3 @@ def check_sites(sites: Sequence[str]) -> None:
     if not sites or len(set(sites)) != len(sites) or not set(sites) <= set(SITES):
         allowed = "a list of one or more different ones of " + ", ".join(SITES)
         raise StudyError("extraction.sites", list(sites), allowed)
-
-
-def site_widths(config: Mapping[str, Any], sites: Sequence[str]) -> dict[tuple[int, str], int]:
-    """Number of units of each (layer, site).
-
-    Args:
-        config: As for :func:`dimensions`.
-        sites: In the order of the study.
-
-    Returns:
-        In unit order: by layer, then by site as given. Only ``resid`` has a layer 0.
-
-    Raises:
-        StudyError: If the architecture or a site is unknown.
-    """
-    check_sites(sites)
-    entry, sizes = architecture(config.get("model_type")), dimensions(config)
-    widths = {"resid": sizes.hidden}
-    for site, parts in entry.sites.items():
-        widths[site] = sum(getattr(sizes, part.width) for part in parts)
-    layers = range(sizes.n_layers + 1)
-    return {(layer, site): widths[site] for layer in layers for site in sites if layer or site == "resid"}

@@ -12,7 +12,7 @@ from torch import nn
 from babelscope.models.architectures import End, architecture
 
 
-class Place(NamedTuple):
+class ModuleEnd(NamedTuple):
     """One end of a module of a loaded model."""
 
     module: nn.Module
@@ -24,7 +24,7 @@ class Place(NamedTuple):
 Watch = Callable[[torch.Tensor], torch.Tensor | None]
 """Is called with ``(B, S, D)``; a tensor returned replaces it."""
 
-Watcher = tuple[Place, Watch]
+Watcher = tuple[ModuleEnd, Watch]
 
 
 def block_list(model: nn.Module) -> nn.ModuleList:
@@ -34,7 +34,7 @@ def block_list(model: nn.Module) -> nn.ModuleList:
     return blocks
 
 
-def site_modules(model: nn.Module, site: str, layer: int) -> list[Place]:
+def site_modules(model: nn.Module, site: str, layer: int) -> list[ModuleEnd]:
     """The places whose values, one after the other, are the units of a site.
 
     Args:
@@ -50,13 +50,13 @@ def site_modules(model: nn.Module, site: str, layer: int) -> list[Place]:
     if not lowest <= layer <= len(blocks):
         raise ValueError(f"site {site} has layers {lowest} to {len(blocks)}; got {layer}")
     if site == "resid":
-        return [Place(blocks[0], "in")] if layer == 0 else [Place(blocks[layer - 1], "out")]
+        return [ModuleEnd(blocks[0], "in")] if layer == 0 else [ModuleEnd(blocks[layer - 1], "out")]
     sites = architecture(_model_type(model)).sites
     if site not in sites:
         raise ValueError(f"no site {site!r}; there are {', '.join([*sites, 'resid'])}")
     block = blocks[layer - 1]
     return [
-        Place(block.get_submodule(part.module), part.end, block if part.flat else None)
+        ModuleEnd(block.get_submodule(part.module), part.end, block if part.flat else None)
         for part in sites[site]
     ]
 

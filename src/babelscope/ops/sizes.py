@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from babelscope.models.architectures import dimensions, n_parameters, site_widths
+from babelscope.models.dimensions import dimensions, n_parameters, site_widths
 
 #: Bytes of a number of a type.
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}

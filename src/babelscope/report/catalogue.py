@@ -14,7 +14,7 @@ from babelscope.activations.store import Provenance, read_provenance
 from babelscope.errors import DataError
 from babelscope.io.cells import cells_of
 from babelscope.io.h5 import open_h5
-from babelscope.models.architectures import n_layers, site_widths
+from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.files import read_config, weight_files
 
 

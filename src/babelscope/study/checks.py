@@ -13,7 +13,8 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from babelscope.errors import DataError, StudyError
-from babelscope.models.architectures import ARCHITECTURES, Architecture, Key, dimensions, max_positions
+from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
+from babelscope.models.dimensions import dimensions, max_positions
 from babelscope.models.files import is_complete
 from babelscope.study.yaml import PATH_SAFE, name_hint, nearest
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from babelscope.errors import DataError, StudyError
-from babelscope.models.architectures import n_layers, site_widths
+from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.files import stored_type
 from babelscope.study.checks import cross_check
 from babelscope.study.models import HUB_KEYS, PRETRAIN_KEYS, SERIES_KEYS, Model, make_models

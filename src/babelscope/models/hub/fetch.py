@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import StudyError
-from babelscope.models.architectures import dimensions
+from babelscope.models.dimensions import dimensions
 from babelscope.models.files import (
     BIN,
     SAFETENSORS,
@@ -55,7 +55,7 @@ def fetch_checkpoint(
         tokenizer: Where its tokenizer lies.
         folder: Hugging Face folder to make.
         scratch: Folder on the same disk for what is unfinished; it stays if this fails.
-        sizes: What the study believes: a config as :func:`babelscope.models.architectures.dimensions` takes
+        sizes: What the study believes: a config as :func:`babelscope.models.dimensions.dimensions` takes
             it, compared with the real one before the weights are downloaded.
         siblings: Folders of other steps, whose weights may be the same.
         waits: Seconds before each further attempt after errors that may pass.

@@ -8,8 +8,8 @@ from typing import Any
 
 from babelscope.errors import StudyError
 from babelscope.models.architectures import architecture as find_architecture
-from babelscope.models.architectures import max_positions
 from babelscope.models.checkpoints import load_tokenizer
+from babelscope.models.dimensions import max_positions
 
 #: A model this small gains nothing from dropout, so it is 0 unless the study sets it.
 DROPOUTS = {
