@@ -88,7 +88,7 @@ def _disk(study: Study) -> str:
     for area, stage in areas.items():
         folder = ROOT / "results" / study.name / area
         real = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        lines.append(f"| {area} | {size(kept[stage])} | {size(real)} |")
+        lines.append(f"| {area} | {size(kept[stage]) or '-'} | {size(real) or '-'} |")
     return "\n".join(lines)
 
 

@@ -115,7 +115,7 @@ def plan_text(plan: Plan, *, gpu: bool) -> str:
     where = "a GPU (an A100 at a third of its 312 Tflop/s)" if gpu else "one core of a CPU"
     return (
         f"{table}\n\n"
-        f"disk at most: {size(plan.peak_disk)}, of it {size(plan.peak_temporary)} temporary "
+        f"disk at most: {size(plan.peak_disk)}, of it {size(plan.peak_temporary) or 'nothing'} temporary "
         f"with {plan.concurrent} jobs at a time\n"
         f"models on {where}; right within a factor of two; waiting in a queue comes on top"
     )
