@@ -18,7 +18,8 @@ import yaml
 
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.measured import compare, comparison_text
-from babelscope.ops.plan import RUN_A_MODEL, make_plan, plan_text
+from babelscope.ops.plan import make_plan, plan_text
+from babelscope.ops.stages import RUN_A_MODEL
 from babelscope.ops.terminal import size
 from babelscope.study.config import Study, load_study
 
@@ -88,7 +89,7 @@ def _disk(study: Study) -> str:
     for area, stage in areas.items():
         folder = ROOT / "results" / study.name / area
         real = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        lines.append(f"| {area} | {size(kept[stage])} | {size(real)} |")
+        lines.append(f"| {area} | {size(kept[stage]) or '-'} | {size(real) or '-'} |")
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from babelscope.ops.costs import MAX_THREADS, CostModel
-from babelscope.ops.stages import STAGES, all_jobs
+from babelscope.ops.stages import RUN_A_MODEL, all_jobs
 from babelscope.study.config import load_study
 
 pytestmark = pytest.mark.slurm
@@ -36,7 +36,7 @@ def test_every_job_of_the_plan_was_one_slurm_job(undisturbed, jobs):
 
 def test_only_jobs_that_run_a_model_were_on_the_gpu_partition(jobs):
     on_gpu = {job.rule for job in jobs if job.partition == "gpu"}
-    assert on_gpu == {name for name, stage in STAGES.items() if stage.runs_a_model}
+    assert on_gpu == RUN_A_MODEL
     for job in jobs:
         assert job.gpus == (1 if job.partition == "gpu" else 0), job
         assert job.node.startswith("g" if job.partition == "gpu" else "c"), job

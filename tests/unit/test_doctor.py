@@ -430,6 +430,9 @@ def test_profile_that_cannot_be_read(programs):
     (write_profile() / "config.yaml").write_text("a: [")
     with pytest.raises(DataError, match="is no YAML"):
         read_profile("site")
+    Path("site/config.yaml").write_text("- a\n- b")
+    with pytest.raises(DataError, match="must hold keys and values"):
+        read_profile("site")
     write_profile({**PROFILE, "slurm-partition-config": "none.yaml"})
     with pytest.raises(DataError, match=r"hint: generate-slurm-partition-config > site/none.yaml"):
         read_profile("site")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from babelscope.ops.plan import RUN_A_MODEL
+from babelscope.ops.stages import RUN_A_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = {path.name: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}

@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     rows = compare(costs, Path(study.results, "benchmarks"))
     print(f"\n{comparison_text(rows)}")
-    off = [row.stage for row in rows if args.within and not 1 / args.within <= row.ratio <= args.within]
+    ratio = rows.planned / rows.measured
+    off = [] if args.within is None else list(rows.index[~ratio.between(1 / args.within, args.within)])
     if off:
         print(f"\nnot within a factor of {args.within:g}: {', '.join(off)}")
     return 1 if off else 0

@@ -1,4 +1,4 @@
-"""``babelscope recut``: regroup results after a change of granularity."""
+"""Regroup results after `granularity` or the inner lists of `steps` changed: nothing is computed again."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import argparse
 
 from babelscope.commands import study_of
 
-NAME = "recut"
-ABOUT = "regroup results after `granularity` or the inner lists of `steps` changed: nothing is computed again"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which study."""
     study_of.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Regroup, and say what is left."""
     from babelscope.ops.regroup import recut, unused_files
     from babelscope.ops.status import arguments_of
 

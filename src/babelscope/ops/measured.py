@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
@@ -17,75 +15,53 @@ from babelscope.ops.stages import all_jobs
 from babelscope.ops.terminal import duration, size
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Jobs of a rule that have run.
-
-    Attributes:
-        stage: The rule.
-        jobs: Those that have a benchmark file.
-        planned: Seconds that they were planned to take together.
-        measured: Seconds that they took.
-        memory_planned: Bytes of the largest job, as planned.
-        memory_measured: As measured, with Snakemake beside it.
-    """
-
-    stage: str
-    jobs: int
-    planned: float
-    measured: float
-    memory_planned: float
-    memory_measured: float
-
-    @property
-    def ratio(self) -> float:
-        """Planned over measured time."""
-        return self.planned / self.measured
-
-    @property
-    def memory_ratio(self) -> float:
-        """Planned over measured memory."""
-        return self.memory_planned / self.memory_measured
-
-
-def compare(costs: CostModel, folder: Path) -> list[Comparison]:
+def compare(costs: CostModel, folder: Path) -> pd.DataFrame:
     """Compare the plan of a study with its benchmark files, rule by rule.
 
     Args:
         costs: Of the study.
         folder: Its ``benchmarks``.
 
+    Returns:
+        A row per rule (the index): ``jobs`` that have such a file; seconds that they were ``planned`` to take
+        together and that they took (``measured``); bytes of the largest as planned (``memory_planned``) and
+        with Snakemake beside it (``memory_measured``).
+
     Raises:
         DataError: If there is not one benchmark file.
     """
-    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    found = []
     for work in all_jobs(costs.study):
         file = folder / benchmark_path(work)
         if file.exists():
-            took = pd.read_csv(file, sep="\t").iloc[-1]
-            cost = costs.cost(work)
+            took, cost = pd.read_csv(file, sep="\t").iloc[-1], costs.cost(work)
             memory = float(took["max_rss"]) * 2**20 + ENGINE_MEMORY
-            found.setdefault(work.stage, []).append((cost.wall, float(took["s"]), cost.memory, memory))
+            found.append((work.stage, cost.wall, float(took["s"]), cost.memory, memory))
     if not found:
         raise DataError(folder, "holds no benchmark file of this study", "run the study first")
-    sums = {stage: np.array(jobs) for stage, jobs in found.items()}
-    return [
-        Comparison(stage, len(jobs), *jobs[:, :2].sum(0).tolist(), *jobs[:, 2:].max(0).tolist())
-        for stage, jobs in sums.items()
-    ]
-
-
-def comparison_text(rows: Sequence[Comparison]) -> str:
-    """The comparison as a Markdown table."""
-    head = ("rule", "jobs", "planned", "measured", "ratio", "memory planned", "memory measured", "ratio")
-    body: list[Sequence[object]] = [
-        (
-            row.stage, row.jobs, duration(row.planned), duration(row.measured), row.ratio,
-            size(row.memory_planned), size(row.memory_measured), row.memory_ratio,
+    columns = ["rule", "planned", "measured", "memory_planned", "memory_measured"]
+    return (
+        pd.DataFrame(found, columns=columns)
+        .groupby("rule", sort=False)
+        .agg(
+            jobs=("planned", "size"),
+            planned=("planned", "sum"),
+            measured=("measured", "sum"),
+            memory_planned=("memory_planned", "max"),
+            memory_measured=("memory_measured", "max"),
         )
-        for row in rows
-    ]  # fmt: skip
-    planned, measured = sum(row.planned for row in rows), sum(row.measured for row in rows)
-    jobs = sum(row.jobs for row in rows)
-    body.append(("total", jobs, duration(planned), duration(measured), planned / measured, None, None, None))
+    )
+
+
+def comparison_text(rows: pd.DataFrame) -> str:
+    """The comparison as a Markdown table; ratios are planned over measured."""
+    head = ("rule", "jobs", "planned", "measured", "ratio", "memory planned", "memory measured", "ratio")
+    body: list[Sequence[object]] = []
+    for rule, row in rows.to_dict("index").items():
+        times, sizes = (row["planned"], row["measured"]), (row["memory_planned"], row["memory_measured"])
+        ratios = times[0] / times[1], sizes[0] / sizes[1]
+        body.append((rule, row["jobs"], *map(duration, times), ratios[0], *map(size, sizes), ratios[1]))
+    planned, measured = float(rows["planned"].sum()), float(rows["measured"].sum())
+    jobs = int(rows["jobs"].sum())
+    body.append(("total", jobs, duration(planned), duration(measured), planned / measured))
     return tabulate(body, head, tablefmt="github", floatfmt=".2f")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tabulate import SEPARATING_LINE, tabulate
 
 from babelscope.ops.costs import Cost, CostModel
-from babelscope.ops.stages import STAGES, all_jobs
+from babelscope.ops.stages import RUN_A_MODEL, all_jobs
 from babelscope.ops.terminal import duration, size
 
 
@@ -112,7 +112,7 @@ def plan_text(plan: Plan, *, gpu: bool) -> str:
     where = "a GPU (an A100 at a third of its 312 Tflop/s)" if gpu else "one core of a CPU"
     return (
         f"{table}\n\n"
-        f"disk at most: {size(plan.peak_disk)}, of it {size(plan.peak_temporary)} temporary "
+        f"disk at most: {size(plan.peak_disk)}, of it {size(plan.peak_temporary) or 'nothing'} temporary "
         f"with {plan.concurrent} jobs at a time\n"
         f"models on {where}; right within a factor of two; waiting in a queue comes on top"
     )
@@ -120,7 +120,7 @@ def plan_text(plan: Plan, *, gpu: bool) -> str:
 
 def _row(stage: str, found: list[Cost], gpu: bool) -> Row:
     hours = sum(cost.seconds for cost in found) / 3600
-    on_gpu = gpu and STAGES[stage].runs_a_model
+    on_gpu = gpu and stage in RUN_A_MODEL
     return Row(
         stage=stage,
         jobs=len(found),

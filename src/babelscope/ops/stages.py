@@ -401,6 +401,9 @@ STAGES: dict[str, Stage] = {
     ),
 }
 
+#: Rules whose jobs run a model, and so ask for a GPU on a cluster.
+RUN_A_MODEL = frozenset(name for name, stage in STAGES.items() if stage.runs_a_model)
+
 
 def figures(study: Study) -> list[str]:
     """Figures of the report: those whose tables the study makes."""
