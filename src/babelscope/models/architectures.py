@@ -146,19 +146,17 @@ _BERT = _apart(_SELVES, "attention.output.dense", ("intermediate.dense",), "outp
 def _like_llama(
     model_type: str,
     config_class: str,
-    sizes: tuple[int, int, int, int | None, int],
+    sizes: tuple[int, int, int, int | None, int | None, int, int, int],
     *,
-    positions: int,
-    vocab: int,
-    head: int | None = None,
     tied: bool = False,
     sites: Mapping[str, tuple[Part, ...]] = _GATED,
 ) -> Architecture:
     """A decoder whose modules and keys are named as Llama's.
 
-    ``sizes`` are the defaults for blocks, width, heads, key heads (None: as many as heads) and MLP.
+    ``sizes`` are the defaults for blocks, width, heads, key heads (None: as many as heads), the size of a
+    head (None: the width over the heads), MLP, positions and vocabulary.
     """
-    n_layers, hidden, heads, key_heads, mlp = sizes
+    n_layers, hidden, heads, key_heads, head, mlp, positions, vocab = sizes
     return Architecture(
         model_type=model_type,
         config_class=config_class,
@@ -279,97 +277,24 @@ ARCHITECTURES: dict[str, Architecture] = {
             vocab=50272,
             tied=True,
         ),
+        # Blocks, width, heads, key heads, head size, MLP, positions, vocabulary.
+        _like_llama("llama", "LlamaConfig", (32, 4096, 32, None, None, 11008, 2048, 32000)),
+        _like_llama("mistral", "MistralConfig", (32, 4096, 32, 8, None, 14336, 131072, 32000)),
+        _like_llama("qwen2", "Qwen2Config", (32, 4096, 32, 32, None, 22016, 32768, 151936)),
+        _like_llama("qwen3", "Qwen3Config", (32, 4096, 32, 32, 128, 22016, 32768, 151936)),
+        _like_llama("gemma", "GemmaConfig", (28, 3072, 16, 16, 256, 24576, 8192, 256000), tied=True),
+        _like_llama("gemma2", "Gemma2Config", (26, 2304, 8, 4, 256, 9216, 8192, 256000), tied=True),
         _like_llama(
-            "llama",
-            "LlamaConfig",
-            (32, 4096, 32, None, 11008),
-            positions=2048,
-            vocab=32000,
+            "gemma3_text", "Gemma3TextConfig", (26, 2304, 8, 4, 256, 9216, 131072, 262208), tied=True
         ),
-        _like_llama(
-            "mistral",
-            "MistralConfig",
-            (32, 4096, 32, 8, 14336),
-            positions=131072,
-            vocab=32000,
-        ),
-        _like_llama(
-            "qwen2",
-            "Qwen2Config",
-            (32, 4096, 32, 32, 22016),
-            positions=32768,
-            vocab=151936,
-        ),
-        _like_llama(
-            "qwen3",
-            "Qwen3Config",
-            (32, 4096, 32, 32, 22016),
-            positions=32768,
-            vocab=151936,
-            head=128,
-        ),
-        _like_llama(
-            "gemma",
-            "GemmaConfig",
-            (28, 3072, 16, 16, 24576),
-            positions=8192,
-            vocab=256000,
-            head=256,
-            tied=True,
-        ),
-        _like_llama(
-            "gemma2",
-            "Gemma2Config",
-            (26, 2304, 8, 4, 9216),
-            positions=8192,
-            vocab=256000,
-            head=256,
-            tied=True,
-        ),
-        _like_llama(
-            "gemma3_text",
-            "Gemma3TextConfig",
-            (26, 2304, 8, 4, 9216),
-            positions=131072,
-            vocab=262208,
-            head=256,
-            tied=True,
-        ),
-        _like_llama(
-            "olmo",
-            "OlmoConfig",
-            (32, 4096, 32, None, 11008),
-            positions=2048,
-            vocab=50304,
-        ),
-        _like_llama(
-            "olmo2",
-            "Olmo2Config",
-            (32, 4096, 32, None, 11008),
-            positions=2048,
-            vocab=50304,
-        ),
-        _like_llama(
-            "olmo3",
-            "Olmo3Config",
-            (32, 4096, 32, None, 11008),
-            positions=2048,
-            vocab=50304,
-        ),
-        _like_llama(
-            "smollm3",
-            "SmolLM3Config",
-            (36, 2048, 16, 4, 11008),
-            positions=32768,
-            vocab=128256,
-            tied=True,
-        ),
+        _like_llama("olmo", "OlmoConfig", (32, 4096, 32, None, None, 11008, 2048, 50304)),
+        _like_llama("olmo2", "Olmo2Config", (32, 4096, 32, None, None, 11008, 2048, 50304)),
+        _like_llama("olmo3", "Olmo3Config", (32, 4096, 32, None, None, 11008, 2048, 50304)),
+        _like_llama("smollm3", "SmolLM3Config", (36, 2048, 16, 4, None, 11008, 32768, 128256), tied=True),
         _like_llama(
             "apertus",
             "ApertusConfig",
-            (32, 4096, 32, None, 14336),
-            positions=65536,
-            vocab=131072,
+            (32, 4096, 32, None, None, 14336, 65536, 131072),
             sites=_apart(_PROJECTIONS, "self_attn.o_proj", ("mlp.up_proj",), "mlp.down_proj"),
         ),
         _like_bert("bert", "BertConfig", "bert.encoder.layer", vocab=30522, padding=None),

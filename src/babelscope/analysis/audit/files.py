@@ -165,6 +165,8 @@ def audit_files(paths: Iterable[Path]) -> dict[tuple[str, int], CheckpointAudit]
     found: dict[tuple[str, int], CheckpointAudit] = {}
     for path in paths:
         with open_h5(path, kind=KIND) as file:
+            if not len(file):
+                raise StoreError(path, "holds no step", AGAIN)
             for name, group in file.items():
                 audit = read_audit(group)
                 if name != str(audit.step):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,33 +81,36 @@ def measure_weights(folder: Path | str) -> WeightFacts:
 
 def sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Weights of a folder by their names without prefix, one at a time; no buffers, no masks."""
-    places: list[tuple[str, str, Path]] = []
-    for file in weight_files(folder):
-        places += [(_bare(name), name, file) for name in _names(file)]
-    opened: dict[Path, Any] = {}
-    for bare, name, file in sorted(places, key=lambda place: (place[0], place[1])):
-        if file not in opened:
-            opened[file] = _open(file)
+    places = [
+        (_bare(name), name, file, read)
+        for file in weight_files(folder)
+        for name, read in _readers(file).items()
+    ]
+    for bare, name, file, read in sorted(places, key=lambda place: place[:2]):
         try:
-            tensor = opened[file].get_tensor(name)
+            tensor = read()
         except Exception as error:  # a damaged file has errors of many kinds
             raise DataError(file, f"its tensor {name} cannot be read: {error}") from error
         if tensor.is_floating_point() and not _is_buffer(bare, tensor):
             yield bare, tensor
 
 
-class _BinFile:
-    """A file of ``torch.save``, mapped into memory: a tensor is read when it is used."""
+def _readers(file: Path) -> dict[str, Callable[[], torch.Tensor]]:
+    """Reads each tensor of a file, by name; from a file that is mapped into memory, only when it is used."""
+    from safetensors import safe_open
 
-    def __init__(self, path: Path) -> None:
-        self._tensors = _load_bin(path)
-
-    def keys(self) -> list[str]:
-        return [name for name, value in self._tensors.items() if isinstance(value, torch.Tensor)]
-
-    def get_tensor(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._tensors[name]
-        return tensor
+    try:
+        if file.suffix == ".safetensors":
+            opened: Any = safe_open(file, framework="pt").__enter__()  # type: ignore[no-untyped-call]
+            return {name: partial(opened.get_tensor, name) for name in opened.keys()}  # noqa: SIM118
+        tensors = _load_bin(file)
+        return {
+            name: partial(tensors.__getitem__, name)
+            for name, value in tensors.items()
+            if isinstance(value, torch.Tensor)
+        }
+    except Exception as error:  # each format has errors of its own
+        raise DataError(file, f"its weights cannot be read: {error}") from error
 
 
 def _load_bin(path: Path) -> dict[str, Any]:
@@ -116,21 +120,6 @@ def _load_bin(path: Path) -> dict[str, Any]:
         # The format before torch 1.6 cannot be mapped.
         found = torch.load(path, map_location="cpu", weights_only=True)
     return dict(found)
-
-
-def _open(file: Path) -> Any:
-    from safetensors import safe_open
-
-    try:
-        if file.suffix == ".safetensors":
-            return safe_open(file, framework="pt").__enter__()  # type: ignore[no-untyped-call]
-        return _BinFile(file)
-    except Exception as error:  # each format has errors of its own
-        raise DataError(file, f"its weights cannot be read: {error}") from error
-
-
-def _names(file: Path) -> list[str]:
-    return list(_open(file).keys())
 
 
 def _bare(name: str) -> str:
