@@ -35,10 +35,11 @@ test: $(READY)  ## all tests; the browser's and Slurm's where these are installe
 test-fast: $(READY)  ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit
 
-lint: $(READY)  ## ruff, mypy, snakefmt, snakemake --lint
+lint: $(READY)  ## ruff, mypy, import rules, snakefmt, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
