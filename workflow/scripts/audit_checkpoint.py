@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from babelscope.analysis.audit.weights import audit_checkpoint
 from babelscope.runtime import job
-from babelscope.text.corpora import read_sentences
+from babelscope.text.sentences import read_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

@@ -29,7 +29,7 @@ from babelscope.activations.store import (
 )
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5, open_h5
-from babelscope.text.corpora import half_of
+from babelscope.text.ids import half_of
 
 Floats = NDArray[np.float64]
 SUBSETS = ("all", "a", "b")
