@@ -355,9 +355,7 @@ def check_text(study: Study) -> None:
         files = {lang: Path(study.sentence_files(lang)[0]) for lang in study.languages}
         label = Path(study.label_files(study.languages[0])[0])
         lines.check_parallel({**files, study.concepts.label_language: label})
-        for path in files.values():
-            lines.check_lines(path, duplicates=duplicates)
-        concepts.check_concepts(files, label, study.word_lists, needed)
+        concepts.check_concepts(files, label, study.word_lists, needed, duplicates=duplicates)
     elif study.sentences.source == "concepts":
         by_language = {lang: study.concept_files(lang) for lang in study.languages}
         concepts.check_concept_files(by_language, needed, duplicates=duplicates)

@@ -11,7 +11,6 @@ random negative sentences, for instance, serve many concepts. Its id is that of 
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,18 @@ from typing import TYPE_CHECKING
 from babelscope.errors import DataError
 from babelscope.text.grammar.generate import concept_words
 from babelscope.text.ids import half_of, line_id
-from babelscope.text.lines import check_utf8, numbered_lines, read_lines, read_tsv, text_file, write_tsv
+from babelscope.text.lines import (
+    check_distinct,
+    check_lines,
+    check_utf8,
+    read_lines,
+    read_tsv,
+    text_file,
+    write_tsv,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
-
-logger = logging.getLogger(__name__)
 
 LABELS = ("positive", "negative")
 
@@ -86,24 +91,13 @@ def read_list(path: Path, label: str, *, duplicates: str) -> list[tuple[int, str
         DataError: If the file cannot be used, with the line, or the number in the list.
     """
     if path.suffix != ".json":
-        return numbered_lines(path, duplicates)
-    first: dict[str, int] = {}
-    for number, text in enumerate(_read_json(path)[label], 1):
-        where = f"{label} sentence {number}"
+        return check_lines(path, duplicates=duplicates)
+    texts = _read_json(path)[label]
+    for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
-            raise DataError(path, f"{where} is {text!r:.80}, no text")
-        sentence = " ".join(text.split())
-        if not sentence:
-            raise DataError(path, f"{where} is empty", "remove it; in all languages, if they are parallel")
-        if sentence in first:
-            problem = f"{where} repeats sentence {first[sentence]}: {sentence[:80]!r}"
-            if duplicates == "error":
-                raise DataError(path, problem, "remove one, or set sentences.duplicates: keep_first")
-            logger.warning("%s: %s; left out", path, problem)
-        first.setdefault(sentence, number)
-    if not first:
-        raise DataError(path, f"has no {label} sentence")
-    return [(number, sentence) for sentence, number in first.items()]
+            raise DataError(path, f"{label} sentence {number} is {text!r:.80}, no text")
+    sentences = (" ".join(str(text).split()) for text in texts)
+    return check_distinct(path, sentences, duplicates=duplicates, label=label)
 
 
 def _read_json(path: Path) -> dict[str, list[object]]:
@@ -233,23 +227,30 @@ def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dic
 
 
 def check_concepts(
-    files: Mapping[str, Path], label_text: Path, words: Mapping[str, Sequence[str]], needed: int
+    files: Mapping[str, Path],
+    label_text: Path,
+    words: Mapping[str, Sequence[str]],
+    needed: int,
+    *,
+    duplicates: str = "error",
 ) -> None:
-    """Refuse concepts with too few positive or negative lines in some language.
+    """Refuse concepts with too few positive or negative lines in some language; the lines are checked too.
 
     Args:
-        files: Per language its parallel lines; later copies of a line do not count.
+        files: Per language its parallel lines.
         label_text: The lines that the words are looked for in.
         words: Per concept its words.
         needed: Positive lines that a concept needs.
+        duplicates: ``error``, or ``keep_first``: later copies of a line do not count.
 
     Raises:
-        DataError: Naming concepts, languages, how many there are and how many are needed.
+        DataError: As :func:`babelscope.text.lines.check_lines`; else naming concepts, languages, how many
+            sentences there are and how many are needed.
     """
     matches = match_words(read_lines(label_text), words)
     problems = []
     for lang, path in files.items():
-        kept = {number for number, _ in numbered_lines(path, "keep_first")}
+        kept = {number for number, _ in check_lines(path, duplicates=duplicates)}
         for concept, lines in matches.items():
             positive = kept & {line + 1 for line in lines}
             ids, others = list(map(line_id, positive)), list(map(line_id, kept - positive))
@@ -263,7 +264,7 @@ def check_concept_files(
     """The same for concept files (per language); their sentences are checked as well.
 
     Raises:
-        DataError: See :func:`check_concepts`, :func:`check_lines`; also if a concept has a file of
+        DataError: As :func:`check_concepts`; also if a concept has a file of
             negative sentences in some languages only.
     """
     check_same_labels(files)

@@ -97,32 +97,52 @@ def check_training_text(path: Path, lang: str) -> None:
         raise DataError(path, f"language {lang} has no text", "add some, or drop the language")
 
 
-def check_lines(path: Path, *, duplicates: str = "error") -> list[str]:
-    """Lines of a file of sentences; refuse empty and, if asked, repeated ones.
+def check_lines(path: Path, *, duplicates: str = "error") -> list[tuple[int, str]]:
+    """The sentences of a file with the numbers of their lines from 1; later copies are left out.
 
     Raises:
-        DataError: With the numbers of the lines, counted from 1.
+        DataError: As :func:`check_distinct`, or if a sentence holds a tab.
     """
-    lines = [line.strip() for line in _without_tabs(path)]
+
+    def sentences() -> Iterator[str]:
+        for number, line in enumerate(iter_lines(path), 1):
+            sentence = line.strip()
+            if "\t" in sentence:
+                raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
+            yield sentence
+
+    return check_distinct(path, sentences(), duplicates=duplicates)
+
+
+def check_distinct(
+    path: Path, sentences: Iterable[str], *, duplicates: str, label: str = ""
+) -> list[tuple[int, str]]:
+    """Sentences with their numbers from 1; refuse empty and, if asked, repeated ones.
+
+    Args:
+        path: Where they stand.
+        sentences: The sentences, white space removed.
+        duplicates: ``error``, or ``keep_first`` to leave out later copies, with a warning.
+        label: What kind of sentences a list holds; lines of a file by default.
+
+    Raises:
+        DataError: With the number of the first such sentence, or if there is none.
+    """
+    word = "sentence" if label else "line"
     first: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line:
-            hint = "remove it; in parallel files, in every language"
-            raise DataError(path, f"line {number} is empty", hint)
-        if line in first and duplicates == "error":
-            problem = f"line {number} repeats line {first[line]}: {line[:80]!r}"
-            raise DataError(path, problem, "remove one, or set sentences.duplicates: keep_first")
-        first.setdefault(line, number)
-    if not lines:
-        raise DataError(path, "has no sentence")
-    return lines
-
-
-def _without_tabs(path: Path) -> Iterator[str]:
-    for number, line in enumerate(iter_lines(path), 1):
-        if "\t" in line.strip():
-            raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
-        yield line
+    for number, sentence in enumerate(sentences, 1):
+        where = f"{label} {word} {number}".lstrip()
+        if not sentence:
+            raise DataError(path, f"{where} is empty", "remove it; in all languages, if they are parallel")
+        if sentence in first:
+            problem = f"{where} repeats {word} {first[sentence]}: {sentence[:80]!r}"
+            if duplicates == "error":
+                raise DataError(path, problem, "remove one, or set sentences.duplicates: keep_first")
+            logger.warning("%s: %s; left out", path, problem)
+        first.setdefault(sentence, number)
+    if not first:
+        raise DataError(path, f"has no {f'{label} sentence'.lstrip()}")
+    return [(number, sentence) for sentence, number in first.items()]
 
 
 def check_parallel(files: Mapping[str, Path]) -> None:
@@ -137,16 +157,6 @@ def check_parallel(files: Mapping[str, Path]) -> None:
         if count != usual:
             problem = f"has {count} lines, most of the other languages have {usual}"
             raise DataError(files[lang], problem, "line i must be the same sentence everywhere")
-
-
-def numbered_lines(path: Path, duplicates: str) -> list[tuple[int, str]]:
-    """The sentences of a file with the numbers of their lines, later copies left out."""
-    first: dict[str, int] = {}
-    for number, line in enumerate(check_lines(path, duplicates=duplicates), 1):
-        if line in first:
-            logger.warning("%s: line %d left out, it repeats %d", path, number, first[line])
-        first.setdefault(line, number)
-    return [(number, line) for line, number in first.items()]
 
 
 @contextmanager

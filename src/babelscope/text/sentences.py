@@ -8,7 +8,7 @@ from pathlib import Path
 from babelscope.text.concepts import ConceptFile, read_concept_files
 from babelscope.text.grammar.generate import make_sentences
 from babelscope.text.ids import half_of, line_id
-from babelscope.text.lines import numbered_lines, read_tsv, write_tsv
+from babelscope.text.lines import check_lines, read_tsv, write_tsv
 
 
 def prepare_sentences(
@@ -44,7 +44,7 @@ def prepare_sentences(
         pairs = [(sentence.sentence_id, sentence.text) for sentence in made]
     elif source == "parallel":
         assert text is not None
-        pairs = [(line_id(number), line) for number, line in numbered_lines(text, duplicates)]
+        pairs = [(line_id(number), line) for number, line in check_lines(text, duplicates=duplicates)]
     else:
         pairs = list(read_concept_files(files, duplicates=duplicates).texts.items())
     rows = [(name, half_of(name), line) for name, line in pairs]

@@ -357,7 +357,6 @@ class TokenWindows:
 
     Attributes:
         sequence_length: Tokens of a window.
-        vocabulary_size: Pieces of the tokenizer.
         tokenizer_hash: Of the tokenizer that made the windows.
         tokens_hash: Of all windows.
         train: Per language the training windows, int32, shape ``(N, L)``.
@@ -365,7 +364,6 @@ class TokenWindows:
     """
 
     sequence_length: int
-    vocabulary_size: int
     tokenizer_hash: str
     tokens_hash: str
     train: Mapping[str, NDArray[np.int32]]
@@ -391,7 +389,6 @@ def open_windows(path: Path) -> TokenWindows:
                     windows[lang] = np.memmap(path, "<i4", "r", offset=offset, shape=data.shape)
             return TokenWindows(
                 sequence_length=int(file.attrs["sequence_length"]),
-                vocabulary_size=int(file.attrs["vocabulary_size"]),
                 tokenizer_hash=str(file.attrs["tokenizer_hash"]),
                 tokens_hash=str(file.attrs["tokens_hash"]),
                 **splits,
