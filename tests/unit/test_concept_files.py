@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from babelscope.errors import DataError
-from babelscope.text.concept_files import check_same_labels, find_concepts, read_concept_files, read_list
+from babelscope.text.concepts import check_same_labels, find_concepts, read_concept_files, read_list
 
 
 def write_json(path: Path, positive, negative) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from babelscope.text.corpora import half_of, match_words, read_lines
+from babelscope.text.concepts import match_words
+from babelscope.text.ids import half_of
+from babelscope.text.lines import read_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("BABELSCOPE_DATA", ROOT.parent / "shared" / "data"))

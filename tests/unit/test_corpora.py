@@ -9,23 +9,18 @@ from hypothesis import strategies as st
 
 from babelscope.errors import DataError
 from babelscope.io.tables import read_table
-from babelscope.text.corpora import (
+from babelscope.text.concepts import (
     check_concept_files,
     check_concepts,
-    check_lines,
-    check_parallel,
-    check_utf8,
     count_concepts,
-    half_of,
     label_sentences,
     match_words,
-    prepare_dataset_corpus,
-    prepare_sentences,
-    prepare_text_corpus,
-    read_lines,
-    read_sentences,
     write_concept_words,
 )
+from babelscope.text.corpora import prepare_dataset_corpus, prepare_text_corpus
+from babelscope.text.ids import half_of
+from babelscope.text.lines import check_lines, check_parallel, check_utf8, read_lines
+from babelscope.text.sentences import prepare_sentences, read_sentences
 
 
 def write(path, lines):

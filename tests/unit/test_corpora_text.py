@@ -13,20 +13,11 @@ from hypothesis import strategies as st
 
 from babelscope.errors import DataError
 from babelscope.io.files import written_whole
-from babelscope.text.corpora import (
-    check_lines,
-    count_concepts,
-    half_of,
-    iter_lines,
-    label_sentences,
-    make_documents_file,
-    match_words,
-    prepare_sentences,
-    prepare_text_corpus,
-    read_lines,
-    read_sentences,
-    write_concept_words,
-)
+from babelscope.text.concepts import count_concepts, label_sentences, match_words, write_concept_words
+from babelscope.text.corpora import make_documents_file, prepare_text_corpus
+from babelscope.text.ids import half_of
+from babelscope.text.lines import check_lines, iter_lines, read_lines
+from babelscope.text.sentences import prepare_sentences, read_sentences
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("BABELSCOPE_DATA", ROOT.parent / "shared" / "data"))

@@ -6,16 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from babelscope.text.grammar import (
-    CONCEPTS,
-    LANGUAGES,
+from babelscope.text.grammar.generate import (
+    FRAMES,
+    PREFIXES,
     GrammarSettings,
     concept_words,
     make_documents,
     make_sentences,
 )
-from babelscope.text.grammar.generate import FRAMES, PREFIXES
-from babelscope.text.grammar.lexicon import NUMBERS, ORGANISATIONS, load_lexicon
+from babelscope.text.grammar.lexicon import CONCEPTS, LANGUAGES, NUMBERS, ORGANISATIONS, load_lexicon
 
 WEIGHTS = dict.fromkeys(LANGUAGES, 1 / len(LANGUAGES))
 SCRIPTS = {"ru": r"[а-яё]", "zh": r"[一-鿿]", "hi": r"[ऀ-ॿ]", "en": r"[a-z]", "es": r"[a-z]",

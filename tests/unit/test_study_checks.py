@@ -951,8 +951,8 @@ def test_a_concept_name_that_ids_of_negatives_have():
 
 
 def test_long_training_text_is_read_at_its_start(monkeypatch):
-    monkeypatch.setattr("babelscope.text.corpora._READ_WHOLE", 1000)
-    monkeypatch.setattr("babelscope.text.corpora._READ_START", 100)
+    monkeypatch.setattr("babelscope.text.lines._READ_WHOLE", 1000)
+    monkeypatch.setattr("babelscope.text.lines._READ_START", 100)
     path = Path("data/web/de.txt")
     path.write_bytes("ü".encode() * 600 + b"\xff")
     check_text(load_study(text_config()))  # the fault at the end is found by the job

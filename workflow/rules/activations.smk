@@ -53,6 +53,7 @@ rule collect_extraction:
     resources:
         **needs("collect_extraction"),
     params:
+        languages=list(STUDY.languages),
         version=version("collect_extraction"),
     message:
         "collect what the activations were computed from"

@@ -8,7 +8,7 @@ from babelscope.analysis.audit.weights import audit_checkpoint
 from babelscope.io.files import by_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.runtime import job
-from babelscope.text.corpora import read_sentences
+from babelscope.text.sentences import read_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

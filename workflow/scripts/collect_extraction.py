@@ -11,4 +11,5 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    write_table(describe_extraction([Path(path) for path in snakemake.input]), Path(snakemake.output[0]))
+    table = describe_extraction([Path(path) for path in snakemake.input], snakemake.params.languages)
+    write_table(table, Path(snakemake.output[0]))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.runtime import job
-from babelscope.text.corpora import label_sentences
+from babelscope.text.concepts import label_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

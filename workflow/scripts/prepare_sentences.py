@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.runtime import job
-from babelscope.text.corpora import prepare_sentences
+from babelscope.text.sentences import prepare_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

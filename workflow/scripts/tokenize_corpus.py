@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from babelscope.io.files import by_name
 from babelscope.runtime import job
 from babelscope.text.tokenization import tokenize_corpus
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     tokenize_corpus(
-        dict(zip(snakemake.params.languages, map(Path, snakemake.input.documents), strict=True)),
+        by_name(snakemake.input.documents, snakemake.params.languages),
         Path(snakemake.input.tokenizer).parent,
         Path(snakemake.output[0]),
         sequence_length=int(snakemake.wildcards.length),

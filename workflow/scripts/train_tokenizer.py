@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from babelscope.io.files import by_name
 from babelscope.runtime import job
 from babelscope.text.tokenization import train_tokenizer
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     train_tokenizer(
-        dict(zip(snakemake.params.languages, map(Path, snakemake.input), strict=True)),
+        by_name(snakemake.input, snakemake.params.languages),
         Path(snakemake.output.tokenizer).parent,
         vocabulary_size=snakemake.params.vocabulary_size,
         seed=snakemake.params.seed,

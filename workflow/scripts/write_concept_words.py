@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.runtime import job
-from babelscope.text.corpora import write_concept_words
+from babelscope.text.concepts import write_concept_words
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake

@@ -32,7 +32,7 @@ from babelscope.activations.store import (
 from babelscope.errors import DataError, NumericsError, StoreError
 from babelscope.io.cells import Cell, by_cell
 from babelscope.io.h5 import AGAIN, open_h5
-from babelscope.text.corpora import half_of
+from babelscope.text.ids import half_of
 from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]

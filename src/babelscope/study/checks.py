@@ -76,7 +76,7 @@ def _check_corpora(study: Study) -> None:
 
 
 def _check_grammar_languages(key: str, languages: Iterable[str]) -> None:
-    from babelscope.text.grammar import LANGUAGES
+    from babelscope.text.grammar.lexicon import LANGUAGES
 
     for lang in languages:
         if lang not in LANGUAGES:
@@ -87,7 +87,7 @@ def _check_grammar_languages(key: str, languages: Iterable[str]) -> None:
 def _check_sentences(study: Study) -> None:
     sentences, concepts = study.sentences, study.concepts
     if sentences.source == "grammar":
-        from babelscope.text.grammar import CONCEPTS
+        from babelscope.text.grammar.lexicon import CONCEPTS
 
         _check_grammar_languages("languages", study.languages)
         for concept in concepts.ids:
@@ -345,23 +345,21 @@ def check_text(study: Study) -> None:
         StudyError: If a file is missing (all of them are listed).
         DataError: If text is empty, not UTF-8, doubled, not parallel, or too little for a concept.
     """
-    from babelscope.text import corpora
+    from babelscope.text import concepts, lines
 
     _check_files_exist(study)
     for name, corpus in study.corpora.items():
         for lang in corpus.languages if corpus.source == "text" else ():
-            corpora.check_training_text(Path(study.corpus_path(name, lang)), lang)
+            lines.check_training_text(Path(study.corpus_path(name, lang)), lang)
     needed, duplicates = study.concepts.min_positive, study.sentences.duplicates
     if study.sentences.source == "parallel":
         files = {lang: Path(study.sentence_files(lang)[0]) for lang in study.languages}
         label = Path(study.label_files(study.languages[0])[0])
-        corpora.check_parallel({**files, study.concepts.label_language: label})
-        for path in files.values():
-            corpora.check_lines(path, duplicates=duplicates)
-        corpora.check_concepts(files, label, study.word_lists, needed)
+        lines.check_parallel({**files, study.concepts.label_language: label})
+        concepts.check_concepts(files, label, study.word_lists, needed, duplicates=duplicates)
     elif study.sentences.source == "concepts":
         by_language = {lang: study.concept_files(lang) for lang in study.languages}
-        corpora.check_concept_files(by_language, needed, duplicates=duplicates)
+        concepts.check_concept_files(by_language, needed, duplicates=duplicates)
 
 
 def _check_files_exist(study: Study) -> None:

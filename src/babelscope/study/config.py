@@ -25,7 +25,7 @@ from babelscope.study.models import HUB_KEYS, PRETRAIN_KEYS, SERIES_KEYS, Model,
 from babelscope.study.steps import chunks
 from babelscope.study.word_lists import read_word_lists
 from babelscope.study.yaml import check_schema, merge, nearest, read_yaml, resolve, with_defaults
-from babelscope.text.concept_files import LABELS, find_concepts
+from babelscope.text.concepts import LABELS, find_concepts
 
 _PAIRS = {"grammar": "grammar", "parallel": "words", "concepts": "files"}
 
@@ -262,7 +262,7 @@ class Study:
             return self.concepts.ids
         if self.concepts.source == "files":
             return tuple(find_concepts(self.concepts.path.replace("{data}", self.data), self.languages[0]))
-        from babelscope.text.grammar import CONCEPTS
+        from babelscope.text.grammar.lexicon import CONCEPTS
 
         return tuple(CONCEPTS)
 

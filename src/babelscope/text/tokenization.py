@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import (
@@ -32,8 +33,10 @@ from tokenizers import (
 )
 
 from babelscope.errors import DataError, StoreError, StudyError
-from babelscope.io.files import unfinished_name, written_whole
-from babelscope.io.h5 import atomic_h5, open_h5
+from babelscope.io.files import unfinished_name
+from babelscope.io.h5 import AGAIN, atomic_h5, open_h5
+from babelscope.text.corpora import read_documents
+from babelscope.text.lines import text_file
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +70,6 @@ def train_tokenizer(
     out_dir: Path,
     *,
     vocabulary_size: int,
-    weights: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> None:
     """Learn a tokenizer from the training split and write it in Hugging Face format.
@@ -80,7 +82,6 @@ def train_tokenizer(
         documents: Per language the JSONL file of its documents (``text``, ``split``).
         out_dir: Receives ``tokenizer.json`` and ``tokenizer_config.json``.
         vocabulary_size: Number of pieces, with the 4 special ones and 256 bytes.
-        weights: Factors of the languages' numbers of characters; 1 for those not named.
         seed: Chooses the documents that are read.
 
     Raises:
@@ -96,16 +97,32 @@ def train_tokenizer(
             f"at least {len(fixed) + len(documents) * 16} for {len(documents)} languages",
             f"{len(fixed)} pieces are special tokens and bytes; 2000 is small, 8000 comfortable",
         )
-    texts = {
-        lang: _sample(path, lang, (weights or {}).get(lang, 1.0), seed)
-        for lang, path in sorted(documents.items())
+    texts = {lang: _sample(path, lang, seed) for lang, path in sorted(documents.items())}
+    pieces, merges = _learn(texts, room)
+    vocabulary = {piece: i for i, piece in enumerate(fixed + pieces)}
+    if len(vocabulary) < vocabulary_size:
+        logger.warning("the text gives only %d of %d pieces", len(vocabulary), vocabulary_size)
+    config = {
+        **SPECIAL_TOKENS,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "padding_side": "right",
+        "model_max_length": int(1e30),  # the model's own limit counts
     }
-    alphabet = _alphabet(texts, limit=room // 2)
-    normalizer, splitter = normalizers.NFC(), _pre_tokenizer()
+    out_dir = Path(out_dir)
+    with text_file(out_dir / "tokenizer.json") as file:
+        file.write(_assemble(vocabulary, merges).to_str(pretty=True))
+    with text_file(out_dir / "tokenizer_config.json") as file:
+        file.write(json.dumps(config, indent=2) + "\n")
+
+
+def _learn(texts: Mapping[str, list[str]], n: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """The ``n`` pieces of a text and the merges that make them, in the order in which they are learnt."""
+    alphabet = _alphabet(texts, limit=n // 2)
     learner = Tokenizer(models.BPE())
-    learner.normalizer, learner.pre_tokenizer = normalizer, splitter
+    learner.normalizer, learner.pre_tokenizer = normalizers.NFC(), _pre_tokenizer()
     trainer = trainers.BpeTrainer(
-        vocab_size=room,
+        vocab_size=n,
         show_progress=False,
         # With a limit alone, ties at the limit would be cut in the order of a hash table.
         initial_alphabet=alphabet,
@@ -116,18 +133,14 @@ def train_tokenizer(
     learner.train_from_iterator((text for lang in texts for text in texts[lang]), trainer)
     learnt = json.loads(learner.to_str())["model"]
     pieces = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
-    vocabulary = {piece: i for i, piece in enumerate(fixed + pieces)}
-    if len(vocabulary) < vocabulary_size:
-        logger.warning("the text gives only %d of %d pieces", len(vocabulary), vocabulary_size)
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocab=vocabulary,
-            merges=[tuple(merge) for merge in learnt["merges"]],
-            unk_token=SPECIAL_TOKENS["unk_token"],
-            byte_fallback=True,
-        )
-    )
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    return pieces, [tuple(merge) for merge in learnt["merges"]]
+
+
+def _assemble(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
+    """The whole tokenizer: special tokens, bytes for what has no piece, and spaces as they were."""
+    unknown, start = SPECIAL_TOKENS["unk_token"], SPECIAL_TOKENS["bos_token"]
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, byte_fallback=True))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.NFC(), _pre_tokenizer()
     tokenizer.decoder = decoders.Sequence(
         [
             decoders.Replace("▁", " "),
@@ -136,23 +149,13 @@ def train_tokenizer(
             decoders.Strip(content=" ", left=1, right=0),
         ]
     )
-    start = SPECIAL_TOKENS["bos_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start} $A",
         pair=f"{start} $A {start} $B",
         special_tokens=[(start, vocabulary[start])],
     )
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
-    config = {
-        **SPECIAL_TOKENS,
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-        "padding_side": "right",
-        "model_max_length": int(1e30),  # the model's own limit counts
-    }
-    out_dir = Path(out_dir)
-    _write_text(out_dir / "tokenizer.json", tokenizer.to_str(pretty=True))
-    _write_text(out_dir / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+    return tokenizer
 
 
 def _pre_tokenizer() -> Any:
@@ -165,12 +168,12 @@ def _pre_tokenizer() -> Any:
     )
 
 
-def _sample(path: Path, lang: str, weight: float, seed: int) -> list[str]:
-    """Documents in random order up to the language's number of characters."""
+def _sample(path: Path, lang: str, seed: int) -> list[str]:
+    """Documents in random order up to :data:`CHARACTERS_PER_LANGUAGE`."""
     texts = [text for text, split in read_documents(path) if split == "train" and text.strip()]
     if not texts:
         raise DataError(path, f"language {lang} has no training text", "lower the held-out share")
-    wanted = CHARACTERS_PER_LANGUAGE * weight
+    wanted = CHARACTERS_PER_LANGUAGE
     rng = np.random.default_rng([seed, *lang.encode()])
     chosen: list[str] = []
     for _ in range(MAX_REPETITIONS):
@@ -196,27 +199,6 @@ def _alphabet(texts: Mapping[str, list[str]], limit: int) -> list[str]:
                 share[character] = max(share.get(character, 0.0), count / total)
     ranked = sorted(share, key=lambda character: (-share[character], character))
     return [character for character in ranked if share[character] >= MIN_CHARACTER_SHARE][:limit]
-
-
-def read_documents(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield ``(text, split)`` of each line of a corpus file.
-
-    Raises:
-        DataError: If a line is not a document.
-    """
-    try:
-        with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    document = json.loads(line)
-                    text, split = document["text"], document["split"]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise DataError(path, f"line {number} is not a document: {error}") from error
-                yield text, split
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"is not UTF-8 at byte {error.start}") from error
 
 
 def tokenizer_hash(tokenizer_dir: Path) -> str:
@@ -267,45 +249,51 @@ def tokenize_corpus(
             corpus = hashlib.sha256()
             for lang, path in sorted(documents.items()):
                 counts = _cut(path, tokenizer, start, sequence_length, folder)
-                if not counts["train"].n_windows:
-                    raise DataError(
-                        path,
-                        f"language {lang} has {counts['train'].n_tokens} training tokens, less "
-                        f"than one window of {sequence_length}",
-                        "add text, shorten training.sequence_length or leave the language out",
-                    )
-                if not counts["heldout"].n_windows:
-                    logger.warning("%s: no full held-out window, so no held-out loss", lang)
-                if counts["train"].kept < 0.5:
-                    logger.warning(
-                        "%s: only %.0f %% of the training tokens are in windows, since documents "
-                        "are longer than %d tokens",
-                        lang,
-                        100 * counts["train"].kept,
-                        sequence_length,
-                    )
+                _check_counts(path, lang, counts, sequence_length)
                 group = file.create_group(lang)
                 for split, count in counts.items():
-                    # Contiguous and not compressed, so that training can map the file into memory.
-                    data = group.create_dataset(
-                        split, (count.n_windows, sequence_length), "<i4", track_times=False
-                    )
-                    if count.n_windows:
-                        windows = np.memmap(
-                            folder / split, "<i4", "r", shape=(count.n_windows, sequence_length)
-                        )
-                        for row in range(0, count.n_windows, 65536):
-                            block = windows[row : row + 65536]
-                            data[row : row + 65536] = block
-                            corpus.update(np.ascontiguousarray(block).data)
-                        del windows
-                    corpus.update(f"{lang}/{split}/{count.n_windows}".encode())
-                    data.attrs["n_documents"] = count.n_documents
-                    data.attrs["n_tokens"] = count.n_tokens
-                    data.attrs["kept_share"] = count.kept
+                    _write_windows(group, split, count, folder / split, sequence_length, corpus)
             file.attrs["tokens_hash"] = corpus.hexdigest()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_counts(path: Path, lang: str, counts: Mapping[str, _Count], length: int) -> None:
+    train = counts["train"]
+    if not train.n_windows:
+        raise DataError(
+            path,
+            f"language {lang} has {train.n_tokens} training tokens, less than one window of {length}",
+            "add text, shorten training.sequence_length or leave the language out",
+        )
+    if not counts["heldout"].n_windows:
+        logger.warning("%s: no full held-out window, so no held-out loss", lang)
+    if train.kept < 0.5:
+        logger.warning(
+            "%s: only %.0f %% of the training tokens are in windows, since documents are longer than "
+            "%d tokens",
+            lang,
+            100 * train.kept,
+            length,
+        )
+
+
+def _write_windows(
+    group: h5py.Group, split: str, count: _Count, raw: Path, length: int, corpus: hashlib._Hash
+) -> None:
+    """Copy the windows of a split from a raw file into a dataset, and into the hash of the corpus."""
+    # Contiguous and not compressed, so that training can map the file into memory.
+    data = group.create_dataset(split, (count.n_windows, length), "<i4", track_times=False)
+    if count.n_windows:
+        windows = np.memmap(raw, "<i4", "r", shape=data.shape)
+        for row in range(0, count.n_windows, 65536):
+            block = windows[row : row + 65536]
+            data[row : row + 65536] = block
+            corpus.update(np.ascontiguousarray(block).data)
+    corpus.update(f"{group.name.strip('/')}/{split}/{count.n_windows}".encode())
+    data.attrs["n_documents"] = count.n_documents
+    data.attrs["n_tokens"] = count.n_tokens
+    data.attrs["kept_share"] = count.kept
 
 
 @dataclass
@@ -369,7 +357,6 @@ class TokenWindows:
 
     Attributes:
         sequence_length: Tokens of a window.
-        vocabulary_size: Pieces of the tokenizer.
         tokenizer_hash: Of the tokenizer that made the windows.
         tokens_hash: Of all windows.
         train: Per language the training windows, int32, shape ``(N, L)``.
@@ -377,7 +364,6 @@ class TokenWindows:
     """
 
     sequence_length: int
-    vocabulary_size: int
     tokenizer_hash: str
     tokens_hash: str
     train: Mapping[str, NDArray[np.int32]]
@@ -403,14 +389,12 @@ def open_windows(path: Path) -> TokenWindows:
                     windows[lang] = np.memmap(path, "<i4", "r", offset=offset, shape=data.shape)
             return TokenWindows(
                 sequence_length=int(file.attrs["sequence_length"]),
-                vocabulary_size=int(file.attrs["vocabulary_size"]),
                 tokenizer_hash=str(file.attrs["tokenizer_hash"]),
                 tokens_hash=str(file.attrs["tokens_hash"]),
                 **splits,
             )
     except KeyError as error:
-        hint = "remove the file and run again; it is computed anew"
-        raise StoreError(path, f"is incomplete: {error}", hint) from error
+        raise StoreError(path, f"is incomplete: {error}", AGAIN) from error
 
 
 def language_shares(path: Path, mixture: Mapping[str, float] | float) -> dict[str, float]:
@@ -427,8 +411,3 @@ def language_shares(path: Path, mixture: Mapping[str, float] | float) -> dict[st
     sizes = {lang: len(windows) ** mixture for lang, windows in open_windows(path).train.items()}
     total = sum(sizes.values())
     return {lang: size / total for lang, size in sizes.items()}
-
-
-def _write_text(path: Path, text: str) -> None:
-    with written_whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")

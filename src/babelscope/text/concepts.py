@@ -1,0 +1,355 @@
+"""Concepts: which sentence expresses what, by the grammar, by words, or by files that the user brings.
+
+Concept files have two formats. Plain text has a sentence a line, in a file of positive and maybe one of
+negative sentences. JSON is that of the data sets of self-conditioning (Suau et al. 2022,
+apple/ml-selfcond): ``{"sentences": {"positive": [...], "negative": [...]}}``; other keys are ignored.
+
+A sentence that stands in several files is one sentence, with a label for each of their concepts:
+random negative sentences, for instance, serve many concepts. Its id is that of its first place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING
+
+from babelscope.errors import DataError
+from babelscope.text.grammar.generate import concept_words
+from babelscope.text.ids import half_of, line_id
+from babelscope.text.lines import (
+    check_distinct,
+    check_lines,
+    check_utf8,
+    read_lines,
+    read_tsv,
+    text_file,
+    write_tsv,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABELS = ("positive", "negative")
+
+#: Sentences of each label that every half of the sentences needs.
+_PER_HALF = 2
+
+ConceptFile = tuple[str, str, str]
+"""Concept, label (positive, negative) and path of a file of sentences."""
+
+
+@dataclass
+class ConceptSentences:
+    """The sentences of one language and what they express.
+
+    Attributes:
+        texts: Text of each sentence, by id, in the order of the files.
+        labels: Per concept the ids of its sentences: 1 if they express it, else 0. A sentence that
+            is absent is not part of the concept's data.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def find_concepts(template: str, lang: str) -> list[str]:
+    """Concepts of a language whose file of positive sentences is there, by name.
+
+    Args:
+        template: Path with ``{concept}``, ``{lang}`` and, unless it is JSON, ``{label}``.
+        lang: The language.
+    """
+    known = {"lang": lang, "label": "positive"}
+    pattern, place = "", template[: template.index("{concept}")]
+    for text, name, _, _ in Formatter().parse(template):
+        pattern += re.escape(text)
+        if name == "concept":
+            pattern += "(?P<concept>[^/]+)" if "(?P<concept>" not in pattern else "(?P=concept)"
+        elif name is not None:
+            pattern += re.escape(known[name])
+    start = Path(place.format(**known)).parent if not place.endswith("/") else Path(place.format(**known))
+    # From the first folder that does not depend on the concept downwards, as deep as the template goes.
+    depth = len(Path(template).parts) - len(start.parts)
+    found = {
+        match["concept"]
+        for file in start.glob("/".join(["*"] * depth))
+        if (match := re.fullmatch(pattern, str(file))) and file.is_file()
+    }
+    return sorted(found)
+
+
+def read_list(path: Path, label: str, *, duplicates: str) -> list[tuple[int, str]]:
+    """The sentences of one label with their numbers from 1; later copies are left out.
+
+    Raises:
+        DataError: If the file cannot be used, with the line, or the number in the list.
+    """
+    if path.suffix != ".json":
+        return check_lines(path, duplicates=duplicates)
+    texts = _read_json(path)[label]
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise DataError(path, f"{label} sentence {number} is {text!r:.80}, no text")
+    sentences = (" ".join(str(text).split()) for text in texts)
+    return check_distinct(path, sentences, duplicates=duplicates, label=label)
+
+
+def _read_json(path: Path) -> dict[str, list[object]]:
+    expected = 'expected {"sentences": {"positive": [...], "negative": [...]}}'
+    try:
+        lists = json.loads(check_utf8(path).removeprefix("\ufeff"))["sentences"]
+        if not all(isinstance(lists[label], list) for label in LABELS):
+            raise DataError(path, "positive and negative are no lists", expected)
+    except json.JSONDecodeError as error:
+        raise DataError(path, f"is no JSON: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise DataError(path, "has no lists of sentences", expected) from error
+    return dict(lists)
+
+
+def read_concept_files(files: Sequence[ConceptFile], *, duplicates: str) -> ConceptSentences:
+    """Read all files of one language.
+
+    Args:
+        files: In the order of the study.
+        duplicates: What a sentence does that stands twice in one list: ``error`` or ``keep_first``.
+
+    Raises:
+        DataError: If a file cannot be used, or a sentence is positive and negative for one concept.
+    """
+    found = ConceptSentences()
+    ids: dict[str, str] = {}
+    with_negatives = {concept for concept, label, _ in files if label == "negative"}
+    for concept, label, path in files:
+        prefix = concept if label == "positive" else f"{concept}-neg"
+        own = found.labels.setdefault(concept, {})
+        for number, text in read_list(Path(path), label, duplicates=duplicates):
+            name = ids.setdefault(text, f"{prefix}-{number:05d}")
+            if own.get(name, label == "positive") != (label == "positive"):
+                problem = f"{label} sentence {number} is also positive for {concept}: {text[:80]!r}"
+                if label == "positive":
+                    problem = problem.replace("also positive", "also negative")
+                raise DataError(path, problem, "a sentence expresses a concept or does not; remove one")
+            found.texts[name] = text
+            own[name] = int(label == "positive")
+    positives = {
+        concept: [name for name, value in own.items() if value] for concept, own in found.labels.items()
+    }
+    for concept, own in found.labels.items():
+        if concept not in with_negatives:  # compared with what expresses the other concepts
+            for others in positives.values():
+                for name in others:
+                    own.setdefault(name, 0)
+    return found
+
+
+def check_same_labels(files: Mapping[str, Sequence[ConceptFile]]) -> None:
+    """Refuse a concept that has negative sentences of its own in some languages only.
+
+    Raises:
+        DataError: Naming the concept and the languages.
+    """
+    with_negatives = {
+        lang: {concept for concept, label, _ in own if label == "negative"} for lang, own in files.items()
+    }
+    somewhere = set().union(*with_negatives.values())
+    for lang, own in files.items():
+        for concept, _, path in own:
+            if concept in somewhere - with_negatives[lang]:
+                others = ", ".join(other for other, has in with_negatives.items() if concept in has)
+                problem = f"{concept} has no negative sentences in {lang}, but it has in {others}"
+                raise DataError(path, problem, "bring them for all languages, or for none")
+
+
+def label_sentences(
+    source: str,
+    sentences: Path,
+    out: Path,
+    *,
+    label_text: Path | None,
+    words: Mapping[str, Sequence[str]],
+    files: Sequence[ConceptFile],
+    duplicates: str = "error",
+) -> None:
+    """Write which sentences express which concept: ``concept``, ``sentence_id``, ``label``.
+
+    A sentence that is absent for a concept is not part of that concept's data.
+
+    Args:
+        source: grammar, words or files.
+        sentences: The analysed sentences of one language.
+        out: TSV file.
+        label_text: words: the file whose line i says what line i of every language expresses.
+        words: words: per concept its words.
+        files: files: the language's concept files.
+        duplicates: files: as for :func:`prepare_sentences`.
+    """
+    ids = [row["sentence_id"] for row in read_tsv(sentences)]
+    if source == "files":
+        labels = read_concept_files(files, duplicates=duplicates).labels
+    elif source == "words":
+        assert label_text is not None
+        matches = match_words(read_lines(label_text), words)
+        labels = {
+            concept: {name: int(name in positive) for name in ids}
+            for concept, lines in matches.items()
+            for positive in [{line_id(line + 1) for line in lines}]
+        }
+    else:
+        concepts = dict.fromkeys(name.rpartition("-")[0] for name in ids)
+        labels = {
+            concept: {name: int(name.rpartition("-")[0] == concept) for name in ids} for concept in concepts
+        }
+    rows = [(concept, name, own[name]) for concept, own in labels.items() for name in ids if name in own]
+    write_tsv(out, ("concept", "sentence_id", "label"), rows)
+
+
+def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """Lines that hold one of a concept's words, as a whole word, upper or lower case.
+
+    Whole words need white space or punctuation between them, so Chinese, Japanese or Thai does not
+    do as the language of the lists.
+    """
+    patterns = {
+        concept: re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, forms)) + r")(?!\w)", re.IGNORECASE)
+        for concept, forms in words.items()
+    }
+    return {
+        concept: [number for number, line in enumerate(lines) if pattern.search(line)]
+        for concept, pattern in patterns.items()
+    }
+
+
+def check_concepts(
+    files: Mapping[str, Path],
+    label_text: Path,
+    words: Mapping[str, Sequence[str]],
+    needed: int,
+    *,
+    duplicates: str = "error",
+) -> None:
+    """Refuse concepts with too few positive or negative lines in some language; the lines are checked too.
+
+    Args:
+        files: Per language its parallel lines.
+        label_text: The lines that the words are looked for in.
+        words: Per concept its words.
+        needed: Positive lines that a concept needs.
+        duplicates: ``error``, or ``keep_first``: later copies of a line do not count.
+
+    Raises:
+        DataError: As :func:`babelscope.text.lines.check_lines`; else naming concepts, languages, how many
+            sentences there are and how many are needed.
+    """
+    matches = match_words(read_lines(label_text), words)
+    problems = []
+    for lang, path in files.items():
+        kept = {number for number, _ in check_lines(path, duplicates=duplicates)}
+        for concept, lines in matches.items():
+            positive = kept & {line + 1 for line in lines}
+            ids, others = list(map(line_id, positive)), list(map(line_id, kept - positive))
+            problems += _too_few(concept, lang, ids, others, needed)
+    _raise_too_few(problems)
+
+
+def check_concept_files(
+    files: Mapping[str, Sequence[ConceptFile]], needed: int, *, duplicates: str = "error"
+) -> None:
+    """The same for concept files (per language); their sentences are checked as well.
+
+    Raises:
+        DataError: As :func:`check_concepts`; also if a concept has a file of
+            negative sentences in some languages only.
+    """
+    check_same_labels(files)
+    problems = []
+    for lang, own in files.items():
+        for concept, labels in read_concept_files(own, duplicates=duplicates).labels.items():
+            positive = [name for name, label in labels.items() if label]
+            negative = [name for name, label in labels.items() if not label]
+            problems += _too_few(concept, lang, positive, negative, needed)
+    _raise_too_few(problems)
+
+
+def _too_few(
+    concept: str, lang: str, positive: Sequence[str], negative: Sequence[str], needed: int
+) -> list[str]:
+    if len(positive) < needed:
+        return [f"{concept} in {lang}: {len(positive)} positive sentences, {needed} needed"]
+    for label, ids in (("positive", positive), ("negative", negative)):
+        halves = Counter(map(half_of, ids))
+        if min(halves["a"], halves["b"]) < _PER_HALF:
+            counts = f"{halves['a']} and {halves['b']} {label} sentences in the halves a and b"
+            return [f"{concept} in {lang}: {counts}, {_PER_HALF} needed in each"]
+    return []
+
+
+def _raise_too_few(problems: Sequence[str]) -> None:
+    if problems:
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        hint = (
+            "add sentences or words, lower concepts.min_positive, or leave the concept out of "
+            "concepts.ids; a sentence with an even number is in half a, the others in half b"
+        )
+        raise DataError("concepts", "; ".join(problems[:10]) + more, hint)
+
+
+def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
+    """Sentences per language and concept.
+
+    Args:
+        files: Per language its labels.
+
+    Returns:
+        Columns ``lang, concept, n_positive, n_negative, n_positive_a, n_positive_b``.
+    """
+    import pandas as pd
+
+    rows = []
+    for lang, path in files.items():
+        counts: dict[str, Counter[str]] = {}
+        for row in read_tsv(path):
+            counter = counts.setdefault(row["concept"], Counter())
+            if row["label"] == "1":
+                counter.update(["n_positive", f"n_positive_{half_of(row['sentence_id'])}"])
+            else:
+                counter.update(["n_negative"])
+        names = ("n_positive", "n_negative", "n_positive_a", "n_positive_b")
+        rows += [
+            {"lang": lang, "concept": concept, **{name: counter[name] for name in names}}
+            for concept, counter in counts.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def write_concept_words(
+    source: str,
+    out: Path,
+    *,
+    words: Mapping[str, Sequence[str]],
+    label_language: str,
+    concepts: Sequence[str],
+    languages: Sequence[str],
+) -> None:
+    """Write the words by which a concept is found in generated text: concept -> language -> words.
+
+    From the grammar, words of every language; from word lists, those of their language; from
+    concept files, none.
+    """
+    found: dict[str, dict[str, list[str]]] = {concept: {} for concept in concepts}
+    if source == "grammar":
+        for lang in languages:
+            by_concept = concept_words(lang)
+            for concept in concepts:
+                found[concept][lang] = list(by_concept[concept])
+    elif source == "words":
+        for concept, forms in words.items():
+            found[concept][label_language] = [form.lower() for form in forms]
+    with text_file(out) as file:
+        file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")

@@ -1,0 +1,181 @@
+"""Lines of text files: read, checked, and written as tables.
+
+A line is stripped of white space at its ends, and a sentence that holds a tab is refused. Tables are TSV
+without quotes, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from babelscope.errors import DataError
+from babelscope.io.files import written_whole
+
+logger = logging.getLogger(__name__)
+
+#: Training text up to this size is read whole while planning, longer text only at its start. Bytes.
+_READ_WHOLE = 50_000_000
+_READ_START = 1_000_000
+
+
+def iter_lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file without their ends, read as they are asked for.
+
+    A line ends as Python's text files have it (LF, CR LF or CR); a Unicode line separator inside a
+    sentence is no end. A byte order mark is left out.
+
+    Raises:
+        DataError: If the file cannot be read or is not UTF-8, with the byte offset.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    with file:
+        offset = 0
+        for raw in file:
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, raw[error.start], offset + error.start) from error
+            if offset == 0:
+                line = line.removeprefix("\ufeff")
+            offset += len(raw)
+            yield from line.removesuffix("\n").removesuffix("\r").split("\r")
+
+
+def read_lines(path: Path) -> list[str]:
+    """All lines of a file, see :func:`iter_lines`."""
+    return list(iter_lines(path))
+
+
+def _not_utf8(path: Path, byte: int, offset: int) -> DataError:
+    problem = f"is not UTF-8: byte 0x{byte:02x} at offset {offset}"
+    return DataError(path, problem, "convert it, with iconv for instance")
+
+
+def check_utf8(path: Path, limit: int | None = None) -> str:
+    """The text of a file; refuse what is not UTF-8.
+
+    Args:
+        path: The file.
+        limit: Bytes that are read; all if None. A character that the limit cuts is left out.
+
+    Raises:
+        DataError: With the byte offset of the first wrong byte.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read() if limit is None else file.read(limit)
+            whole = not file.read(1)
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(content, final=whole)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, content[error.start], error.start) from error
+
+
+def check_training_text(path: Path, lang: str) -> None:
+    """Refuse text to pre-train on that is empty or not UTF-8.
+
+    Of a file of more than 50 MB only the first MB is read here; the job reads the rest.
+
+    Raises:
+        DataError: With the language, or the byte offset.
+    """
+    whole = path.stat().st_size <= _READ_WHOLE
+    text = check_utf8(path, limit=None if whole else _READ_START)
+    if not text.removeprefix("\ufeff").strip():
+        raise DataError(path, f"language {lang} has no text", "add some, or drop the language")
+
+
+def check_lines(path: Path, *, duplicates: str = "error") -> list[tuple[int, str]]:
+    """The sentences of a file with the numbers of their lines from 1; later copies are left out.
+
+    Raises:
+        DataError: As :func:`check_distinct`, or if a sentence holds a tab.
+    """
+
+    def sentences() -> Iterator[str]:
+        for number, line in enumerate(iter_lines(path), 1):
+            sentence = line.strip()
+            if "\t" in sentence:
+                raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
+            yield sentence
+
+    return check_distinct(path, sentences(), duplicates=duplicates)
+
+
+def check_distinct(
+    path: Path, sentences: Iterable[str], *, duplicates: str, label: str = ""
+) -> list[tuple[int, str]]:
+    """Sentences with their numbers from 1; refuse empty and, if asked, repeated ones.
+
+    Args:
+        path: Where they stand.
+        sentences: The sentences, white space removed.
+        duplicates: ``error``, or ``keep_first`` to leave out later copies, with a warning.
+        label: What kind of sentences a list holds; lines of a file by default.
+
+    Raises:
+        DataError: With the number of the first such sentence, or if there is none.
+    """
+    word = "sentence" if label else "line"
+    first: dict[str, int] = {}
+    for number, sentence in enumerate(sentences, 1):
+        where = f"{label} {word} {number}".lstrip()
+        if not sentence:
+            raise DataError(path, f"{where} is empty", "remove it; in all languages, if they are parallel")
+        if sentence in first:
+            problem = f"{where} repeats {word} {first[sentence]}: {sentence[:80]!r}"
+            if duplicates == "error":
+                raise DataError(path, problem, "remove one, or set sentences.duplicates: keep_first")
+            logger.warning("%s: %s; left out", path, problem)
+        first.setdefault(sentence, number)
+    if not first:
+        raise DataError(path, f"has no {f'{label} sentence'.lstrip()}")
+    return [(number, sentence) for sentence, number in first.items()]
+
+
+def check_parallel(files: Mapping[str, Path]) -> None:
+    """Refuse parallel files of different lengths.
+
+    Raises:
+        DataError: Naming the first file that differs, with both counts.
+    """
+    counts = {lang: sum(1 for _ in iter_lines(path)) for lang, path in files.items()}
+    usual, _ = Counter(counts.values()).most_common(1)[0]
+    for lang, count in counts.items():
+        if count != usual:
+            problem = f"has {count} lines, most of the other languages have {usual}"
+            raise DataError(files[lang], problem, "line i must be the same sentence everywhere")
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 file to write that appears under ``path`` only if the body ends without an error."""
+    with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table whose fields hold neither tabs nor line ends."""
+    with text_file(path) as file:
+        for row in (header, *rows):
+            fields = [str(field) for field in row]
+            assert not any("\t" in field or "\n" in field for field in fields), fields
+            file.write("\t".join(fields) + "\n")
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """The rows of what :func:`write_tsv` wrote, all as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))

@@ -1,0 +1,56 @@
+"""The analysed sentences of a language: ``sentence_id``, ``half``, ``text``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from babelscope.text.concepts import ConceptFile, read_concept_files
+from babelscope.text.grammar.generate import make_sentences
+from babelscope.text.ids import half_of, line_id
+from babelscope.text.lines import check_lines, read_tsv, write_tsv
+
+
+def prepare_sentences(
+    source: str,
+    lang: str,
+    out: Path,
+    *,
+    text: Path | None,
+    files: Sequence[ConceptFile],
+    concepts: Sequence[str],
+    per_concept: int,
+    duplicates: str,
+    seed: int,
+) -> None:
+    """Write the analysed sentences of one language: ``sentence_id``, ``half``, ``text``.
+
+    Args:
+        source: grammar, parallel or concepts.
+        lang: The language.
+        out: TSV file.
+        text: parallel: the language's file.
+        files: concepts: the language's concept files.
+        concepts: grammar: the concepts.
+        per_concept: grammar: sentences per concept.
+        duplicates: parallel: ``error``, or ``keep_first`` to leave out later copies.
+        seed: grammar: chooses the sentences, the same meanings in every language.
+
+    Raises:
+        DataError: If the text cannot be used.
+    """
+    if source == "grammar":
+        made = make_sentences(lang, per_concept=per_concept, seed=seed, concepts=concepts)
+        pairs = [(sentence.sentence_id, sentence.text) for sentence in made]
+    elif source == "parallel":
+        assert text is not None
+        pairs = [(line_id(number), line) for number, line in check_lines(text, duplicates=duplicates)]
+    else:
+        pairs = list(read_concept_files(files, duplicates=duplicates).texts.items())
+    rows = [(name, half_of(name), line) for name, line in pairs]
+    write_tsv(out, ("sentence_id", "half", "text"), rows)
+
+
+def read_sentences(path: Path) -> list[tuple[str, str]]:
+    """(id, text) of the analysed sentences, in order."""
+    return [(row["sentence_id"], row["text"]) for row in read_tsv(path)]
