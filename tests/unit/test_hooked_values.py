@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import gelu, layer_norm, linear, silu, softplus
 
 from babelscope.activations.extraction import encode_sentences
-from babelscope.analysis.generation import UnitSet, force_units
+from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.errors import StudyError
 from babelscope.models.architectures import SITES, head_units, max_positions
 from babelscope.models.hooks import Place, site_modules, watching
