@@ -10,26 +10,32 @@ import pandas as pd
 import pytest
 import torch
 
+from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.analysis.generation import (
     GenerationSettings,
-    Job,
-    UnitSet,
-    build_jobs,
-    force_units,
+    TextRequest,
     generate_step,
     generate_texts,
     is_degenerate,
     sample_tokens,
+    text_requests,
 )
 from babelscope.analysis.generation_summary import collect_generation, summarise_generation
+from babelscope.analysis.scores import ScoreFile
 from babelscope.analysis.texts import count_hits
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import site_modules, watching
+from babelscope.units import UnitIndex
 from tiny_models import DECODERS, ENCODERS, tiny_loaded
 
 SITES = ["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
-SAMPLING = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.9, "batch_size": 4, "seed": 1}
+SAMPLING = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.9, "batch_size": 4}
+
+
+def generate(loaded, requests, *, seed=1, where="the model", **changes):
+    settings = GenerationSettings(k=1, **{**SAMPLING, **changes})
+    return generate_texts(loaded, requests, settings, seed=seed, where=where)
 
 
 def n_hooks(model) -> int:
@@ -123,10 +129,12 @@ def test_wrong_units_and_batches_are_named():
     assert n_hooks(loaded.model) == 0
 
 
-def jobs_for(loaded, n: int = 10) -> list[Job]:
+def requests_for(loaded, n: int = 10) -> list[TextRequest]:
     units = some_units(loaded)
     return [
-        Job("unforced", "*", "*", i, 0, None) if i % 2 else Job("forced", "es", "house", i, 0, units)
+        TextRequest("unforced", "*", "*", i, 0, None)
+        if i % 2
+        else TextRequest("forced", "es", "house", i, 0, units)
         for i in range(n)
     ]
 
@@ -134,26 +142,26 @@ def jobs_for(loaded, n: int = 10) -> list[Job]:
 @pytest.mark.parametrize("architecture", ["xglm", "bloom", "llama", "opt", "gemma3_text"])
 def test_a_text_does_not_depend_on_its_batch(architecture):
     loaded = tiny_loaded(architecture)
-    jobs = jobs_for(loaded)
-    together = generate_texts(loaded, jobs, **{**SAMPLING, "batch_size": 10})
-    apart = generate_texts(loaded, jobs, **{**SAMPLING, "batch_size": 3})
+    requests = requests_for(loaded)
+    together = generate(loaded, requests, batch_size=10)
+    apart = generate(loaded, requests, batch_size=3)
     assert together["text"].tolist() == apart["text"].tolist()
     assert np.allclose(together["nll"], apart["nll"], atol=1e-4, equal_nan=True)
-    reordered = generate_texts(loaded, jobs[::-1], **SAMPLING)
+    reordered = generate(loaded, requests[::-1])
     assert reordered["text"].tolist()[::-1] == together["text"].tolist()
     assert together["text"].nunique() > 3
 
 
 def test_another_seed_gives_other_texts():
     loaded = tiny_loaded("xglm")
-    jobs = jobs_for(loaded)
-    one, two = (generate_texts(loaded, jobs, **{**SAMPLING, "seed": s}) for s in (1, 2))
+    requests = requests_for(loaded)
+    one, two = (generate(loaded, requests, seed=s) for s in (1, 2))
     assert one["text"].tolist() != two["text"].tolist()
 
 
 def test_a_text_ends_before_a_special_token_and_is_scored_without_forcing():
     loaded = tiny_loaded("xglm", scale=0.5)
-    table = generate_texts(loaded, jobs_for(loaded, 40), **SAMPLING)
+    table = generate(loaded, requests_for(loaded, 40))
     assert table["n_tokens"].min() < 8, "some text ends early"
     for row in table.itertuples():
         assert not set(row.token_ids) & {0, 1, 2}
@@ -174,8 +182,8 @@ def test_a_text_ends_before_a_special_token_and_is_scored_without_forcing():
 
 def test_the_likeliest_tokens_without_temperature():
     loaded = tiny_loaded("gpt2")
-    settings = {**SAMPLING, "temperature": 0.0}
-    table = generate_texts(loaded, [Job("unforced", "*", "*", i, 0, None) for i in (0, 1)], **settings)
+    requests = [TextRequest("unforced", "*", "*", i, 0, None) for i in (0, 1)]
+    table = generate(loaded, requests, temperature=0.0)
     ids = [0]
     for token in table["token_ids"].iloc[0]:
         with torch.inference_mode():
@@ -205,14 +213,14 @@ def test_logits_that_are_not_finite_are_an_error():
     with torch.no_grad():
         loaded.model.lm_head.weight[5] = torch.nan
     with pytest.raises(NumericsError, match="model m, step 3"):
-        generate_texts(loaded, jobs_for(loaded), **SAMPLING, where="model m, step 3")
+        generate(loaded, requests_for(loaded), where="model m, step 3")
 
 
 @pytest.mark.parametrize("architecture", ENCODERS)
 def test_encoders_write_no_text(architecture):
     loaded = tiny_loaded(architecture)
     with pytest.raises(StudyError, match="encoders do not write text") as caught:
-        generate_texts(loaded, jobs_for(loaded), **SAMPLING, where="model m, step 3")
+        generate(loaded, requests_for(loaded), where="model m, step 3")
     assert f"model m, step 3 is of type {architecture}" in str(caught.value)
 
 
@@ -234,7 +242,7 @@ def test_forced_units_change_what_is_predicted(architecture):
 def test_texts_longer_than_the_positions_are_refused():
     loaded = tiny_loaded("gpt2")
     with pytest.raises(StudyError, match=r"generation.max_new_tokens`: got 48.*48 positions"):
-        generate_texts(loaded, jobs_for(loaded), **{**SAMPLING, "max_new_tokens": 48})
+        generate(loaded, requests_for(loaded), max_new_tokens=48)
 
 
 @pytest.mark.parametrize(
@@ -255,16 +263,18 @@ def test_degenerate_texts(ids, degenerate):
 # ---------------------------------------------------------------------------------- which texts
 
 
-class FakeScores:
+class FakeScores(ScoreFile):
     """Medians that tell where they come from: 100 * concept + unit."""
 
     concepts = ("house", "water")
-    sites = ((1, "mlp_in", 40), (2, "mlp_in", 40), (2, "attn_out", 16))
+    units = UnitIndex.of([(1, "mlp_in", 40), (2, "mlp_in", 40), (2, "attn_out", 16)])
 
-    def read(self, layer, site, what):
+    def __init__(self):
+        """Without a file."""
+
+    def read(self, layer, site, what, columns):
         assert what == "median"
-        width = dict(((layer, site), n) for layer, site, n in self.sites)[layer, site]
-        return 100.0 * np.arange(2)[:, None] + np.arange(width)[None, :] + 0.5
+        return 100.0 * np.arange(2)[:, None] + columns[None, :] + 0.5
 
 
 def expert_table() -> pd.DataFrame:
@@ -273,27 +283,27 @@ def expert_table() -> pd.DataFrame:
     for subset in ("all", "a"):
         for concept in FakeScores.concepts:
             for rank in range(6):
-                layer, site, width = FakeScores.sites[rank % 3]
+                layer, site, width = FakeScores.units.sites[rank % 3]
                 unit = int(rng.integers(width // 6)) * 6 + rank
                 rows.append((subset, concept, rank, layer, site, unit, float(rank), 6))
     columns = ["subset", "concept", "rank", "layer", "site", "unit", "forced_value", "k"]
     return pd.DataFrame(rows, columns=columns).assign(scope="model").sample(frac=1, random_state=0)
 
 
-def test_jobs_and_their_controls():
+def test_texts_and_their_controls():
     settings = GenerationSettings(k=4, samples=3, seeds=2)
     experts = {"es": expert_table(), "ru": expert_table()}
     scores = {"es": FakeScores(), "ru": FakeScores()}
-    jobs = build_jobs(experts, scores, concepts=["water", "house"], settings=settings, seed=1)
-    count = pd.Series([job.condition for job in jobs]).value_counts().to_dict()
+    requests = text_requests(experts, scores, concepts=["water", "house"], settings=settings, seed=1)
+    count = pd.Series([job.condition for job in requests]).value_counts().to_dict()
     assert count == {"unforced": 12, "forced": 24, "random": 24}
-    keys = [(j.condition, j.lang, j.concept, j.sample, j.seed) for j in jobs]
+    keys = [(j.condition, j.lang, j.concept, j.sample, j.seed) for j in requests]
     assert len(set(keys)) == len(keys)
     table = expert_table().query("subset == 'all' and concept == 'water'")
-    forced = next(j.units for j in jobs if (j.condition, j.lang, j.concept) == ("forced", "es", "water"))
+    forced = next(j.units for j in requests if (j.condition, j.lang, j.concept) == ("forced", "es", "water"))
     assert len(forced) == 4
     assert sorted(value for _, values in forced.cells.values() for value in values) == [0, 1, 2, 3]
-    random = {j.lang: j.units for j in jobs if (j.condition, j.concept) == ("random", "water")}
+    random = {j.lang: j.units for j in requests if (j.condition, j.concept) == ("random", "water")}
     for units in random.values():
         assert {c: len(i) for c, (i, _) in units.cells.items()} == {
             c: len(i) for c, (i, _) in forced.cells.items()
@@ -309,7 +319,7 @@ def test_jobs_and_their_controls():
 def test_too_few_experts_and_unknown_concepts_are_named():
     def build(concepts, k):
         settings = GenerationSettings(k=k)
-        build_jobs(
+        text_requests(
             {"es": expert_table()},
             {"es": FakeScores()},
             concepts=concepts,

@@ -6,16 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from babelscope.analysis.probing import (
-    COLUMNS,
-    ProbeSettings,
-    anchor_types,
-    between_language_share,
-    cell_weights,
-    fit_language_probe,
-    split_sentences,
-    type_only_accuracy,
-)
+from babelscope.analysis.probe_readings import anchor_types, cell_weights, type_only_accuracy
+from babelscope.analysis.probing import COLUMNS, ProbeSettings, fit_language_probe, split_sentences
 from babelscope.errors import BabelscopeError, NumericsError
 
 LANGUAGES = ("de", "en", "hi", "zh")
@@ -153,14 +145,12 @@ def test_states_that_hold_only_the_token_are_not_selective():
     assert row.value == pytest.approx(cell(table, "full").value - cell(table, "control").value)
 
 
-def test_between_language_share_by_hand():
-    states = np.array([[0.0], [2.0], [10.0], [12.0]])
-    assert between_language_share(states, np.array([0, 0, 1, 1])) == pytest.approx(100 / 104)
-    assert between_language_share(np.zeros((4, 2)), np.array([0, 0, 1, 1])) == 0
+def test_variance_between_languages_is_that_of_their_means():
     files = sample(separable)
-    states = np.concatenate([files[lang].array for lang in LANGUAGES])
-    row = cell(probe(files), "between_variance", "share")
-    assert row.value == pytest.approx(between_language_share(states, np.repeat(range(4), 200)), 1e-4)
+    states = np.stack([files[lang].array for lang in LANGUAGES])
+    between = 200 * ((states.mean(axis=1) - states.mean(axis=(0, 1))) ** 2).sum()
+    total = ((states - states.mean(axis=(0, 1))) ** 2).sum()
+    assert cell(probe(files), "between_variance", "share").value == pytest.approx(between / total, 1e-4)
 
 
 def test_same_seed_same_numbers_and_language_order_does_not_matter():

@@ -1,6 +1,6 @@
 """Let a model write from its start token alone while chosen units are forced to a value.
 
-Legend: B rows of a batch, T positions, V pieces of the vocabulary, U units of a site.
+Legend: B rows of a batch, T positions, V pieces of the vocabulary.
 """
 
 from __future__ import annotations
@@ -9,21 +9,26 @@ import itertools
 import logging
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.errors import NumericsError, StudyError
+<<<<<<< HEAD
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import max_positions, site_widths
 from babelscope.models.hooks import ModuleEnd, Watcher, site_modules, watching
+=======
+from babelscope.models.architectures import is_encoder, max_positions
+from babelscope.models.checkpoints import LoadedModel
+>>>>>>> h-analysis
 
 if TYPE_CHECKING:  # it imports numba, which is of no use here
     from babelscope.analysis.scores import ScoreFile
@@ -65,47 +70,8 @@ class GenerationSettings:
     batch_size: int = 256
 
 
-class UnitSet:
-    """Units and the values that they are held at.
-
-    Args:
-        layers: Layer of each unit.
-        sites: Site of each unit.
-        units: Index of each unit in its site.
-        values: Value of each unit.
-
-    Attributes:
-        cells: Per (layer, site) the indices and the values of its units.
-    """
-
-    def __init__(
-        self,
-        layers: Iterable[int],
-        sites: Iterable[str],
-        units: Iterable[int],
-        values: Iterable[float],
-    ) -> None:
-        cells: dict[tuple[int, str], tuple[list[int], list[float]]] = {}
-        for layer, site, unit, value in zip(layers, sites, units, values, strict=True):
-            indices, held = cells.setdefault((int(layer), str(site)), ([], []))
-            indices.append(int(unit))
-            held.append(float(value))
-        self.cells: dict[tuple[int, str], tuple[NDArray[np.int64], NDArray[np.float64]]] = {
-            cell: (np.array(indices, dtype=np.int64), np.array(held, dtype=np.float64))
-            for cell, (indices, held) in cells.items()
-        }
-
-    @classmethod
-    def from_table(cls, table: pd.DataFrame) -> UnitSet:
-        """From columns ``layer``, ``site``, ``unit``, ``forced_value``."""
-        return cls(table["layer"], table["site"], table["unit"], table["forced_value"])
-
-    def __len__(self) -> int:
-        return sum(len(units) for units, _ in self.cells.values())
-
-
 @dataclass(frozen=True)
-class Job:
+class TextRequest:
     """One text to be written.
 
     Attributes:
@@ -125,6 +91,7 @@ class Job:
     units: UnitSet | None
 
 
+<<<<<<< HEAD
 @contextmanager
 def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
     """Hold units at their values, at every position, while the body runs.
@@ -186,13 +153,16 @@ def _forcing(held_BU: NDArray[np.bool_], value_BU: NDArray[np.float64], model: A
 
 
 def build_jobs(
+=======
+def text_requests(
+>>>>>>> h-analysis
     experts: Mapping[str, pd.DataFrame],
     scores: Mapping[str, ScoreFile],
     *,
     concepts: Sequence[str],
     settings: GenerationSettings,
     seed: int,
-) -> list[Job]:
+) -> list[TextRequest]:
     """All texts of one checkpoint: unforced, experts forced, and random units forced.
 
     The random units of a concept are as many as its experts at the same sites of the same layers,
@@ -201,7 +171,7 @@ def build_jobs(
     control, experts of another concept, is read off the forced texts.
 
     Args:
-        experts: Per source language the table of :func:`babelscope.analysis.scores.select_experts`.
+        experts: Per source language the table of :func:`babelscope.analysis.experts.select_experts`.
         scores: Per source language its scores, for the medians.
         concepts: Concepts whose experts are forced.
         settings: What is generated.
@@ -210,83 +180,74 @@ def build_jobs(
     Raises:
         StudyError: If a concept has no experts or fewer than ``settings.k``.
     """
-    unforced = [
-        Job(UNFORCED, NO_SOURCE, NO_SOURCE, sample, run, None)
-        for run in range(settings.seeds)
-        for sample in range(settings.samples * len(concepts))
-    ]
-    forced: list[Job] = []
-    random: list[Job] = []
+
+    def requests(condition: str, lang: str, concept: str, n: int, units: UnitSet | None) -> list[TextRequest]:
+        runs = itertools.product(range(settings.seeds), range(n))
+        return [TextRequest(condition, lang, concept, sample, run, units) for run, sample in runs]
+
+    unforced = requests(UNFORCED, NO_SOURCE, NO_SOURCE, settings.samples * len(concepts), None)
+    forced: list[TextRequest] = []
+    random: list[TextRequest] = []
     for lang, table in experts.items():
-        chosen = _choose(table, lang, concepts, settings.k)
-        drawn = _draw_random(table, chosen, scores[lang], lang, seed)
+        whole = table[(table["scope"] == "model") & (table["subset"] == "all")]
+        chosen = _choose(whole, lang, concepts, settings.k)
+        drawn = _draw_random(whole, chosen, scores[lang], lang, seed)
         for concept in concepts:
-            for jobs, condition, source in ((forced, FORCED, chosen), (random, RANDOM, drawn)):
-                units = UnitSet.from_table(source[concept])
-                jobs += [
-                    Job(condition, lang, concept, sample, run, units)
-                    for run in range(settings.seeds)
-                    for sample in range(settings.samples)
-                ]
+            part = chosen[concept]
+            units = UnitSet(part["layer"], part["site"], part["unit"], part["forced_value"])
+            forced += requests(FORCED, lang, concept, settings.samples, units)
+            random += requests(RANDOM, lang, concept, settings.samples, drawn[concept])
     return unforced + forced + random
 
 
-def _choose(table: pd.DataFrame, lang: str, concepts: Sequence[str], k: int) -> dict[str, pd.DataFrame]:
+def _choose(experts: pd.DataFrame, lang: str, concepts: Sequence[str], k: int) -> dict[str, pd.DataFrame]:
     """The first ``k`` experts of each concept."""
-    whole = table[(table["scope"] == "model") & (table["subset"] == "all")]
-    chosen = {str(concept): part for concept, part in whole.groupby("concept", sort=False)}
+    chosen = {}
     for concept in concepts:
-        if concept not in chosen:
-            allowed = f"concepts with experts in {lang}: {', '.join(chosen)}"
+        of_concept = experts[experts["concept"] == concept]
+        if of_concept.empty:
+            allowed = f"concepts with experts in {lang}: {', '.join(experts['concept'].unique())}"
             raise StudyError("generation.concepts", concept, allowed)
-        chosen[concept] = chosen[concept].sort_values("rank").head(k)
-        if len(chosen[concept]) < k:
-            raise StudyError("generation.k", k, f"at most experts.k, {len(chosen[concept])}")
-    return {concept: chosen[concept] for concept in concepts}
+        if len(of_concept) < k:
+            raise StudyError("generation.k", k, f"at most experts.k, {len(of_concept)}")
+        chosen[concept] = of_concept.sort_values("rank").head(k)
+    return chosen
 
 
 def _draw_random(
-    table: pd.DataFrame,
+    experts: pd.DataFrame,
     chosen: Mapping[str, pd.DataFrame],
     scores: ScoreFile,
     lang: str,
     seed: int,
-) -> dict[str, pd.DataFrame]:
+) -> dict[str, UnitSet]:
     """As many random units per (layer, site) as there are experts, with their medians."""
-    widths = {(layer, site): width for layer, site, width in scores.sites}
-    whole = table[(table["scope"] == "model") & (table["subset"] == "all")]
-    parts = []
+
+    def numbers(table: pd.DataFrame) -> NDArray[np.int64]:
+        return scores.units.numbers(table["layer"], table["site"], table["unit"])
+
+    drawn = {}
     for concept, rows in chosen.items():
         rng = np.random.default_rng([seed, zlib.crc32(f"random/{lang}/{concept}".encode())])
-        all_experts = whole[whole["concept"] == concept]
-        excluded = all_experts.groupby(["layer", "site"])["unit"].agg(set).to_dict()
-        for (layer, site), part in _cells(rows):
-            count = len(part)
-            free = np.setdiff1d(np.arange(widths[layer, site]), list(excluded[layer, site]))
+        forced = numbers(rows)
+        excluded = numbers(experts[experts["concept"] == concept])
+        parts = []
+        for layer, site, part in sorted(scores.units.parts(), key=lambda part: part[:2]):
+            count = int(((part.start <= forced) & (forced < part.stop)).sum())
+            free = np.setdiff1d(np.arange(part.start, part.stop), excluded)
             if len(free) < count:
                 raise StudyError(
                     "experts.k",
-                    int(table["k"].max()),
+                    int(experts["k"].max()),
                     f"so few that {count} units of layer {layer}, site {site}, are no experts",
                     "the random control draws from the units that are no experts of the concept",
                 )
-            units = np.sort(rng.choice(free, size=count, replace=False))
-            parts.append(pd.DataFrame({"concept": concept, "layer": layer, "site": site, "unit": units}))
-    drawn = pd.concat(parts, ignore_index=True)
-    drawn["forced_value"] = np.nan
-    number = {concept: row for row, concept in enumerate(scores.concepts)}
-    for (layer, site), part in _cells(drawn):
-        median_CU = scores.read(layer, site, "median")
-        concept_rows = part["concept"].map(number).to_numpy()
-        drawn.loc[part.index, "forced_value"] = median_CU[concept_rows, part["unit"].to_numpy()]
-    return {concept: drawn[drawn["concept"] == concept] for concept in chosen}
-
-
-def _cells(units: pd.DataFrame) -> Iterator[tuple[tuple[int, str], pd.DataFrame]]:
-    """The rows of each (layer, site), in order."""
-    for cell, part in units.groupby(["layer", "site"], sort=True):
-        layer, site = cast("tuple[int, str]", cell)
-        yield (int(layer), str(site)), part
+            if count:
+                parts.append(np.sort(rng.choice(free, size=count, replace=False)))
+        units = np.concatenate(parts)
+        row = np.full(len(units), scores.concepts.index(concept))
+        drawn[concept] = UnitSet(*scores.units.places(units), scores.gather("median", row, units))
+    return drawn
 
 
 def generate_step(
@@ -302,20 +263,11 @@ def generate_step(
 ) -> pd.DataFrame:
     """All texts of one (model, step), with columns ``model`` and ``step`` in front.
 
-    See :func:`build_jobs` and :func:`generate_texts`.
+    See :func:`text_requests` and :func:`generate_texts`.
     """
-    jobs = build_jobs(experts, scores, concepts=concepts, settings=settings, seed=seed)
+    requests = text_requests(experts, scores, concepts=concepts, settings=settings, seed=seed)
     started = time.monotonic()
-    texts = generate_texts(
-        loaded,
-        jobs,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        batch_size=settings.batch_size,
-        seed=seed,
-        where=f"model {model}, step {step}",
-    )
+    texts = generate_texts(loaded, requests, settings, seed=seed, where=f"model {model}, step {step}")
     seconds = time.monotonic() - started
     logger.info("%s step %d: %d texts in %.1f s", model, step, len(texts), seconds)
     texts.insert(0, "model", model)
@@ -325,33 +277,27 @@ def generate_step(
 
 def generate_texts(
     loaded: LoadedModel,
-    jobs: Sequence[Job],
+    requests: Sequence[TextRequest],
+    settings: GenerationSettings,
     *,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    batch_size: int,
     seed: int,
     where: str = "the model",
 ) -> pd.DataFrame:
-    """Sample a text for each job, from the start token alone.
+    """Sample a text for each request, from the start token alone.
 
-    A text's random numbers come from the seed and what the job is, not from its place in a batch:
-    so it does not depend on the batch size or on the other jobs (but for the last digits of the
-    logits). It ends at a special token or after ``max_new_tokens``.
+    A text's random numbers come from the seed and what is asked for, not from its place in a batch: so it
+    does not depend on the batch size or on the other texts (but for the last digits of the logits). It ends
+    at a special token or after ``settings.max_new_tokens``.
 
     Args:
         loaded: The model.
-        jobs: What to write.
-        max_new_tokens: Longest text in tokens.
-        temperature: Divides the logits; 0 takes the likeliest token.
-        top_p: Only the likeliest tokens are sampled that together have this probability.
-        batch_size: Texts at once.
+        requests: What to write.
+        settings: Length, sampling, and how many are written at once.
         seed: Of the study.
         where: Names the model in errors.
 
     Returns:
-        One row per job, in order: ``condition``, ``lang``, ``concept``, ``sample``, ``seed``,
+        One row per request, in order: ``condition``, ``lang``, ``concept``, ``sample``, ``seed``,
         ``text``, ``token_ids`` (of the text), ``prompt_ids`` (separated by spaces), ``nll`` (mean
         nats per token of the text under the model without forcing; NaN if it has no token),
         ``n_tokens``, ``distinct_share`` (of its tokens), ``degenerate`` (see
@@ -361,6 +307,31 @@ def generate_texts(
         StudyError: If the model is an encoder or has too few positions.
         NumericsError: If the logits are not finite.
     """
+    _check_writes(loaded, settings.max_new_tokens, where)
+    stops = _stop_tokens(loaded)
+    rows: list[tuple[Any, ...]] = []
+    for start in range(0, len(requests), settings.batch_size):
+        batch = requests[start : start + settings.batch_size]
+        uniforms_BT = np.stack([_uniforms(request, settings.max_new_tokens, seed) for request in batch])
+        with torch.inference_mode():
+            with force_units(loaded.model, [request.units for request in batch]):
+                ids_BT = _write(loaded, uniforms_BT, settings, stops, where)
+            lengths_B = _lengths(ids_BT, stops)
+            nll_B = _score(loaded, ids_BT, lengths_B)
+        tokens = [ids[:n].tolist() for ids, n in zip(ids_BT, lengths_B, strict=True)]
+        texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        for asked, text, ids, nll in zip(batch, texts, tokens, nll_B, strict=True):
+            share = len(set(ids)) / len(ids) if ids else 0.0
+            rows.append(
+                (
+                    asked.condition, asked.lang, asked.concept, asked.sample, asked.seed, text, ids,
+                    str(loaded.start_id), float(nll), len(ids), share, is_degenerate(text, ids),
+                )
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(TEXT_COLUMNS))
+
+
+def _check_writes(loaded: LoadedModel, max_new_tokens: int, where: str) -> None:
     config = loaded.config
     if is_encoder(config):
         allowed = f"false: {where} is of type {config['model_type']}"
@@ -369,27 +340,6 @@ def generate_texts(
     if longest is not None and max_new_tokens + 1 > longest:
         allowed = f"less than the {longest} positions of {where}"
         raise StudyError("generation.max_new_tokens", max_new_tokens, allowed)
-    stops = _stop_tokens(loaded)
-    rows: list[tuple[Any, ...]] = []
-    for start in range(0, len(jobs), batch_size):
-        batch = jobs[start : start + batch_size]
-        uniforms_BT = np.stack([_uniforms(job, max_new_tokens, seed) for job in batch])
-        with torch.inference_mode():
-            with force_units(loaded.model, [job.units for job in batch]):
-                ids_BT = _write(loaded, uniforms_BT, temperature, top_p, stops, where)
-            lengths_B = _lengths(ids_BT, stops)
-            nll_B = _score(loaded, ids_BT, lengths_B)
-        tokens = [ids[:n].tolist() for ids, n in zip(ids_BT, lengths_B, strict=True)]
-        texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        for job, text, ids, nll in zip(batch, texts, tokens, nll_B, strict=True):
-            share = len(set(ids)) / len(ids) if ids else 0.0
-            rows.append(
-                (
-                    job.condition, job.lang, job.concept, job.sample, job.seed, text, ids,
-                    str(loaded.start_id), float(nll), len(ids), share, is_degenerate(text, ids),
-                )
-            )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(TEXT_COLUMNS))
 
 
 def is_degenerate(text: str, token_ids: Sequence[int]) -> bool:
@@ -399,11 +349,7 @@ def is_degenerate(text: str, token_ids: Sequence[int]) -> bool:
         return True
     if len(set(token_ids)) / len(token_ids) < MIN_DISTINCT_SHARE:
         return True
-    run = longest = 1
-    for before, after in itertools.pairwise(token_ids):
-        run = run + 1 if before == after else 1
-        longest = max(longest, run)
-    return longest >= MAX_REPEATS
+    return max(len(list(run)) for _, run in itertools.groupby(token_ids)) >= MAX_REPEATS
 
 
 def _stop_tokens(loaded: LoadedModel) -> list[int]:
@@ -412,16 +358,15 @@ def _stop_tokens(loaded: LoadedModel) -> list[int]:
     return sorted({loaded.start_id, *(int(token) for token in named if token is not None)})
 
 
-def _uniforms(job: Job, n: int, seed: int) -> NDArray[np.float64]:
-    what = zlib.crc32(f"{job.condition}/{job.lang}/{job.concept}".encode())
-    return np.random.default_rng([seed, what, job.seed, job.sample]).random(n)
+def _uniforms(asked: TextRequest, n: int, seed: int) -> NDArray[np.float64]:
+    what = zlib.crc32(f"{asked.condition}/{asked.lang}/{asked.concept}".encode())
+    return np.random.default_rng([seed, what, asked.seed, asked.sample]).random(n)
 
 
 def _write(
     loaded: LoadedModel,
     uniforms_BT: NDArray[np.float64],
-    temperature: float,
-    top_p: float,
+    settings: GenerationSettings,
     stops: Sequence[int],
     where: str,
 ) -> NDArray[np.int64]:
@@ -436,7 +381,8 @@ def _write(
     for position in range(n_positions):
         out = loaded.model(input_ids=ids_B1, past_key_values=cache, use_cache=True)
         cache = out.past_key_values
-        ids_B = sample_tokens(out.logits[:, -1], uniforms[:, position], temperature, top_p)
+        uniforms_B = uniforms[:, position]
+        ids_B = sample_tokens(out.logits[:, -1], uniforms_B, settings.temperature, settings.top_p)
         if ids_B is None:
             raise NumericsError(f"{where}: the logits of a generated text are not finite")
         written.append(ids_B)

@@ -33,7 +33,17 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from babelscope.analysis.probe_readings import (
+    Score,
+    SentenceSums,
+    TokenPool,
+    anchor_types,
+    between_variance,
+    cell_weights,
+    type_only_accuracy,
+)
 from babelscope.errors import BabelscopeError, NumericsError
+from babelscope.stats import interval
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +58,6 @@ COLUMNS = (
 
 #: Fewer anchor tokens than this in the test set are not worth a number.
 MIN_ANCHORS = 20
-
-#: Label permutations behind the null of the between-language variance.
-N_PERMUTATIONS = 50
 
 
 class TokenStates(Protocol):
@@ -110,28 +117,6 @@ class ProbeSettings:
                 raise ValueError(f"{name} must be {allowed}; got {getattr(self, name)!r}")
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """The tokens of all languages of one layer, languages in sorted order."""
-
-    languages: tuple[str, ...]
-    states_TD: NDArray[np.float32]
-    labels_T: Ints
-    sentences_T: Ints
-    types_T: Ints
-    n_sentences: int
-
-
-@dataclass(frozen=True)
-class _Score:
-    """A value with its resamples, before it becomes a row."""
-
-    value: float
-    resamples_B: Floats
-    n_test: int
-    null: float
-
-
 def fit_language_probe(
     token_files: Mapping[str, TokenStates],
     *,
@@ -163,7 +148,6 @@ def fit_language_probe(
         NumericsError: If a state is not finite.
     """
     pool = _pool(token_files, layer, settings, model, step)
-    n_languages = len(pool.languages)
     rng = np.random.default_rng([settings.seed, layer])
     # One draw of sentence weights serves all probes and seeds: scores on the same sentences move
     # together, so that differences and means over seeds get the interval they deserve.
@@ -172,65 +156,48 @@ def fit_language_probe(
         np.full(pool.n_sentences, 1 / pool.n_sentences),
         size=settings.bootstrap,
     ).astype(np.float32)
-
-    scores: dict[tuple[str, str], list[_Score]] = {}
-    sizes: list[int] = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        n_train, of_seed = _probe_once(pool, seed, settings, weights_BS, where=f"layer {layer}")
-        sizes.append(n_train)
-        for key, score in of_seed.items():
-            scores.setdefault(key, []).append(score)
-
-    rows: list[dict[str, Any]] = []
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    splits = [_split(pool, seed, settings, where=f"layer {layer}") for seed in seeds]
+    scores = [_scores(pool, split, settings, weights_BS) for split in splits]
+    sizes = [split.train.size for split in splits]
     pick_BK = rng.integers(settings.seeds, size=(settings.bootstrap, settings.seeds))
-    for (probe, metric), of_seeds in scores.items():
-        for i, score in enumerate(of_seeds):
-            low, high = _interval(score.resamples_B, settings.level)
-            rows.append(
-                {"probe": probe, "metric": metric, "seed": settings.seed + i, "value": score.value,
-                 "low": low, "high": high, "null": score.null, "n_train": sizes[i],
-                 "n_test": score.n_test}
-            )  # fmt: skip
-        resamples_KB = np.stack([score.resamples_B for score in of_seeds])
-        mean_B = resamples_KB[pick_BK, np.arange(settings.bootstrap)[:, None]].mean(axis=1)
-        low, high = _interval(mean_B, settings.level)
-        rows.append(
-            {"probe": probe, "metric": metric, "seed": -1,
-             "value": float(np.mean([score.value for score in of_seeds])),
-             "low": low, "high": high, "null": float(np.mean([score.null for score in of_seeds])),
-             "n_train": round(np.mean(sizes)),
-             "n_test": round(np.mean([score.n_test for score in of_seeds]))}
-        )  # fmt: skip
-    rows.append(_between_variance(pool, weights_BS, rng, settings.level))
-
-    table = pd.DataFrame(rows).assign(model=model, step=step, layer=layer, n_languages=n_languages)
+    rows = []
+    for probe, metric in scores[0]:
+        of_seeds = [each[probe, metric] for each in scores]
+        for seed, score, size in zip(seeds, of_seeds, sizes, strict=True):
+            rows.append(_row(probe, metric, seed, score, size, settings.level))
+        mean = _mean_over_seeds(of_seeds, pick_BK)
+        rows.append(_row(probe, metric, -1, mean, round(np.mean(sizes)), settings.level))
+    share = between_variance(pool, weights_BS, rng)
+    rows.append(_row("between_variance", "share", -1, share, 0, settings.level))
+    table = pd.DataFrame(rows).assign(model=model, step=step, layer=layer, n_languages=len(pool.languages))
     return table[list(COLUMNS)]
 
 
-def between_language_share(states_TD: Floats, labels_T: Ints) -> float:
-    """Share of the total variance of ``states_TD`` that lies between the classes.
+def _row(probe: str, metric: str, seed: int, score: Score, n_train: int, level: float) -> dict[str, Any]:
+    low, high = interval(score.resamples_B, level)
+    return {
+        "probe": probe, "metric": metric, "seed": seed, "value": score.value, "low": low, "high": high,
+        "null": score.null, "n_train": n_train, "n_test": score.n_test,
+    }  # fmt: skip
 
-    Trace of the between-class scatter over trace of the total scatter; labels without any bearing
-    on the states give about (L - 1) / (T - 1).
 
-    Args:
-        states_TD: States, shape ``(T, D)``, finite.
-        labels_T: Class of each state.
-    """
-    states_TD = np.asarray(states_TD, dtype=np.float64)
-    centred_TD = states_TD - states_TD.mean(axis=0)
-    total = float((centred_TD**2).sum())
-    if total == 0:
-        return 0.0
-    between = 0.0
-    for label in np.unique(labels_T):
-        members = labels_T == label
-        between += members.sum() * float((centred_TD[members].mean(axis=0) ** 2).sum())
-    return between / total
+def _mean_over_seeds(scores: Sequence[Score], pick_BK: Ints) -> Score:
+    """The mean of the scores of all seeds; its resamples draw seeds too."""
+    resamples_KB = np.stack([score.resamples_B for score in scores])
+    return Score(
+        float(np.mean([score.value for score in scores])),
+        resamples_KB[pick_BK, np.arange(len(pick_BK))[:, None]].mean(axis=1),
+        round(np.mean([score.n_test for score in scores])),
+        float(np.mean([score.null for score in scores])),
+    )
 
 
 def split_sentences(sentence_ids: Sequence[str], test_share: float, seed: int) -> set[str]:
     """Draw the ids of the test sentences; the others are for training.
+
+    The draw is ours, since scikit-learn's ``GroupShuffleSplit`` would draw other sentences for a seed than
+    the tables that exist were made with.
 
     Args:
         sentence_ids: Ids over all languages, repetitions allowed. Their order does not matter.
@@ -243,57 +210,13 @@ def split_sentences(sentence_ids: Sequence[str], test_share: float, seed: int) -
     return {ids[i] for i in chosen}
 
 
-def anchor_types(types_T: Ints, labels_T: Ints, min_languages: int) -> Ints:
-    """Token ids that occur in at least ``min_languages`` languages, sorted."""
-    cells = np.unique(np.stack([types_T, labels_T], axis=1), axis=0)
-    types, n_languages = np.unique(cells[:, 0], return_counts=True)
-    anchors: Ints = types[n_languages >= min_languages]
-    return anchors
-
-
-def cell_weights(types_T: Ints, labels_T: Ints) -> Floats:
-    """Weight of each token such that every (token type, language) cell counts once.
-
-    A full stop that is ten times as frequent in one language would otherwise hint at it.
-    """
-    _, cell_T, count = np.unique(
-        np.stack([types_T, labels_T], axis=1), axis=0, return_inverse=True, return_counts=True
-    )
-    weights_T: Floats = 1.0 / count[cell_T.reshape(-1)]
-    return weights_T
-
-
-def type_only_accuracy(
-    types_train: Ints, labels_train: Ints, types_T: Ints, labels_T: Ints, weights_T: Floats
-) -> float:
-    """Weighted accuracy of guessing each token's most frequent training language.
-
-    This is what the token's spelling gives away by itself. Of equally frequent languages each is
-    guessed equally often; a type unseen in training scores 1/L.
-
-    Args:
-        types_train: Token ids of the training tokens.
-        labels_train: Their languages, 0 to L - 1.
-        types_T: Token ids of the tested tokens.
-        labels_T: Their languages.
-        weights_T: Their weights.
-    """
-    n_languages = int(max(labels_train.max(), labels_T.max())) + 1
-    types, index = np.unique(np.concatenate([types_train, types_T]), return_inverse=True)
-    counts = np.zeros((types.size, n_languages))
-    np.add.at(counts, (index[: types_train.size], labels_train), 1)
-    best = counts == counts.max(axis=1, keepdims=True)
-    guess = best / best.sum(axis=1, keepdims=True)
-    return float(np.average(guess[index[types_train.size :], labels_T], weights=weights_T))
-
-
 def _pool(
     token_files: Mapping[str, TokenStates],
     layer: int,
     settings: ProbeSettings,
     model: str,
     step: int,
-) -> _Pool:
+) -> TokenPool:
     languages = tuple(sorted(token_files))
     where = f"model {model}, step {step}, layer {layer}"
     if len(languages) < 2:
@@ -325,7 +248,7 @@ def _pool(
         raise BabelscopeError(
             f"{where}: the probe splits by sentence, needs at least 4 sentences; got {len(index)}"
         )
-    return _Pool(
+    return TokenPool(
         languages=languages,
         states_TD=np.concatenate([states[lang] for lang in languages]),
         labels_T=np.repeat(np.arange(len(languages)), [counts[lang] for lang in languages]),
@@ -335,11 +258,28 @@ def _pool(
     )
 
 
-def _probe_once(
-    pool: _Pool, seed: int, settings: ProbeSettings, weights_BS: Floats, where: str
-) -> tuple[int, dict[tuple[str, str], _Score]]:
-    """Sample tokens, split, fit and score the probes of one seed; also the number of training
-    tokens."""
+@dataclass(frozen=True)
+class _Split:
+    """The tokens of one seed, and their states, split by sentence."""
+
+    seed: int
+    rng: np.random.Generator
+    where: str
+    train: Ints
+    """Rows of the pool."""
+    test: Ints
+    x_train: Floats
+    """Standardised states."""
+    x_test: Floats
+
+    @property
+    def both(self) -> Ints:
+        """Rows of all tokens of this seed."""
+        return np.concatenate([self.train, self.test])
+
+
+def _split(pool: TokenPool, seed: int, settings: ProbeSettings, where: str) -> _Split:
+    """Sample tokens and split them by sentence."""
     rng = np.random.default_rng(seed)
     n_languages = len(pool.languages)
     chosen = np.concatenate(
@@ -349,12 +289,11 @@ def _probe_once(
         ]
     )
     names = [f"{i:09d}" for i in range(pool.n_sentences)]
-    test_ids = {int(name) for name in split_sentences(names, settings.test_share, seed)}
-    is_test = np.isin(pool.sentences_T[chosen], list(test_ids))
+    test_ids = [int(name) for name in split_sentences(names, settings.test_share, seed)]
+    is_test = np.isin(pool.sentences_T[chosen], test_ids)
     train, test = chosen[~is_test], chosen[is_test]
-    y_train, y_test = pool.labels_T[train], pool.labels_T[test]
-    for part, labels in (("training", y_train), ("test", y_test)):
-        counts = np.bincount(labels, minlength=n_languages)
+    for part, rows in (("training", train), ("test", test)):
+        counts = np.bincount(pool.labels_T[rows], minlength=n_languages)
         if counts.min() < 2:
             raise BabelscopeError(
                 f"{where}: after the split by sentence, language "
@@ -362,63 +301,80 @@ def _probe_once(
                 f"{settings.tokens_per_language}\nhint: sample tokens from more sentences or "
                 "change probes.test_share"
             )
+    states = pool.states_TD[train], pool.states_TD[test]
+    return _Split(seed, rng, where, train, test, *_standardised(*states, states[0].mean(axis=0)))
 
-    mean_D = pool.states_TD[train].mean(axis=0)
-    scale_D = pool.states_TD[train].std(axis=0)
+
+def _standardised(train_TD: Floats, test_TD: Floats, centre: Floats | float) -> tuple[Floats, Floats]:
+    """States of unit variance in training; a constant dimension stays.
+
+    In single precision: scikit-learn's ``StandardScaler`` sums in double, which turns the odd prediction.
+    """
+    scale_D = train_TD.std(axis=0)
     scale_D[scale_D < 1e-8] = 1.0
-    x_train = (pool.states_TD[train] - mean_D) / scale_D
-    x_test = (pool.states_TD[test] - mean_D) / scale_D
-    sums = _SentenceSums(pool.sentences_T[test], weights_BS)
+    return (train_TD - centre) / scale_D, (test_TD - centre) / scale_D
+
+
+def _scores(
+    pool: TokenPool, split: _Split, settings: ProbeSettings, weights_BS: Floats
+) -> dict[tuple[str, str], Score]:
+    """Fit and score the probes of one seed, by probe and metric."""
+    train, test, n_languages = split.train, split.test, len(pool.languages)
+    y_train, y_test = pool.labels_T[train], pool.labels_T[test]
+    sums = SentenceSums(pool.sentences_T[test], weights_BS)
     chance = 1.0 / n_languages
-    scores: dict[tuple[str, str], _Score] = {}
+    scores: dict[tuple[str, str], Score] = {}
 
-    def fit(name: str, x: Floats, y: Ints) -> LogisticRegression:
-        return _fit(x, y, settings, where=f"{where}, probe {name}, seed {seed}")
+    def predict(name: str, y: Ints, x: Floats = split.x_train, x_new: Floats = split.x_test) -> Ints:
+        where = f"{split.where}, probe {name}, seed {split.seed}"
+        predicted: Ints = _fit(x, y, settings, where).predict(x_new)
+        return predicted
 
-    predicted = fit("full", x_train, y_train).predict(x_test)
-    right = predicted == y_test
-    accuracy = sums.mean(right)
-    scores["full", "accuracy"] = _Score(*accuracy, test.size, chance)
-    scores["full", "macro_f1"] = _Score(*sums.macro_f1(y_test, predicted, n_languages), test.size, chance)
-
-    n_components = min(settings.components, *x_train.shape)
-    pca = PCA(n_components, random_state=seed).fit(x_train)
-    pc_train, pc_test = pca.transform(x_train), pca.transform(x_test)
-    pc_scale = pc_train.std(axis=0)
-    pc_scale[pc_scale < 1e-8] = 1.0
+    full = predict("full", y_train)
     name = f"pc{settings.components}"
-    predicted = fit(name, pc_train / pc_scale, y_train).predict(pc_test / pc_scale)
-    scores[name, "accuracy"] = _Score(*sums.mean(predicted == y_test), test.size, chance)
-    scores[name, "macro_f1"] = _Score(*sums.macro_f1(y_test, predicted, n_languages), test.size, chance)
+    leading = predict(name, y_train, *_leading_components(split, settings.components))
+    for probe, predicted in (("full", full), (name, leading)):
+        scores[probe, "accuracy"] = Score(*sums.mean(predicted == y_test), test.size, chance)
+        scores[probe, "macro_f1"] = Score(*sums.macro_f1(y_test, predicted, n_languages), test.size, chance)
 
     # A token type has the same control label in training and test: only memory of types helps.
     types, type_index = np.unique(pool.types_T, return_inverse=True)
-    control_T = rng.integers(n_languages, size=types.size)[type_index]
-    if np.unique(control_T[train]).size > 1:
-        predicted = fit("control", x_train, control_T[train]).predict(x_test)
-        control = sums.mean(predicted == control_T[test])
-    else:  # a vocabulary of a few types may get one label only
-        control = sums.mean(control_T[test] == control_T[train][0])
-    scores["control", "accuracy"] = _Score(*control, test.size, chance)
-    scores["control", "selectivity"] = _Score(
-        accuracy[0] - control[0], accuracy[1] - control[1], test.size, 0.0
+    control_T = split.rng.integers(n_languages, size=types.size)[type_index]
+    one_label = np.unique(control_T[train]).size == 1  # a vocabulary of a few types may get one only
+    predicted = control_T[train][:1] if one_label else predict("control", control_T[train])
+    control = Score(*sums.mean(control_T[test] == predicted), test.size, chance)
+    accuracy = scores["full", "accuracy"]
+    scores["control", "accuracy"] = control
+    scores["control", "selectivity"] = Score(
+        accuracy.value - control.value, accuracy.resamples_B - control.resamples_B, test.size, 0.0
     )
+    shuffled = predict("shuffled", split.rng.permutation(y_train))
+    scores["shuffled", "accuracy"] = Score(*sums.mean(shuffled == y_test), test.size, chance)
+    scores["anchors", "accuracy"] = _score_anchors(pool, split, settings, sums, full == y_test)
+    return scores
 
-    predicted = fit("shuffled", x_train, rng.permutation(y_train)).predict(x_test)
-    scores["shuffled", "accuracy"] = _Score(*sums.mean(predicted == y_test), test.size, chance)
 
-    anchors = anchor_types(pool.types_T[chosen], pool.labels_T[chosen], settings.anchor_min_languages)
-    is_anchor = np.isin(pool.types_T[test], anchors)
+def _leading_components(split: _Split, components: int) -> tuple[Floats, Floats]:
+    """Training and test states on the leading principal components, of unit variance."""
+    pca = PCA(min(components, *split.x_train.shape), random_state=split.seed).fit(split.x_train)
+    return _standardised(pca.transform(split.x_train), pca.transform(split.x_test), centre=0.0)
+
+
+def _score_anchors(
+    pool: TokenPool, split: _Split, settings: ProbeSettings, sums: SentenceSums, right: NDArray[np.bool_]
+) -> Score:
+    """The full probe on tokens that are spelt the same in several languages."""
+    types_train, types_test = pool.types_T[split.train], pool.types_T[split.test]
+    y_train, y_test = pool.labels_T[split.train], pool.labels_T[split.test]
+    anchors = anchor_types(pool.types_T[split.both], pool.labels_T[split.both], settings.anchor_min_languages)
+    is_anchor = np.isin(types_test, anchors)
     n_anchors = int(is_anchor.sum())
     if n_anchors < MIN_ANCHORS or np.unique(y_test[is_anchor]).size < 2:
-        nothing = np.full(settings.bootstrap, np.nan)
-        scores["anchors", "accuracy"] = _Score(np.nan, nothing, n_anchors, chance)
-    else:
-        weights = np.zeros(test.size)
-        weights[is_anchor] = cell_weights(pool.types_T[test][is_anchor], y_test[is_anchor])
-        null = type_only_accuracy(pool.types_T[train], y_train, pool.types_T[test], y_test, weights)
-        scores["anchors", "accuracy"] = _Score(*sums.mean(right, weights), n_anchors, null)
-    return train.size, scores
+        return Score(np.nan, np.full(settings.bootstrap, np.nan), n_anchors, 1.0 / len(pool.languages))
+    weights = np.zeros(split.test.size)
+    weights[is_anchor] = cell_weights(types_test[is_anchor], y_test[is_anchor])
+    null = type_only_accuracy(types_train, y_train, types_test, y_test, weights)
+    return Score(*sums.mean(right, weights), n_anchors, null)
 
 
 def _fit(x: Floats, y: Ints, settings: ProbeSettings, where: str) -> LogisticRegression:
@@ -430,88 +386,3 @@ def _fit(x: Floats, y: Ints, settings: ProbeSettings, where: str) -> LogisticReg
     if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
         logger.info("%s: the solver stopped at max_iter = %d", where, settings.max_iter)
     return probe
-
-
-class _SentenceSums:
-    """Scores of test tokens, and the same under resampled test sentences."""
-
-    def __init__(self, sentences_T: Ints, weights_BS: Floats) -> None:
-        present, self._index_T = np.unique(sentences_T, return_inverse=True)
-        self._n = present.size
-        self._weights_BS = weights_BS[:, present].astype(np.float64)
-
-    def _sum(self, values_T: Floats) -> Floats:
-        sums_S = np.bincount(self._index_T, weights=values_T, minlength=self._n)
-        return sums_S.astype(np.float64)
-
-    def mean(self, right_T: NDArray[Any], weights_T: Floats | None = None) -> tuple[float, Floats]:
-        """Weighted mean over tokens, and its resamples over sentences."""
-        weights_T = np.ones(right_T.size) if weights_T is None else weights_T
-        above_S, below_S = self._sum(right_T * weights_T), self._sum(weights_T)
-        below_B = self._weights_BS @ below_S
-        with np.errstate(invalid="ignore"):
-            resamples_B = np.where(below_B > 0, (self._weights_BS @ above_S) / below_B, np.nan)
-        return float(above_S.sum() / below_S.sum()), resamples_B
-
-    def macro_f1(self, true_T: Ints, predicted_T: Ints, n_classes: int) -> tuple[float, Floats]:
-        """Unweighted mean of the F1 of each class, and its resamples over sentences."""
-        counts_S3 = []
-        for label in range(n_classes):
-            is_true, is_predicted = true_T == label, predicted_T == label
-            counts_S3.append(
-                [self._sum(v.astype(float)) for v in (is_true & is_predicted, is_true, is_predicted)]
-            )
-        hit, true, predicted = np.array(counts_S3).transpose(1, 0, 2)  # each (classes, S)
-
-        def f1(hit_: Floats, true_: Floats, predicted_: Floats) -> Floats:
-            below = true_ + predicted_
-            each = np.where(below > 0, 2 * hit_ / np.maximum(below, 1), 0.0)
-            return np.asarray(each.mean(axis=-1))
-
-        value = f1(hit.sum(axis=1), true.sum(axis=1), predicted.sum(axis=1))
-        resampled = f1(*(self._weights_BS @ c.T for c in (hit, true, predicted)))
-        return float(value), resampled
-
-
-def _between_variance(
-    pool: _Pool, weights_BS: Floats, rng: np.random.Generator, level: float
-) -> dict[str, Any]:
-    """Row of the between-language share of variance, over all pooled tokens."""
-    n_languages = len(pool.languages)
-    centred_TD = pool.states_TD - pool.states_TD.mean(axis=0)
-    blocks, block_T = np.unique(pool.sentences_T * n_languages + pool.labels_T, return_inverse=True)
-    block_label, block_sentence = blocks % n_languages, blocks // n_languages
-    order = np.argsort(block_T, kind="stable")
-    starts = np.searchsorted(block_T[order], np.arange(blocks.size))
-    sum_bD = np.add.reduceat(centred_TD[order], starts, axis=0).astype(np.float64)
-    square_b = np.add.reduceat((centred_TD[order].astype(np.float64) ** 2).sum(axis=1), starts)
-    count_b = np.bincount(block_T).astype(np.float64)
-
-    def share(weight_b: Floats, label_b: Ints) -> float:
-        onehot_Lb = np.zeros((n_languages, blocks.size))
-        onehot_Lb[label_b, np.arange(blocks.size)] = weight_b
-        sum_LD, count_L = onehot_Lb @ sum_bD, onehot_Lb @ count_b
-        correction = float((sum_LD.sum(axis=0) ** 2).sum() / count_L.sum())
-        total = float(weight_b @ square_b) - correction
-        present = count_L > 0
-        between = float(((sum_LD[present] ** 2).sum(axis=1) / count_L[present]).sum()) - correction
-        return between / total if total > 0 else 0.0
-
-    resamples_B = np.array([share(w[block_sentence].astype(float), block_label) for w in weights_BS])
-    ones = np.ones(blocks.size)
-    # Whole (sentence, language) blocks change their language, since tokens of one are alike.
-    null = [share(ones, rng.permutation(block_label)) for _ in range(N_PERMUTATIONS)]
-    low, high = _interval(resamples_B, level)
-    return {
-        "probe": "between_variance", "metric": "share", "seed": -1,
-        "value": share(ones, block_label), "low": low, "high": high, "null": float(np.mean(null)),
-        "n_train": 0, "n_test": int(pool.labels_T.size),
-    }  # fmt: skip
-
-
-def _interval(resamples_B: Floats, level: float) -> tuple[float, float]:
-    if not np.isfinite(resamples_B).any():
-        return float("nan"), float("nan")
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(resamples_B, [tail, 1 - tail])
-    return float(low), float(high)

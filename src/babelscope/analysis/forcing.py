@@ -1,0 +1,108 @@
+"""Hold chosen units at a value while a model runs.
+
+Legend: B rows of a batch, T positions, U units of a site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from babelscope.models.architectures import site_widths
+from babelscope.models.hooks import Place, Watcher, site_modules, watching
+
+
+class UnitSet:
+    """Units and the values that they are held at.
+
+    Args:
+        layers: Layer of each unit.
+        sites: Site of each unit.
+        units: Index of each unit in its site.
+        values: Value of each unit.
+
+    Attributes:
+        cells: Per (layer, site) the indices and the values of its units.
+    """
+
+    def __init__(
+        self, layers: Iterable[int], sites: Iterable[str], units: Iterable[int], values: Iterable[float]
+    ) -> None:
+        held: dict[tuple[int, str], dict[int, float]] = {}
+        for layer, site, unit, value in zip(layers, sites, units, values, strict=True):
+            held.setdefault((int(layer), str(site)), {})[int(unit)] = float(value)
+        self.cells: dict[tuple[int, str], tuple[NDArray[np.int64], NDArray[np.float64]]] = {
+            cell: (np.array([*of], dtype=np.int64), np.array([*of.values()])) for cell, of in held.items()
+        }
+
+    def __len__(self) -> int:
+        return sum(len(units) for units, _ in self.cells.values())
+
+
+@contextmanager
+def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
+    """Hold units at their values, at every position, while the body runs.
+
+    Args:
+        model: A causal language model of transformers.
+        sets: What is held in each row of the batches that the body runs; None is nothing.
+
+    Raises:
+        ValueError: If the model has no such unit, or a batch has another number of rows.
+    """
+    watchers: list[Watcher] = []
+    for layer, site in sorted({cell for units in sets if units is not None for cell in units.cells}):
+        held_BU, value_BU = _rows(model, sets, layer, site)
+        places = site_modules(model, site, layer)
+        start, width = 0, held_BU.shape[1]
+        for place in places:
+            stop = width if len(places) == 1 else start + _width(place)
+            part = slice(start, stop)
+            if held_BU[:, part].any():
+                watchers.append((place, _forcing(held_BU[:, part], value_BU[:, part], model)))
+            start = stop
+        assert start == width, "the parts of a site are not as wide as the site"
+    with watching(watchers):
+        yield
+
+
+def _rows(
+    model: Any, sets: Sequence[UnitSet | None], layer: int, site: str
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which units of a site are held in each row, and their values."""
+    width = site_widths(model.config.to_dict(), [site]).get((layer, site), 0)
+    held_BU = np.zeros((len(sets), width), dtype=bool)
+    value_BU = np.zeros((len(sets), width), dtype=np.float64)
+    for row, units in enumerate(sets):
+        if units is None or (layer, site) not in units.cells:
+            continue
+        indices, values = units.cells[layer, site]
+        if indices.max() >= width or indices.min() < 0:
+            raise ValueError(f"unit {indices.max()} is not in layer {layer}, site {site}, of {width} units")
+        held_BU[row, indices] = True
+        value_BU[row, indices] = values
+    return held_BU, value_BU
+
+
+def _width(place: Place) -> int:
+    module: Any = place.module
+    return int(module.out_features if place.end == "out" else module.in_features)
+
+
+def _forcing(held_BU: NDArray[np.bool_], value_BU: NDArray[np.float64], model: Any) -> Any:
+    held_B1U = torch.from_numpy(held_BU[:, None]).to(model.device)
+    value_B1U = torch.from_numpy(value_BU[:, None]).to(model.device, model.dtype)
+
+    def force(values_BTU: torch.Tensor) -> torch.Tensor:
+        if values_BTU.ndim != 3 or len(values_BTU) != len(held_B1U):
+            raise ValueError(
+                f"units are forced in {len(held_B1U)} rows; the model got {tuple(values_BTU.shape)}"
+            )
+        return torch.where(held_B1U, value_B1U.to(values_BTU.dtype), values_BTU)
+
+    return force
