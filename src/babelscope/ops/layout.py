@@ -78,8 +78,8 @@ def describe() -> Iterator[tuple[str, str, str]]:
 _RESULTS_PAGE = """\
 # Results
 
-A folder per study, `results/<study>/`; git tracks nothing in it. Start with `report.html`, then `tables/`: these
-hold every number of the report. [docs/formats.md](../docs/formats.md) says what stands in each file,
+A folder per study, `results/<study>/`; git tracks nothing in it. Start with `report.html`, then `tables/`,
+which hold every number of the report. [docs/formats.md](../docs/formats.md) says what stands in each file,
 [docs/wildcards.md](../docs/wildcards.md) what `{{steps}}` and the other names in braces stand for, and how to
 have something made anew.
 
@@ -89,8 +89,8 @@ have something made anew.
 | `logs/`, `benchmarks/` | per rule, then as the files above: what a job said, what it took | all |
 | `logs/study.json` | the config of the last run | |
 
-A file is whole or not there. A name with `.tmp-`, or one that begins with `.unfinished-`, is of a job that runs
-or was killed; nothing else reads it.
+A file is whole or not there. A name with `.tmp-`, or one that begins with `.unfinished-`, is of a job that
+runs or was killed; nothing else reads it.
 """
 
 
