@@ -73,3 +73,32 @@ def describe() -> Iterator[tuple[str, str, str]]:
             if pattern not in seen:
                 seen.add(pattern)
                 yield pattern, rule, holds
+
+
+_RESULTS_PAGE = """\
+# Results
+
+A folder per study, `results/<study>/`; git tracks nothing in it. Start with `report.html`, then `tables/`,
+which hold every number of the report. [docs/formats.md](../docs/formats.md) says what stands in each file,
+[docs/wildcards.md](../docs/wildcards.md) what `{{steps}}` and the other names in braces stand for, and how to
+have something made anew.
+
+| file | what it holds | rule that writes it |
+| --- | --- | --- |
+{rows}
+| `logs/`, `benchmarks/` | per rule, then as the files above: what a job said, what it took | all |
+| `logs/study.json` | the config of the last run | |
+
+A file is whole or not there. A name with `.tmp-`, or one that begins with `.unfinished-`, is of a job that
+runs or was killed; nothing else reads it.
+"""
+
+
+def results_page() -> str:
+    """The text of ``results/README.md``; ``docs/make.py`` writes it."""
+    writers: dict[str, list[str]] = {}
+    for rule, stage in STAGES.items():
+        for pattern in stage.writes:
+            writers.setdefault(pattern, []).append(f"`{rule}`")
+    rows = [f"| `{pattern}` | {holds} | {', '.join(writers[pattern])} |" for pattern, _, holds in describe()]
+    return _RESULTS_PAGE.format(rows="\n".join(rows))
