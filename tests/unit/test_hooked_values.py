@@ -12,13 +12,8 @@ import pytest
 import torch
 from torch.nn.functional import gelu, layer_norm, linear, silu, softplus
 
-<<<<<<< HEAD
 from babelscope.activations.inputs import encode_sentences
-from babelscope.analysis.generation import UnitSet, force_units
-=======
-from babelscope.activations.extraction import encode_sentences
 from babelscope.analysis.forcing import UnitSet, force_units
->>>>>>> h-analysis
 from babelscope.errors import StudyError
 from babelscope.models.architectures import SITES
 from babelscope.models.dimensions import head_units, max_positions

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from babelscope.models.architectures import site_widths
-from babelscope.models.hooks import Place, Watcher, site_modules, watching
+from babelscope.models.dimensions import site_widths
+from babelscope.models.hooks import ModuleEnd, Watcher, site_modules, watching
 
 
 class UnitSet:
@@ -89,7 +89,7 @@ def _rows(
     return held_BU, value_BU
 
 
-def _width(place: Place) -> int:
+def _width(place: ModuleEnd) -> int:
     module: Any = place.module
     return int(module.out_features if place.end == "out" else module.in_features)
 

@@ -20,15 +20,9 @@ from numpy.typing import NDArray
 
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.errors import NumericsError, StudyError
-<<<<<<< HEAD
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel
-from babelscope.models.dimensions import max_positions, site_widths
-from babelscope.models.hooks import ModuleEnd, Watcher, site_modules, watching
-=======
-from babelscope.models.architectures import is_encoder, max_positions
-from babelscope.models.checkpoints import LoadedModel
->>>>>>> h-analysis
+from babelscope.models.dimensions import max_positions
 
 if TYPE_CHECKING:  # it imports numba, which is of no use here
     from babelscope.analysis.scores import ScoreFile
@@ -91,71 +85,7 @@ class TextRequest:
     units: UnitSet | None
 
 
-<<<<<<< HEAD
-@contextmanager
-def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
-    """Hold units at their values, at every position, while the body runs.
-
-    Args:
-        model: A causal language model of transformers.
-        sets: What is held in each row of the batches that the body runs; None is nothing.
-
-    Raises:
-        ValueError: If the model has no such unit, or a batch has another number of rows.
-    """
-    cells = sorted({cell for units in sets if units is not None for cell in units.cells})
-    config = model.config.to_dict()
-    watchers: list[Watcher] = []
-    for layer, site in cells:
-        width = site_widths(config, [site]).get((layer, site), 0)
-        held_BU = np.zeros((len(sets), width), dtype=bool)
-        value_BU = np.zeros((len(sets), width), dtype=np.float64)
-        for row, units in enumerate(sets):
-            if units is None or (layer, site) not in units.cells:
-                continue
-            indices, values = units.cells[layer, site]
-            if indices.max() >= width or indices.min() < 0:
-                raise ValueError(
-                    f"unit {indices.max()} is not in layer {layer}, site {site}, of {width} units"
-                )
-            held_BU[row, indices] = True
-            value_BU[row, indices] = values
-        places = site_modules(model, site, layer)
-        start = 0
-        for place in places:
-            stop = width if len(places) == 1 else start + _width(place)
-            part = slice(start, stop)
-            if held_BU[:, part].any():
-                watchers.append((place, _forcing(held_BU[:, part], value_BU[:, part], model)))
-            start = stop
-        assert start == width, "the parts of a site are not as wide as the site"
-    with watching(watchers):
-        yield
-
-
-def _width(place: ModuleEnd) -> int:
-    module: Any = place.module
-    return int(module.out_features if place.end == "out" else module.in_features)
-
-
-def _forcing(held_BU: NDArray[np.bool_], value_BU: NDArray[np.float64], model: Any) -> Any:
-    held_B1U = torch.from_numpy(held_BU[:, None]).to(model.device)
-    value_B1U = torch.from_numpy(value_BU[:, None]).to(model.device, model.dtype)
-
-    def force(values_BTU: torch.Tensor) -> torch.Tensor:
-        if values_BTU.ndim != 3 or len(values_BTU) != len(held_B1U):
-            raise ValueError(
-                f"units are forced in {len(held_B1U)} rows; the model got {tuple(values_BTU.shape)}"
-            )
-        return torch.where(held_B1U, value_B1U.to(values_BTU.dtype), values_BTU)
-
-    return force
-
-
-def build_jobs(
-=======
 def text_requests(
->>>>>>> h-analysis
     experts: Mapping[str, pd.DataFrame],
     scores: Mapping[str, ScoreFile],
     *,
