@@ -19,7 +19,8 @@ import yaml
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.measured import compare, comparison_text
 from babelscope.ops.plan import RUN_A_MODEL, make_plan, plan_text, size
-from babelscope.study.config import Study, load_study
+from babelscope.study.config import Study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))

@@ -13,8 +13,7 @@ import yaml
 from babelscope.ops.costs import MAX_THREADS, STAGES, CostModel
 from babelscope.ops.jobs import all_jobs
 from babelscope.ops.plan import RUN_A_MODEL
-from babelscope.study.config import load_study
-from cluster_study import ROOT
+from babelscope.study.loading import load_study
 
 pytestmark = pytest.mark.slurm
 
@@ -51,7 +50,7 @@ def test_only_jobs_that_run_a_model_were_on_the_gpu_partition(jobs):
 
 def test_memory_time_and_cores_are_those_of_jobs_on_a_cluster(undisturbed, jobs):
     """Not those of the machine where the command is typed: it has no GPU, and fewer cores than nodes may have."""
-    study = load_study(undisturbed.config, schema=ROOT / "workflow/schemas/config.schema.yaml")
+    study = load_study(undisturbed.config)
     costs = CostModel(study, gpu=True, max_threads=MAX_THREADS)
     expected = {work.stage: costs.cost(work) for work in all_jobs(study)}
     on_cpu = {work.stage: CostModel(study).cost(work) for work in all_jobs(study)}

@@ -15,7 +15,8 @@ from babelscope.ops.costs import MAX_THREADS, STAGES, Cost, CostModel
 from babelscope.ops.jobs import Work, all_jobs
 from babelscope.ops.measured import benchmark_path, compare, comparison_text
 from babelscope.ops.plan import RUN_A_MODEL, duration, hours, make_plan, plan_text, size
-from babelscope.study.config import Study, load_study
+from babelscope.study.config import Study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((ROOT / "config/config.yaml").read_text())

@@ -26,7 +26,7 @@ import yaml
 from babelscope.commands import doctor as command
 from babelscope.errors import StudyError
 from babelscope.ops import doctor
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = {

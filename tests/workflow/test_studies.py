@@ -14,7 +14,7 @@ import yaml
 
 from babelscope.ops.jobs import all_jobs
 from babelscope.ops.status import stage_of
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 from made_up_text import LANGUAGES, write_all
 from mini_study import ROOT
 

@@ -4,7 +4,6 @@ Sets STUDY (the validated study), the batches of the stages (which cells one job
 places of inputs that the user brings.
 """
 
-import dataclasses
 import functools
 import json
 import math
@@ -25,8 +24,8 @@ from babelscope.ops.jobs import (
 )
 from babelscope.ops.runs import record_run, refuse_beside_others
 from babelscope.runtime import export_source
-from babelscope.study.config import load_study
 from babelscope.study.checks import check_text
+from babelscope.study.loading import load_study
 from babelscope.versions import STAGE_VERSION
 
 from snakemake.exceptions import WorkflowError
@@ -36,7 +35,7 @@ from snakemake.logging import logger
 export_source(Path(workflow.basedir, "src"))
 
 try:
-    STUDY = load_study(config, schema=Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
+    STUDY = load_study(config)
     if workflow.is_main_process:
         check_text(STUDY)
         for warning in STUDY.warnings:
@@ -93,7 +92,7 @@ wildcard_constraints:
 
 def settings(part):
     """A part of the study as plain values, for a rule's params."""
-    return dataclasses.asdict(part)
+    return part.model_dump()
 
 
 def model_files(run_id, step):

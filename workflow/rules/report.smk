@@ -48,7 +48,7 @@ rule plot_figure:
         **needs("plot_figure"),
     params:
         caption=lambda wildcards: load_captions()[wildcards.figure].read,
-        style=STUDY.report.style,
+        style=STUDY.report.style.model_dump(),
         exclude_flagged=STUDY.report.exclude_flagged,
         version=STAGE_VERSION["report"],
     message:

@@ -15,7 +15,6 @@ sentences) and an interval. Two variants are computed:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -26,6 +25,7 @@ from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
+from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import (
     benjamini_hochberg,
     bootstrap_mean,
@@ -43,17 +43,6 @@ ALL = "*"
 SAME = "="
 ALL_LAYERS = -1
 HALVES = ("a", "b")
-
-
-@dataclass(frozen=True)
-class AlignmentSettings:
-    """How intervals and nulls are computed."""
-
-    bootstrap: int = 500
-    """Resamples for an interval."""
-    permutations: int = 500
-    """Permutations of the concept labels for a p-value or a null."""
-    seed: int = 0
 
 
 def align_experts(

@@ -32,7 +32,7 @@ def load(args: argparse.Namespace) -> Study:
         DataError: If the file is not there or is no YAML.
         StudyError: If a value is wrong.
     """
-    from babelscope.study.config import load_study
+    from babelscope.study.loading import load_study
 
     return load_study({**_read(args.configfile), **dict(_pair(text) for text in args.config)})
 

@@ -23,6 +23,7 @@ from babelscope.models.architectures import dimensions, n_parameters
 from babelscope.ops import sizes
 from babelscope.ops.jobs import Work
 from babelscope.study.config import Study
+from babelscope.study.models import PretrainedModel
 
 STORED = {"float16": 2, "float32": 4}
 
@@ -153,7 +154,7 @@ class CostModel:
     def _config(self, run_id: str) -> dict[str, Any]:
         model = self.study.models[run_id]
         config = self.study.model_config(run_id)
-        if model.source == "pretrain":
+        if isinstance(model, PretrainedModel):
             config = {**config, "vocab_size": self.study.tokenizers[model.tokenizer].vocabulary_size}
         return config
 
@@ -351,7 +352,7 @@ class CostModel:
 
     def _pretrain(self, work: Work) -> Cost:
         model = self.study.models[work.model]
-        assert model.training is not None
+        assert isinstance(model, PretrainedModel)
         config, training = self._config(work.model), model.training
         before = max((step for step in model.steps if step < work.steps[0]), default=0)
         before = self.study.previous_step(work.model, work.steps[0]) or 0 if before else 0

@@ -42,8 +42,7 @@ def _plans(study: Study) -> dict[str, tuple[tuple[int, ...], ...]]:
 
 def pretrain_batches(study: Study) -> list[Batch]:
     """Steps that one job trains: the inner lists of the config, since a chain is cut where the user says."""
-    trained = {run_id: model.batches for run_id, model in study.models.items() if model.source == "pretrain"}
-    return make_batches(trained)
+    return make_batches({model.run_id: model.batches for model in study.pretrained})
 
 
 def language_batches(study: Study) -> list[Batch]:
@@ -84,24 +83,18 @@ def figures(study: Study) -> list[str]:
 
 def all_jobs(study: Study) -> Iterator[Work]:
     """Every job of a study that has not run."""
+    trained = study.pretrained
     for name, corpus in study.corpora.items():
         made_by = {"grammar": "make_demo_corpus", "text": "prepare_corpus", "dataset": "prepare_dataset"}
-        if any(
-            name in (model.corpus, _tokenizer_corpus(study, model.tokenizer))
-            for model in study.models.values()
-        ):
+        if any(name in (run.corpus, study.tokenizers[run.tokenizer].corpus) for run in trained):
             for lang in corpus.languages:
                 yield Work(made_by[corpus.source], parts=(lang,))
     for lang in study.languages:
         yield Work("prepare_sentences", parts=(lang,))
         yield Work("prepare_concepts", parts=(lang,))
-    trained = [model for model in study.models.values() if model.source == "pretrain"]
-    for _ in {model.tokenizer for model in trained}:
+    for _ in {run.tokenizer for run in trained}:
         yield Work("train_tokenizer")
-    windows = {
-        (model.corpus, model.tokenizer, model.training.sequence_length) for model in trained if model.training
-    }
-    for _ in windows:
+    for _ in {(run.corpus, run.tokenizer, run.training.sequence_length) for run in trained}:
         yield Work("tokenize_corpus")
     for run_id, model in study.models.items():
         for step in model.steps:
@@ -127,10 +120,6 @@ def all_jobs(study: Study) -> Iterator[Work]:
     for _ in figures(study):
         yield Work("plot_figure")
     yield Work("render_report")
-
-
-def _tokenizer_corpus(study: Study, tokenizer: str) -> str:
-    return study.tokenizers[tokenizer].corpus if tokenizer else ""
 
 
 def _of_batches(stage: str, batches: Sequence[Batch]) -> Iterator[Work]:

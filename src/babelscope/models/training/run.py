@@ -39,6 +39,7 @@ from babelscope.io.tables import write_table
 from babelscope.models.architectures import architecture as find_architecture
 from babelscope.models.architectures import max_positions
 from babelscope.models.checkpoints import load_model, load_tokenizer, resolve_device, save_model
+from babelscope.models.training.settings import TrainingSettings
 from babelscope.runtime import PROGRESS
 from babelscope.text.tokenization import TokenWindows, open_windows, tokenizer_hash
 
@@ -79,46 +80,6 @@ DROPOUTS = {
 _PROGRESS_FILE = "training/progress.json"
 _OPTIMIZER_FILE = "training/optimizer.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a model is trained; the study's ``training``."""
-
-    sequence_length: int
-    """Tokens of a window."""
-    batch_size: int
-    """Windows per update."""
-    learning_rate: float
-    """At the end of the warm-up."""
-    accumulation: int = 1
-    """Parts that a batch is computed in, to save memory; the update is the same."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.1
-    """Of matrices; biases and norms are not decayed."""
-    warmup_steps: int = 0
-    schedule: str = "linear"
-    """constant, inverse_sqrt, or linear (to ``final_lr_share`` at ``decay_steps``, and on)."""
-    decay_steps: int | None = None
-    final_lr_share: float = 0.0
-    clip_norm: float | None = 1.0
-    precision: str = "float32"
-    """float32, or bfloat16 for matrix products; the weights are float32 in both cases."""
-
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of update number ``step``, counted from 1."""
-        warm, rate = self.warmup_steps, self.learning_rate
-        if step < warm:
-            return rate * step / warm
-        if self.schedule == "constant":
-            return rate
-        if self.schedule == "inverse_sqrt":
-            return rate * math.sqrt(max(warm, 1) / step)
-        if self.schedule == "linear":
-            assert self.decay_steps is not None
-            done = min(1.0, (step - warm) / max(1, self.decay_steps - warm))
-            return rate * (1.0 - (1.0 - self.final_lr_share) * done)
-        raise StudyError("training.schedule", self.schedule, "constant, inverse_sqrt, linear")
 
 
 class WindowOrder:
@@ -234,7 +195,7 @@ def pretrain_steps(
     torch.set_num_threads(threads)
     place = torch.device(resolve_device(device))
     fingerprint = _fingerprint(
-        architecture, architecture_config, dataclasses.asdict(training), seed, shares, windows
+        architecture, architecture_config, training.model_dump(), seed, shares, windows
     )
     run = _Run(
         name=name,
@@ -588,15 +549,6 @@ def _check(
     tokenizer_dir: Path,
 ) -> None:
     key = f"models.{name.rsplit('-seed', 1)[0]}.training"
-    if training.batch_size % training.accumulation:
-        allowed = f"a divisor of batch_size, {training.batch_size}"
-        raise StudyError(f"{key}.accumulation", training.accumulation, allowed)
-    if training.precision not in ("float32", "bfloat16"):
-        raise StudyError(f"{key}.precision", training.precision, "float32, bfloat16")
-    if training.schedule == "linear" and training.decay_steps is None:
-        hint = "the schedule linear needs to know where it ends"
-        raise StudyError(f"{key}.decay_steps", None, "a number of steps", hint)
-    training.learning_rate_at(training.warmup_steps + 1)
     if windows.sequence_length != training.sequence_length:
         allowed = f"the length of the windows, {windows.sequence_length}"
         raise StudyError(f"{key}.sequence_length", training.sequence_length, allowed)
