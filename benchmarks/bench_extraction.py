@@ -14,8 +14,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, XGLMConfig
 
-from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.activations.extraction import extract_language
 from babelscope.activations.inputs import bare_forward, encode_sentences, make_batches
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import load_checkpoint
 

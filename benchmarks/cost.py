@@ -21,7 +21,8 @@ from babelscope.ops.measured import compare, comparison_text
 from babelscope.ops.plan import make_plan, plan_text
 from babelscope.ops.stages import RUN_A_MODEL
 from babelscope.ops.terminal import size
-from babelscope.study.config import Study, load_study
+from babelscope.study.config import Study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from babelscope.activations.extraction import ExtractionSettings
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.ops.sizes import extraction_memory
 from babelscope.study.suites import load_suite
 

@@ -12,7 +12,7 @@ import yaml
 
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.stages import RUN_A_MODEL, all_jobs
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 pytestmark = pytest.mark.slurm
 

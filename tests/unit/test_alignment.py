@@ -6,12 +6,13 @@ import pytest
 from scipy.stats import hypergeom
 from test_expertise import make_labels, make_units, score
 
-from babelscope.analysis.alignment import AlignmentSettings, align_experts
+from babelscope.analysis.alignment import align_experts
 from babelscope.analysis.experts import select_experts
 from babelscope.analysis.language_pairs import two_way_interval
 from babelscope.analysis.lifelines import trace_units
 from babelscope.analysis.overlap import add_false_discovery, overlap_table
 from babelscope.analysis.reliability import _pair_concepts, reliability_table
+from babelscope.analysis.settings import AlignmentSettings
 from babelscope.analysis.transfer import transfer_table
 from babelscope.units import UnitIndex
 

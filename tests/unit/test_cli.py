@@ -10,7 +10,7 @@ import yaml
 
 from babelscope.cli import main
 from babelscope.models.hub.listing import steps_of, template_of
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 from hub_server import HubServer
 
 SIZES = {"model_type": "gpt_neox", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,

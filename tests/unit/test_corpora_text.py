@@ -351,7 +351,7 @@ def test_no_words_of_concept_files(tmp_path):
 @needs_data
 def test_the_study_of_real_text_can_be_planned(monkeypatch):
     from babelscope.study.checks import check_text
-    from babelscope.study.config import load_study
+    from babelscope.study.loading import load_study
 
     monkeypatch.chdir(ROOT)
     config = yaml.safe_load((ROOT / "config/studies/real-text.yaml").read_text(encoding="utf-8"))

@@ -18,7 +18,8 @@ from babelscope.ops.plan import make_plan, plan_text
 from babelscope.ops.ranges import StudyRanges
 from babelscope.ops.stages import STAGES, JobCells, all_jobs, job_cells
 from babelscope.ops.terminal import duration, size
-from babelscope.study.config import Study, load_study
+from babelscope.study.config import Study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((ROOT / "config/config.yaml").read_text())

@@ -8,10 +8,9 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 
 
 def blocks():
@@ -21,7 +20,7 @@ def blocks():
 
 def test_the_example_study_is_valid(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    study = load_study({**blocks()[0], "data": str(tmp_path)}, schema=SCHEMA)
+    study = load_study({**blocks()[0], "data": str(tmp_path)})
     assert study.models["small-seed0"].steps[:3] == (0, 64, 128)
 
 
@@ -29,7 +28,7 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = {**blocks()[0], "data": str(tmp_path)}
     files = {**config, "sentences": {"source": "concepts"}, **blocks()[1]}
-    assert load_study(files, schema=SCHEMA).concept_ids == ("house", "water")
+    assert load_study(files).concept_ids == ("house", "water")
     for step in (1000, 2000, 4000):
         folder = tmp_path / f"my-run/checkpoint-{step}"
         folder.mkdir(parents=True)
@@ -40,7 +39,7 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
     assert path.format(data="d", lang="en", concept="house") == "d/concepts/en/house.json"
     local = {**config, **blocks()[3]}
     del local["corpora"], local["tokenizers"]
-    models = load_study(local, schema=SCHEMA).models
+    models = load_study(local).models
     assert models["mine"].steps == (1000, 2000, 4000)
     assert models["bloom"].checkpoints.repo == "bigscience/bloom-560m-intermediate"
 

@@ -26,7 +26,7 @@ from babelscope.ops.doctor.environment import check_packages, check_torch
 from babelscope.ops.doctor.profile import check_partitions, check_settings, read_profile
 from babelscope.ops.doctor.study import check_disk, check_hub, check_study
 from babelscope.ops.programs import call, complaint
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = {

@@ -10,9 +10,10 @@ import torch
 
 from babelscope.activations import extraction
 from babelscope.activations import pooling as pooling_of_units
-from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.activations.extraction import extract_language
 from babelscope.activations.inputs import bare_forward, encode_sentences, make_batches
 from babelscope.activations.parity import PARITY_TOLERANCE, ParityError, parity_check
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.activations.store import TokenFile, UnitFile, UnitWriter
 from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5

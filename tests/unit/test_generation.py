@@ -12,7 +12,6 @@ import torch
 
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.analysis.generation import (
-    GenerationSettings,
     TextRequest,
     generate_step,
     generate_texts,
@@ -22,6 +21,7 @@ from babelscope.analysis.generation import (
 )
 from babelscope.analysis.generation_summary import collect_generation, summarise_generation
 from babelscope.analysis.scores import ScoreFile
+from babelscope.analysis.settings import GenerationSettings
 from babelscope.analysis.texts import count_hits
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.dimensions import site_widths

@@ -18,7 +18,8 @@ import babelscope.models.training.run as pretraining
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.training.config import DROPOUTS
 from babelscope.models.training.order import WindowOrder
-from babelscope.models.training.run import TrainingSettings, pretrain_steps
+from babelscope.models.training.run import pretrain_steps
+from babelscope.models.training.settings import TrainingSettings
 from babelscope.text.tokenization import tokenize_corpus, train_tokenizer
 
 TINY = {

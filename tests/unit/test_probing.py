@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from babelscope.analysis.probe_readings import anchor_types, cell_weights, type_only_accuracy
-from babelscope.analysis.probing import COLUMNS, ProbeSettings, fit_language_probe, split_sentences
+from babelscope.analysis.probing import COLUMNS, fit_language_probe, split_sentences
+from babelscope.analysis.settings import ProbeSettings
 from babelscope.errors import BabelscopeError, NumericsError
 
 LANGUAGES = ("de", "en", "hi", "zh")

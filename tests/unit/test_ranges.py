@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.ranges import RangeError, Ranges, StudyRanges
 from babelscope.ops.stages import all_jobs
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 from babelscope.study.steps import chunks, label
 
 DEMO = yaml.safe_load((Path(__file__).resolve().parents[2] / "config/config.yaml").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from babelscope.activations.extraction import ExtractionSettings
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.models.checkpoints import save_model
 from babelscope.ops.sizes import (
     RUNTIME,
@@ -61,7 +61,8 @@ def test_a_small_job_takes_what_is_reckoned(tmp_path: Path):
 import json, re, sys
 from pathlib import Path
 from babelscope.models.checkpoints import load_checkpoint
-from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.activations.extraction import extract_language
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.io.h5 import atomic_h5
 from babelscope.runtime import job
 folder = Path(sys.argv[1])

@@ -9,7 +9,7 @@ import yaml
 from babelscope.ops.costs import CostModel
 from babelscope.ops.layout import describe, parse
 from babelscope.ops.stages import STAGES, all_jobs, tables
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((ROOT / "config/config.yaml").read_text())

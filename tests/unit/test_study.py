@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from babelscope.errors import BabelscopeError, DataError, StudyError
 from babelscope.study.checks import check_text
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -80,7 +80,7 @@ def change(config, key, value):
 
 
 def test_defaults_are_filled_in(config):
-    study = load_study(config, schema=SCHEMA)
+    study = load_study(config)
     check_text(study)
     assert study.seed == 0
     assert study.probes.test_share == 0.3
@@ -148,7 +148,7 @@ def test_defaults_are_filled_in(config):
 )  # fmt: skip
 def test_wrong_values_are_refused(config, key, value, message):
     with pytest.raises(StudyError) as caught:
-        load_study(change(config, key, value), schema=SCHEMA)
+        load_study(change(config, key, value))
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
 
 
@@ -159,11 +159,11 @@ def test_grammar_languages_are_the_grammars():
         StudyError,
         match=r"corpora.bridged.languages`: got 'sw'; allowed: languages of the grammar: en",
     ):
-        load_study(config, schema=SCHEMA)
+        load_study(config)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["corpora"]["bridged"]["weights"] = {"en": 0.9, "es": 0.2}
     with pytest.raises(StudyError, match=r"corpora.bridged.weights`: got 1.1"):
-        load_study(config, schema=SCHEMA)
+        load_study(config)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_faulty_text_is_refused_before_any_job(config, tmp_path, file, content, 
     else:
         path.write_bytes(content)
     with pytest.raises(BabelscopeError) as caught:
-        check_text(load_study(config, schema=SCHEMA))
+        check_text(load_study(config))
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
 
 
@@ -217,20 +217,18 @@ def test_all_missing_files_are_listed(config, tmp_path):
     with pytest.raises(
         StudyError, match=r"train/en.txt \(en\), .*train/de.txt \(de\); of `sentences.path`: .*dev/de.txt"
     ):
-        check_text(load_study(config, schema=SCHEMA))
+        check_text(load_study(config))
 
 
 def test_steps_by_rule_and_by_batch(config):
     rule = {"powers_of_two": [1, 8], "every": 5, "until": 12, "also": [0]}
-    study = load_study(
-        change(change(config, "models.tiny.steps", rule), "generation.steps", [8]), schema=SCHEMA
-    )
+    study = load_study(change(change(config, "models.tiny.steps", rule), "generation.steps", [8]))
     assert study.models["tiny-seed0"].steps == (0, 1, 2, 4, 5, 8, 10)
     batched = change(config, "models.tiny.steps", [[0, 4, 8], 6, [16]])
     with pytest.raises(StudyError, match=r"steps that increase") as caught:
-        load_study(change(config, "models.tiny.steps", [[0, 4, 8], 6, [6]]), schema=SCHEMA)
+        load_study(change(config, "models.tiny.steps", [[0, 4, 8], 6, [6]]))
     assert caught.value.key == "models.tiny.steps"
-    study = load_study(batched, schema=SCHEMA)
+    study = load_study(batched)
     model = study.models["tiny-seed0"]
     assert model.batches == ((0, 4, 8), (6,), (16,))
     assert model.steps == (0, 4, 6, 8, 16)
@@ -255,33 +253,33 @@ def local_config(config, folder):
 
 def test_local_folders_are_looked_into(config, tmp_path):
     changed = local_config(config, tmp_path)
-    study = load_study(changed, schema=SCHEMA)
+    study = load_study(changed)
     assert study.n_units("run") == 32
     (tmp_path / "run/2/tokenizer.json").unlink()
     with pytest.raises(DataError, match=r"run/2: has no tokenizer"):
-        load_study(changed, schema=SCHEMA)
+        load_study(changed)
     (tmp_path / "run/2/model.safetensors").unlink()
     with pytest.raises(DataError, match=r"run/2: has no weights"):
-        load_study(changed, schema=SCHEMA)
+        load_study(changed)
     changed["models"]["run"]["steps"] = [1, 2, 3]
     changed["models"]["run"]["tokenizer_path"] = "{data}/run/1"
     save_file({"weight": np.zeros(4, dtype=np.float32)}, tmp_path / "run/2/model.safetensors")
     with pytest.raises(StudyError, match=r"`models.run.path`: got '.*run/3'; allowed: a folder that exists"):
-        load_study(changed, schema=SCHEMA)
+        load_study(changed)
     changed["models"]["run"]["path"] = "{data}/run/1"
     with pytest.raises(StudyError, match=r"a path with {step}"):
-        load_study(changed, schema=SCHEMA)
+        load_study(changed)
 
 
 def test_a_study_can_extend_another(config, tmp_path, monkeypatch):
     base = tmp_path / "base.yaml"
     base.write_text(yaml.safe_dump(config))
     own = {"extends": str(base), "study": "other", "experts": {"k": 7}, "languages": ["de", "en"]}
-    study = load_study(own, schema=SCHEMA)
+    study = load_study(own)
     assert (study.name, study.experts.k, study.experts.min_languages) == ("other", 7, 2)
     assert study.languages == ("de", "en")
     with pytest.raises(StudyError, match=r"`extends`: got 'no.yaml'"):
-        load_study({**own, "extends": "no.yaml"}, schema=SCHEMA)
+        load_study({**own, "extends": "no.yaml"})
 
 
 def test_every_key_of_the_schema_is_described():
@@ -313,4 +311,4 @@ def test_every_shipped_study_is_valid(path, monkeypatch, tmp_path):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
         config["data"] = str(tmp_path)
-    assert load_study(config, schema=SCHEMA).name == config["study"]
+    assert load_study(config).name == config["study"]

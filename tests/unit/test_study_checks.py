@@ -16,9 +16,10 @@ from safetensors.numpy import save_file
 
 from babelscope.errors import DataError, StudyError
 from babelscope.study.checks import check_text
-from babelscope.study.config import SCHEMA, load_study
+from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 LANGS = ["en", "de", "ru"]
 
 TEXT_STUDY = """

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from babelscope.errors import BabelscopeError, StudyError
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 
 def config(**model) -> dict:
@@ -59,7 +59,7 @@ def test_a_suite_is_ten_lines():
     assert study.n_units("theirs") == 24 * 4096
     assert model.tokens_at(0) == 0
     assert study.model_folder("theirs", 1000) == Path("results/mine/models/theirs/1000")
-    assert study.warnings == ("bloom-560m: not confirmed in config/suites: tokens_per_step",)
+    assert study.warnings == ("bloom-560m: not confirmed in the registry: tokens_per_step",)
 
 
 def test_a_faulty_step_warns_with_its_source():

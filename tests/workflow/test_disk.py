@@ -11,7 +11,7 @@ import pytest
 
 from babelscope.ops.costs import CostModel
 from babelscope.ops.plan import make_plan
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 pytestmark = pytest.mark.workflow
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from babelscope.ops.stages import all_jobs
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 from made_up_text import LANGUAGES, write_all
 from mini_study import ROOT
 

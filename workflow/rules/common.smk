@@ -21,7 +21,7 @@ from babelscope.ops.trained import changed_weights, resumed_from
 from babelscope.report.captions import STEP_TABLES, load_captions
 from babelscope.runtime import export_source
 from babelscope.study.checks import check_text
-from babelscope.study.config import load_study
+from babelscope.study.loading import load_study
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from babelscope.analysis.alignment import AlignmentSettings, align_experts
+from babelscope.analysis.alignment import align_experts
 from babelscope.analysis.experts import read_experts
 from babelscope.analysis.scores import score_files
+from babelscope.analysis.settings import AlignmentSettings
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
 

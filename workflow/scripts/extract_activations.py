@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.activations.extraction import ExtractionSettings, extract_language
+from babelscope.activations.extraction import extract_language
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.io.cells import cell_name
 from babelscope.io.files import by_name
 from babelscope.io.h5 import atomic_h5

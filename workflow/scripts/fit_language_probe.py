@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from babelscope.activations.store import token_files
-from babelscope.analysis.probing import ProbeSettings, fit_language_probe
+from babelscope.analysis.probing import fit_language_probe
+from babelscope.analysis.settings import ProbeSettings
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
 

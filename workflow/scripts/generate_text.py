@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from babelscope.analysis.experts import read_experts
-from babelscope.analysis.generation import GenerationSettings, generate_step
+from babelscope.analysis.generation import generate_step
 from babelscope.analysis.scores import score_files
+from babelscope.analysis.settings import GenerationSettings
 from babelscope.io.tables import write_table
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -28,65 +27,16 @@ from babelscope.activations.inputs import (
     end_tokens,
     make_batches,
 )
-from babelscope.activations.parity import PARITY_TOLERANCE, parity_check
-from babelscope.activations.pooling import POOLINGS, Recorder
+from babelscope.activations.parity import parity_check
+from babelscope.activations.pooling import Recorder
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.activations.store import Provenance, Site, UnitWriter, write_token_states
-from babelscope.errors import StudyError
-from babelscope.models.architectures import check_sites
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import watching
 
 _WINDOW_ROWS = 1024
 _WINDOW_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class ExtractionSettings:
-    """What is kept of the forward pass, and how it is run.
-
-    Raises:
-        StudyError: If a value is not allowed.
-    """
-
-    sites: tuple[str, ...] = ("attn_qkv", "attn_out", "mlp_in", "mlp_out")
-    pooling: str = "max"
-    """Over a sentence's tokens: max, mean or last."""
-    dtype: str = "float32"
-    """Of what is stored: float16 or float32."""
-    compute_dtype: str = "float32"
-    """Of the forward pass: float32, bfloat16 or float16."""
-    device: str = "auto"
-    batch_size: int = 64
-    """Sentences in a batch."""
-    max_length: int = 64
-    """Tokens of an input with its start and end token; longer sentences are cut, and counted."""
-    tokens_per_language: int = 1500
-    """Tokens whose states are kept."""
-    mean_sentences: int = 1000
-    """Sentences whose mean states are kept; the same ids in every language."""
-    parity_sentences: int = 8
-    """Sentences of the self-test."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sites", tuple(self.sites))
-        check_sites(self.sites)
-        for name, allowed in (
-            ("pooling", POOLINGS),
-            ("dtype", ("float16", "float32")),
-            ("compute_dtype", tuple(PARITY_TOLERANCE)),
-        ):
-            if getattr(self, name) not in allowed:
-                raise StudyError(f"extraction.{name}", getattr(self, name), ", ".join(allowed))
-        for name, least in (
-            ("batch_size", 1),
-            ("max_length", 2),
-            ("tokens_per_language", 0),
-            ("mean_sentences", 0),
-            ("parity_sentences", 1),
-        ):
-            if getattr(self, name) < least:
-                raise StudyError(f"extraction.{name}", getattr(self, name), f"{least} or more")
 
 
 @torch.inference_mode()

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pandas as pd
 
 from babelscope.analysis.overlap import overlap_table
 from babelscope.analysis.reliability import reliability_table
 from babelscope.analysis.scores import ScoreFile
+from babelscope.analysis.settings import AlignmentSettings
 from babelscope.analysis.transfer import transfer_table
-
-
-@dataclass(frozen=True)
-class AlignmentSettings:
-    """How intervals and nulls are computed."""
-
-    bootstrap: int = 500
-    """Resamples for an interval."""
-    permutations: int = 500
-    """Permutations of the concept labels for a p-value or a null."""
-    seed: int = 0
 
 
 def align_experts(

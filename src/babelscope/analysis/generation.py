@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope.analysis.forcing import UnitSet, force_units
+from babelscope.analysis.settings import GenerationSettings
 from babelscope.errors import NumericsError, StudyError
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel
@@ -46,22 +47,6 @@ TEXT_COLUMNS = (
     "condition", "lang", "concept", "sample", "seed", "text", "token_ids", "prompt_ids", "nll",
     "n_tokens", "distinct_share", "degenerate",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """What is generated; the study's ``generation``."""
-
-    k: int
-    """Experts that are forced."""
-    samples: int = 32
-    """Texts per source language, concept and seed."""
-    seeds: int = 1
-    max_new_tokens: int = 24
-    temperature: float = 0.8
-    """0 takes the likeliest token."""
-    top_p: float = 0.95
-    batch_size: int = 256
 
 
 @dataclass(frozen=True)

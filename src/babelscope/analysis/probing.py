@@ -42,6 +42,7 @@ from babelscope.analysis.probe_readings import (
     cell_weights,
     type_only_accuracy,
 )
+from babelscope.analysis.settings import ProbeSettings
 from babelscope.errors import BabelscopeError, NumericsError
 from babelscope.stats import interval
 
@@ -73,48 +74,6 @@ class TokenStates(Protocol):
 
     def states(self, layer: int) -> Floats:
         """Hidden states of the sampled tokens, shape ``(T, D)``."""
-
-
-@dataclass(frozen=True)
-class ProbeSettings:
-    """How the probes are fitted and scored."""
-
-    l2_c: float = 1.0
-    """Inverse strength of the L2 penalty, as ``C`` of scikit-learn's ``LogisticRegression``."""
-    components: int = 8
-    """Number of leading principal components of the second probe."""
-    tokens_per_language: int = 600
-    """Tokens of each language, training and test together."""
-    test_share: float = 0.3
-    """Share of sentence ids kept for testing."""
-    seeds: int = 3
-    """Number of random samples and splits."""
-    anchor_min_languages: int = 4
-    """A token is an anchor if it occurs in at least this many languages."""
-    bootstrap: int = 200
-    """Resamples of test sentences behind each interval."""
-    max_iter: int = 500
-    """Upper limit of solver iterations; reaching it is logged."""
-    seed: int = 0
-    """First random seed; the splits use ``seed``, ``seed + 1``, ..."""
-    level: float = 0.95
-    """Coverage of the intervals."""
-
-    def __post_init__(self) -> None:
-        checks = {
-            "l2_c": (self.l2_c > 0, "a number above 0"),
-            "components": (self.components >= 1, "an integer of at least 1"),
-            "tokens_per_language": (self.tokens_per_language >= 1, "an integer of at least 1"),
-            "test_share": (0 < self.test_share < 1, "a number between 0 and 1"),
-            "seeds": (self.seeds >= 1, "an integer of at least 1"),
-            "anchor_min_languages": (self.anchor_min_languages >= 2, "an integer of at least 2"),
-            "bootstrap": (self.bootstrap >= 10, "an integer of at least 10"),
-            "max_iter": (self.max_iter >= 1, "an integer of at least 1"),
-            "level": (0 < self.level < 1, "a number between 0 and 1"),
-        }
-        for name, (ok, allowed) in checks.items():
-            if not ok:
-                raise ValueError(f"{name} must be {allowed}; got {getattr(self, name)!r}")
 
 
 def fit_language_probe(

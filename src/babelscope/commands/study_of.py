@@ -39,7 +39,7 @@ def load(args: argparse.Namespace, *, text: bool = False) -> Study:
         StudyError: If a value is wrong.
     """
     from babelscope.study.checks import check_text
-    from babelscope.study.config import load_study
+    from babelscope.study.loading import load_study
 
     hint = "run this in the checkout, and name the study with --configfile; config/README.md says more"
     config = read_mapping(args.configfile, hint)

@@ -22,6 +22,7 @@ from babelscope.models.dimensions import dimensions, n_parameters
 from babelscope.ops import sizes
 from babelscope.ops.stages import STAGES, JobCells
 from babelscope.study.config import Study
+from babelscope.study.models import PretrainedModel
 
 STORED = {"float16": 2, "float32": 4}
 
@@ -152,7 +153,7 @@ class CostModel:
     def _config(self, run_id: str) -> dict[str, Any]:
         model = self.study.models[run_id]
         config = self.study.model_config(run_id)
-        if model.source == "pretrain":
+        if isinstance(model, PretrainedModel):
             config = {**config, "vocab_size": self.study.tokenizers[model.tokenizer].vocabulary_size}
         return config
 
@@ -350,7 +351,7 @@ class CostModel:
 
     def pretrain(self, job: JobCells) -> Cost:
         model = self.study.models[job.model]
-        assert model.training is not None
+        assert isinstance(model, PretrainedModel)
         config, training = self._config(job.model), model.training
         before = max((step for step in model.steps if step < job.steps[0]), default=0)
         before = self.study.previous_step(job.model, job.steps[0]) or 0 if before else 0

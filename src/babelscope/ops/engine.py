@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from babelscope.complaints import nearest
 from babelscope.errors import StudyError
-from babelscope.study.yaml import nearest
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,8 @@ class StudyRanges:
         return cls(
             langs=Ranges("languages", chunks(study.languages, size.languages_per_job)),
             training={
-                run_id: Ranges(f"steps that a job of {run_id} trains", model.batches)
-                for run_id, model in models.items()
-                if model.source == "pretrain"
+                model.run_id: Ranges(f"steps that a job of {model.run_id} trains", model.batches)
+                for model in study.pretrained
             },
             analysis={
                 run_id: Ranges(f"steps of {run_id}", study.analysis_batches(run_id)) for run_id in models

@@ -109,9 +109,8 @@ def _languages(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
 
 def _corpus(source: str) -> Axes:
     def jobs(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
-        trained = [model for model in study.models.values() if model.source == "pretrain"]
-        used = {model.corpus for model in trained}
-        used |= {study.tokenizers[model.tokenizer].corpus for model in trained}
+        used = {model.corpus for model in study.pretrained}
+        used |= {study.tokenizers[model.tokenizer].corpus for model in study.pretrained}
         for name, corpus in study.corpora.items():
             if corpus.source == source and name in used:
                 for lang in corpus.languages:
@@ -121,15 +120,13 @@ def _corpus(source: str) -> Axes:
 
 
 def _tokenizers(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
-    models = (model for model in study.models.values() if model.source == "pretrain")
-    for name in dict.fromkeys(model.tokenizer for model in models):
+    for name in dict.fromkeys(model.tokenizer for model in study.pretrained):
         yield {"tokenizer": name}
 
 
 def _token_files(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
-    models = (model for model in study.models.values() if model.training)
     for corpus, tokenizer, length in dict.fromkeys(
-        (model.corpus, model.tokenizer, model.training.sequence_length) for model in models if model.training
+        (model.corpus, model.tokenizer, model.training.sequence_length) for model in study.pretrained
     ):
         yield {"corpus": corpus, "tokenizer": tokenizer, "length": str(length)}
 

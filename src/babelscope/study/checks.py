@@ -1,4 +1,4 @@
-"""What no schema can say: parts of a study that must fit each other, and the files that it names.
+"""What no class can say alone: parts of a study that must fit each other, and the files that it names.
 
 Everything here runs before any job is planned.
 """
@@ -12,21 +12,36 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
+from babelscope.complaints import PATH_SAFE, name_hint, nearest
 from babelscope.errors import DataError, StudyError
 from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
 from babelscope.models.dimensions import dimensions, max_positions
 from babelscope.models.files import is_complete
-from babelscope.study.yaml import PATH_SAFE, name_hint, nearest
+from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
+from babelscope.text.settings import (
+    DatasetCorpus,
+    FileConcepts,
+    GrammarCorpus,
+    GrammarSentences,
+    ParallelSentences,
+    TextCorpus,
+    WordConcepts,
+)
 
 #: Files of which a folder of a tokenizer has one.
 _TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*")
 
 if TYPE_CHECKING:
     from babelscope.study.config import Study
-    from babelscope.study.models import Model
 
 
 def cross_check(study: Study) -> None:
+    """Compare the parts of a study with each other, and with the folders that it names.
+
+    Raises:
+        StudyError: If two do not fit.
+        DataError: If a folder is no whole checkpoint.
+    """
     _check_corpora(study)
     _check_sentences(study)
     for model in study.models.values():
@@ -51,13 +66,12 @@ def cross_check(study: Study) -> None:
 def _check_corpora(study: Study) -> None:
     for name, corpus in study.corpora.items():
         key = f"corpora.{name}"
-        if corpus.source != "grammar":
-            _check_template(f"{key}.path", corpus.path, ["lang"], needed="{lang}" not in corpus.name)
-            if corpus.name:
-                _check_template(f"{key}.name", corpus.name, ["lang"], needed=False)
+        if not isinstance(corpus, GrammarCorpus):
+            named = corpus.name if isinstance(corpus, DatasetCorpus) else ""
+            _check_template(f"{key}.path", corpus.path, ["lang"], needed="{lang}" not in named)
+            if named:
+                _check_template(f"{key}.name", named, ["lang"], needed=False)
             continue
-        if not corpus.documents:
-            raise StudyError(f"{key}.documents", None, "a value: source grammar needs it")
         _check_grammar_languages(f"{key}.languages", corpus.languages)
         for lang in corpus.weights:
             _check_known(f"{key}.weights", lang, corpus.languages)
@@ -86,7 +100,7 @@ def _check_grammar_languages(key: str, languages: Iterable[str]) -> None:
 
 def _check_sentences(study: Study) -> None:
     sentences, concepts = study.sentences, study.concepts
-    if sentences.source == "grammar":
+    if isinstance(sentences, GrammarSentences):
         from babelscope.text.grammar.lexicon import CONCEPTS
 
         _check_grammar_languages("languages", study.languages)
@@ -95,13 +109,10 @@ def _check_sentences(study: Study) -> None:
         if concepts.min_positive > sentences.per_concept:
             allowed = f"at most sentences.per_concept, {sentences.per_concept}"
             raise StudyError("concepts.min_positive", concepts.min_positive, allowed)
-    elif sentences.source == "parallel":
+    elif isinstance(sentences, ParallelSentences) and isinstance(concepts, WordConcepts):
         _check_template("sentences.path", sentences.path, ["lang"])
-        for key in ("label_language", "lists"):
-            if not getattr(concepts, key):
-                raise StudyError(f"concepts.{key}", None, "a value: source words needs it")
         _check_template("concepts.lists", concepts.lists, [])
-    else:
+    elif isinstance(concepts, FileConcepts):
         fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
         _check_template("concepts.path", concepts.path, fields)
         if not study.concept_ids:
@@ -124,20 +135,15 @@ def _check_sentences(study: Study) -> None:
 
 def _check_model(study: Study, model: Model) -> None:
     key = f"models.{model.id}"
-    if model.source == "local":
-        _check_template(f"{key}.path", model.path, ["step"], needed=len(model.steps) > 1)
-        if model.tokenizer_path:
-            where = f"{key}.tokenizer_path"
-            _check_template(where, model.tokenizer_path, ["step"], needed=False)
-        for step in model.steps:
-            if not model.is_random(step):
-                _check_local_folder(study, model, step)
+    if isinstance(model, LocalSeries):
+        _check_local_series(key, model)
         return
+    assert isinstance(model, PretrainedModel | HubSeries)
     if model.architecture not in ARCHITECTURES:
         allowed, hint = ", ".join(ARCHITECTURES), nearest(model.architecture, ARCHITECTURES)
         raise StudyError(f"{key}.architecture", model.architecture, allowed, hint)
-    if model.source == "hub":
-        _check_hub_model(study, model)
+    if isinstance(model, HubSeries):
+        _check_hub_series(key, model)
         return
     decoders = [name for name, entry in ARCHITECTURES.items() if entry.kind == "decoder"]
     if model.architecture not in decoders:
@@ -145,26 +151,21 @@ def _check_model(study: Study, model: Model) -> None:
         raise StudyError(f"{key}.architecture", model.architecture, ", ".join(decoders), hint)
     _check_known(f"{key}.corpus", model.corpus, study.corpora)
     _check_known(f"{key}.tokenizer", model.tokenizer, study.tokenizers)
-    _check_architecture(study, model)
-    training = model.training
-    assert training is not None
-    if training.schedule == "linear":
-        if training.decay_steps is None:
-            where = f"{key}.training.decay_steps"
-            raise StudyError(where, None, "a value: schedule linear needs it")
-        if training.decay_steps <= training.warmup_steps:
-            allowed = f"more than warmup_steps, {training.warmup_steps}"
-            raise StudyError(f"{key}.training.decay_steps", training.decay_steps, allowed)
-    if training.batch_size % training.accumulation:
-        allowed = f"a divisor of batch_size, {training.batch_size}"
-        raise StudyError(f"{key}.training.accumulation", training.accumulation, allowed)
+    _check_architecture(model)
 
 
-def _check_hub_model(study: Study, model: Model) -> None:
+def _check_local_series(key: str, model: LocalSeries) -> None:
+    _check_template(f"{key}.path", model.path, ["step"], needed=len(model.steps) > 1)
+    if model.tokenizer_path:
+        _check_template(f"{key}.tokenizer_path", model.tokenizer_path, ["step"], needed=False)
+    for step in model.steps:
+        if not model.is_random(step):
+            _check_local_folder(model, step)
+
+
+def _check_hub_series(key: str, model: HubSeries) -> None:
     """Sizes that are there, and a place of its own for every step."""
-    key = f"models.{model.id}"
     suite = model.checkpoints
-    assert suite is not None
     for part in ("repo", "revision", "subfolder"):
         _check_template(f"{key}.{part}", getattr(suite, part) or "-", ["step"], needed=False)
     steps = [step for step in model.steps if not model.is_random(step)]
@@ -175,13 +176,13 @@ def _check_hub_model(study: Study, model: Model) -> None:
             hint = f"steps {other} and {step} would both be {' '.join(filter(None, suite.place(step)))}"
             raise StudyError(f"{key}.revision", suite.revision, "a place with {step} in it", hint)
     try:
-        dimensions(study.model_config(model.run_id))
+        dimensions(model.config)
     except StudyError as error:
         where = f"{key}.architecture_config.{error.key.rpartition('.')[2]}"
         raise StudyError(where, error.given, error.allowed, error.hint) from error
 
 
-def _check_architecture(study: Study, model: Model) -> None:
+def _check_architecture(model: PretrainedModel) -> None:
     """Sizes that fit each other, by the names of this architecture.
 
     transformers takes any key and ignores what it does not know, so that a size by the name of
@@ -203,7 +204,7 @@ def _check_architecture(study: Study, model: Model) -> None:
             hint = near or f"{name} is a setting of another architecture"
             raise StudyError(f"{key}.{name}", value, allowed, hint)
     try:
-        sizes = dimensions(study.model_config(model.run_id))
+        sizes = dimensions(model.config)
     except StudyError as error:
         where = f"{key}.{error.key.rpartition('.')[2]}"
         raise StudyError(where, error.given, error.allowed, error.hint) from error
@@ -222,15 +223,13 @@ def _size_names(entry: Architecture) -> list[str]:
 def _check_lengths(study: Study, model: Model) -> None:
     """No input is longer than the model has positions."""
     try:
-        longest = max_positions(study.model_config(model.run_id))
+        longest = max_positions(model.config)
     except StudyError as error:  # a local model's own config; ours is checked before
-        raise DataError(
-            study.model_folder(model.run_id, model.steps[0]) / "config.json", str(error)
-        ) from error
+        raise DataError(model.folder(model.steps[0]) / "config.json", str(error)) from error
     if longest is None:
         return
     lengths = {"extraction.max_length": study.extraction.max_length}
-    if model.training is not None:
+    if isinstance(model, PretrainedModel):
         where = f"models.{model.id}.training.sequence_length"
         lengths = {where: model.training.sequence_length, **lengths}
     for key, length in lengths.items():
@@ -244,7 +243,7 @@ def _check_lengths(study: Study, model: Model) -> None:
 
 
 def _check_k(study: Study, model: Model) -> None:
-    k, n_units = study.n_experts(model.run_id), study.n_units(model.run_id)
+    k, n_units = study.n_experts(model.run_id), model.n_units(study.extraction.sites)
     if k > n_units:
         hint = "lower it, add sites to extraction.sites, or give experts.share"
         raise StudyError("experts.k", k, f"at most the {n_units} units of model {model.id}", hint)
@@ -256,8 +255,8 @@ def _check_k(study: Study, model: Model) -> None:
         raise StudyError("generation.k", forced, allowed)
 
 
-def _check_local_folder(study: Study, model: Model, step: int) -> None:
-    folder = study.model_folder(model.run_id, step)
+def _check_local_folder(model: LocalSeries, step: int) -> None:
+    folder = model.folder(step)
     hint = "the path is relative to the working directory; {step} stands for the step"
     if not folder.is_dir():
         raise StudyError(f"models.{model.id}.path", str(folder), "a folder that exists", hint)
@@ -269,7 +268,7 @@ def _check_local_folder(study: Study, model: Model, step: int) -> None:
     if problem is not None:
         hint = "is it still written? `steps: all` leaves such steps out until they are whole"
         raise DataError(folder, f"is not whole: {problem}", hint)
-    tokenizer = study.tokenizer_folder(model.run_id, step)
+    tokenizer = model.tokenizer_folder(step)
     if not any(file for name in _TOKENIZERS for file in tokenizer.glob(name)):
         hint = f"name its folder in models.{model.id}.tokenizer_path"
         raise DataError(tokenizer, f"has no tokenizer ({', '.join(_TOKENIZERS)})", hint)
@@ -292,7 +291,7 @@ def _check_generation(study: Study) -> None:
     if not generation.enabled:
         return
     for model in study.models.values():
-        kind = ARCHITECTURES[study.model_config(model.run_id)["model_type"]].kind
+        kind = ARCHITECTURES[model.config["model_type"]].kind
         if kind == "encoder" and study.generation_batches(model.run_id):
             hint = f"model {model.id} is an encoder, which does not write text; turn generation off"
             raise StudyError("generation.enabled", True, "false where a model is an encoder", hint)
@@ -365,19 +364,24 @@ def check_text(study: Study) -> None:
 def _check_files_exist(study: Study) -> None:
     """Every file that the study names is there; else all that are missing are listed."""
     named: list[tuple[str, str, str, str]] = []  # key, template, of what, path
+    sentences, concepts = study.sentences, study.concepts
     for name, corpus in study.corpora.items():
-        for lang in corpus.languages if corpus.source == "text" else ():
-            key = f"corpora.{name}.path"
-            named.append((key, corpus.path, lang, study.corpus_path(name, lang)))
+        if isinstance(corpus, TextCorpus):
+            named += [
+                (f"corpora.{name}.path", corpus.path, lang, study.corpus_path(name, lang))
+                for lang in corpus.languages
+            ]
     for lang in study.languages:
-        if study.sentences.source == "parallel":
+        if sentences.source == "parallel":
             (path,) = study.sentence_files(lang)
-            named.append(("sentences.path", study.sentences.path, lang, path))
-        for concept, label, path in study.concept_files(lang):
-            what = f"{concept}, {lang}, {label}"
-            named.append(("concepts.path", study.concepts.path, what, path))
-    if study.concepts.source == "words":
-        label_language = study.concepts.label_language
+            named.append(("sentences.path", sentences.path, lang, path))
+        if concepts.source == "files":
+            named += [
+                ("concepts.path", concepts.path, f"{concept}, {lang}, {label}", path)
+                for concept, label, path in study.concept_files(lang)
+            ]
+    if concepts.source == "words":
+        label_language = concepts.label_language
         (path,) = study.label_files(label_language)
         named.append(("concepts.label_language", label_language, label_language, path))
     missing: dict[str, tuple[str, list[str]]] = {}
@@ -389,6 +393,6 @@ def _check_files_exist(study: Study) -> None:
         hint = f"not there: {', '.join(paths)}"
         for other, (_, more) in others:
             hint += f"; of `{other}`: {', '.join(more)}"
-        if "{data}" in f"{template}{study.sentences.path}":
+        if "{data}" in template or (sentences.source == "parallel" and "{data}" in sentences.path):
             hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
         raise StudyError(key, template, "files that exist", hint)

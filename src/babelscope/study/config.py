@@ -6,142 +6,81 @@ compute), not the machine.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
-import yaml
+from pydantic import AfterValidator, Field
 
-from babelscope.errors import DataError, StudyError
-from babelscope.models.dimensions import n_layers, site_widths
-from babelscope.models.files import stored_type
-from babelscope.study.checks import cross_check
-from babelscope.study.models import HUB_KEYS, PRETRAIN_KEYS, SERIES_KEYS, Model, make_models
+from babelscope.activations.settings import ExtractionSettings
+from babelscope.analysis.settings import AuditSettings, ExpertSettings, GenerationSettings, Probes, Sampling
+from babelscope.complaints import bare, is_settings, members, nearest
+from babelscope.errors import StudyError
+from babelscope.settings import UNSET, Name, Names, Settings, default_of
+from babelscope.study.models import Model, PretrainedModel, make_models
+from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyGeneration
 from babelscope.study.steps import chunks
 from babelscope.study.word_lists import read_word_lists
-from babelscope.study.yaml import check_schema, merge, nearest, read_yaml, resolve, with_defaults
 from babelscope.text.concepts import LABELS, find_concepts
-
-_PAIRS = {"grammar": "grammar", "parallel": "words", "concepts": "files"}
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Text to pre-train on."""
-
-    source: str
-    languages: tuple[str, ...]
-    heldout: float
-    documents: int = 0
-    weights: Mapping[str, float] = field(default_factory=dict)
-    code_switching: float = 0.0
-    anchor_affinity: float = 0.0
-    path: str = ""
-    name: str = ""
-    split: str = "train"
-    column: str = "text"
-    temperature: float = 1.0
+from babelscope.text.settings import (
+    Concepts,
+    Corpus,
+    GrammarCorpus,
+    Sentences,
+    TokenizerSettings,
+)
 
 
-@dataclass(frozen=True)
-class Tokenizer:
-    corpus: str
-    vocabulary_size: int
+class StudySettings(Settings):
+    """Languages x models x steps x corpora x concepts, and how to analyse them.
 
+    What a machine offers (threads, memory, partitions) stands in profiles, not here.
+    """
 
-@dataclass(frozen=True)
-class Sentences:
-    source: str
-    per_concept: int
-    duplicates: str
-    path: str = ""
-
-
-@dataclass(frozen=True)
-class Concepts:
-    source: str
-    min_positive: int
-    ids: tuple[str, ...] = ()
-    label_language: str = ""
-    lists: str = ""
-    path: str = ""
-
-
-@dataclass(frozen=True)
-class Extraction:
-    sites: tuple[str, ...]
-    pooling: str
-    dtype: str
-    compute_dtype: str
-    device: str
-    batch_size: int
-    max_length: int
-    tokens_per_language: int
-    mean_sentences: int
-    parity_sentences: int
-
-
-@dataclass(frozen=True)
-class Probes:
-    l2_c: float
-    components: int
-    tokens_per_language: int
-    test_share: float
-    seeds: int
-    anchor_min_languages: int
-    bootstrap: int
-    max_iter: int
-
-
-@dataclass(frozen=True)
-class Experts:
-    min_languages: int
-    max_traced_units: int
-    bootstrap: int
-    permutations: int
-    block_units: int
-    k: int | None = None
-    share: float | None = None
-
-
-@dataclass(frozen=True)
-class Generation:
-    enabled: bool
-    samples: int = 16
-    seeds: int = 1
-    max_new_tokens: int = 24
-    temperature: float = 0.8
-    top_p: float = 0.95
-    batch_size: int = 256
-    languages: tuple[str, ...] = ()
-    steps: tuple[int, ...] | None = None
-    k: int | None = None
-    concepts: int | tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    title: str
-    style: Mapping[str, Any]
-    figure_formats: tuple[str, ...]
-    exclude_flagged: bool = False
-
-
-@dataclass(frozen=True)
-class Audit:
-    sentences: int
-
-
-@dataclass(frozen=True)
-class Granularity:
-    steps_per_job: int
-    languages_per_job: int
-    layers_per_job: int
+    study: Name
+    """Name of the study; its results go to `results/NAME`."""
+    extends: str | None = None
+    """Path of a study that this one differs from; keys given here replace its keys, mappings are merged."""
+    pathvars: dict[str, Any] | None = None
+    """Snakemake's own path variables."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random except pre-training, which has seeds of its own."""
+    data: Annotated[str, AfterValidator(lambda path: path.rstrip("/") or "/")] = "data"
+    """Folder that {data} stands for in paths, relative to the working directory."""
+    languages: Annotated[Names, Field(min_length=2)]
+    """Codes (BCP 47) of the languages to analyse. Append, so that finished jobs stay as they are."""
+    corpora: dict[Name, Corpus] = Field(default_factory=dict)
+    """Text to pre-train on, by name."""
+    tokenizers: dict[Name, TokenizerSettings] = Field(default_factory=dict)
+    """Tokenizers to train, by name."""
+    models: Annotated[dict[Name, Entry], Field(min_length=1)]
+    """Models, by name."""
+    sentences: Sentences
+    """Text that is analysed and never trained on."""
+    concepts: Concepts
+    """Which sentences express what."""
+    extraction: ExtractionSettings = ExtractionSettings()
+    """What is taken from the models."""
+    probes: Probes = Probes()
+    """Language probes."""
+    experts: ExpertSettings
+    """Expert units."""
+    generation: StudyGeneration = StudyGeneration(enabled=False)
+    """What a model writes with its experts forced."""
+    audit: AuditSettings = AuditSettings()
+    """The audit of every checkpoint. Its thresholds are in docs/methods.md."""
+    assumed: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    """Settings that the study only assumes, such as those that a paper which it repeats does not say: key of
+    the config, with dots, and why. The report lists them."""
+    report: ReportSettings = ReportSettings()
+    """The report."""
+    granularity: Granularity = Granularity()
+    """How much one job takes; results do not depend on it."""
+    keep_activations: bool = False
+    """Keep the pooled unit activations, which are large; else they are removed once they are scored."""
 
 
 @dataclass(frozen=True)
@@ -153,22 +92,46 @@ class Study:
     data: str
     languages: tuple[str, ...]
     corpora: Mapping[str, Corpus]
-    tokenizers: Mapping[str, Tokenizer]
+    tokenizers: Mapping[str, TokenizerSettings]
     models: Mapping[str, Model]
     sentences: Sentences
     concepts: Concepts
-    extraction: Extraction
+    extraction: ExtractionSettings
     probes: Probes
-    experts: Experts
-    generation: Generation
-    audit: Audit
+    experts: ExpertSettings
+    generation: StudyGeneration
+    audit: AuditSettings
     assumed: Mapping[str, str]
     """Settings that are only assumed: dotted key, and why."""
-    report: Report
+    report: ReportSettings
     granularity: Granularity
     keep_activations: bool
     config: Mapping[str, Any]
-    """The config with its defaults filled in."""
+    """The config with its defaults filled in, as plain values."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Study:
+        """The study of a config; its parts are not compared with each other yet.
+
+        Raises:
+            StudyError: Naming the key, the value given, what is allowed and a hint.
+        """
+        settings = StudySettings.from_yaml(given)
+        config = with_defaults(given, StudySettings)
+        parts: dict[str, Any] = {
+            entry.name: getattr(settings, entry.name)
+            for entry in dataclasses.fields(cls)
+            if entry.name not in ("name", "models", "config")
+        }
+        langs, experts = settings.languages, settings.experts
+        if "min_languages" not in experts.model_fields_set:  # a default must suit the smallest study
+            least = min(experts.min_languages, len(langs))
+            parts["experts"] = experts.model_copy(update={"min_languages": least})
+            config["experts"]["min_languages"] = least
+        parts["corpora"] = {name: _named(corpus, langs) for name, corpus in settings.corpora.items()}
+        parts["generation"] = _named(settings.generation, langs)
+        models = make_models(settings.models, data=settings.data, results=f"results/{settings.study}")
+        return cls(name=settings.study, models=models, config=config, **parts)
 
     @property
     def results(self) -> str:
@@ -194,25 +157,28 @@ class Study:
 
     def corpus_path(self, corpus: str, lang: str) -> str:
         """File of a text corpus, or place of a data set."""
-        return self.fill(self.corpora[corpus].path, lang=lang)
+        entry = self.corpora[corpus]
+        assert not isinstance(entry, GrammarCorpus)
+        return self.fill(entry.path, lang=lang)
 
     def n_documents(self, corpus: str) -> dict[str, int]:
         """Documents of each language of a grammar corpus."""
-        shares = self.language_shares(corpus)
-        return {lang: max(1, round(share * self.corpora[corpus].documents)) for lang, share in shares.items()}
+        entry, shares = self.corpora[corpus], self.language_shares(corpus)
+        assert isinstance(entry, GrammarCorpus)
+        return {lang: max(1, round(share * entry.documents)) for lang, share in shares.items()}
 
     def language_shares(self, corpus: str) -> dict[str, float]:
         """Share of documents of each language of a grammar corpus."""
         entry = self.corpora[corpus]
+        assert isinstance(entry, GrammarCorpus)
         unnamed = [lang for lang in entry.languages if lang not in entry.weights]
         rest = (1 - sum(entry.weights.values())) / max(1, len(unnamed))
         return {lang: entry.weights.get(lang, rest) for lang in entry.languages}
 
     def mixture(self, corpus: str) -> dict[str, float] | float:
         """How languages are drawn in training: shares if the study names them, else a temperature."""
-        if self.corpora[corpus].source == "grammar":
-            return self.language_shares(corpus)
-        return self.corpora[corpus].temperature
+        entry = self.corpora[corpus]
+        return self.language_shares(corpus) if isinstance(entry, GrammarCorpus) else entry.temperature
 
     def sentence_files(self, lang: str) -> list[str]:
         """Files that the analysed sentences of a language come from."""
@@ -236,9 +202,7 @@ class Study:
         """Files that the labels of a language come from, beside the sentences themselves."""
         if self.concepts.source == "files":
             return self.sentence_files(lang)
-        if self.concepts.source == "grammar":
-            return []
-        return [self.fill(self.sentences.path, lang=self.concepts.label_language)]
+        return self.sentence_files(self.concepts.label_language) if self.concepts.source == "words" else []
 
     @cached_property
     def word_lists(self) -> dict[str, list[str]]:
@@ -268,36 +232,32 @@ class Study:
 
     # ---------------------------------------------------------------------------- models
 
+    @property
+    def pretrained(self) -> list[PretrainedModel]:
+        """The runs that are trained here."""
+        return [model for model in self.models.values() if isinstance(model, PretrainedModel)]
+
     def model_config(self, run_id: str) -> dict[str, Any]:
         """A model's config as far as it is known before any job: sizes and model type."""
+        return self.models[run_id].config
+
+    def extraction_settings(self, run_id: str) -> ExtractionSettings:
+        """Settings of extraction for one model: the study's, with the model's own in their place."""
         model = self.models[run_id]
-        if model.source != "local":
-            return {"model_type": model.architecture, **model.architecture_config}
-        first = next(step for step in model.steps if not model.is_random(step))
-        file = self.model_folder(run_id, first) / "config.json"
-        try:
-            return dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            hint = "every step needs a folder in Hugging Face format"
-            raise DataError(file, f"is no model config: {error}", hint) from error
+        own = {"compute_dtype": model.compute_dtype, "batch_size": model.batch_size}
+        return self.extraction.model_copy(update={name: value for name, value in own.items() if value})
 
     def stored_type(self, run_id: str) -> str | None:
         """Type that a model's weights are stored in, as far as it is known before any job."""
-        model = self.models[run_id]
-        if model.checkpoints is not None:
-            return model.checkpoints.dtype or None
-        if model.source == "pretrain":
-            return "float32"
-        first = next(step for step in model.steps if not model.is_random(step))
-        return stored_type(self.model_folder(run_id, first))
+        return self.models[run_id].stored_type
 
     def n_layers(self, run_id: str) -> int:
         """Blocks of a model."""
-        return n_layers(self.model_config(run_id))
+        return self.models[run_id].n_layers
 
     def n_units(self, run_id: str) -> int:
         """Units of a model at the sites of the study."""
-        return sum(site_widths(self.model_config(run_id), self.extraction.sites).values())
+        return self.models[run_id].n_units(self.extraction.sites)
 
     def n_experts(self, run_id: str) -> int:
         """K of a model."""
@@ -308,17 +268,11 @@ class Study:
 
     def model_folder(self, run_id: str, step: int) -> Path:
         """Folder of a checkpoint."""
-        model = self.models[run_id]
-        if model.source != "local" or model.is_random(step):
-            return Path(self.results, "models", run_id, str(step))
-        return Path(self.fill(model.path, step=step))
+        return self.models[run_id].folder(step)
 
     def tokenizer_folder(self, run_id: str, step: int) -> Path:
         """Folder of a checkpoint's tokenizer."""
-        model = self.models[run_id]
-        if model.tokenizer_path and not model.is_random(step):
-            return Path(self.fill(model.tokenizer_path, step=step))
-        return self.model_folder(run_id, step)
+        return self.models[run_id].tokenizer_folder(step)
 
     def previous_step(self, run_id: str, step: int) -> int | None:
         """The step before ``step`` that another job saves; None if it is the first."""
@@ -361,145 +315,38 @@ class Study:
             return self.concept_ids[:wanted]
         return wanted
 
-    def generation_k(self, run_id: str) -> int:
-        """Experts that are forced."""
-        return self.generation.k or self.n_experts(run_id)
+    def generation_settings(self, run_id: str) -> GenerationSettings:
+        """How a model's texts are drawn; all its experts are forced unless the study says how many."""
+        sampling = self.generation.model_dump(include=set(Sampling.model_fields))
+        return GenerationSettings(**sampling, k=self.generation.k or self.n_experts(run_id))
 
 
-# ------------------------------------------------------------------------------------ loading
+def with_defaults(given: Any, kind: Any) -> Any:
+    """A config with its defaults filled in, as plain values.
 
-SCHEMA = Path(__file__).resolve().parents[3] / "workflow" / "schemas" / "config.schema.yaml"
-"""The schema of the repository that the package is installed from (editable, so it is there)."""
-
-
-def load_study(config: Mapping[str, Any], *, schema: Path = SCHEMA) -> Study:
-    """Validate a config and give it as typed values.
+    Where a source decides on the keys, the defaults of the other sources are filled in too.
 
     Args:
-        config: The config, as read from YAML.
-        schema: The JSON schema; its defaults are filled in.
-
-    Raises:
-        StudyError: Naming the key, the value given, what is allowed and a hint.
-        DataError: If a file that the config names, such as a model's config.json, is unusable.
+        given: What was read from YAML.
+        kind: The type that it was read as.
     """
-    rules = read_yaml(schema)
-    given = copy.deepcopy(_extended(config))
-    check_schema(given, rules)
-    _check_pair(given["sentences"]["source"], given["concepts"]["source"])
-    full = with_defaults(given, rules, rules)
-    languages = tuple(full["languages"])
-    if "min_languages" not in given["experts"]:  # a default must suit the smallest study
-        full["experts"]["min_languages"] = min(full["experts"]["min_languages"], len(languages))
-    corpora = {
-        name: _record(Corpus, {"languages": languages, **entry}) for name, entry in full["corpora"].items()
-    }
-    data = full["data"].rstrip("/") or "/"
-    tokenizers = {name: _record(Tokenizer, entry) for name, entry in full["tokenizers"].items()}
-    study = Study(
-        name=full["study"],
-        seed=full["seed"],
-        data=data,
-        languages=languages,
-        corpora=corpora,
-        tokenizers=tokenizers,
-        models=make_models(full["models"], data),
-        sentences=_record(Sentences, full["sentences"]),
-        concepts=_record(Concepts, full["concepts"]),
-        extraction=_record(Extraction, full["extraction"]),
-        probes=_record(Probes, full["probes"]),
-        experts=_record(Experts, full["experts"]),
-        generation=_record(Generation, {"languages": languages, **full["generation"]}),
-        audit=_record(Audit, full["audit"]),
-        assumed=full["assumed"],
-        report=_record(Report, full["report"]),
-        granularity=_record(Granularity, full["granularity"]),
-        keep_activations=full["keep_activations"],
-        config=full,
-    )
-    cross_check(study)
-    _check_belonging(given, rules)
-    return study
+    kind = bare(kind)
+    if isinstance(given, dict) and get_origin(kind) is dict:
+        return {key: with_defaults(value, get_args(kind)[1]) for key, value in given.items()}
+    kinds = list(members(kind).values()) or [kind]
+    fields = {name: field for each in kinds if is_settings(each) for name, field in each.model_fields.items()}
+    if not isinstance(given, dict) or not fields:
+        return given
+    full = dict(given)
+    for name, field in fields.items():
+        unset = field.is_required() or UNSET in field.metadata or field.default in (None, ())
+        if name not in full and not unset:
+            full[name] = default_of(field)
+        if name in full:
+            full[name] = with_defaults(full[name], field.annotation)
+    return full
 
 
-def _record(kind: Any, values: Mapping[str, Any]) -> Any:
-    known = {entry.name for entry in dataclasses.fields(kind)}
-    assert set(values) <= known, f"in the schema only: {set(values) - known} of {kind.__name__}"
-    frozen = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    return kind(**frozen)
-
-
-def _extended(config: Mapping[str, Any], above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The config on top of the study that it extends, if it does."""
-    own = {key: value for key, value in config.items() if key != "extends"}
-    if "extends" not in config:
-        return own
-    path = Path(str(config["extends"]))
-    allowed = "path of a study file"
-    if path.resolve() in above:
-        raise StudyError("extends", str(path), allowed, "these studies extend each other in a circle")
-    try:
-        base = read_yaml(path)
-    except OSError as error:
-        hint = "the path is relative to the working directory"
-        raise StudyError("extends", str(path), allowed, hint) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(path, f"is no YAML: {error}") from error
-    if not isinstance(base, dict):
-        raise DataError(path, "is no mapping of keys to values")
-    return merge(_extended(base, (*above, path.resolve())), own)
-
-
-def _check_pair(sentences: str, concepts: str) -> None:
-    """Refuse labels that do not go with the sentences."""
-    if _PAIRS[sentences] != concepts:
-        allowed = "; ".join(f"sentences {a} with concepts {b}" for a, b in _PAIRS.items())
-        hint = f"sentences.source is {sentences}, which goes with {_PAIRS[sentences]}"
-        raise StudyError("concepts.source", concepts, allowed, hint)
-
-
-#: Keys that only some sources use: section -> key -> sources. Elsewhere they would do nothing.
-_BELONGING: dict[str, dict[str, tuple[str, ...]]] = {
-    "corpora": {
-        **dict.fromkeys(("documents", "weights", "code_switching", "anchor_affinity"), ("grammar",)),
-        **dict.fromkeys(("path", "temperature"), ("text", "dataset")),
-        **dict.fromkeys(("name", "split", "column"), ("dataset",)),
-    },
-    "models": {
-        **dict.fromkeys((*PRETRAIN_KEYS, "seeds"), ("pretrain",)),
-        **dict.fromkeys(("architecture", "architecture_config"), ("pretrain", "hub")),
-        **dict.fromkeys(("path", "tokenizer_path"), ("local",)),
-        **dict.fromkeys(SERIES_KEYS, ("hub", "local")),
-        **dict.fromkeys(HUB_KEYS, ("hub",)),
-    },
-    "sentences": {
-        "per_concept": ("grammar",),
-        "path": ("parallel",),
-        "duplicates": ("parallel", "concepts"),
-    },
-    "concepts": {
-        "label_language": ("words",),
-        "lists": ("words",),
-        "path": ("files",),
-    },
-}
-
-
-def _check_belonging(config: Mapping[str, Any], rules: Mapping[str, Any]) -> None:
-    """Refuse keys that the source at hand would silently ignore.
-
-    A default may stand there, so that a config whose defaults are filled in can be used again.
-    """
-    for section, owners in _BELONGING.items():
-        rule, entries = rules["properties"][section], {section: config.get(section, {})}
-        if section in ("corpora", "models"):  # by name
-            rule = rule["additionalProperties"]
-            entries = {f"{section}.{name}": entry for name, entry in entries[section].items()}
-        for where, entry in entries.items():
-            for key, value in entry.items():
-                sources = owners.get(key, (entry["source"],))
-                default = resolve(rule["properties"][key], rules).get("default")
-                if entry["source"] not in sources and value != default:
-                    allowed = f"nothing: it is for source {' or '.join(sources)}"
-                    hint = f"{where}.source is {entry['source']}; remove `{key}`, or change that"
-                    raise StudyError(f"{where}.{key}", value, allowed, hint)
+def _named(part: Corpus | StudyGeneration, langs: tuple[str, ...]) -> Corpus | StudyGeneration:
+    """With the study's languages, if it names none."""
+    return part if part.languages else part.model_copy(update={"languages": langs})

@@ -2,101 +2,93 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
 
-from babelscope.errors import StudyError
-from babelscope.models.files import find_steps
+from babelscope.complaints import nearest
+from babelscope.errors import DataError, StudyError
+from babelscope.models.dimensions import n_layers, site_widths
+from babelscope.models.files import find_steps, stored_type
+from babelscope.models.training.settings import TrainingSettings
+from babelscope.study.settings import Entry, HubEntry, HubKeys, LocalEntry, PretrainEntry
 from babelscope.study.steps import step_batches
 from babelscope.study.suites import Suite, load_suite, step_warnings, suite_names
-from babelscope.study.yaml import nearest
 
-PRETRAIN_KEYS = ("corpus", "tokenizer", "architecture", "training")
-SERIES_KEYS = ("tokens_per_step", "tokens", "random_baseline")
-HUB_KEYS = (
-    "suite",
-    "repo",
-    "repos",
-    "revision",
-    "revisions",
-    "subfolder",
-    "tokenizer_repo",
-    "tokenizer_revision",
-    "languages",
-    "licence",
-)
-_RUN_KEYS = ("compute_dtype", "batch_size")
+Batches = tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True)
-class Training:
-    """How a model is trained."""
-
-    sequence_length: int
-    batch_size: int
-    learning_rate: float
-    accumulation: int
-    betas: tuple[float, float]
-    weight_decay: float
-    warmup_steps: int
-    schedule: str
-    final_lr_share: float
-    clip_norm: float
-    precision: str
-    decay_steps: int | None = None
-
-
-@dataclass(frozen=True)
-class Model:
-    """One pre-training run, or one series of checkpoints from the hub or from local folders.
+@dataclass(frozen=True, kw_only=True)
+class Model(ABC):
+    """A series of checkpoints, wherever it is from.
 
     Attributes:
         run_id: Names it in paths: ``<id>-seed<seed>`` if pre-trained, else ``<id>``.
         batches: Its steps; those of an inner tuple are done by one job.
+        results: Folder of the study's results.
+        data: What ``{data}`` stands for in paths.
+        compute_dtype: Instead of the study's.
+        batch_size: Instead of the study's.
+        tokens: Tokens seen at a step, where they are not proportional to it.
         random_baseline: Whether its step 0 is made here, with random weights.
-        checkpoints: Where the steps lie on the hub.
         warnings: What a reader must know of the steps chosen.
+        seed: Of pre-training here.
+        checkpoints: Where the steps lie on the hub.
     """
 
+    source: ClassVar[str]
     run_id: str
     id: str
-    source: str
     role: str
-    batches: tuple[tuple[int, ...], ...]
-    seed: int | None = None
-    corpus: str = ""
-    tokenizer: str = ""
-    architecture: str = ""
-    architecture_config: Mapping[str, Any] = field(default_factory=dict)
-    training: Training | None = None
-    path: str = ""
-    tokenizer_path: str = ""
+    batches: Batches
+    results: str
+    data: str
+    compute_dtype: str | None = None
+    batch_size: int | None = None
     tokens_per_step: float | None = None
     tokens: Mapping[int, int] = field(default_factory=dict)
     random_baseline: bool = False
-    checkpoints: Suite | None = None
-    compute_dtype: str | None = None
-    batch_size: int | None = None
     warnings: tuple[str, ...] = ()
-
-    @property
-    def known_faults(self) -> dict[int, str]:
-        """What the registry says of steps that are not sound."""
-        if self.checkpoints is None:
-            return {}
-        faults = {step: self.checkpoints.faults_of(step) for step in self.steps}
-        return {
-            step: "; ".join(f"{fault.kind}: {fault.note} ({fault.source})" for fault in found)
-            for step, found in faults.items()
-            if found
-        }
+    seed: int | None = None
+    checkpoints: Suite | None = None
 
     @property
     def steps(self) -> tuple[int, ...]:
         """All steps, increasing."""
         return tuple(sorted(step for batch in self.batches for step in batch))
+
+    @property
+    def first_real_step(self) -> int:
+        """The first step that is not the random baseline."""
+        return next(step for step in self.steps if not self.is_random(step))
+
+    @property
+    def known_faults(self) -> dict[int, str]:
+        """What is known of steps that are not sound."""
+        return {}
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Its config as far as it is known before any job: sizes and model type."""
+
+    @property
+    @abstractmethod
+    def stored_type(self) -> str | None:
+        """Type that its weights are stored in, as far as it is known before any job."""
+
+    @property
+    def n_layers(self) -> int:
+        """Its blocks."""
+        return n_layers(self.config)
+
+    def n_units(self, sites: Sequence[str]) -> int:
+        """Its units at some sites."""
+        return sum(site_widths(self.config, sites).values())
 
     def is_random(self, step: int) -> bool:
         """Whether a step is the random baseline that is made here."""
@@ -108,28 +100,158 @@ class Model:
             return self.tokens.get(step, 0)
         return None if self.tokens_per_step is None else round(self.tokens_per_step * step)
 
+    def folder(self, step: int) -> Path:
+        """Folder of a checkpoint."""
+        return Path(self.results, "models", self.run_id, str(step))
 
-def make_models(entries: Mapping[str, Mapping[str, Any]], data: str) -> dict[str, Model]:
+    def tokenizer_folder(self, step: int) -> Path:
+        """Folder of a checkpoint's tokenizer."""
+        return self.folder(step)
+
+    def files(self, step: int) -> list[str]:
+        """What a checkpoint is loaded from, as a job that reads it names its inputs: here, its folder."""
+        return [str(self.folder(step))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedModel(Model):
+    """A pre-training run of this study."""
+
+    source = "pretrain"
+    corpus: str
+    tokenizer: str
+    architecture: str
+    architecture_config: Mapping[str, Any]
+    training: TrainingSettings
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its sizes; the size of the vocabulary is the tokenizer's."""
+        return {"model_type": self.architecture, **self.architecture_config}
+
+    @property
+    def stored_type(self) -> str:
+        """Weights are saved as they are trained."""
+        return "float32"
+
+    def files(self, step: int) -> list[str]:
+        """The files that training writes."""
+        names = ("config.json", "model.safetensors", "tokenizer.json")
+        return [str(self.folder(step) / name) for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSeries(Model):
+    """Checkpoints that are fetched from the hub."""
+
+    source = "hub"
+    checkpoints: Suite
+
+    @property
+    def architecture(self) -> str:
+        """Model type of transformers."""
+        return self.checkpoints.architecture
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The sizes that the suite or the study names."""
+        return {"model_type": self.architecture, **self.checkpoints.architecture_config}
+
+    @property
+    def stored_type(self) -> str | None:
+        """As the suite has it."""
+        return self.checkpoints.dtype or None
+
+    @property
+    def known_faults(self) -> dict[int, str]:
+        """What the registry says of steps that are not sound."""
+        faults = {step: self.checkpoints.faults_of(step) for step in self.steps}
+        return {
+            step: "; ".join(f"{fault.kind}: {fault.note} ({fault.source})" for fault in found)
+            for step, found in faults.items()
+            if found
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSeries(Model):
+    """Checkpoints in folders of the user.
+
+    Attributes:
+        path: Folder of a step, with {step} and maybe {data}.
+        tokenizer_path: Folder of its tokenizer; empty: the checkpoint's own.
+    """
+
+    source = "local"
+    path: str
+    tokenizer_path: str = ""
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What the config.json of the first step says.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        file = self.folder(self.first_real_step) / "config.json"
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            hint = "every step needs a folder in Hugging Face format"
+            raise DataError(file, f"is no model config: {error}", hint) from error
+
+    @property
+    def stored_type(self) -> str | None:
+        """As the files of the first step say."""
+        return stored_type(self.folder(self.first_real_step))
+
+    def folder(self, step: int) -> Path:
+        """The user's folder; that of the results for the random baseline."""
+        if self.is_random(step):
+            return super().folder(step)
+        return Path(self.path.format(data=self.data, step=step))
+
+    def tokenizer_folder(self, step: int) -> Path:
+        """Folder of a checkpoint's tokenizer."""
+        if self.tokenizer_path and not self.is_random(step):
+            return Path(self.tokenizer_path.format(data=self.data, step=step))
+        return self.folder(step)
+
+    def files(self, step: int) -> list[str]:
+        """The user's files, of model and tokenizer."""
+        if self.is_random(step):
+            return super().files(step)
+        folders = (self.folder(step), self.tokenizer_folder(step))
+        return sorted({str(file) for folder in folders for file in folder.iterdir() if file.is_file()})
+
+
+# ------------------------------------------------------------------------------ out of a study
+
+
+def make_models(entries: Mapping[str, Entry], *, data: str, results: str) -> dict[str, Model]:
     """The models of a study by run id.
 
     Args:
-        entries: The study's ``models``, with defaults filled in.
+        entries: The study's ``models``.
         data: What ``{data}`` stands for in paths.
+        results: Folder of the study's results.
 
     Raises:
-        StudyError: If a key is missing, a step or a suite unknown, or a name given twice.
+        StudyError: If a step or a suite is unknown, or a name given twice.
     """
     models: dict[str, Model] = {}
     for name, entry in entries.items():
         key = f"models.{name}"
-        make = {"pretrain": _pretrained, "hub": _from_hub, "local": _local}[entry["source"]]
         common = {
-            "id": name,
-            "source": entry["source"],
-            "role": entry["role"],
-            **{part: entry[part] for part in _RUN_KEYS if part in entry},
-        }
-        runs = make(key, entry, common, data)
+            "id": name, "role": entry.role, "results": results, "data": data,
+            "compute_dtype": entry.compute_dtype, "batch_size": entry.batch_size,
+        }  # fmt: skip
+        if isinstance(entry, PretrainEntry):
+            runs: Sequence[Model] = _pretrained(key, entry, common)
+        elif isinstance(entry, HubEntry):
+            runs = [_from_hub(key, entry, common)]
+        else:
+            runs = [_local(key, entry, common)]
         for run in runs:
             if run.run_id in models:
                 hint = f"a run of model {models[run.run_id].id} has this name too; rename one"
@@ -138,76 +260,66 @@ def make_models(entries: Mapping[str, Mapping[str, Any]], data: str) -> dict[str
     return models
 
 
-def _need(key: str, entry: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        if not entry.get(name):
-            raise StudyError(f"{key}.{name}", None, f"a value: source {entry['source']} needs it")
-
-
-def _pretrained(key: str, entry: Mapping[str, Any], common: dict[str, Any], _data: str) -> list[Model]:
-    _need(key, entry, PRETRAIN_KEYS)
-    if entry["steps"] == "all":
+def _pretrained(key: str, entry: PretrainEntry, common: dict[str, Any]) -> list[PretrainedModel]:
+    if entry.steps == "all":
         raise StudyError(f"{key}.steps", "all", "a list or a rule: source pretrain has no steps yet")
-    given = entry["training"]
-    values: dict[str, Any] = {part: tuple(v) if isinstance(v, list) else v for part, v in given.items()}
-    training = Training(**values)
     return [
-        Model(
+        PretrainedModel(
             run_id=f"{common['id']}-seed{seed}",
             seed=seed,
-            batches=step_batches(entry["steps"], f"{key}.steps"),
-            corpus=entry["corpus"],
-            tokenizer=entry["tokenizer"],
-            architecture=entry["architecture"],
-            architecture_config=entry["architecture_config"],
-            training=training,
-            tokens_per_step=training.sequence_length * training.batch_size,
+            batches=step_batches(entry.steps, f"{key}.steps"),
+            corpus=entry.corpus,
+            tokenizer=entry.tokenizer,
+            architecture=entry.architecture,
+            architecture_config=entry.architecture_config,
+            training=entry.training,
+            tokens_per_step=entry.training.sequence_length * entry.training.batch_size,
             **common,
         )
-        for seed in entry["seeds"]
+        for seed in entry.seeds
     ]
 
 
-def _local(key: str, entry: Mapping[str, Any], common: dict[str, Any], data: str) -> list[Model]:
-    _need(key, entry, ("path",))
+def _local(key: str, entry: LocalEntry, common: dict[str, Any]) -> LocalSeries:
     warnings = []
-    if entry["steps"] == "all":
-        template = entry["path"].replace("{data}", data)
+    if entry.steps == "all":
+        template = entry.path.replace("{data}", common["data"])
         if "{step" not in template:
-            raise StudyError(f"{key}.path", entry["path"], "a path with {step}: steps is all")
+            raise StudyError(f"{key}.path", entry.path, "a path with {step}: steps is all")
         whole, unfinished = find_steps(template)
         if not whole:
             reasons = "; ".join(f"step {step}: {problem}" for step, problem in sorted(unfinished.items()))
             hint = reasons or "the path is relative to the working directory; {step} stands for the step"
-            raise StudyError(f"{key}.path", entry["path"], "a path of which at least one step is there", hint)
-        batches: tuple[tuple[int, ...], ...] = tuple((step,) for step in sorted(whole))
+            raise StudyError(f"{key}.path", entry.path, "a path of which at least one step is there", hint)
+        batches: Batches = tuple((step,) for step in sorted(whole))
         warnings = [
             f"{common['id']}: step {step} is left out of this run, its folder is not whole: {problem}"
             for step, problem in sorted(unfinished.items())
         ]
     else:
-        batches = step_batches(entry["steps"], f"{key}.steps")
-    return [
-        Model(
-            run_id=common["id"],
-            path=entry["path"],
-            tokenizer_path=entry.get("tokenizer_path", ""),
-            warnings=tuple(warnings),
-            **_series(key, entry, batches),
-            **common,
-        )
-    ]
+        batches = step_batches(entry.steps, f"{key}.steps")
+    return LocalSeries(
+        run_id=common["id"],
+        path=entry.path,
+        tokenizer_path=entry.tokenizer_path,
+        batches=_with_baseline(key, entry, batches),
+        random_baseline=entry.random_baseline,
+        tokens_per_step=entry.tokens_per_step,
+        tokens=entry.tokens,
+        warnings=tuple(warnings),
+        **common,
+    )
 
 
-def _from_hub(key: str, entry: Mapping[str, Any], common: dict[str, Any], _data: str) -> list[Model]:
+def _from_hub(key: str, entry: HubEntry, common: dict[str, Any]) -> HubSeries:
     suite = _suite(key, entry, common["id"])
-    if entry["steps"] == "all":
+    if entry.steps == "all":
         if not suite.steps:
             hint = "name them, or name a suite; `babelscope hub REPO` lists what there is"
             raise StudyError(f"{key}.steps", "all", "a list or a rule: only a suite knows all steps", hint)
-        batches: tuple[tuple[int, ...], ...] = tuple((step,) for step in suite.steps)
+        batches: Batches = tuple((step,) for step in suite.steps)
     else:
-        batches = step_batches(entry["steps"], f"{key}.steps")
+        batches = step_batches(entry.steps, f"{key}.steps")
     chosen = [step for batch in batches for step in batch]
     for step in chosen:
         unknown = suite.steps and step not in suite.steps
@@ -215,70 +327,53 @@ def _from_hub(key: str, entry: Mapping[str, Any], common: dict[str, Any], _data:
             known = suite.steps or tuple(suite.revisions)
             hint = f"the nearest is {min(known, key=lambda other: abs(other - step))}"
             raise StudyError(f"{key}.steps", step, f"steps that there are: {_shortened(known)}", hint)
-    series = _series(key, entry, batches)
-    series["tokens_per_step"] = entry.get("tokens_per_step", suite.tokens_per_step)
-    series["tokens"] = series["tokens"] or suite.tokens
-    return [
-        Model(
-            run_id=common["id"],
-            architecture=suite.architecture,
-            architecture_config=suite.architecture_config,
-            checkpoints=suite,
-            warnings=tuple(step_warnings(suite, chosen)),
-            **series,
-            **common,
-        )
-    ]
+    return HubSeries(
+        run_id=common["id"],
+        checkpoints=suite,
+        batches=_with_baseline(key, entry, batches),
+        random_baseline=entry.random_baseline,
+        tokens_per_step=suite.tokens_per_step,
+        tokens=suite.tokens,
+        warnings=tuple(step_warnings(suite, chosen)),
+        **common,
+    )
 
 
-def _series(key: str, entry: Mapping[str, Any], batches: tuple[tuple[int, ...], ...]) -> dict[str, Any]:
-    """What hub and local series share."""
-    if entry["random_baseline"]:
-        if any(0 in batch for batch in batches):
-            hint = "the series has a step 0 of its own"
-            raise StudyError(f"{key}.random_baseline", True, "false, or steps without 0", hint)
-        batches = ((0,), *batches)
-    return {
-        "batches": batches,
-        "random_baseline": entry["random_baseline"],
-        "tokens_per_step": entry.get("tokens_per_step"),
-        "tokens": {int(step): n for step, n in entry.get("tokens", {}).items()},
-    }
+def _with_baseline(key: str, entry: HubEntry | LocalEntry, batches: Batches) -> Batches:
+    if not entry.random_baseline:
+        return batches
+    if any(0 in batch for batch in batches):
+        hint = "the series has a step 0 of its own"
+        raise StudyError(f"{key}.random_baseline", True, "false, or steps without 0", hint)
+    return ((0,), *batches)
 
 
-def _suite(key: str, entry: Mapping[str, Any], name: str) -> Suite:
+def _suite(key: str, entry: HubEntry, name: str) -> Suite:
     """The entry's suite with what stands beside it, or a suite made of the entry alone."""
-    known = {field.name for field in dataclasses.fields(Suite)}
-    own = {part: value for part, value in entry.items() if part in known and part in HUB_KEYS}
-    own |= {part: entry[part] for part in ("architecture", "architecture_config") if entry.get(part)}
-    for part in ("revisions", "repos"):
-        if part in own:
-            own[part] = {int(step): place for step, place in own[part].items()}
-    if "languages" in own:
-        own["languages"] = tuple(own["languages"])
-    if "suite" in entry:
+    given = {part: getattr(entry, part) for part in HubKeys.model_fields if getattr(entry, part)}
+    if entry.suite:
         names = suite_names()
-        if entry["suite"] not in names:
-            hint = nearest(entry["suite"], names) or "config/suites/README.md lists them"
-            raise StudyError(f"{key}.suite", entry["suite"], f"one of {len(names)} suites", hint)
-        suite = load_suite(entry["suite"])
+        if entry.suite not in names:
+            hint = nearest(entry.suite, names) or "docs/suites.md lists them"
+            raise StudyError(f"{key}.suite", entry.suite, f"one of {len(names)} suites", hint)
+        suite = load_suite(entry.suite)
         if suite.convert or suite.custom_code:
             why = suite.convert or "its model runs code of the repository, which babelscope refuses"
-            raise StudyError(f"{key}.suite", entry["suite"], "a suite that transformers can load", why)
-        return dataclasses.replace(suite, **own)
-    hint = "or name a suite of config/suites; `babelscope hub REPO` prints an entry to paste"
+            raise StudyError(f"{key}.suite", entry.suite, "a suite that transformers can load", why)
+        return suite.model_copy(update=given)
+    hint = "or name a suite of docs/suites.md; `babelscope hub REPO` prints an entry to paste"
     for part, others in (
         ("repo", ("repos",)),
         ("revision", ("revisions", "subfolder", "repos")),
         ("architecture", ()),
         ("architecture_config", ()),
     ):
-        if not entry.get(part) and not any(entry.get(other) for other in others):
+        if part not in given and not any(other in given for other in others):
             # One repository per step needs no revision; nor does a folder per step in one revision.
-            if part == "revision" and "{step" in entry.get("repo", ""):
+            if part == "revision" and "{step" in entry.repo:
                 continue
             raise StudyError(f"{key}.{part}", None, "a value: source hub needs it", hint)
-    return Suite(name=name, **own)
+    return Suite(name=name, **given)
 
 
 def _shortened(steps: tuple[int, ...]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from babelscope.errors import StudyError
+from babelscope.settings import plain
+from babelscope.study.settings import StepList, StepRule
 
 T = TypeVar("T")
 
@@ -21,13 +23,22 @@ def label(members: Sequence[object]) -> str:
     return str(members[0]) if len(members) == 1 else f"{members[0]}..{members[-1]}"
 
 
-def step_batches(steps: Any, key: str) -> tuple[tuple[int, ...], ...]:
-    if isinstance(steps, Mapping):
+def step_batches(steps: StepList | StepRule, key: str) -> tuple[tuple[int, ...], ...]:
+    """Steps as jobs take them: an inner list is one, every other step alone.
+
+    Args:
+        steps: A list of steps and of lists of steps, or a rule.
+        key: Where they stand, for errors.
+
+    Raises:
+        StudyError: If they do not increase, or a rule gives none.
+    """
+    if isinstance(steps, StepRule):
         return tuple((step,) for step in _steps_by_rule(steps, key))
-    batches = tuple(tuple(item) if isinstance(item, list | tuple) else (item,) for item in steps)
+    batches = tuple(item if isinstance(item, tuple) else (item,) for item in steps)
     for batch in batches:
-        _check_increasing(batch, key)
-    _check_increasing([batch[0] for batch in batches], key)
+        increasing(batch, key)
+    increasing(tuple(batch[0] for batch in batches), key)
     flat = [step for batch in batches for step in batch]
     twice = next((step for step in flat if flat.count(step) > 1), None)
     if twice is not None:
@@ -35,29 +46,36 @@ def step_batches(steps: Any, key: str) -> tuple[tuple[int, ...], ...]:
     return batches
 
 
-def _steps_by_rule(rule: Mapping[str, Any], key: str) -> list[int]:
-    found = set(rule.get("also", []))
-    if "powers_of_two" in rule:
-        first, last = rule["powers_of_two"]
+def _steps_by_rule(rule: StepRule, key: str) -> list[int]:
+    found = set(rule.also)
+    if rule.powers_of_two is not None:
+        first, last = rule.powers_of_two
         powers = {2**i for i in range(64) if first <= 2**i <= last}
         if not powers:
             allowed = "[first, last] with a power of two between them"
             raise StudyError(f"{key}.powers_of_two", [first, last], allowed)
         found |= powers
     for one, other in (("every", "until"), ("until", "every")):
-        if one in rule and other not in rule:
+        if getattr(rule, one) is not None and getattr(rule, other) is None:
             raise StudyError(f"{key}.{other}", None, f"a value: `{one}` needs it")
-    if "every" in rule:
-        if rule["until"] < rule["every"]:
-            raise StudyError(f"{key}.until", rule["until"], f"`every`, {rule['every']}, or more")
-        found |= set(range(rule["every"], rule["until"] + 1, rule["every"]))
+    if rule.every is not None and rule.until is not None:
+        if rule.until < rule.every:
+            raise StudyError(f"{key}.until", rule.until, f"`every`, {rule.every}, or more")
+        found |= set(range(rule.every, rule.until + 1, rule.every))
     if not found:
-        raise StudyError(key, dict(rule), "a rule that gives at least one step")
+        given = {name: plain(getattr(rule, name)) for name in rule.model_fields_set}
+        raise StudyError(key, given, "a rule that gives at least one step")
     return sorted(found)
 
 
-def _check_increasing(steps: Sequence[int], key: str) -> None:
+def increasing(steps: tuple[int, ...], key: str = "") -> tuple[int, ...]:
+    """The steps, if they increase.
+
+    Raises:
+        StudyError: If one does not.
+    """
     for before, after in itertools.pairwise(steps):
         if after <= before:
             hint = f"{after} follows {before}; a list is ordered by the first step of its items"
             raise StudyError(key, [before, after], "steps that increase", hint)
+    return steps

@@ -1,4 +1,4 @@
-"""The registry: public series of checkpoints as data, in ``config/suites/``.
+"""The registry: public series of checkpoints as data, in ``registry/``.
 
 Light on purpose: Snakemake reads it whenever it reads a study that names a suite.
 """
@@ -8,23 +8,26 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from babelscope.complaints import nearest
 from babelscope.errors import DataError, StudyError
-from babelscope.study.steps import step_batches
-from babelscope.study.yaml import check_schema, merge, nearest, read_yaml, with_defaults
+from babelscope.settings import EACH_ONCE, LIST, Count, Settings, Step, Text
+from babelscope.study.settings import HubKeys, StepRule
+from babelscope.study.steps import increasing, step_batches
+from babelscope.study.yaml import merge, read_yaml
 
-_ROOT = Path(__file__).resolve().parents[3]
-SUITES = _ROOT / "config" / "suites"
-SCHEMA = _ROOT / "workflow" / "schemas" / "suite.schema.yaml"
+SUITES = Path(__file__).parent / "registry"
+"""Folder of the suites that the package knows."""
 
 #: Keys in which ``each`` replaces its names.
 _TEMPLATES = ("title", "repo", "tokenizer_repo")
+_Link = Annotated[str, Field(pattern="^https://")]
 _SAID = {
     "duplicate": "holds the weights of another step",
     "broken": "is broken",
@@ -34,16 +37,20 @@ _SAID = {
 }
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(Settings):
     """Steps that are not what their names say."""
 
-    steps: tuple[int, ...]
-    """Empty: the source does not say which, so any."""
-    kind: str
+    steps: Annotated[tuple[Step, ...], LIST, BeforeValidator(lambda steps: () if steps == "all" else steps)]
+    """Which ones; all if the source does not say."""
+    kind: Literal["duplicate", "broken", "missing", "suspect", "config"]
+    """duplicate: the weights of another step; broken: unusable; missing: no weights; suspect: reported, not
+    settled; config: config.json needs care."""
+    of: Step | None = None
+    """duplicate: the step whose weights these are."""
     note: str
-    source: str
-    of: int | None = None
+    """What is wrong."""
+    source: _Link
+    """Where it was found."""
 
     def __str__(self) -> str:
         is_copy = self.kind == "duplicate" and self.of is not None
@@ -51,38 +58,44 @@ class Fault:
         return f"{what}: {self.note} ({self.source})"
 
 
-@dataclass(frozen=True)
-class Suite:
-    """A public series of checkpoints, see ``workflow/schemas/suite.schema.yaml`` for its keys."""
+def _all_steps(steps: Any) -> Any:
+    """The steps of a rule, one by one."""
+    if isinstance(steps, dict):
+        return tuple(step for (step,) in step_batches(StepRule.from_yaml(steps), ""))
+    return steps
+
+
+class Suite(HubKeys):
+    """A public series of checkpoints."""
 
     name: str
-    family: str = ""
-    title: str = ""
-    repo: str = ""
-    repos: Mapping[int, str] = field(default_factory=dict)
-    revision: str = ""
-    revisions: Mapping[int, str] = field(default_factory=dict)
-    subfolder: str = ""
-    tokenizer_repo: str = ""
-    tokenizer_revision: str = ""
-    architecture: str = ""
-    architecture_config: Mapping[str, Any] = field(default_factory=dict)
-    parameters: int | None = None
-    dtype: str = ""
-    weights: str = ""
-    steps: tuple[int, ...] = ()
+    family: Text = ""
+    title: Text = ""
+    """Name for people."""
+    parameters: Count | None = None
+    """Number of parameters."""
+    dtype: Literal["", "float32", "float16", "bfloat16"] = ""
+    """Type of the stored weights."""
+    weights: Literal["", "bin", "safetensors"] = ""
+    """Format of the stored weights."""
+    steps: Annotated[tuple[Step, ...], LIST, BeforeValidator(_all_steps), AfterValidator(increasing)] = ()
+    """Steps that are public: a list, or a rule as in a study."""
     step_unit: str = "optimizer steps"
-    tokens_per_step: float | None = None
-    tokens: Mapping[int, int] = field(default_factory=dict)
-    languages: tuple[str, ...] = ()
-    languages_note: str = ""
-    licence: str = ""
-    faults: tuple[Fault, ...] = ()
-    unconfirmed: tuple[str, ...] = ()
-    notes: str = ""
-    sources: tuple[str, ...] = ()
+    """What a step counts, such as billions of tokens."""
+    languages_note: Text = ""
+    """What the list of languages does not say."""
+    faults: Annotated[tuple[Fault, ...], LIST] = ()
+    """Steps that are known not to be what their names say."""
+    unconfirmed: Annotated[tuple[str, ...], LIST, *EACH_ONCE] = ()
+    """Keys whose value was inferred, or not seen in a source that we could read."""
+    notes: Text = ""
+    """What else to know."""
+    sources: Annotated[tuple[_Link, ...], LIST] = ()
+    """Where the facts are from."""
     custom_code: bool = False
-    convert: str = ""
+    """Whether the model runs code of its repository; babelscope refuses that."""
+    convert: Text = ""
+    """Not empty: the weights are no Hugging Face folder; what to do."""
 
     def place(self, step: int) -> tuple[str, str, str]:
         """Repository, revision and sub-folder of a step."""
@@ -134,7 +147,7 @@ def step_warnings(suite: Suite, steps: Sequence[int]) -> list[str]:
         else:
             found += [f"{suite.name}: step {step} {fault}" for step in chosen]
     if suite.unconfirmed:
-        found.append(f"{suite.name}: not confirmed in config/suites: {', '.join(suite.unconfirmed)}")
+        found.append(f"{suite.name}: not confirmed in the registry: {', '.join(suite.unconfirmed)}")
     return found
 
 
@@ -148,7 +161,7 @@ class _File:
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(path, f"is no YAML: {error}") from error
         if not isinstance(self.content, dict) or not isinstance(self.content.get("suites"), dict):
-            raise DataError(path, "is no family of suites", "see config/suites/README.md")
+            raise DataError(path, "is no family of suites", "see docs/suites.md")
         self.names = dict(self._expanded())
 
     def _expanded(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -168,17 +181,14 @@ class _File:
                 yield _fill(name, fields), own
 
     def load(self, name: str) -> Suite:
-        rules = read_yaml(SCHEMA)
-        try:
-            check_schema(self.content, rules)
-        except StudyError as error:
-            raise DataError(
-                self.path, f"{error.key}: got {error.given!r}; allowed: {error.allowed}", error.hint
-            ) from error
         common, own = self.content.get("common", {}), self.names[name]
         faults = [*common.get("faults", []), *own.get("faults", [])]
-        entry = with_defaults({**merge(common, own), "faults": faults}, {"$ref": "#/$defs/entry"}, rules)
-        return _checked(_suite(name, self.content["family"], entry), self.path)
+        entry = {**merge(common, own), "faults": faults, "name": name, "family": self.content["family"]}
+        try:
+            return _checked(Suite.from_yaml(entry, f"suites.{name}"), self.path)
+        except StudyError as error:
+            problem = f"{error.key}: got {error.given!r}; allowed: {error.allowed}"
+            raise DataError(self.path, problem, error.hint) from error
 
 
 def _fill(template: str, fields: Mapping[str, str]) -> str:
@@ -190,25 +200,6 @@ def _fill(template: str, fields: Mapping[str, str]) -> str:
 @cache
 def _files(folder: Path) -> tuple[_File, ...]:
     return tuple(_File(path) for path in sorted(folder.glob("*.yaml")))
-
-
-def _suite(name: str, family: str, entry: Mapping[str, Any]) -> Suite:
-    known: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in entry.items()
-        if key not in ("steps", "faults", "repos", "revisions", "tokens")
-    }
-    steps = step_batches(entry["steps"], "steps") if "steps" in entry else ()
-    faults = tuple(
-        Fault(**{**fault, "steps": () if fault["steps"] == "all" else tuple(fault["steps"])})
-        for fault in entry.get("faults", [])
-    )
-    by_step: dict[str, Any] = {
-        key: {int(step): value for step, value in entry.get(key, {}).items()}
-        for key in ("repos", "revisions", "tokens")
-    }
-    flat = tuple(step for batch in steps for step in batch)
-    return Suite(name=name, family=family, steps=flat, faults=faults, **known, **by_step)
 
 
 def _checked(suite: Suite, path: Path) -> Suite:
@@ -252,7 +243,7 @@ def _checked(suite: Suite, path: Path) -> Suite:
 
 
 def suite_table(folder: Path = SUITES) -> str:
-    """All suites as a Markdown table; ``python -m babelscope.study.suites`` writes it into the README."""
+    """All suites as a Markdown table."""
     lines = [
         "| suite | parameters | steps | languages | licence | known faults | not confirmed |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -292,15 +283,3 @@ def _table_line(name: str, suites: Sequence[Suite]) -> str:
     unconfirmed = ", ".join(suite.unconfirmed)
     cells = [label, size, steps, langs or suite.languages_note, suite.licence, faults, unconfirmed]
     return "| " + " | ".join(cells) + " |"
-
-
-def _write_table(readme: Path) -> None:
-    text = readme.read_text(encoding="utf-8")
-    start, end = "<!-- suites -->\n", "<!-- end of suites -->"
-    before, rest = text.split(start)
-    after = rest.split(end)[1]
-    readme.write_text(f"{before}{start}{suite_table()}\n{end}{after}", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    _write_table(SUITES / "README.md")

@@ -7,11 +7,18 @@ from pathlib import Path
 
 import yaml
 
+from babelscope.complaints import PATH_SAFE, name_hint
 from babelscope.errors import DataError, StudyError
-from babelscope.study.yaml import PATH_SAFE, name_hint, read_yaml
+from babelscope.study.yaml import read_yaml
 
 
 def read_word_lists(path: str) -> dict[str, list[str]]:
+    """The words of each concept.
+
+    Raises:
+        StudyError: If the file is not there.
+        DataError: If it is no mapping of names to lists of words.
+    """
     try:
         lists = read_yaml(Path(path))
     except OSError as error:

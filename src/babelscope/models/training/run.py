@@ -38,6 +38,7 @@ from babelscope.models.checkpoints import load_model, resolve_device, save_model
 from babelscope.models.files import weights_hash
 from babelscope.models.training.config import model_config
 from babelscope.models.training.order import WindowOrder
+from babelscope.models.training.settings import TrainingSettings
 from babelscope.models.training.steps import (
     OPTIMIZER_FILE,
     PROGRESS_FILE,
@@ -59,46 +60,6 @@ LOG_SECONDS = 10.0
 EVALUATION_TOKENS = 2048
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a model is trained; the study's ``training``."""
-
-    sequence_length: int
-    """Tokens of a window."""
-    batch_size: int
-    """Windows per update."""
-    learning_rate: float
-    """At the end of the warm-up."""
-    accumulation: int = 1
-    """Parts that a batch is computed in, to save memory; the update is the same."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.1
-    """Of matrices; biases and norms are not decayed."""
-    warmup_steps: int = 0
-    schedule: str = "linear"
-    """constant, inverse_sqrt, or linear (to ``final_lr_share`` at ``decay_steps``, and on)."""
-    decay_steps: int | None = None
-    final_lr_share: float = 0.0
-    clip_norm: float | None = 1.0
-    precision: str = "float32"
-    """float32, or bfloat16 for matrix products; the weights are float32 in both cases."""
-
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of update number ``step``, counted from 1."""
-        warm, rate = self.warmup_steps, self.learning_rate
-        if step < warm:
-            return rate * step / warm
-        if self.schedule == "constant":
-            return rate
-        if self.schedule == "inverse_sqrt":
-            return rate * math.sqrt(max(warm, 1) / step)
-        if self.schedule == "linear":
-            assert self.decay_steps is not None
-            done = min(1.0, (step - warm) / max(1, self.decay_steps - warm))
-            return rate * (1.0 - (1.0 - self.final_lr_share) * done)
-        raise StudyError("training.schedule", self.schedule, "constant, inverse_sqrt, linear")
 
 
 def pretrain_steps(
@@ -474,15 +435,6 @@ def _check(
     tokenizer_dir: Path,
 ) -> None:
     key = f"models.{name.rsplit('-seed', 1)[0]}.training"
-    if training.batch_size % training.accumulation:
-        allowed = f"a divisor of batch_size, {training.batch_size}"
-        raise StudyError(f"{key}.accumulation", training.accumulation, allowed)
-    if training.precision not in ("float32", "bfloat16"):
-        raise StudyError(f"{key}.precision", training.precision, "float32, bfloat16")
-    if training.schedule == "linear" and training.decay_steps is None:
-        hint = "the schedule linear needs to know where it ends"
-        raise StudyError(f"{key}.decay_steps", None, "a number of steps", hint)
-    training.learning_rate_at(training.warmup_steps + 1)
     if windows.sequence_length != training.sequence_length:
         allowed = f"the length of the windows, {windows.sequence_length}"
         raise StudyError(f"{key}.sequence_length", training.sequence_length, allowed)
@@ -505,7 +457,7 @@ def _fingerprint(
     windows: TokenWindows,
 ) -> str:
     """What must not change along a chain."""
-    settings = [version, architecture, architecture_config, dataclasses.asdict(training), seed, shares]
+    settings = [version, architecture, architecture_config, training.model_dump(), seed, shares]
     parts = [*settings, windows.tokens_hash, windows.tokenizer_hash]
     text = json.dumps(parts, sort_keys=True, default=dict)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

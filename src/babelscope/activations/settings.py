@@ -1,0 +1,39 @@
+"""Settings of extraction."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from babelscope.settings import EACH_ONCE, LIST, Count, Settings
+
+Site = Literal["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
+ComputeType = Literal["float32", "bfloat16", "float16"]
+
+
+class ExtractionSettings(Settings):
+    """What is kept of the forward pass, and how it is run."""
+
+    section: ClassVar[str] = "extraction"
+
+    sites: Annotated[tuple[Site, ...], LIST, Field(min_length=1), *EACH_ONCE] = ("mlp_act",)
+    """Where units live, see docs/methods.md; more sites mean more units."""
+    pooling: Literal["max", "mean", "last"] = "max"
+    """Over the tokens of a sentence."""
+    dtype: Literal["float16", "float32"] = "float32"
+    """Type of stored activations."""
+    compute_dtype: ComputeType = "float32"
+    """Type to compute in."""
+    device: Literal["auto", "cpu", "cuda", "spread"] = "auto"
+    """auto: the GPU if there is one; spread: over all GPUs that a job has, for a model too large for one."""
+    batch_size: Count = 64
+    """Sentences of a batch; more are faster on a GPU, and need more memory."""
+    max_length: Annotated[int, Field(ge=4)] = 128
+    """Longest input in tokens; longer sentences are cut and counted. A larger one cuts fewer."""
+    tokens_per_language: Count = 1500
+    """Tokens whose states are kept; more make probes better and files larger."""
+    mean_sentences: Annotated[int, Field(ge=0)] = 1000
+    """Sentences whose mean state is kept, the same in every language; more are more exact."""
+    parity_sentences: Annotated[int, Field(ge=2)] = 8
+    """Sentences of the parity self-test; more make it stricter and slower."""

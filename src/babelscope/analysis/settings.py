@@ -1,0 +1,123 @@
+"""Settings of the analysis: probes, experts and their alignment, generation, the audit."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from babelscope.errors import StudyError
+from babelscope.settings import AS_GIVEN, Count, Positive, Settings
+
+_Resamples = Annotated[int, Field(ge=20)]
+_BetweenNoneAndAll = Annotated[float, Field(gt=0, lt=1), AS_GIVEN]
+
+
+class Probes(Settings):
+    """How language probes are fitted and scored, as a study says it."""
+
+    section: ClassVar[str] = "probes"
+
+    l2_c: Positive = 1
+    """Inverse strength of the L2 penalty; a larger one fits closer."""
+    components: Count = 8
+    """Leading principal components of the small probe; more tell it more."""
+    tokens_per_language: Annotated[int, Field(ge=20)] = 600
+    """Tokens of a probe, training and test; more are steadier and slower."""
+    test_share: _BetweenNoneAndAll = 0.3
+    """Share of sentences that are tested on; a larger one leaves less to train on."""
+    seeds: Count = 3
+    """Number of random samples and splits; more are steadier and slower."""
+    anchor_min_languages: Annotated[int, Field(ge=2)] = 2
+    """A token is an anchor if it occurs in so many languages; a larger number finds fewer."""
+    bootstrap: _Resamples = 200
+    """Resamples for an interval; more are smoother and slower."""
+    max_iter: Annotated[int, Field(ge=10)] = 500
+    """Most iterations of the fit; more let it converge. Reaching it is logged."""
+
+
+class ProbeSettings(Probes):
+    """The same, with the seed of the study."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """First random seed; the splits use it and those that follow."""
+    level: _BetweenNoneAndAll = 0.95
+    """Coverage of the intervals; a larger one widens them."""
+
+
+class _Experts(Settings):
+    k: Count | None = None
+    """Experts of a concept in a language; more take in units of lower precision."""
+    share: Annotated[float, Field(gt=0, le=0.5), AS_GIVEN] | None = None
+    """The same as a share of the units."""
+    min_languages: Annotated[int, Field(ge=2)] = 3
+    """Units that are experts in so many languages are traced; at most all. A larger number traces fewer."""
+    max_traced_units: Count = 200
+    """Most units that are traced; more make tables larger."""
+    block_units: Count = 512
+    """Units scored at a time; more need more memory."""
+
+
+class _Resampling(Settings):
+    bootstrap: _Resamples = 500
+    """Resamples for an interval; more are smoother and slower."""
+    permutations: _Resamples = 500
+    """Permutations for a p-value or a null; more resolve smaller ones, and are slower."""
+
+
+class AlignmentSettings(_Resampling):
+    """How intervals and nulls are computed."""
+
+    section: ClassVar[str] = "experts"
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Random seed."""
+
+
+class ExpertSettings(_Resampling, _Experts):
+    """Which units are experts, and which of them are traced."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["k"]}, {"required": ["share"]}]})
+    section: ClassVar[str] = "experts"
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        given = {name: getattr(self, name) for name in ("k", "share") if getattr(self, name) is not None}
+        if len(given) != 1:
+            raise StudyError("", given, "exactly one of k, share")
+        return self
+
+
+class Sampling(Settings):
+    """How texts are drawn."""
+
+    section: ClassVar[str] = "generation"
+
+    samples: Count = 16
+    """Texts per language and concept; more are steadier and slower."""
+    seeds: Count = 1
+    """Seeds of sampling; each gives as many samples."""
+    max_new_tokens: Count = 24
+    """Length of a text; a larger one takes longer."""
+    temperature: Positive = 0.8
+    """Of sampling; a larger one makes texts more varied."""
+    top_p: Annotated[float, Field(gt=0, le=1), AS_GIVEN] = 0.95
+    """Of nucleus sampling; a larger one lets in rarer tokens."""
+    batch_size: Count = 256
+    """Texts at a time; more are faster on a GPU, and need more memory."""
+
+
+class GenerationSettings(Sampling):
+    """How texts are drawn while experts are forced."""
+
+    k: Count
+    """Experts that are forced, those of highest average precision."""
+
+
+class AuditSettings(Settings):
+    """The audit of every checkpoint. Its thresholds are in docs/methods.md."""
+
+    section: ClassVar[str] = "audit"
+
+    sentences: Annotated[int, Field(ge=8)] = 200
+    """Sentences of a language whose loss is measured; more are steadier and slower."""

@@ -1,0 +1,227 @@
+"""What is wrong with settings, in words for the person who wrote them: key, value, allowed, hint."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import difflib
+import inspect
+import itertools
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, Tag, ValidationError
+
+from babelscope.errors import StudyError
+
+PATH_SAFE = "letters, digits, - and _, beginning with a letter or digit"
+PATH_SAFE_HINT = "the name is part of file names"
+NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+
+#: Stands for an empty value of YAML, which no setting takes; None of Python is a setting that is not given.
+NOTHING = object()
+
+_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_LIMITS = {
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} or less",
+    "string_too_short": "text that is not empty",
+    "string_pattern_mismatch": "text of the form {pattern}",
+}
+
+
+def first_complaint(error: ValidationError, kind: type[BaseModel], where: str = "") -> StudyError:
+    """The complaint to begin with; its hint counts the others.
+
+    Unknown keys come first: a misspelt key is the cause where another one is missing.
+
+    Args:
+        error: What pydantic found.
+        kind: The class of settings.
+        where: Key of the settings, such as ``extraction``.
+    """
+    parts: list[Mapping[str, Any]] = [dict(part) for part in error.errors(include_url=False)]
+    places = [part["loc"] for part in parts]
+    found: dict[str, tuple[bool, StudyError]] = {}
+    for part in parts:
+        below = len(part["loc"]) + 1
+        if part["type"] == "too_short" and any(place[: below - 1] == part["loc"] for place in places
+                                               if len(place) >= below):  # fmt: skip
+            continue  # pydantic does not count the items that it refuses
+        complaint = _translate(part, kind, where)
+        found.setdefault(complaint.key, (part["type"] != "extra_forbidden", complaint))
+    first, *others = [complaint for _, complaint in sorted(found.values(), key=lambda pair: pair[0])]
+    if others:
+        keys = ", ".join(f"`{other.key}`" for other in others[:5])
+        more = f"{len(others)} more to repair: {keys}" + (", ..." if len(others) > 5 else "")
+        hint = f"{first.hint}; {more}" if first.hint else more
+        first = StudyError(first.key, first.given, first.allowed, hint)
+    return first
+
+
+def _translate(part: Mapping[str, Any], kind: type[BaseModel], where: str) -> StudyError:
+    place = _Place(kind, part["loc"], where)
+    type_, ctx, about = part["type"], part.get("ctx", {}), place.about
+    given = None if part["input"] is NOTHING else part["input"]
+    cause = ctx.get("error")
+    if isinstance(cause, StudyError):  # raised by a validator, with a key relative to its own place
+        return StudyError(
+            ".".join(filter(None, [place.key, cause.key])), cause.given, cause.allowed, cause.hint
+        )
+    if part["loc"][-1:] == ("[key]",):
+        return StudyError(place.key, given, PATH_SAFE, name_hint(given))
+    if type_ == "extra_forbidden":
+        return StudyError(
+            place.key, given, "keys here are " + ", ".join(place.keys), nearest(place.name, place.keys)
+        )
+    if type_ == "missing":
+        noun = "a path" if place.name.endswith("path") else "a value"
+        reason = f"source {place.source} needs it" if place.source else "it is required"
+        return StudyError(place.key, None, f"{noun}: {reason}", about)
+    if type_ == "union_tag_not_found":
+        return StudyError(f"{place.key}.source", None, "a value: it is required", about)
+    if type_ in ("union_tag_invalid", "literal_error"):
+        names = re.findall(r"'([^']*)'", ctx.get("expected_tags") or ctx["expected"])
+        if ctx.get("discriminator") == "'source'":
+            source = part["input"]["source"]
+            return StudyError(f"{place.key}.source", source, ", ".join(names), nearest(source, names))
+        if type_ == "union_tag_invalid":
+            return StudyError(place.key, given, " or ".join(names), _type_hint(given, "") or about)
+        return StudyError(place.key, given, ", ".join(names), nearest(given, names) or about)
+    if type_ in _TYPES:
+        return StudyError(place.key, given, _TYPES[type_], _type_hint(given, _TYPES[type_]) or about)
+    if type_ == "string_pattern_mismatch" and ctx["pattern"] == NAME_PATTERN:
+        return StudyError(place.key, given, PATH_SAFE, PATH_SAFE_HINT)
+    if type_ == "too_short":
+        least = ctx["min_length"]
+        one = "at least one entry" if isinstance(given, Mapping) else "at least one item"
+        return StudyError(place.key, given, one if least == 1 else f"{least} items or more", about)
+    if type_ == "too_long":
+        return StudyError(place.key, given, f"{ctx['max_length']} items or fewer", about)
+    numbers = {name: f"{value:g}" if isinstance(value, float) else value for name, value in ctx.items()}
+    return StudyError(place.key, given, _LIMITS.get(type_, part["msg"]).format(**numbers), about)
+
+
+class _Place:
+    """Where an error is: its key, what is said about it there, and the keys that are known there.
+
+    Attributes:
+        name: The last part of the key.
+        source: The source that alone needs this key; empty if all do.
+    """
+
+    def __init__(self, kind: Any, loc: Sequence[Any], where: str) -> None:
+        self.key, self.name, self.about, self.source = where, "", "", ""
+        self.keys: list[str] = []
+        variants: list[Any] = []  # where the part before was a source: the classes of all sources
+        for part in loc:
+            if part == "[key]":
+                break
+            if tagged := members(kind):
+                kind, self.source = tagged[part], part
+                variants = list(tagged.values()) if is_settings(kind) else []
+                continue
+            self.name, kind = str(part), bare(kind)
+            text = f"[{part}]" if isinstance(part, int) and get_origin(kind) is tuple else f".{part}"
+            self.key = f"{self.key}{text}".removeprefix(".")
+            if is_settings(kind):
+                self.keys, self.about = list(kind.model_fields), described(kind).get(self.name, "")
+                kind = kind.model_fields[self.name].annotation if self.name in self.keys else Any
+                if all(is_settings(each) and self.name in each.model_fields for each in variants):
+                    self.source = ""
+            else:
+                kind = get_args(kind)[1 if get_origin(kind) is dict else 0]
+            variants = []
+
+
+@cache
+def described(kind: type[BaseModel]) -> dict[str, str]:
+    """What the source says of each field, in the string below it; that of a class for its ``source``.
+
+    Read when it is asked for: pydantic would read it when classes are made, in every process.
+    """
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        if each is BaseModel or not issubclass(each, BaseModel):
+            continue
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+        assert isinstance(body, ast.ClassDef)
+        for field, text in itertools.pairwise(body.body):
+            said = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and text.value.value
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and said:
+                found[field.target.id] = " ".join(str(said).split())
+    if "source" in kind.model_fields:
+        found["source"] = inspect.getdoc(kind) or ""
+    return found
+
+
+def is_settings(kind: Any) -> bool:
+    """Whether a type is a class of settings."""
+    return inspect.isclass(kind) and issubclass(kind, BaseModel)
+
+
+def bare(kind: Any) -> Any:
+    """A type without what is said about it, and without None."""
+    while True:
+        some = [part for part in get_args(kind) if part is not type(None)]
+        if get_origin(kind) is Annotated or (get_origin(kind) in (Union, UnionType) and len(some) == 1):
+            kind = some[0]
+        else:
+            return kind
+
+
+def members(kind: Any) -> dict[str, Any]:
+    """Types of a union by their tags, which are sources or kinds of value; empty if it is none."""
+    kind = bare(kind)
+    found: dict[str, Any] = {}
+    for member in get_args(kind) if get_origin(kind) in (Union, UnionType) else ():
+        tags = [note.tag for note in getattr(member, "__metadata__", ()) if isinstance(note, Tag)]
+        found[tags[0] if tags else get_args(member.model_fields["source"].annotation)[0]] = bare(member)
+    return found
+
+
+def _type_hint(given: Any, kind: str) -> str:
+    """The traps of YAML: empty values, `no` for Norwegian, 1e-3 without a point."""
+    if given is None:
+        return "nothing stands there; give a value, or remove the key for its default"
+    if kind == "text":
+        return name_hint(given)
+    if kind in ("a number", "a whole number") and isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            float(given)
+            return "YAML reads it as text: write it without quotes, and 1e-3 as 1.0e-3"
+    if isinstance(given, float) and not math.isfinite(given):
+        return "it must be finite"
+    return ""
+
+
+def name_hint(given: Any) -> str:
+    """What to do about a value that is no name."""
+    if isinstance(given, bool):
+        return "YAML reads no, yes, on and off as true or false: put it in quotes"
+    if isinstance(given, int | float):
+        return "YAML reads it as a number: put it in quotes"
+    return PATH_SAFE_HINT if isinstance(given, str) else ""
+
+
+def nearest(given: Any, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The known name that was probably meant, as a question; empty if none is near."""
+    found = difflib.get_close_matches(str(given), list(known), n=1, cutoff=cutoff)
+    return f"did you mean `{found[0]}`?" if found else ""

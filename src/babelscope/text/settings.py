@@ -1,0 +1,148 @@
+"""Settings of text: corpora to train on, tokenizers, the sentences that are analysed and their concepts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from babelscope.settings import AS_GIVEN, Name, Names, Settings, Share
+
+
+class _Corpus(Settings):
+    source: str
+    languages: Names = ()
+    """Languages of the corpus; the study's if not given. Name them, so that a language can be analysed later
+    without training again."""
+    heldout: Annotated[float, Field(gt=0, le=0.5), AS_GIVEN] = 0.01
+    """Share of documents kept for the held-out loss; a larger one measures it better and leaves less to train
+    on."""
+
+
+class GrammarCorpus(_Corpus):
+    """Text that the grammar of the package writes."""
+
+    source: Literal["grammar"]
+    documents: int = Field(ge=100)
+    """Number of documents, of all languages together."""
+    weights: dict[Any, Share] = Field(default_factory=dict)
+    """Share of documents of the languages named; the others share the rest equally."""
+    code_switching: Share = 0
+    """Probability that a sentence is written in another language; a larger one mixes languages more."""
+    anchor_affinity: Share = 0
+    """Probability that a name or number is the concept's own instead of any; a larger one gives languages
+    more in common."""
+
+
+class _GivenText(_Corpus):
+    path: str
+    """File of a language; of a data set, its file, folder or name. With {lang} and maybe {data}."""
+    temperature: Share = 1
+    """A language is drawn in proportion to its size to this power; 1: as it comes, 0: all alike."""
+
+
+class TextCorpus(_GivenText):
+    """Files, a document a line."""
+
+    source: Literal["text"]
+
+
+class DatasetCorpus(_GivenText):
+    """Read by the library `datasets`, from local files, folders or the hub's cache."""
+
+    source: Literal["dataset"]
+    name: str = ""
+    """Its configuration, maybe with {lang}."""
+    split: str = "train"
+    """Its split."""
+    column: str = "text"
+    """The column that holds the text."""
+
+
+Corpus = Annotated[GrammarCorpus | TextCorpus | DatasetCorpus, Field(discriminator="source")]
+
+
+class TokenizerSettings(Settings):
+    """A tokenizer that is trained here."""
+
+    corpus: Name
+    """Corpus that it is trained on."""
+    vocabulary_size: int = Field(ge=300, le=1_000_000)
+    """Number of pieces; more make texts shorter and the embeddings larger."""
+
+
+_PER_CONCEPT = 40
+
+
+class _Sentences(Settings):
+    source: str
+
+
+class _GivenSentences(_Sentences):
+    per_concept: ClassVar[int] = _PER_CONCEPT
+    duplicates: Literal["error", "keep_first"] = "error"
+    """A sentence that stands twice in one file: an error, or only its first line is kept. One that stands in
+    two concept files is an error in any case."""
+
+
+class GrammarSentences(_Sentences):
+    """Written by the grammar, each once."""
+
+    source: Literal["grammar"]
+    per_concept: Annotated[int, Field(ge=4, le=100)] = _PER_CONCEPT
+    """Sentences of a concept; more measure its experts better."""
+    duplicates: ClassVar[str] = "error"
+
+
+class ParallelSentences(_GivenSentences):
+    """Line i is the same sentence in every file."""
+
+    source: Literal["parallel"]
+    path: str
+    """File of a language, with {lang} and maybe {data}."""
+
+
+class ConceptSentences(_GivenSentences):
+    """The sentences of the concept files."""
+
+    source: Literal["concepts"]
+
+
+Sentences = Annotated[GrammarSentences | ParallelSentences | ConceptSentences, Field(discriminator="source")]
+
+
+class _Concepts(Settings):
+    source: str
+    ids: Names = ()
+    """The concepts; all that the source knows if not given."""
+    min_positive: Annotated[int, Field(ge=4)] = 20
+    """Positive sentences that every concept needs in every language; a larger number refuses more."""
+
+
+class GrammarConcepts(_Concepts):
+    """The concepts of the grammar, known for every sentence."""
+
+    source: Literal["grammar"]
+    label_language: ClassVar[str] = ""
+
+
+class WordConcepts(_Concepts):
+    """A line that has one of the words in label_language is positive in all languages."""
+
+    source: Literal["words"]
+    label_language: Name
+    """Language of the word lists."""
+    lists: str
+    """YAML file, a list of words per concept."""
+
+
+class FileConcepts(_Concepts):
+    """A file of positive sentences per concept and language."""
+
+    source: Literal["files"]
+    path: str
+    """With {concept}, {lang} and {label} (positive, negative), and maybe {data}."""
+    label_language: ClassVar[str] = ""
+
+
+Concepts = Annotated[GrammarConcepts | WordConcepts | FileConcepts, Field(discriminator="source")]
