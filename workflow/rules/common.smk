@@ -5,16 +5,16 @@ what stands for `{steps}`, `{langs}` and `{layers}` (see docs/wildcards.md), whi
 the job costs.
 """
 
+import functools
 import math
-import os
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
 from babelscope.ops.costs import MAX_THREADS, CostModel
-from babelscope.ops.engine import lift_core_cap, runs_on_cluster, unknown_rules
+from babelscope.ops.engine import check_overrides, engine
 from babelscope.ops.layout import CONSTRAINTS
-from babelscope.ops.orphans import unused_files
 from babelscope.ops.ranges import StudyRanges
+from babelscope.ops.regroup import remember_study, unused_files
 from babelscope.ops.runs import record_run, refuse_beside_others
 from babelscope.ops.stages import STAGES, figures, job_cells, stage_versions, tables
 from babelscope.ops.trained import changed_weights, resumed_from
@@ -34,7 +34,7 @@ try:
     RANGES = StudyRanges.of(STUDY)
     if workflow.is_main_process:
         check_text(STUDY)
-        for warning in [*STUDY.warnings, *unused_files(STUDY, RANGES)]:
+        for warning in [*STUDY.warnings, *unused_files(STUDY)]:
             logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:
     raise WorkflowError(f"{error}\nNothing was run.") from None
@@ -106,14 +106,11 @@ def folders(steps):
 
     def found(wildcards):
         model = MODELS[wildcards.model]
-        return {step: (str(model.folder(step)), str(model.tokenizer_folder(step))) for step in steps(wildcards)}
+        return {
+            step: (str(model.folder(step)), str(model.tokenizer_folder(step))) for step in steps(wildcards)
+        }
 
     return found
-
-
-def first_real_step(run_id):
-    """The first step of a series that is not its random baseline."""
-    return next(step for step in MODELS[run_id].steps if not MODELS[run_id].is_random(step))
 
 
 def run_settings(wildcards):
@@ -124,11 +121,12 @@ def run_settings(wildcards):
 # ------------------------------------------------------------------------------------- costs
 
 
+@functools.cache
 def costs():
-    """What jobs take where they will run."""
-    cluster = runs_on_cluster(workflow)
+    """What jobs take where they will run, which is known when jobs are planned."""
+    cluster = engine(workflow).on_cluster
     gpu = cluster and STUDY.extraction.device != "cpu"
-    return CostModel.of(STUDY, gpu=gpu, max_threads=MAX_THREADS if cluster else 1)
+    return CostModel(STUDY, gpu=gpu, max_threads=MAX_THREADS if cluster else 1)
 
 
 def cost_of(rule, wildcards):
@@ -166,13 +164,22 @@ def version(rule):
 # ------------------------------------------------------------------------- the run as a whole
 
 
+def refuse_unknown_rules():
+    """Stop if an option is for a rule that is not there."""
+    try:
+        check_overrides(engine(workflow), [rule.name for rule in workflow.rules])
+    except BabelscopeError as error:
+        raise WorkflowError(f"{error}\nNothing was run.") from None
+
+
 def enter_run(log):
     """Stop if Slurm jobs of an earlier run of this study still write; else note this run."""
     try:
         refuse_beside_others(STUDY.results)
     except BabelscopeError as error:
         raise WorkflowError(str(error)) from None
-    record_run(STUDY.results, log[0] if isinstance(log, list) else log, STUDY.config)
+    record_run(STUDY.results, log[0] if isinstance(log, list) else log)
+    remember_study(STUDY)
 
 
 def announce_report():

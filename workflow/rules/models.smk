@@ -8,8 +8,6 @@ Writes  <results>/tokenizers/{tokenizer}/
         <results>/tables/models.tsv, steps.tsv, losses.parquet
 """
 
-PRETRAINED = [model for model in MODELS.values() if model.source == "pretrain"]
-
 
 localrules:
     fetch_checkpoint,
@@ -34,8 +32,8 @@ rule fetch_checkpoint:
         **needs("fetch_checkpoint"),
         network=1,
     params:
-        weights=lambda wildcards: MODELS[wildcards.model].place(int(wildcards.step)),
-        tokenizer=lambda wildcards: MODELS[wildcards.model].tokenizer_place(int(wildcards.step)),
+        weights=lambda wildcards: MODELS[wildcards.model].checkpoints.place(int(wildcards.step)),
+        tokenizer=lambda wildcards: MODELS[wildcards.model].checkpoints.tokenizer_place(int(wildcards.step)),
         sizes=lambda wildcards: MODELS[wildcards.model].config,
         version=version("fetch_checkpoint"),
     message:
@@ -46,7 +44,7 @@ rule fetch_checkpoint:
 
 rule initialise_checkpoint:
     input:
-        lambda wildcards: MODELS[wildcards.model].files(first_real_step(wildcards.model)),
+        lambda wildcards: MODELS[wildcards.model].files(MODELS[wildcards.model].first_real_step),
     output:
         directory("<results>/models/{model}/{step}"),
     log:
@@ -59,7 +57,7 @@ rule initialise_checkpoint:
     resources:
         **needs("initialise_checkpoint"),
     params:
-        folders=lambda wildcards: folders(lambda _: [first_real_step(wildcards.model)])(wildcards),
+        folders=folders(lambda wildcards: [MODELS[wildcards.model].first_real_step]),
         seed=STUDY.seed,
         version=version("initialise_checkpoint"),
     message:
@@ -133,7 +131,7 @@ def previous_steps(wildcards):
 
 def training_threads(wildcards):
     """Several runs train side by side; one run alone may use every core. On a cluster a GPU trains."""
-    return 4 if runs_on_cluster(workflow) else max(1, workflow.cores // len(PRETRAINED))
+    return 4 if engine(workflow).on_cluster else max(1, workflow.cores // len(STUDY.pretrained))
 
 
 # Its output is a list of checkpoints that are whole. They are no outputs, so Snakemake never removes them: the

@@ -81,7 +81,7 @@ rule export_cell:
         **needs("export_cell"),
     params:
         study=STUDY.config,
-        folders=lambda wildcards: folders(lambda _: [int(wildcards.step)])(wildcards),
+        folders=folders(lambda wildcards: [int(wildcards.step)]),
     message:
         "gather step {wildcards.step} of {wildcards.model} for a bug report"
     script:

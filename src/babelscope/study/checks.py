@@ -171,7 +171,7 @@ def _check_hub_series(key: str, model: HubSeries) -> None:
     steps = [step for step in model.steps if not model.is_random(step)]
     places: dict[Any, int] = {}
     for step in steps:
-        other = places.setdefault(suite.place(step), step)
+        other = places.setdefault(tuple(suite.place(step).values()), step)
         if other != step:
             hint = f"steps {other} and {step} would both be {' '.join(filter(None, suite.place(step)))}"
             raise StudyError(f"{key}.revision", suite.revision, "a place with {step} in it", hint)

@@ -16,7 +16,7 @@ from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.files import find_steps, stored_type
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.study.settings import Entry, HubEntry, HubKeys, LocalEntry, PretrainEntry
-from babelscope.study.steps import step_batches
+from babelscope.study.steps import label, step_batches
 from babelscope.study.suites import Suite, load_suite, step_warnings, suite_names
 
 Batches = tuple[tuple[int, ...], ...]
@@ -90,6 +90,23 @@ class Model(ABC):
         """Its units at some sites."""
         return sum(site_widths(self.config, sites).values())
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the table of models says of it; see :func:`babelscope.report.catalogue.describe_models`."""
+        suite = self.checkpoints
+        return {
+            "model": self.run_id,
+            "id": self.id,
+            "seed": self.seed,
+            "role": self.role,
+            "source": self.source,
+            "folder": str(self.folder(self.steps[-1])),
+            "tokens_per_step": self.tokens_per_step,
+            "languages": list(suite.languages) if suite else [],
+            "licence": suite.licence if suite else "",
+            "unconfirmed": ", ".join(suite.unconfirmed) if suite else "",
+        }
+
     def is_random(self, step: int) -> bool:
         """Whether a step is the random baseline that is made here."""
         return self.random_baseline and step == 0
@@ -135,9 +152,9 @@ class PretrainedModel(Model):
         return "float32"
 
     def files(self, step: int) -> list[str]:
-        """The files that training writes."""
-        names = ("config.json", "model.safetensors", "tokenizer.json")
-        return [str(self.folder(step) / name) for name in names]
+        """The list that the job which trains the step ends with."""
+        trained = next(batch for batch in self.batches if step in batch)
+        return [f"{self.results}/models/{self.run_id}/{label(trained)}.json"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,18 +97,19 @@ class Suite(HubKeys):
     convert: Text = ""
     """Not empty: the weights are no Hugging Face folder; what to do."""
 
-    def place(self, step: int) -> tuple[str, str, str]:
+    def place(self, step: int) -> dict[str, str]:
         """Repository, revision and sub-folder of a step."""
         repo = self.repos.get(step) or self.repo.format(step=step)
         revision = self.revisions.get(step) or self.revision.format(step=step) or "main"
-        return repo, revision, self.subfolder.format(step=step)
+        return {"repo": repo, "revision": revision, "subfolder": self.subfolder.format(step=step)}
 
-    def tokenizer_place(self, step: int) -> tuple[str, str, str]:
+    def tokenizer_place(self, step: int) -> dict[str, str]:
         """Repository, revision and sub-folder of a step's tokenizer."""
         if self.tokenizer_repo:
-            return self.tokenizer_repo, self.tokenizer_revision or "main", ""
-        repo, revision, subfolder = self.place(step)
-        return repo, self.tokenizer_revision or revision, subfolder
+            revision = self.tokenizer_revision or "main"
+            return {"repo": self.tokenizer_repo, "revision": revision, "subfolder": ""}
+        place = self.place(step)
+        return {**place, "revision": self.tokenizer_revision or place["revision"]}
 
     def faults_of(self, step: int) -> tuple[Fault, ...]:
         """What is known against a step."""
@@ -230,7 +231,7 @@ def _checked(suite: Suite, path: Path) -> Suite:
     places: dict[tuple[str, str, str], int] = {}
     for step in suite.steps:
         try:
-            other = places.setdefault(suite.place(step), step)
+            other = places.setdefault(tuple(suite.place(step).values()), step)
         except (KeyError, IndexError, ValueError) as error:
             refuse(f"its place cannot be filled in: {error!r}", "{step} is the only field")
             raise
