@@ -30,13 +30,8 @@ _SHARD = re.compile(r"(pytorch_)?model-\d+-of-\d+\.\w+")
 
 #: Files that a tokenizer may consist of.
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.*", "merges.txt", "*.model"),
 )
 
 MANIFEST = "fetched.json"
