@@ -197,7 +197,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise DataError(folder, "has no config.json, so it is no Hugging Face folder of a model") from error
+        raise DataError(folder, "has no config.json, so it is no folder of a model") from error
     except (OSError, ValueError, TypeError) as error:
         raise DataError(file, f"cannot be read as a model config: {error}") from error
 
