@@ -225,7 +225,6 @@ def is_complete(folder: Path | str) -> str | None:
     folder = Path(folder)
     try:
         if "transformers_weights" in read_config(folder):
-            # It goes before every other file.
             return "config.json names its weights in transformers_weights, which is not supported"
         files = weight_files(folder)
     except DataError as error:
