@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,25 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
 
-from babelscope.models.files import find_steps, is_complete, stored_type, weight_files
+from babelscope.errors import DataError
+from babelscope.models.files import (
+    Manifest,
+    find_steps,
+    is_complete,
+    read_manifest,
+    stored_type,
+    weight_files,
+    weights_hash,
+    write_manifest,
+)
 from tiny_models import tiny_model
 
 
-def save(folder: Path, *, shards: bool = False, safe: bool = True) -> Path:
+def save(folder: Path, *, shards: bool = False, safe: bool = True, seed: int = 0) -> Path:
     """As plain transformers writes it; ``.bin`` as older versions did."""
-    model = tiny_model("gpt2")
+    model = tiny_model("gpt2", seed=seed)
     if safe:
         model.save_pretrained(folder, max_shard_size="10KB" if shards else "1GB")
         return folder
@@ -83,10 +95,51 @@ def test_config_and_weights_are_needed(tmp_path):
     assert is_complete(folder).startswith("it has no weights")
 
 
-def test_safetensors_win(tmp_path):
+def test_what_transformers_loads_is_what_is_chosen(tmp_path):
+    """Weights of four seeds in one folder, one in each form: what is loaded is taken away, and so on."""
+    folder = tmp_path / "all"
+    forms = {(1, True, False), (2, True, True), (3, False, False), (4, False, True)}
+    for seed, safe, shards in forms:
+        shutil.copytree(
+            save(tmp_path / f"{seed}", shards=shards, safe=safe, seed=seed), folder, dirs_exist_ok=True
+        )
+    save_file({"w": torch.zeros(3)}, folder / "consolidated.safetensors")
+    save_file({"w": torch.zeros(3)}, folder / "model-00009-of-00009.safetensors")
+    order = []
+    while len(order) < 4:
+        loaded = AutoModelForCausalLM.from_pretrained(folder)
+        (seed,) = [n for n in range(1, 5) if equal(loaded, tiny_model("gpt2", seed=n))]
+        order.append(seed)
+        chosen = weight_files(folder)
+        own = {
+            file.name for file in (tmp_path / f"{seed}").iterdir() if file.suffix in (".safetensors", ".bin")
+        }
+        assert {file.name for file in chosen} == own
+        assert weights_hash(folder) == weights_hash(tmp_path / f"{seed}")
+        assert is_complete(folder) is None
+        for file in [*chosen, *folder.glob(f"{chosen[0].name.partition('-')[0]}.*.index.json")]:
+            file.unlink()
+    assert order == [1, 2, 3, 4]
+    with pytest.raises(DataError, match="has 1 shards of weights, and no index"):
+        weight_files(folder)
+
+
+def equal(one, other) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_weights_that_the_config_names_are_refused(tmp_path):
+    """transformers takes them before all others, so other files would be audited than are loaded."""
     folder = save(tmp_path / "x")
-    torch.save({}, folder / "pytorch_model.bin")
-    assert [file.name for file in weight_files(folder)] == ["model.safetensors"]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": "other.safetensors"}))
+    assert "transformers_weights, which is not supported" in is_complete(folder)
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path):
+    manifest = Manifest(repo="a/b", commit="c0ffee", files=({"name": "x", "bytes": 3, "sha256": "00"},))
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
 
 
 def small(folder: Path) -> Path:

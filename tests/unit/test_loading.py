@@ -15,7 +15,7 @@ from transformers import AutoModel
 
 from babelscope.errors import DataError, StudyError
 from babelscope.models.checkpoints import end_token, load_checkpoint, load_model, load_tokenizer
-from babelscope.models.files import weights_hash
+from babelscope.models.files import Manifest, weights_hash, write_manifest
 from tiny_models import DECODERS, ENCODERS, tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[0, 4, 9, 11]])
@@ -135,9 +135,19 @@ def test_decoders_have_none(tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path)
     loaded = load_checkpoint(tmp_path, device="cpu")
     assert (loaded.end_id, loaded.repo, loaded.commit) == (None, "", "")
-    (tmp_path / "fetched.json").write_text(json.dumps({"repo": "org/name", "commit": "c" * 40}))
-    loaded = load_checkpoint(tmp_path, device="cpu")
+
+
+def test_where_a_fetched_checkpoint_and_its_tokenizer_are_from(tmp_path):
+    tiny_model("gpt2").save_pretrained(tmp_path / "4")
+    for folder in ("4", "words"):
+        tiny_tokenizer().save_pretrained(tmp_path / folder)
+    words = {"tokenizer_repo": "org/words", "tokenizer_commit": "d" * 40}
+    write_manifest(tmp_path / "4", Manifest(repo="org/name", commit="c" * 40, **words))
+    loaded = load_checkpoint(tmp_path / "4", device="cpu")
     assert (loaded.repo, loaded.commit) == ("org/name", "c" * 40)
+    assert (loaded.tokenizer_repo, loaded.tokenizer_commit) == ("org/words", "d" * 40)
+    loaded = load_checkpoint(tmp_path / "4", tokenizer=tmp_path / "words", device="cpu")
+    assert (loaded.repo, loaded.tokenizer_repo) == ("org/name", "")
 
 
 def test_an_encoder_without_an_end_token():

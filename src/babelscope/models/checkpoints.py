@@ -35,11 +35,7 @@ _PROBE = "The old  house, 1,234 km from here: el río, die Straße; дом и в
 
 #: What older versions stored beside the weights and newer ones compute.
 _BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq", ".position_ids")
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+_DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,7 @@ def n_parameters(config: Mapping[str, Any]) -> int:
     """
     entry, sizes = architecture(config.get("model_type")), dimensions(config)
     mlp_in = sum(int(getattr(sizes, part.width)) for part in entry.sites["mlp_in"])
-    attention = sizes.query_key_value + sizes.query
-    block = sizes.hidden * (attention + mlp_in + sizes.mlp)
+    block = sizes.hidden * (sizes.query_key_value + sizes.query + mlp_in + sizes.mlp)
     tables = sizes.vocab * sizes.embedding * (1 if sizes.tied else 2) + sizes.position_rows * sizes.hidden
     if sizes.embedding != sizes.hidden:
         tables += 2 * sizes.embedding * sizes.hidden

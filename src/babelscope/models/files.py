@@ -30,13 +30,8 @@ _SHARD = re.compile(r"(pytorch_)?model-\d+-of-\d+\.\w+")
 
 #: Files that a tokenizer may consist of.
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.*", "merges.txt", "*.model"),
 )
 
 MANIFEST = "fetched.json"
@@ -202,7 +197,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise DataError(folder, "has no config.json, so it is no Hugging Face folder of a model") from error
+        raise DataError(folder, "has no config.json, so it is no folder of a model") from error
     except (OSError, ValueError, TypeError) as error:
         raise DataError(file, f"cannot be read as a model config: {error}") from error
 
@@ -230,7 +225,6 @@ def is_complete(folder: Path | str) -> str | None:
     folder = Path(folder)
     try:
         if "transformers_weights" in read_config(folder):
-            # It goes before every other file.
             return "config.json names its weights in transformers_weights, which is not supported"
         files = weight_files(folder)
     except DataError as error:

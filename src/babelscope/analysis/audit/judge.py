@@ -296,13 +296,9 @@ class _Judge:
             if before is None or after is None:
                 return None
             detours.append(distance_SS[before, at] + distance_SS[at, after] - distance_SS[before, after])
-        order = np.argsort(detours)
-        if (
-            len(detours) > 1
-            and detours[order[0]] <= DETOUR_SHARE * detours[order[1]]
-            and detours[order[1]] > 0
-        ):
-            return fits[int(order[0])]
+        first, second = np.argsort(detours)[:2]
+        if detours[second] > 0 and detours[first] <= DETOUR_SHARE * detours[second]:
+            return fits[int(first)]
         return None
 
     # -- distances

@@ -1,7 +1,6 @@
 """What the judge sees of a model's checkpoints: losses with their errors, and distances between weights.
 
-Names of shapes: ``S`` steps of one model in their order, ``L`` languages, ``m`` entries of a tensor's
-sketch.
+Names of shapes: ``S`` steps of one model in their order, ``L`` languages, ``m`` entries of a sketch.
 """
 
 from __future__ import annotations

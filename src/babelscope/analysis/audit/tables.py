@@ -14,7 +14,6 @@ from babelscope.analysis.audit.series import Series, distance_se, make_series
 
 logger = logging.getLogger(__name__)
 
-
 _AS_MEASURED = ("n_weights", "n_nonfinite", "digest", "weights_hash", "repo", "revision", "commit", "no_loss")
 _LOSSES = ["model", "step", "lang", "loss", "loss_se", "bits_per_byte", "n_sentences", "n_tokens"]
 
@@ -84,18 +83,13 @@ def _loss_row(audit: CheckpointAudit, lang: str, held: HeldOutLoss) -> tuple[obj
 
 
 def _to_previous(audits: Sequence[CheckpointAudit], series: Series, at: int) -> dict[str, object]:
-    if at == 0:
-        return {"distance_to_previous": np.nan, "distance_se": np.nan, "previous_step": None}
-    distance, error = np.nan, np.nan
-    if series.distances is not None:
+    distance = error = np.nan
+    if at and series.distances is not None:
         norm = series.distances.norm_S[at - 1]
         distance = float(series.distances.distance_SS[at - 1, at] / norm) if norm else np.nan
         if distance == 0:
             error = 0.0
         elif np.isfinite(distance):
             error = distance_se(audits[at - 1], audits[at], distance * norm) / norm
-    return {
-        "distance_to_previous": distance,
-        "distance_se": error,
-        "previous_step": audits[at - 1].step,
-    }
+    previous = audits[at - 1].step if at else None
+    return {"distance_to_previous": distance, "distance_se": error, "previous_step": previous}

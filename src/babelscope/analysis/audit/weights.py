@@ -177,9 +177,8 @@ def heldout_loss(
     rows = encoded.rows
     nats = np.zeros(len(rows), dtype=np.float64)
     longest = max(len(row) for row in rows)
-    batch_size = max(
-        1, _LOGIT_BYTES[loaded.device.type] // (4 * longest * int(loaded.model.config.vocab_size))
-    )
+    row_bytes = 4 * longest * int(loaded.model.config.vocab_size)
+    batch_size = max(1, _LOGIT_BYTES[loaded.device.type] // row_bytes)
     for batch in make_batches(loaded, rows, batch_size=batch_size):
         logits_BSV = loaded.model(
             input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False
@@ -193,9 +192,9 @@ def heldout_loss(
         nats[batch.rows] = np.bincount(
             of_row_T, weights=loss_T.double().cpu().numpy(), minlength=len(batch.rows)
         )
-    whole = [len(row) < max_length for row in rows]
     n_bytes = [
-        len(text.encode("utf-8")) if fits else 0 for (_, text), fits in zip(sentences, whole, strict=True)
+        len(text.encode("utf-8")) if len(row) < max_length else 0
+        for (_, text), row in zip(sentences, rows, strict=True)
     ]
     return HeldOutLoss(
         sentence_ids=tuple(encoded.sentence_ids),

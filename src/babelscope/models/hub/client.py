@@ -33,8 +33,8 @@ _LISTED = 12
 class HubError(BabelscopeError):
     """The hub does not have what the study names, does not give it, or cannot be reached."""
 
-    def __init__(self, what: str, problem: str, hint: str = "") -> None:
-        self.what, self.problem, self.hint = what, problem, hint
+    def __init__(self, what: object, problem: str, hint: str = "") -> None:
+        self.problem, self.hint = problem, hint
         super().__init__(f"{what}: {problem}" + (f"\nhint: {hint}" if hint else ""))
 
 
@@ -92,16 +92,12 @@ class Hub:
         from huggingface_hub.hf_api import RepoFile
 
         try:
-            commit = str(
-                self._try(place, lambda: self.api.repo_info(place.repo, revision=place.revision).sha)
-            )
+            info = self._try(place, lambda: self.api.repo_info(place.repo, revision=place.revision))
         except RevisionNotFoundError as error:
             raise self._no_revision(place) from error
-        entries = list(
-            self._try(
-                place, lambda: list(self.api.list_repo_tree(place.repo, recursive=True, revision=commit))
-            )
-        )
+        commit = str(info.sha)
+        tree = functools.partial(self.api.list_repo_tree, place.repo, recursive=True, revision=commit)
+        entries = self._try(place, lambda: list(tree()))
         prefix = f"{place.subfolder.strip('/')}/" if place.subfolder else ""
         files = [
             RemoteFile(
@@ -119,7 +115,7 @@ class Hub:
         inside = [file for file in files if "/" not in file.name]
         if place.subfolder and not files:
             folders = sorted({str(Path(entry.path).parent) for entry in entries} - {"."})
-            raise HubError(str(place), f"there is no such folder; there are {few(folders)}")
+            raise HubError(place, f"there is no such folder; there are {few(folders)}")
         return commit, inside
 
     def revisions(self, repo: str) -> list[str]:
@@ -138,7 +134,7 @@ class Hub:
         found = next((file for file in files if file.name == "config.json"), None)
         if found is None:
             problem = f"has no config.json; there are {few(sorted(file.name for file in files))}"
-            raise HubError(str(place), problem, "a folder of the repository? name it as subfolder")
+            raise HubError(place, problem, "a folder of the repository? name it as subfolder")
         self.download(found, folder)
         return read_config(folder)
 
@@ -159,14 +155,14 @@ class Hub:
         index, names = choose_weights(named, shards_of)
         missing = [name for name in names if name not in named]
         if missing:
-            raise HubError(str(place), f"its {index} names {missing[0]}, which is not there")
+            raise HubError(place, f"its {index} names {missing[0]}, which is not there")
         return [named[index]] if index else [], [named[name] for name in names]
 
     def _no_revision(self, place: HubPlace) -> HubError:
         names = self.revisions(place.repo)
         near = _nearest_names(place.revision, names)
         hint = f"did you mean {', '.join(near)}?" if near else ""
-        return HubError(str(place), f"there is no such revision; there are {few(names)}", hint)
+        return HubError(place, f"there is no such revision; there are {few(names)}", hint)
 
     def download(self, file: RemoteFile, folder: Path) -> None:
         """Bring a file, from where an earlier attempt stopped; a wrong hash is tried once more."""
@@ -233,31 +229,28 @@ class Hub:
                     "run the one rule that needs network where there is some, without HF_HUB_OFFLINE: "
                     "snakemake --until fetch_checkpoint"
                 )
-                raise HubError(
-                    str(place), "HF_HUB_OFFLINE is set, so nothing can be fetched", hint
-                ) from error
+                raise HubError(place, "HF_HUB_OFFLINE is set, so nothing can be fetched", hint) from error
             except GatedRepoError as error:
                 page = f"https://huggingface.co/{place.repo}"
                 hint = f"accept its terms at {page}, then `hf auth login` or set HF_TOKEN"
-                raise HubError(
-                    str(place), "the repository is gated, and this account has no access", hint
-                ) from error
+                lacking = "the repository is gated, and this account has no access"
+                raise HubError(place, lacking, hint) from error
             except RepositoryNotFoundError as error:
                 hint = "if it is private: `hf auth login`, or set HF_TOKEN"
-                raise HubError(str(place), "there is no such repository, or it is private", hint) from error
+                raise HubError(place, "there is no such repository, or it is private", hint) from error
             except RevisionNotFoundError:
                 raise
             except HFValidationError as error:
-                raise HubError(str(place), f"is no name of a repository: {error}") from error
+                raise HubError(place, f"is no name of a repository: {error}") from error
             except HfHubHTTPError as error:
                 status = error.response.status_code
                 if wait is None or (status < 500 and status not in (408, 429)):
-                    raise HubError(str(place), f"the hub answers {status}: {error}") from error
+                    raise HubError(place, f"the hub answers {status}: {error}") from error
                 problem: Exception = error
             except (httpx2.HTTPError, OSError) as error:
                 if wait is None:
                     hint = "run it on a machine with network, or bring the folders: source local"
-                    raise HubError(str(place), f"the hub cannot be reached: {error}", hint) from error
+                    raise HubError(place, f"the hub cannot be reached: {error}", hint) from error
                 problem = error
             logger.warning("%s: %s; trying again in %g s", place, problem, wait)
             time.sleep(wait)

@@ -77,14 +77,7 @@ def fetch_checkpoint(
             _compare_sizes(weights, config, sizes)
         small, large = _model_files(hub, weights, files, scratch)
         small += _tokenizer_files(tokenizer, words, taken={file.name for file in [*small, *large]})
-        for file in small:
-            hub.download(file, scratch)
-        twin = _link_weights(large, siblings, scratch)
-        if twin is not None:
-            logger.warning("%s has the weights of %s: linked, not downloaded", weights, twin)
-        _check_space(large, scratch)
-        for file in large:
-            hub.download(file, scratch)
+        twin = _download(hub, small, large, siblings, scratch)
         hashes = {file.name: file.sha256 or file_sha256(scratch / file.name) for file in [*small, *large]}
         manifest = Manifest(
             repo=weights.repo,
@@ -113,7 +106,7 @@ def _model_files(
     if not weights:
         there = few(sorted(file.name for file in files))
         problem = f"has no weights in Hugging Face format ({SAFETENSORS} or {BIN}, or their shards)"
-        raise HubError(str(place), f"{problem}; there are {there}", "convert them, and use source local")
+        raise HubError(place, f"{problem}; there are {there}", "convert them, and use source local")
     configs = [file for file in files if file.name in ("config.json", "generation_config.json")]
     return configs + index, weights
 
@@ -123,7 +116,7 @@ def _tokenizer_files(place: HubPlace, files: Sequence[RemoteFile], taken: set[st
     if not any(is_vocabulary(file.name) for file in chosen):
         hint = "name another place with tokenizer_repo and tokenizer_revision"
         there = few(sorted(file.name for file in files))
-        raise HubError(str(place), f"has no tokenizer; there are {there}", hint)
+        raise HubError(place, f"has no tokenizer; there are {there}", hint)
     return chosen
 
 
@@ -142,6 +135,23 @@ def _compare_sizes(place: HubPlace, config: Mapping[str, Any], believed: Mapping
         raise StudyError("architecture_config", dict(believed), "; ".join(differing), hint)
 
 
+def _download(
+    hub: Hub,
+    small: Sequence[RemoteFile],
+    large: Sequence[RemoteFile],
+    siblings: Sequence[Path],
+    scratch: Path,
+) -> Path | None:
+    """Bring all files, or link the weights from a sibling, which is then returned."""
+    for file in small:
+        hub.download(file, scratch)
+    twin = _link_weights(large, siblings, scratch)
+    _check_space(large, scratch)
+    for file in large:
+        hub.download(file, scratch)
+    return twin
+
+
 def _link_weights(files: Sequence[RemoteFile], siblings: Sequence[Path], scratch: Path) -> Path | None:
     """Link the weights from the first sibling that holds all of them, if there is one."""
     for folder in siblings:
@@ -157,6 +167,7 @@ def _link_weights(files: Sequence[RemoteFile], siblings: Sequence[Path], scratch
             os.link(held[file.sha256], scratch / file.name)
         except OSError:  # file systems without links
             shutil.copyfile(held[file.sha256], scratch / file.name)
+    logger.warning("%s has the weights of %s: linked, not downloaded", files[0].commit, folder)
     return folder
 
 
@@ -169,7 +180,7 @@ def _check_space(files: Sequence[RemoteFile], folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if missing and missing + DISK_MARGIN > free:
         raise HubError(
-            str(folder),
+            folder,
             f"{missing / 1e9:.1f} GB are still to be downloaded, {free / 1e9:.1f} GB are free",
             f"make room ({DISK_MARGIN / 1e9:.0f} GB are kept free), or run in a folder on another disk",
         )
@@ -182,7 +193,7 @@ def _alone(scratch: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise HubError(str(scratch), "another run downloads into this folder", "wait for it") from error
+            raise HubError(scratch, "another run downloads into this folder", "wait for it") from error
         except OSError as error:
             logger.warning("%s: this file system has no locks (%s); do not run this twice", scratch, error)
         yield

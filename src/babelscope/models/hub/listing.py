@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,7 +43,7 @@ class Listing:
     config: dict[str, Any]
     has_tokenizer: bool
     format: str
-    duplicates: tuple[tuple[int, ...], ...] = field(default=())
+    duplicates: tuple[tuple[int, ...], ...] = ()
 
 
 def list_repo(repo: str, *, hashes: bool = False) -> Listing:
@@ -113,8 +113,8 @@ def template_of(revisions: dict[int, str]) -> str:
     assert number is not None
     before, after = name[: number.start(1)], name[number.end(1) :]
     width = len(number[1])
-    for field_ in ("{step}", f"{{step:0{width}d}}"):
-        template = f"{before}{field_}{after}"
+    for number_ in ("{step}", f"{{step:0{width}d}}"):
+        template = f"{before}{number_}{after}"
         if all(template.format(step=step) == name for step, name in revisions.items()):
             return template
     return ""
