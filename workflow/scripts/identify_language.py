@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.analysis.identification import identify_texts
+from babelscope.analysis.identification import identify_languages
 from babelscope.io.tables import read_table, write_table
 from babelscope.runtime import job
 
@@ -12,4 +12,4 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     for texts, output in zip(snakemake.input, snakemake.output, strict=True):
-        write_table(identify_texts(read_table(Path(texts)), snakemake.params.languages), Path(output))
+        write_table(identify_languages(read_table(Path(texts)), snakemake.params.languages), Path(output))
