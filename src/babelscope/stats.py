@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval and the number of units it rests on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 def interval(resamples: NDArray[Any], level: float = 0.95) -> tuple[float, float]:
@@ -45,19 +34,6 @@ def bootstrap_weights(
     draws = n if draws is None else draws
     counts = np.random.default_rng(seed).multinomial(draws, np.full(n, 1 / n), size=n_resamples)
     return np.asarray(counts / draws, dtype=np.float64)
-
-
-def bootstrap_mean(values: Floats, *, n_resamples: int = 500, seed: int = 0, level: float = 0.95) -> Estimate:
-    """Mean of independent values with a percentile bootstrap interval.
-
-    Values that are NaN are left out; ``n`` counts the others.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    resampled = bootstrap_weights(len(values), n_resamples, seed) @ values
-    return Estimate(float(values.mean()), *interval(resampled, level), len(values))
 
 
 def permutation_p(observed: float, null: Floats) -> float:

@@ -83,7 +83,9 @@ class UnitIndex:
         if (number_P < 0).any():
             wrong = int(np.argmin(number_P))
             name = _name(int(layers_P[wrong]), str(names[name_P[wrong]]), int(units_P[wrong]))
-            raise ValueError(f"there is no unit {name} among the {len(self)} units of {self._said()}")
+            raise ValueError(
+                f"there is no unit {name} among the {len(self)} units of {len(self.sites)} sites"
+            )
         return number_P + units_P
 
     def split(self, numbers: Any) -> tuple[Ints, Ints]:
@@ -127,9 +129,6 @@ class UnitIndex:
                 raise ValueError(f"{name!r} is no name of a unit; allowed: such as L03.mlp_act.117")
             places.append((int(layer), site, int(unit)))
         return self.numbers(*zip(*places, strict=True)) if places else np.empty(0, dtype=np.int64)
-
-    def _said(self) -> str:
-        return ", ".join(f"L{layer:02d}.{site} ({width})" for layer, site, width in self.sites)
 
 
 def _name(layer: int, site: str, unit: int) -> str:

@@ -7,8 +7,12 @@ import zlib
 import pandas as pd
 import pytest
 
-from babelscope.analysis.identification import identify_languages, identify_texts
+from babelscope.analysis.identification import identify_languages
 from babelscope.errors import StudyError
+
+
+def identify(texts, languages):
+    return identify_languages(pd.DataFrame({"model": "m", "step": 1, "text": list(texts)}), languages)
 
 
 def test_languages_are_found():
@@ -20,7 +24,7 @@ def test_languages_are_found():
         "tr": "ev eski nehrin yanında duruyor",
         "hi": "घर पुरानी नदी के पास है",
     }
-    found = identify_languages(texts.values(), list(texts))
+    found = identify(texts.values(), list(texts))
     assert found["language"].tolist() == list(texts)
     assert found["confidence"].between(0.5, 1).all()
     assert found["row"].tolist() == list(range(6))
@@ -28,42 +32,42 @@ def test_languages_are_found():
 
 
 def test_only_the_languages_of_the_study_are_found():
-    found = identify_languages(["het huis staat bij de oude rivier"], ["en", "de"])
+    found = identify(["het huis staat bij de oude rivier"], ["en", "de"])
     assert found["language"].tolist() == ["de"]
 
 
 @pytest.mark.parametrize("text", ["", "  ", "1984", "?!", "a", "ab 12"])
 def test_short_texts_are_undetermined(text):
-    found = identify_languages([text], ["en", "zh"])
+    found = identify([text], ["en", "zh"])
     assert found["language"].tolist() == ["und"]
     assert found["confidence"].tolist() == [0.0]
 
 
 def test_one_chinese_character_is_a_text():
-    assert identify_languages(["水"], ["en", "zh"])["language"].tolist() == ["zh"]
+    assert identify(["水"], ["en", "zh"])["language"].tolist() == ["zh"]
 
 
 def test_codes_of_the_study_are_kept():
-    found = identify_languages(["a casa fica perto do rio", "房子在河边"], ["pt-BR", "zho", "en"])
+    found = identify(["a casa fica perto do rio", "房子在河边"], ["pt-BR", "zho", "en"])
     assert found["language"].tolist() == ["pt-BR", "zho"]
 
 
 def test_unknown_languages_are_named():
     with pytest.raises(StudyError, match=r"`languages`: got 'xx'.*af, ar, az"):
-        identify_languages(["text"], ["en", "xx"])
+        identify(["text"], ["en", "xx"])
     with pytest.raises(StudyError, match=r"'pt-PT'.*pt-BR is it already"):
-        identify_languages(["text"], ["pt-BR", "pt-PT"])
+        identify(["text"], ["pt-BR", "pt-PT"])
 
 
 def test_no_texts():
-    assert identify_languages([], ["en", "de"]).empty
+    assert identify([], ["en", "de"]).empty
 
 
 def test_a_table_of_languages_says_whose_texts_they_are_of():
     texts = pd.DataFrame(
         {"model": "m", "step": [4, 8], "text": ["the old house", "das alte Haus"]}, index=[3, 5]
     )
-    found = identify_texts(texts, ["en", "de"])
+    found = identify_languages(texts, ["en", "de"])
     assert found[["model", "step", "row", "language"]].to_numpy().tolist() == [
         ["m", 4, 0, "en"],
         ["m", 8, 1, "de"],

@@ -105,11 +105,9 @@ def test_a_translation_of_a_training_sentence_is_never_tested():
         return book[sentences] * np.where(label % 2, 1.0, -1.0)
 
     assert cell(probe(sample(fingerprint)), "full").value < 0.35  # 0.5 with a leak
-    ids = [f"s{i}" for i in range(50)] * 3
-    test = split_sentences(ids, 0.3, seed=1)
-    assert len(test) == 15
-    assert test == split_sentences(ids[::-1], 0.3, seed=1)
-    assert test != split_sentences(ids, 0.3, seed=2)
+    test = split_sentences(50, 0.3, seed=1)
+    assert len(set(test)) == 15
+    assert set(test) != set(split_sentences(50, 0.3, seed=2))
 
 
 def test_anchor_set_by_hand():

@@ -47,7 +47,7 @@ def test_units_that_are_not_there_are_named():
     index = UnitIndex.of([(1, "mlp_act", 4), (2, "resid", 2)])
     for place in ((1, "mlp_act", 4), (1, "mlp_act", -1), (2, "mlp_act", 0), (1, "attn_out", 0)):
         name = f"L0{place[0]}.{place[1]}.{place[2]}"
-        with pytest.raises(ValueError, match=f"no unit {name} among the 6 units of L01.mlp_act"):
+        with pytest.raises(ValueError, match=f"no unit {name} among the 6 units of 2 sites"):
             index.numbers([2, place[0]], ["resid", place[1]], [0, place[2]])
     for name in ("3.mlp_act.1", "L03.mlp_act", "Lx.mlp_act.1", "L03.mlp_act.-1"):
         with pytest.raises(ValueError, match="is no name of a unit"):

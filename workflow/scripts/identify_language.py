@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.analysis.identification import identify_texts
+from babelscope.analysis.identification import identify_languages
 from babelscope.io.tables import read_table, write_table
 from babelscope.runtime import job
 
@@ -12,4 +12,4 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     texts = read_table(snakemake.input[0])
-    write_table(identify_texts(texts, snakemake.params.languages), Path(snakemake.output[0]))
+    write_table(identify_languages(texts, snakemake.params.languages), Path(snakemake.output[0]))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ ALL = "*"
 #: The condition of forced texts in which words of the other concepts are counted.
 OTHER_CONCEPT = "other_concept"
 
+#: The language that texts may fall back to.
+PIVOT = "en"
+
 #: The summary's target that stands for each text's own source language.
 SOURCE = "source"
 
@@ -34,6 +38,16 @@ SOURCE = "source"
 SAMPLE_SIZE = 8
 
 _WEIGHTS_AT_ONCE = 1 << 23
+
+
+SUMMARY_COLUMNS = [
+    "model", "step", "condition", "lang", "target", "metric", "value", "low", "high", "n",
+]  # fmt: skip
+
+SAMPLE_COLUMNS = [
+    "model", "step", "condition", "lang", "concept", "seed", "sample", "text", "prompt_ids", "nll",
+    "language", "confidence", "degenerate", "n_hits",
+]  # fmt: skip
 
 
 def collect_generation(
@@ -44,19 +58,17 @@ def collect_generation(
     languages: Sequence[str],
     n_resamples: int = 500,
     seed: int = 0,
-    pivot: str = "en",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Summarise the texts of all checkpoints, and take a sample of them.
 
     Args:
         texts: Per model and step the table of :func:`babelscope.analysis.generation.generate_step`.
         detected: Per model and step the table of
-            :func:`babelscope.analysis.identification.identify_texts`.
+            :func:`babelscope.analysis.identification.identify_languages`.
         words: JSON file, concept -> language -> forms.
         languages: Languages of the study.
         n_resamples: Bootstrap resamples.
         seed: Of the bootstrap.
-        pivot: The language that texts may fall back to.
 
     Returns:
         The summary of :func:`summarise_generation`, and the sample of :func:`sample_texts`.
@@ -79,30 +91,14 @@ def collect_generation(
         hits = count_hits(table["text"], known, languages)
         summaries.append(
             summarise_generation(
-                table,
-                found,
-                hits,
-                languages=languages,
-                concepts=spelt,
-                n_resamples=n_resamples,
+                table, found, hits, languages=languages, concepts=spelt, n_resamples=n_resamples,
                 seed=seed,
-                pivot=pivot,
             )
-        )
+        )  # fmt: skip
         samples.append(sample_texts(table, found, hits))
     if not summaries:
         return pd.DataFrame(columns=SUMMARY_COLUMNS), pd.DataFrame(columns=SAMPLE_COLUMNS)
     return pd.concat(summaries, ignore_index=True), pd.concat(samples, ignore_index=True)
-
-
-SUMMARY_COLUMNS = [
-    "model", "step", "condition", "lang", "target", "metric", "value", "low", "high", "n",
-]  # fmt: skip
-
-SAMPLE_COLUMNS = [
-    "model", "step", "condition", "lang", "concept", "seed", "sample", "text", "prompt_ids", "nll",
-    "language", "confidence", "degenerate", "n_hits",
-]  # fmt: skip
 
 
 def summarise_generation(
@@ -114,7 +110,6 @@ def summarise_generation(
     concepts: Sequence[str],
     n_resamples: int = 500,
     seed: int = 0,
-    pivot: str = "en",
 ) -> pd.DataFrame:
     """Rates, shares and fluency of the texts of one checkpoint.
 
@@ -141,13 +136,12 @@ def summarise_generation(
         concepts: Concepts that have words; without any, the metrics of hits are left out.
         n_resamples: Bootstrap resamples.
         seed: Of the bootstrap.
-        pivot: The language that texts may fall back to.
 
     Returns:
         Columns ``model, step, condition, lang, target, metric, value, low, high, n``. ``lang`` is
         the source language, or ``*`` for all of them (unforced texts have no other). ``target`` is
         a language, ``*`` where a metric has none, and over all sources also ``source``: each text's
-        own source language; there the texts with the source ``pivot`` are left out, since their
+        own source language; there the texts with the source English are left out, since their
         source is where texts fall back to. ``n`` counts texts, or hits for ``hit_share``.
 
     Raises:
@@ -155,29 +149,21 @@ def summarise_generation(
     """
     model, step = texts["model"].iloc[0], int(texts["step"].iloc[0])
     _check_detected(texts, detected, f"languages of the texts of {model}, step {step}")
-    table = texts.reset_index(drop=True)
-    language = detected["language"].to_numpy()
-    sources = [s for s in table.loc[table["lang"] != ALL, "lang"].unique()]
-    used = list(table.loc[table["concept"] != ALL, "concept"].unique())
-    measured = [concept for concept in used if concept in set(concepts)]
+    table = texts.reset_index(drop=True).assign(language=detected["language"].to_numpy())
+    sources = [lang for lang in table["lang"].unique() if lang != ALL]
+    measured = [c for c in table["concept"].unique() if c != ALL and c in set(concepts)]
     hits = hits[hits["concept"].isin(measured)]
     rng = np.random.default_rng([seed, zlib.crc32(f"{model}/{step}".encode())])
-    out: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     for condition, part in table.groupby("condition", sort=False):
-        rows = part.index.to_numpy()
-        here = hits[hits["row"].isin(rows)]
+        here = hits[hits["row"].isin(part.index)]
+        group = _Group(str(condition), part, here, list(languages), measured)
+        boot = _Bootstrap(part["concept"].to_numpy(), part["lang"].to_numpy(), n_resamples, rng)
         if condition == "unforced":
-            found = _unforced(
-                part, language[rows], here, languages=languages, sources=sources,
-                concepts=measured, n_resamples=n_resamples, rng=rng, pivot=pivot,
-            )  # fmt: skip
+            rows += _unforced(group, boot, sources, rng)
         else:
-            found = _forced(
-                str(condition), part, language[rows], here, languages=languages,
-                concepts=measured, n_resamples=n_resamples, rng=rng, pivot=pivot,
-            )  # fmt: skip
-        out += found
-    return pd.DataFrame([(model, step, *row) for row in out], columns=SUMMARY_COLUMNS)
+            rows += _forced(group, boot)
+    return pd.DataFrame([(model, step, *row) for row in rows], columns=SUMMARY_COLUMNS)
 
 
 def _check_detected(texts: pd.DataFrame, detected: pd.DataFrame, where: str) -> None:
@@ -190,69 +176,81 @@ def _check_detected(texts: pd.DataFrame, detected: pd.DataFrame, where: str) -> 
         raise DataError(where, f"row {wrong[0]} belongs to another text", hint)
 
 
-def _by_language(rows: NDArray[np.int64], hits: pd.DataFrame, languages: Sequence[str]) -> Floats:
-    """Hits of each of ``rows`` by language, shape ``(T, M)``."""
-    place = {int(row): at for at, row in enumerate(rows)}
-    column = {lang: at for at, lang in enumerate(languages)}
-    out = np.zeros((len(rows), len(languages)))
-    at = hits["row"].map(place).to_numpy(dtype=np.int64)
-    np.add.at(out, (at, hits["lang"].map(column).to_numpy(dtype=np.int64)), hits["hits"].to_numpy())
-    return out
+@dataclass(frozen=True)
+class _Group:
+    """The texts of one condition, and what was found in them; arrays are ``(T, M)``, M languages."""
+
+    condition: str
+    texts: pd.DataFrame
+    """With the column ``language``: the one that was identified."""
+    hits: pd.DataFrame
+    """Hits in these texts, of the concepts that have words."""
+    languages: list[str]
+    concepts: list[str]
+    """The concepts that have words."""
+
+    @property
+    def one_T(self) -> Floats:
+        return np.ones(len(self.texts))
+
+    def in_language(self) -> Floats:
+        """1 where the text is in the language."""
+        language_T = self.texts["language"].to_numpy()
+        return np.asarray(language_T[:, None] == np.array(self.languages), dtype=np.float64)
+
+    def places(self, hits: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Text and language of each hit, as row and column of arrays ``(T, M)``."""
+        return self.texts.index.get_indexer(pd.Index(hits["row"])), pd.Index(self.languages).get_indexer(
+            pd.Index(hits["lang"])
+        )
+
+    def by_language(self, hits: pd.DataFrame) -> Floats:
+        """Hits of each text by language, shape ``(T, M)``."""
+        hits_TM = np.zeros((len(self.texts), len(self.languages)))
+        np.add.at(hits_TM, self.places(hits), hits["hits"].to_numpy())
+        return hits_TM
+
+    def fluency(self) -> list[_Measure]:
+        """What needs neither words nor languages."""
+        nll = self.texts["nll"].to_numpy(dtype=np.float64)
+        there = np.isfinite(nll).astype(np.float64)
+        degenerate = self.texts["degenerate"].to_numpy(dtype=np.float64)
+        return [
+            _Measure(self.condition, "nll", np.nan_to_num(nll), there),
+            _Measure(self.condition, "degenerate", degenerate, self.one_T),
+        ]
 
 
-def _forced(
-    condition: str,
-    part: pd.DataFrame,
-    language: NDArray[Any],
-    hits: pd.DataFrame,
-    *,
-    languages: Sequence[str],
-    concepts: Sequence[str],
-    n_resamples: int,
-    rng: np.random.Generator,
-    pivot: str,
-) -> list[tuple[Any, ...]]:
+class _Measure(NamedTuple):
+    """A metric as a ratio of sums over texts."""
+
+    condition: str
+    metric: str
+    top: Floats
+    """Shape ``(T,)``, or ``(T, M)`` for a share of each language."""
+    below_T: Floats
+
+
+def _forced(group: _Group, boot: _Bootstrap) -> list[tuple[Any, ...]]:
     """Summary rows of a condition with a source language and a concept."""
-    rows = part.index.to_numpy()
-    source = part["lang"].to_numpy()
-    own = dict(zip(rows, part["concept"], strict=True))
-    of_own = hits["row"].map(own) == hits["concept"]
-    in_source = source[:, None] == np.array(languages)[None, :]
-    in_pivot = np.array(languages) == pivot
-    one = np.ones(len(rows))
-    counted = part["concept"].isin(concepts).to_numpy().astype(np.float64)
-
-    # Condition, metric, what is summed above and below; the ratio of the sums is the value.
-    plain: list[tuple[str, str, Floats, Floats]] = []
-    shares: list[tuple[str, str, Floats, Floats]] = []
-    if concepts:
-        hits_TM = _by_language(rows, hits[of_own], languages)
-        plain.append((condition, "hit_rate", (hits_TM.sum(1) > 0) * counted, counted))
-        shares.append((condition, "hit_share", hits_TM, hits_TM.sum(1)))
-        if condition == "forced" and len(concepts) > 1:
-            others = hits[~of_own]
-            n_others = others.groupby("row")["concept"].nunique().reindex(rows, fill_value=0)
-            possible = len(concepts) - counted
-            plain.append((OTHER_CONCEPT, "hit_rate", n_others.to_numpy() / possible, one))
-            other_TM = _by_language(rows, others, languages)
-            shares.append((OTHER_CONCEPT, "hit_share", other_TM, other_TM.sum(1)))
-    language_TM = (language[:, None] == np.array(languages)[None, :]).astype(np.float64)
-    shares.append((condition, "text_share", language_TM, one))
-    plain += _fluency(condition, part)
-
+    source = group.texts["lang"].to_numpy()
+    plain, shares = _forced_hits(group) if group.concepts else ([], [])
+    plain += group.fluency()
+    shares.append(_Measure(group.condition, "text_share", group.in_language(), group.one_T))
+    in_source = source[:, None] == np.array(group.languages)
+    in_pivot = np.array(group.languages) == PIVOT
+    everywhere = np.ones(len(source), dtype=bool)
     out: list[tuple[Any, ...]] = []
-    boot = _Bootstrap(part["concept"].to_numpy(), source, n_resamples, rng)
-    everywhere = np.ones(len(rows), dtype=bool)
     for lang in [*dict.fromkeys(source), ALL]:
         chosen = everywhere if lang == ALL else source == lang
         for name, metric, top_T, below_T in plain:
             (row,) = boot.ratios(top_T[:, None], below_T, chosen)
             out.append((name, lang, ALL, metric, *row, int((chosen & (below_T > 0)).sum())))
         for name, metric, top_TM, below_T in shares:
-            targets, tops = list(languages), top_TM
+            targets, tops = group.languages, top_TM
             if lang == ALL:
-                chosen = source != pivot
-                targets = [SOURCE, pivot] if pivot in languages else [SOURCE]
+                chosen = source != PIVOT
+                targets = [SOURCE, PIVOT] if PIVOT in group.languages else [SOURCE]
                 columns = [(top_TM * in_source).sum(1), (top_TM * in_pivot).sum(1)]
                 tops = np.stack(columns[: len(targets)], axis=1)
             if not chosen.any():
@@ -263,74 +261,73 @@ def _forced(
     return out
 
 
+def _forced_hits(group: _Group) -> tuple[list[_Measure], list[_Measure]]:
+    """Rates and shares of words of the forced concept; where its experts are forced, of the others too."""
+    texts, hits = group.texts, group.hits
+    of_own = hits["row"].map(texts["concept"]) == hits["concept"]
+    counted = texts["concept"].isin(group.concepts).to_numpy().astype(np.float64)
+    own_TM = group.by_language(hits[of_own])
+    rates = [_Measure(group.condition, "hit_rate", (own_TM.sum(1) > 0) * counted, counted)]
+    shares = [_Measure(group.condition, "hit_share", own_TM, own_TM.sum(1))]
+    if group.condition == "forced" and len(group.concepts) > 1:
+        others = hits[~of_own]
+        n_others = others.groupby("row")["concept"].nunique().reindex(texts.index, fill_value=0)
+        possible = len(group.concepts) - counted
+        other_TM = group.by_language(others)
+        rates.append(_Measure(OTHER_CONCEPT, "hit_rate", n_others.to_numpy() / possible, group.one_T))
+        shares.append(_Measure(OTHER_CONCEPT, "hit_share", other_TM, other_TM.sum(1)))
+    return rates, shares
+
+
 def _unforced(
-    part: pd.DataFrame,
-    language: NDArray[Any],
-    hits: pd.DataFrame,
-    *,
-    languages: Sequence[str],
-    sources: Sequence[str],
-    concepts: Sequence[str],
-    n_resamples: int,
-    rng: np.random.Generator,
-    pivot: str,
+    group: _Group, boot: _Bootstrap, sources: Sequence[str], rng: np.random.Generator
 ) -> list[tuple[Any, ...]]:
     """Summary rows of texts that belong to no concept: each is asked for every concept."""
-    rows = part.index.to_numpy()
-    n_texts, one = len(rows), np.ones(len(rows))
-    boot = _Bootstrap(np.zeros(n_texts), np.zeros(n_texts), n_resamples, rng)
+    languages, n_texts = group.languages, len(group.texts)
+    abroad = [languages.index(lang) for lang in sources if lang != PIVOT and lang in languages]
     everywhere = np.ones(n_texts, dtype=bool)
-    abroad = [languages.index(lang) for lang in sources if lang != pivot and lang in languages]
     out: list[tuple[Any, ...]] = []
 
-    def add_shares(metric: str, shares_RM: Floats, n: int) -> None:
-        """Row 0 of ``shares_RM`` is the value, the others are resamples."""
-        for column, target in enumerate(languages):
-            values = shares_RM[:, column]
-            out.append(("unforced", ALL, target, metric, values[0], *interval(values[1:]), n))
-        if abroad:  # what a source language would get without forcing, mean over the sources
-            values = shares_RM[:, abroad].mean(axis=1)
-            out.append(("unforced", ALL, SOURCE, metric, values[0], *interval(values[1:]), n))
+    def add(target: str, metric: str, values_R: Floats, n: int) -> None:
+        """The first value is that of the sample, the others are resamples."""
+        out.append(("unforced", ALL, target, metric, values_R[0], *interval(values_R[1:]), n))
 
-    if concepts:
-        place = {int(row): at for at, row in enumerate(rows)}
-        number = {concept: at for at, concept in enumerate(concepts)}
-        column = {lang: at for at, lang in enumerate(languages)}
-        text_E = hits["row"].map(place).to_numpy(dtype=np.int64)
-        concept_E = hits["concept"].map(number).to_numpy(dtype=np.int64)
-        lang_E = hits["lang"].map(column).to_numpy(dtype=np.int64)
-        hits_TC = np.zeros((n_texts, len(concepts)))
-        hits_TC[text_E, concept_E] = 1.0
-        rates, shares = [], []
-        for resample in range(n_resamples + 1):
-            concept_C, text_T = np.ones(len(concepts)), one
-            if resample:
-                concept_C = rng.multinomial(len(concepts), _equal(len(concepts))).astype(float)
-                text_T = rng.multinomial(n_texts, _equal(n_texts)).astype(float)
-            rates.append(float(text_T @ hits_TC @ concept_C) / hits_TC.size)
-            weight_E = hits["hits"].to_numpy() * text_T[text_E] * concept_C[concept_E]
-            by_lang = np.bincount(lang_E, weights=weight_E, minlength=len(languages))
-            total = by_lang.sum()
-            shares.append(by_lang / total if total else np.full(len(languages), np.nan))
-        value, low, high = rates[0], *interval(np.array(rates[1:]))
-        out.append(("unforced", ALL, ALL, "hit_rate", value, low, high, n_texts))
-        add_shares("hit_share", np.array(shares), round(float(hits["hits"].sum())))
-    language_TM = (language[:, None] == np.array(languages)[None, :]).astype(np.float64)
-    add_shares("text_share", boot.resampled(language_TM, one, everywhere), n_texts)
-    for name, metric, top_T, below_T in _fluency("unforced", part):
+    def add_shares(metric: str, shares_RM: Floats, n: int) -> None:
+        for target, values_R in zip(languages, shares_RM.T, strict=True):
+            add(target, metric, values_R, n)
+        if abroad:  # what a source language would get without forcing, mean over the sources
+            add(SOURCE, metric, shares_RM[:, abroad].mean(axis=1), n)
+
+    if group.concepts:
+        rates_R, shares_RM = _unforced_hits(group, boot.n_resamples, rng)
+        add(ALL, "hit_rate", rates_R, n_texts)
+        add_shares("hit_share", shares_RM, round(float(group.hits["hits"].sum())))
+    add_shares("text_share", boot.resampled(group.in_language(), group.one_T, everywhere), n_texts)
+    for name, metric, top_T, below_T in group.fluency():
         (row,) = boot.ratios(top_T[:, None], below_T, everywhere)
         out.append((name, ALL, ALL, metric, *row, int((below_T > 0).sum())))
     return out
 
 
-def _fluency(condition: str, part: pd.DataFrame) -> list[tuple[str, str, Floats, Floats]]:
-    nll = part["nll"].to_numpy(dtype=np.float64)
-    there = np.isfinite(nll).astype(np.float64)
-    one = np.ones(len(part))
-    return [
-        (condition, "nll", np.nan_to_num(nll), there),
-        (condition, "degenerate", part["degenerate"].to_numpy(dtype=np.float64), one),
-    ]
+def _unforced_hits(group: _Group, n_resamples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Share of (text, concept) with a hit, ``(1 + R,)``, and shares of hits by language, ``(1 + R, M)``."""
+    n_texts, n_concepts, n_languages = len(group.texts), len(group.concepts), len(group.languages)
+    text_E, lang_E = group.places(group.hits)
+    concept_E = pd.Index(group.concepts).get_indexer(pd.Index(group.hits["concept"]))
+    hits_TC = np.zeros((n_texts, n_concepts))
+    hits_TC[text_E, concept_E] = 1.0
+    rates, shares = [], []
+    for resample in range(n_resamples + 1):
+        concept_C, text_T = np.ones(n_concepts), group.one_T
+        if resample:
+            concept_C = rng.multinomial(n_concepts, _equal(n_concepts)).astype(float)
+            text_T = rng.multinomial(n_texts, _equal(n_texts)).astype(float)
+        rates.append(float(text_T @ hits_TC @ concept_C) / hits_TC.size)
+        weight_E = group.hits["hits"].to_numpy() * text_T[text_E] * concept_C[concept_E]
+        by_lang = np.bincount(lang_E, weights=weight_E, minlength=n_languages)
+        total = by_lang.sum()
+        shares.append(by_lang / total if total else np.full(n_languages, np.nan))
+    return np.array(rates), np.array(shares)
 
 
 def _equal(n: int) -> Floats:
@@ -355,12 +352,12 @@ class _Bootstrap:
         _, self._starts, self._sizes = np.unique(cell_T[self._order], return_index=True, return_counts=True)
         self._concept_T = concept_T
         self._n_concepts = int(concept_T.max()) + 1
-        self._n_resamples = n_resamples
+        self.n_resamples = n_resamples
         self._seed = int(rng.integers(1 << 62))
         self._kept: list[Floats] | None = None
 
     def _weights(self) -> Iterable[Floats]:
-        if (self._n_resamples + 1) * len(self._concept_T) > _WEIGHTS_AT_ONCE:
+        if (self.n_resamples + 1) * len(self._concept_T) > _WEIGHTS_AT_ONCE:
             return self._draw()
         if self._kept is None:
             self._kept = list(self._draw())
@@ -371,7 +368,7 @@ class _Bootstrap:
         rng = np.random.default_rng(self._seed)
         n_texts = len(self._concept_T)
         yield np.ones((1, n_texts))
-        left = self._n_resamples
+        left = self.n_resamples
         size = np.repeat(self._sizes, self._sizes)
         start = np.repeat(self._starts, self._sizes)
         while left > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from lingua import Language, LanguageDetectorBuilder
@@ -25,7 +25,7 @@ UNDETERMINED = "und"
 _ALIASES = {"no": "nb", "nor": "nb"}
 
 
-def identify_languages(texts: Iterable[str], languages: Sequence[str]) -> pd.DataFrame:
+def identify_languages(texts: pd.DataFrame, languages: Sequence[str]) -> pd.DataFrame:
     """Identify the language of each text among the languages of the study.
 
     A text in another language is counted as one of these: the question is which of the study's
@@ -33,12 +33,12 @@ def identify_languages(texts: Iterable[str], languages: Sequence[str]) -> pd.Dat
     than three letters (one of a script without spaces) is ``und`` with confidence 0.
 
     Args:
-        texts: Texts, in any script.
+        texts: Table with the columns ``model``, ``step`` and ``text``, in any script.
         languages: Codes of the study, such as ``en`` or ``pt-BR``; the part before ``-`` counts.
 
     Returns:
-        Columns ``row`` (position of the text), ``text_crc32`` (to join by what it says),
-        ``language`` (a code of the study, or ``und``), ``confidence`` in [0, 1].
+        Columns ``model``, ``step``, ``row`` (position of the text), ``text_crc32`` (to check by what it
+        says), ``language`` (a code of the study, or ``und``), ``confidence`` in [0, 1].
 
     Raises:
         StudyError: If lingua does not know a language, or two codes are one language to it.
@@ -49,7 +49,7 @@ def identify_languages(texts: Iterable[str], languages: Sequence[str]) -> pd.Dat
     else:
         logger.warning("there is one language to choose from, so every text is in it")
     rows = []
-    for row, text in enumerate(texts):
+    for row, text in enumerate(texts["text"]):
         crc = zlib.crc32(text.encode("utf-8"))
         if not _long_enough(text):
             rows.append((row, crc, UNDETERMINED, 0.0))
@@ -60,20 +60,7 @@ def identify_languages(texts: Iterable[str], languages: Sequence[str]) -> pd.Dat
             # Equal values come in no fixed order, and the last digits differ from run to run.
             value, code = min((-round(found.value, 6), codes[found.language]) for found in values)
             rows.append((row, crc, code, -value) if value < 0 else (row, crc, UNDETERMINED, 0.0))
-    return pd.DataFrame(rows, columns=["row", "text_crc32", "language", "confidence"])
-
-
-def identify_texts(texts: pd.DataFrame, languages: Sequence[str]) -> pd.DataFrame:
-    """Identify the languages of a table of generated texts.
-
-    Args:
-        texts: Table with the columns ``model``, ``step`` and ``text``.
-        languages: As for :func:`identify_languages`.
-
-    Returns:
-        ``model`` and ``step`` of each text, then the columns of :func:`identify_languages`.
-    """
-    found = identify_languages(texts["text"], languages)
+    found = pd.DataFrame(rows, columns=["row", "text_crc32", "language", "confidence"])
     return pd.concat([texts[["model", "step"]].reset_index(drop=True), found], axis=1)
 
 

@@ -24,7 +24,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from babelscope.activations.store import TokenFile
 from babelscope.analysis.probe_readings import (
     Score,
     SentenceSums,
@@ -61,23 +62,8 @@ COLUMNS = (
 MIN_ANCHORS = 20
 
 
-class TokenStates(Protocol):
-    """What a probe reads: :class:`babelscope.activations.store.TokenFile`, or anything shaped like it."""
-
-    @property
-    def token_sentence_ids(self) -> Sequence[str]:
-        """Sentence id of each sampled token, length T."""
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """Vocabulary id of each sampled token, length T."""
-
-    def states(self, layer: int) -> Floats:
-        """Hidden states of the sampled tokens, shape ``(T, D)``."""
-
-
 def fit_language_probe(
-    token_files: Mapping[str, TokenStates],
+    token_files: Mapping[str, TokenFile],
     *,
     layer: int,
     settings: ProbeSettings,
@@ -152,25 +138,17 @@ def _mean_over_seeds(scores: Sequence[Score], pick_BK: Ints) -> Score:
     )
 
 
-def split_sentences(sentence_ids: Sequence[str], test_share: float, seed: int) -> set[str]:
-    """Draw the ids of the test sentences; the others are for training.
+def split_sentences(n_sentences: int, test_share: float, seed: int) -> Ints:
+    """Draw the numbers of the test sentences; the others are for training.
 
-    The draw is ours, since scikit-learn's ``GroupShuffleSplit`` would draw other sentences for a seed than
-    the tables that exist were made with.
-
-    Args:
-        sentence_ids: Ids over all languages, repetitions allowed. Their order does not matter.
-        test_share: Share of the distinct ids to test on.
-        seed: Random seed.
+    Not by scikit-learn's ``GroupShuffleSplit``: for a seed it draws other sentences, so tables would change.
     """
-    ids = sorted(set(sentence_ids))
-    n_test = min(max(round(test_share * len(ids)), 1), len(ids) - 1)
-    chosen = np.random.default_rng(seed).permutation(len(ids))[:n_test]
-    return {ids[i] for i in chosen}
+    n_test = min(max(round(test_share * n_sentences), 1), n_sentences - 1)
+    return np.random.default_rng(seed).permutation(n_sentences)[:n_test]
 
 
 def _pool(
-    token_files: Mapping[str, TokenStates],
+    token_files: Mapping[str, TokenFile],
     layer: int,
     settings: ProbeSettings,
     model: str,
@@ -247,9 +225,7 @@ def _split(pool: TokenPool, seed: int, settings: ProbeSettings, where: str) -> _
             for label in range(n_languages)
         ]
     )
-    names = [f"{i:09d}" for i in range(pool.n_sentences)]
-    test_ids = [int(name) for name in split_sentences(names, settings.test_share, seed)]
-    is_test = np.isin(pool.sentences_T[chosen], test_ids)
+    is_test = np.isin(pool.sentences_T[chosen], split_sentences(pool.n_sentences, settings.test_share, seed))
     train, test = chosen[~is_test], chosen[is_test]
     for part, rows in (("training", train), ("test", test)):
         counts = np.bincount(pool.labels_T[rows], minlength=n_languages)

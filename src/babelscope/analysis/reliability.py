@@ -15,10 +15,14 @@ from scipy import sparse
 
 from babelscope.analysis.language_pairs import ALL, HALVES, expert_sets
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
-from babelscope.stats import bootstrap_mean, interval
+from babelscope.stats import bootstrap_weights, interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+_COLUMNS = (
+    "kind", "metric", "concept", "m", "value", "null", "null_low", "null_high", "low", "high", "layer",
+    "site", "unit", "n",
+)  # fmt: skip
 
 #: Pairings behind the null of the best unit; each one is a whole search.
 _BEST_UNIT_NULLS = 20
@@ -62,8 +66,10 @@ def reliability_table(
         ``m``, ``value, null, null_low, null_high, low, high, layer, site, unit, n``.
     """
     rng = np.random.default_rng([seed, 2])
-    best = _best_units(scores, rng, bootstrap=bootstrap, seed=seed)
-    return pd.DataFrame(best + _shared_units(scores, experts, rng, permutations=permutations))
+    rows = _best_units(scores, rng, bootstrap=bootstrap, seed=seed)
+    rows += _shared_units(scores, experts, rng, permutations=permutations)
+    table = pd.DataFrame(rows, columns=list(_COLUMNS)).fillna({"layer": -1, "site": "", "unit": -1})
+    return table.astype({"layer": np.int64, "unit": np.int64, "value": np.float64})
 
 
 def _best_units(
@@ -81,14 +87,21 @@ def _best_units(
     for metric in ("worst_ap", "mean_ap"):
         value_PC = (getattr(found["a"], f"{metric}_PC") + getattr(found["b"], f"{metric}_PC")) / 2
         value_C, null_PC = value_PC[0], value_PC[1:]
+        common = {"kind": "best_unit", "metric": metric, "m": n_langs}
         for c, concept in enumerate(first.concepts):
-            row = _row("best_unit", metric, concept, n_langs, value_C[c], n=1,
-                       layer=int(layer_C[c]), site=site_C[c], unit=int(unit_C[c]))  # fmt: skip
+            place = {"layer": layer_C[c], "site": site_C[c], "unit": unit_C[c]}
+            row = {**common, "concept": concept, "value": value_C[c], "n": 1, **place}
             rows.append({**row, **_null_columns(null_PC[:, c])})
-        estimate = bootstrap_mean(value_C, n_resamples=bootstrap, seed=seed)
-        summary = _row("best_unit", metric, ALL, n_langs, estimate.value, n=estimate.n)
-        summary |= _null_columns(null_PC.mean(axis=1))
-        rows.append({**summary, "low": estimate.low, "high": estimate.high})
+        low, high = interval(bootstrap_weights(n_concepts, bootstrap, seed) @ value_C)
+        summary = {
+            **common,
+            "concept": ALL,
+            "value": value_C.mean(),
+            "n": n_concepts,
+            "low": low,
+            "high": high,
+        }
+        rows.append({**summary, **_null_columns(null_PC.mean(axis=1))})
     return rows
 
 
@@ -179,41 +192,12 @@ def _shared_units(
         nulls.append(_at_least(sum(paired[1:], start=paired[0]), len(langs)))
     rows = []
     for at, m in enumerate(range(2, len(langs) + 1)):
-        row = _row("shared_units", "n_units", ALL, m, counts_M[at], n=len(first.concepts))
-        rows.append({**row, **_null_columns(np.array([counts[at] for counts in nulls], dtype=float))})
+        row = {"kind": "shared_units", "metric": "n_units", "concept": ALL, "m": m, "value": counts_M[at]}
+        null = _null_columns(np.array([counts[at] for counts in nulls], dtype=float))
+        rows.append({**row, "n": len(first.concepts), **null})
     return rows
 
 
 def _at_least(languages: sparse.csr_array, n_langs: int) -> list[int]:
     """How many (concept, unit) are experts in at least 2, 3, ... languages."""
     return [int((languages.data >= m).sum()) for m in range(2, n_langs + 1)]
-
-
-def _row(
-    kind: str,
-    metric: str,
-    concept: str,
-    m: int,
-    value: float,
-    *,
-    n: int,
-    layer: int = -1,
-    site: str = "",
-    unit: int = -1,
-) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "metric": metric,
-        "concept": concept,
-        "m": m,
-        "value": float(value),
-        "null": np.nan,
-        "null_low": np.nan,
-        "null_high": np.nan,
-        "low": np.nan,
-        "high": np.nan,
-        "layer": layer,
-        "site": site,
-        "unit": unit,
-        "n": n,
-    }
