@@ -42,9 +42,9 @@ def browser():
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
+    from babelscope.report.figures.gallery import FIGURES, draw, save_figure
     from babelscope.report.findings import evaluate_findings
     from babelscope.report.page import render_report
-    from babelscope.report.plotting import FIGURES, draw, save_figure
     from synthetic_tables import synthetic_tables
 
     folder = tmp_path_factory.mktemp("report")

@@ -152,21 +152,26 @@ def _transfer(models, steps, sharing, languages, rng):
 def _reliability(models, steps, sharing, languages, rng):
     rows = []
     for m, step in itertools.product(models.itertuples(), steps):
-        for i, concept in enumerate(CONCEPTS):
-            worst = 0.2 + 1.5 * _growth(step, m.role, sharing) + 0.02 * (i % 3 - 1)
-            for kind, value, null in (("worst_ap", worst, 0.2), ("mean_ap", worst + 0.15, 0.35)):
-                rows.append(
-                    {"model": m.model, "step": step, "kind": "best_unit", "metric": kind,
-                     "concept": concept, "m": len(languages), "value": value, "null": null,
-                     "low": np.nan, "high": np.nan, "layer": 3, "site": "mlp_in", "unit": 17}
-                )  # fmt: skip
+
+        def row(kind, metric, value, null, model=m.model, step=step, **more):
+            plain = {"concept": "*", "m": len(languages), "low": np.nan, "high": np.nan, "layer": -1,
+                     "site": "", "unit": -1}  # fmt: skip
+            return {"model": model, "step": step, "kind": kind, "metric": metric, "value": value,
+                    "null": null, **plain, **more}  # fmt: skip
+
+        level = 0.2 + 1.5 * _growth(step, m.role, sharing)
+        worst = {concept: level + 0.02 * (i % 3 - 1) for i, concept in enumerate(CONCEPTS)}
+        for metric, extra in (("worst_ap", 0.0), ("mean_ap", 0.15)):
+            place = {"layer": 3, "site": "mlp_in", "unit": 17}
+            rows += [
+                row("best_unit", metric, value + extra, 0.2 + extra, concept=concept, **place)
+                for concept, value in worst.items()
+            ]
+            mean = float(np.mean(list(worst.values()))) + extra
+            rows.append(row("best_unit", metric, mean, 0.2 + extra, low=mean - 0.01, high=mean + 0.01))
         for among in range(2, len(languages) + 1):
             count = 200 * np.exp(-(among - 1) * (2.5 - 8 * _growth(step, m.role, sharing)))
-            rows.append(
-                {"model": m.model, "step": step, "kind": "shared_units", "metric": "n_units",
-                 "concept": "*", "m": among, "value": float(np.floor(count)), "null": 0.0,
-                 "low": np.nan, "high": np.nan, "layer": -1, "site": "", "unit": -1}
-            )  # fmt: skip
+            rows.append(row("shared_units", "n_units", float(np.floor(count)), 0.0, m=among))
     return pd.DataFrame(rows)
 
 

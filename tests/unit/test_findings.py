@@ -178,24 +178,14 @@ def test_middle_layers():
     assert middle_layers(1) == []
 
 
-def test_generation_series_derives_missing_summaries():
-    base = {"model": "m", "step": 1, "metric": "text_share", "n": 100}
-    rows = [
-        {"condition": "forced", "lang": "es", "target": "es", "value": 0.5},
-        {"condition": "forced", "lang": "es", "target": "en", "value": 0.2},
-        {"condition": "forced", "lang": "ru", "target": "ru", "value": 0.3},
-        {"condition": "forced", "lang": "ru", "target": "en", "value": 0.4},
-        {"condition": "unforced", "lang": "*", "target": "es", "value": 0.1},
-        {"condition": "unforced", "lang": "*", "target": "ru", "value": 0.3},
-        {"condition": "unforced", "lang": "*", "target": "zh", "value": 0.9},
-        {"condition": "unforced", "lang": "*", "target": "en", "value": 0.6},
-    ]
-    series = generation_series(pd.DataFrame([base | row for row in rows]))
-    values = series.set_index(["condition", "target"])["value"]
-    assert values["forced", "source"] == pytest.approx(0.4)
-    assert values["forced", "en"] == pytest.approx(0.3)
-    assert values["unforced", "source"] == pytest.approx(0.2)
-    assert values["unforced", "en"] == pytest.approx(0.6)
+def test_generation_series_keeps_summaries_over_all_sources(tables):
+    rows = tables["generation"].query("model == 'bridged-seed0' and step == 2048")
+    series = generation_series(rows)
+    forced = series.query("condition == 'forced'")
+    assert set(series["lang"]) == {"*"}
+    assert forced["target"].tolist() == ["*", "*", "*", "source", "en", "source", "en"]
+    other = generation_series(rows.replace({"target": {"en": "ru"}}), pivot="ru")
+    assert set(other["target"]) == {"*", "source", "ru"}
 
 
 def test_quantity_as_text():

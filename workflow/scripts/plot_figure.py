@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.io.tables import read_table
-from babelscope.report.plotting import PlotStyle, draw, save_figure
+from babelscope.report.figures.gallery import draw, save_figure
+from babelscope.report.figures.style import PlotStyle
 from babelscope.runtime import job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails

@@ -8,7 +8,7 @@ tables.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from babelscope.io.files import written_whole
-from babelscope.report.captions import Caption, load_captions, load_sections
+from babelscope.report.captions import Caption, load_sections
+from babelscope.report.figures.gallery import FIGURES
+from babelscope.report.figures.spec import FigureSpec
 from babelscope.report.findings import Finding
 from babelscope.report.summaries import (
-    ALL,
-    best_unit,
     flagged_rows,
-    generation_series,
     model_ids,
+    model_label,
     over_seeds,
     overlap_ceilings,
-    overlap_layers,
-    overlap_pair_rows,
     overlap_totals,
+    per_model,
     preferred_variant,
-    shared_unit_counts,
-    transfer_totals,
+    traced_units,
     with_roles,
     without_flagged,
 )
@@ -132,9 +130,7 @@ def render_report(
         lstrip_blocks=True,
     )
     style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
-    views = {
-        caption.name: _figure(caption, present, figures, findings) for caption in load_captions().values()
-    }
+    views = {name: _figure(spec, present, figures, findings) for name, spec in FIGURES.items()}
     sections = [
         {
             "key": key,
@@ -219,201 +215,39 @@ def _title(study: Mapping[str, Any]) -> str:
 
 
 def _figure(
-    caption: Caption,
+    spec: FigureSpec,
     tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Path | str],
     findings: Sequence[Finding],
 ) -> FigureView:
+    caption = spec.caption
     main = caption.tables[0]
     if main not in tables:
         return FigureView(caption, "", f"This study has no data for this figure (table “{main}”).", [], None)
-    path = Path(figures[caption.name]) if caption.name in figures else None
+    path = Path(figures[spec.name]) if spec.name in figures else None
     image, missing = "", ""
     if path is None or not path.exists():
         missing = "The figure was not drawn."
     else:
         media = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
         image = data_uri(path.read_bytes(), media)
-    reduce = _TABLES.get(caption.name)
-    reduced = reduce(tables) if reduce else None
-    view = None if reduced is None or reduced.empty else table_view(reduced, caption.name)
-    return FigureView(caption, image, missing, _here(caption.name, tables, findings), view)
+    numbers = spec.numbers(tables) if spec.numbers else pd.DataFrame()
+    view = None if numbers.empty else table_view(numbers, spec.name)
+    return FigureView(caption, image, missing, _here(spec, tables, findings), view)
 
 
-_FINDING_OF_FIGURE = {
-    "probes_over_steps": "language_identity",
-    "overlap_over_steps": "expert_overlap",
-    "overlap_by_layer": "middle_layers",
-    "reliability": "reliable_units",
-    "generation": "forced_generation",
-}
-
-
-def _here(name: str, tables: Mapping[str, pd.DataFrame], findings: Sequence[Finding]) -> list[str]:
+def _here(spec: FigureSpec, tables: Mapping[str, pd.DataFrame], findings: Sequence[Finding]) -> list[str]:
     """What a figure shows in this study: the finding it belongs to, or its own few numbers."""
-    key = _FINDING_OF_FIGURE.get(name)
-    if key is not None:
-        of_key = [finding for finding in findings if finding.key == key]
-        return [f"{_label(f.model, f.role)}: {f.text}" for f in of_key]
-    own = _SENTENCES.get(name)
-    return own(tables) if own else []
-
-
-def _label(model: str, role: str) -> str:
-    return f"{model} (control)" if role == "control" else model
-
-
-def _per_model(table: pd.DataFrame, models: pd.DataFrame | None) -> list[tuple[str, pd.DataFrame]]:
-    rows = with_roles(table, models)
-    return [
-        (_label(*key), part)
-        for key in model_ids(models, [table])
-        if not (part := rows[(rows["id"] == key[0]) & (rows["role"] == key[1])]).empty
-    ]
-
-
-def _loss_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    out = []
-    losses = tables["losses"]
-    if "split" in losses and (losses["split"] == "heldout").any():
-        losses = losses[losses["split"] == "heldout"]
-    for label, part in _per_model(losses, tables.get("models")):
-        last = part[part["step"] == part["step"].max()].groupby("lang")["loss"].mean()
-        out.append(
-            f"{label}, step {part['step'].max()}: mean loss {last.mean():.3f}, lowest in "
-            f"{last.idxmin()} ({last.min():.3f}), highest in {last.idxmax()} ({last.max():.3f})."
-        )
-    return out
-
-
-def _pair_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    overlap, out = tables["overlap"], []
-    pairs = overlap_pair_rows(overlap)
-    pairs = pairs[pairs["lang_a"] != pairs["lang_b"]]
-    for label, part in _per_model(pairs, tables.get("models")):
-        last = part[part["step"] == part["step"].max()]
-        by_pair = last.groupby(["lang_a", "lang_b"])["overlap"].mean()
-        (a, b), (c, d) = by_pair.idxmax(), by_pair.idxmin()
-        out.append(
-            f"{label}, step {part['step'].max()}: from {by_pair.min():.3f} ({c}–{d}) to "
-            f"{by_pair.max():.3f} ({a}–{b}) over {len(by_pair)} pairs."
-        )
-    return out
-
-
-def _transfer_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    out = []
-    for label, part in _per_model(transfer_totals(tables["transfer"]), tables.get("models")):
-        means = part.groupby(["step", "series"])["value"].mean().unstack("series")
-        first, last = means.iloc[0], means.iloc[-1]
-        out.append(
-            f"{label}: own {first.get('own', np.nan):.3f} at step {means.index[0]} and "
-            f"{last.get('own', np.nan):.3f} at step {means.index[-1]}; moved to another language "
-            f"{first.get('moved', np.nan):.3f} and {last.get('moved', np.nan):.3f} (there for "
-            f"other concepts {last.get('other', np.nan):.3f}, positive rate "
-            f"{last.get('rate', np.nan):.3f})."
-        )
-    return out
-
-
-def _lifeline_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    out = []
-    counts = shared_unit_counts(tables["lifelines"])
-    for label, part in _per_model(counts, tables.get("models")):
-        part = part[part["model"] == sorted(part["model"].unique())[0]]
-        last = part[part["step"] == part["step"].max()]
-        kept = int((last["n_languages"] >= 2).sum())
-        out.append(
-            f"{label}: {len(last)} units were traced; at step {part['step'].max()}, {kept} of them "
-            f"are experts in two languages or more, at most in {int(last['n_languages'].max())}."
-        )
-    return out
-
-
-_SENTENCES: dict[str, Callable[[Mapping[str, pd.DataFrame]], list[str]]] = {
-    "losses": _loss_sentences,
-    "overlap_pairs": _pair_sentences,
-    "transfer_over_steps": _transfer_sentences,
-    "lifelines": _lifeline_sentences,
-}
-
-
-def _overlap_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    rows = pd.concat([overlap_totals(tables["overlap"]), overlap_ceilings(tables["overlap"])])
-    rows = rows.assign(pairs=rows["lang_a"].map({ALL: "between languages"}).fillna("same language"))
-    columns = ["model", "step", "variant", "pairs", "overlap", "low", "high", "null", "chance",
-               "calibrated", "p_value", "q_value", "n_concepts", "k", "n_units"]  # fmt: skip
-    return _columns(rows.sort_values(["model", "variant", "pairs", "step"]), columns)
-
-
-def _layer_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    columns = ["model", "step", "layer", "overlap", "low", "high", "null", "calibrated", "p_value",
-               "q_value", "k"]  # fmt: skip
-    return _columns(overlap_layers(tables["overlap"]).sort_values(["model", "step", "layer"]), columns)
-
-
-def _pair_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    overlap = tables["overlap"]
-    rows = overlap[(overlap["scope"] == "model") & ~overlap["lang_a"].isin(["*", "="])]
-    rows = rows[rows["step"] == rows.groupby("model")["step"].transform("max")]
-    columns = ["model", "step", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null",
-               "calibrated", "p_value", "q_value"]  # fmt: skip
-    return _columns(rows, columns)
-
-
-def _probe_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    probes = tables["probes"]
-    columns = ["model", "step", "layer", "probe", "metric", "value", "low", "high", "null",
-               "n_train", "n_test"]  # fmt: skip
-    return _columns(probes[probes["seed"] == -1], columns)
-
-
-def _reliability_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    rows = best_unit(tables["reliability"])
-    rows = rows[(rows["step"] == rows.groupby("model")["step"].transform("max"))]
-    columns = ["model", "step", "concept", "layer", "site", "unit", "value", "low", "high", "null"]
-    return _columns(rows, columns).rename(columns={"value": "worst_ap"})
-
-
-def _units_frame(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Traced units, the most reliable first, with what became of them."""
-    if "lifelines" not in tables:
-        return pd.DataFrame()
-    counts = shared_unit_counts(tables["lifelines"])
-    keys = ["model", "concept", "layer", "site", "unit"]
-    shared = counts[counts["n_languages"] >= 2]
-    spans = shared.groupby(keys, sort=False).agg(
-        first_shared=("step", "min"), steps_shared=("step", "nunique"),
-        most_languages=("n_languages", "max"),
-    )  # fmt: skip
-    last = counts[counts["step"] == counts.groupby("model")["step"].transform("max")]
-    rows = last.merge(spans.reset_index(), on=keys, how="left")
-    rows = rows.rename(columns={"n_languages": "languages_at_end"})
-    columns = [*keys, "first_shared", "steps_shared", "most_languages", "languages_at_end",
-               "worst_ap", "mean_ap"]  # fmt: skip
-    for column in ("first_shared", "steps_shared", "most_languages"):
-        rows[column] = rows[column].astype("Int64")
-    return rows.sort_values(["worst_ap", *keys], ascending=[False] + [True] * 5)[columns]
-
-
-_TABLES: dict[str, Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]] = {
-    "losses": lambda t: t["losses"],
-    "audit_losses": lambda t: t["audit_losses"],
-    "overlap_over_steps": _overlap_table,
-    "overlap_by_layer": _layer_table,
-    "overlap_pairs": _pair_table,
-    "probes_over_steps": _probe_table,
-    "transfer_over_steps": lambda t: transfer_totals(t["transfer"]),
-    "reliability": _reliability_table,
-    "lifelines": _units_frame,
-    "generation": lambda t: generation_series(t["generation"]),
-}
+    if spec.finding:
+        of_key = [finding for finding in findings if finding.key == spec.finding]
+        return [f"{model_label((f.model, f.role))}: {f.text}" for f in of_key]
+    return spec.sentences(tables) if spec.sentences else []
 
 
 def _lede(study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], findings: Sequence[Finding]) -> str:
     """One paragraph: what was run, and what came of the findings."""
     ids = model_ids(tables.get("models"), [t for n, t in tables.items() if n in ("overlap", "probes")])
-    names = ", ".join(_label(*key) for key in ids) or "no model"
+    names = ", ".join(model_label(key) for key in ids) or "no model"
     steps = sorted({int(s) for n in ("overlap", "probes") if n in tables for s in tables[n]["step"]})
     span = ""
     if len(steps) == 1:
@@ -478,7 +312,7 @@ def _score(findings: Sequence[Finding]) -> dict[str, Any]:
     verdicts = {(f.key, f.model): f.verdict for f in findings}
     keys = {f.key: (f.number, f.title) for f in findings}
     return {
-        "models": [_label(*model) for model in models],
+        "models": [model_label(model) for model in models],
         "rows": [
             {
                 "number": number,
@@ -685,8 +519,9 @@ def _concepts_table(tables: Mapping[str, pd.DataFrame]) -> TableView | None:
 
 
 def _units_table(tables: Mapping[str, pd.DataFrame]) -> TableView | None:
-    frame = _units_frame(tables)
-    return None if frame.empty else table_view(frame, "units", shown=24)
+    if "lifelines" not in tables:
+        return None
+    return table_view(traced_units(tables["lifelines"]), "units", shown=24)
 
 
 def _facts(study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str]]:
@@ -713,7 +548,7 @@ def _facts(study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> list
     steps: dict[str, list[int]] = {}
     for n in ("overlap", "probes"):
         if n in tables:
-            for label, part in _per_model(tables[n], tables.get("models")):
+            for label, part in per_model(tables[n], tables.get("models")):
                 steps.setdefault(label, sorted({int(s) for s in part["step"]}))
     out += [(f"steps of {label}", ", ".join(map(str, found))) for label, found in steps.items()]
     overlap = tables.get("overlap")
@@ -756,7 +591,9 @@ def _texts(tables: Mapping[str, pd.DataFrame], per_cell: int = 4) -> dict[str, A
                             "hits": _cell(row.get("n_hits", "")),
                         }
                     )
-            groups.append({"title": f"{_label(str(name), str(role))}, step {step}", "rows": cells[:32]})
+            groups.append(
+                {"title": f"{model_label((str(name), str(role)))}, step {step}", "rows": cells[:32]}
+            )
     prompts = []
     if "prompt_ids" in table:
         for name, part in table.groupby("id", sort=False):

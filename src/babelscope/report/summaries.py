@@ -22,6 +22,11 @@ ALL = "*"
 #: Wildcard of summary rows of a language with itself (the reliability ceiling).
 SAME = "="
 
+#: Target of generated texts that stands for each text's own source language.
+SOURCE = "source"
+
+Key = tuple[str, str]
+"""Id and role of a model."""
 
 #: Tables that keep the steps that the audit flagged.
 _WHOLE = frozenset({"audit", "audit_losses", "steps"})
@@ -34,13 +39,12 @@ def with_roles(table: pd.DataFrame, models: pd.DataFrame | None) -> pd.DataFrame
         table["id"], table["role"] = table["model"], "main"
         return table
     known = models.drop_duplicates("model").set_index("model")
-    table["id"] = table["model"].map(known["id"]).fillna(table["model"]) if "id" in known else table["model"]
-    role = table["model"].map(known["role"]) if "role" in known else pd.Series("main", table.index)
-    table["role"] = role.fillna("main")
+    table["id"] = table["model"].map(known["id"]).fillna(table["model"])
+    table["role"] = table["model"].map(known["role"]).fillna("main")
     return table
 
 
-def model_ids(models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()) -> list[tuple[str, str]]:
+def model_ids(models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()) -> list[Key]:
     """``(id, role)`` of each model, main models first, else in the order of ``models``."""
     frames = [with_roles(t[["model"]].drop_duplicates(), models) for t in tables if "model" in t]
     if models is not None and not models.empty:
@@ -52,6 +56,23 @@ def model_ids(models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()) 
     return sorted(found, key=lambda pair: pair[1] != "main")
 
 
+def model_label(key: Key) -> str:
+    """How a model is called in figures and on the page."""
+    return f"{key[0]} (control)" if key[1] == "control" else key[0]
+
+
+def per_model(table: pd.DataFrame, models: pd.DataFrame | None) -> list[tuple[str, pd.DataFrame]]:
+    """Label and rows of each model that the table holds, main models first."""
+    rows = with_roles(table, models)
+    parts = {key: part for key, part in rows.groupby(["id", "role"], sort=False)}
+    return [(model_label(key), parts[key]) for key in model_ids(models, [table]) if key in parts]
+
+
+def at_last_step(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the last step of each run."""
+    return table[table["step"] == table.groupby("model")["step"].transform("max")]
+
+
 def flagged_rows(audit: pd.DataFrame | None) -> pd.DataFrame:
     """Rows of the audit that are flagged; empty if there is no audit."""
     if audit is None or audit.empty:
@@ -59,9 +80,7 @@ def flagged_rows(audit: pd.DataFrame | None) -> pd.DataFrame:
     return audit[audit["flag"].astype(bool)]
 
 
-def flagged_steps(
-    audit: pd.DataFrame | None, models: pd.DataFrame | None
-) -> dict[tuple[str, str], frozenset[int]]:
+def flagged_steps(audit: pd.DataFrame | None, models: pd.DataFrame | None) -> dict[Key, frozenset[int]]:
     """Flagged steps of each model ``(id, role)``, of any of its runs."""
     rows = with_roles(flagged_rows(audit), models)
     return {
@@ -87,9 +106,7 @@ def without_flagged(tables: Mapping[str, pd.DataFrame | None]) -> dict[str, pd.D
     return kept
 
 
-def tokens_seen(
-    steps: pd.DataFrame | None, models: pd.DataFrame | None
-) -> dict[tuple[str, str], dict[int, float]]:
+def tokens_seen(steps: pd.DataFrame | None, models: pd.DataFrame | None) -> dict[Key, dict[int, float]]:
     """Tokens seen at each step of each model ``(id, role)`` of which all are known."""
     if steps is None or steps.empty:
         return {}
@@ -197,82 +214,40 @@ def component_probe(probes: pd.DataFrame) -> str | None:
 
 
 def transfer_totals(transfer: pd.DataFrame) -> pd.DataFrame:
-    """Per (model, step): ``own``, ``moved``, ``other`` and ``rate`` as rows of long format.
+    """Per (model, step) the means over languages and concepts, in long format.
 
-    Uses the table's summary rows where there are some, with their intervals; otherwise means over
-    languages and concepts.
+    Returns:
+        Columns ``model, step, series, value, low, high``. ``series`` is ``own`` (average precision in the
+        same language), ``moved`` (in another), ``other`` (there, for other concepts) and ``rate`` (positive
+        rate there); the first two have intervals.
     """
-    rows = []
-    single = transfer[(transfer["concept"] != ALL) & ~transfer["source"].isin([ALL, SAME])]
-    for (model, step), part in transfer.groupby(["model", "step"], sort=False):
-        detail = single[(single["model"] == model) & (single["step"] == step)]
-        own = part[(part["source"] == SAME) & (part["target"] == SAME)]
-        moved = part[(part["source"] == ALL) & (part["target"] == ALL)]
-        for name, summary, is_own in (("own", own, True), ("moved", moved, False)):
-            cells = detail[(detail["source"] == detail["target"]) == is_own]
-            if not summary.empty:
-                first = summary.iloc[0]
-                rows.append((model, step, name, first["ap"], first.get("low"), first.get("high")))
-            elif not cells.empty:
-                rows.append((model, step, name, cells["ap"].mean(), np.nan, np.nan))
-        source = moved if not moved.empty else detail[detail["source"] != detail["target"]]
-        for name, column in (("other", "ap_other_concepts"), ("rate", "positive_rate")):
-            if column in source and source[column].notna().any():
-                rows.append((model, step, name, source[column].mean(), np.nan, np.nan))
-    out = pd.DataFrame(rows, columns=["model", "step", "series", "value", "low", "high"])
-    return out.astype({"value": float, "low": float, "high": float})
+    series = (("own", SAME, "ap"), ("moved", ALL, "ap"), ("other", ALL, "ap_other_concepts"),
+              ("rate", ALL, "positive_rate"))  # fmt: skip
+    parts = []
+    for name, pairs, column in series:
+        rows = transfer[(transfer["source"] == pairs) & (transfer["target"] == pairs)]
+        bounds = rows[["low", "high"]] if column == "ap" else rows[["low", "high"]] * np.nan
+        parts.append(rows[["model", "step"]].assign(series=name, value=rows[column]).join(bounds))
+    out = pd.concat(parts).dropna(subset="value")
+    return out.iloc[np.argsort(out.groupby(["model", "step"], sort=False).ngroup(), kind="stable")]
 
 
 def generation_series(generation: pd.DataFrame, pivot: str = "en") -> pd.DataFrame:
     """Generation metrics over all source languages.
 
     Args:
-        generation: Columns ``model, step, condition, lang, target, metric, value, low, high, n``.
-            ``lang`` is the source of the experts, ``target`` the language that a share is about.
+        generation: The table of :func:`babelscope.analysis.texts.collect_generation`.
         pivot: The language that late checkpoints may fall back to.
 
     Returns:
-        The same columns; ``lang`` is ``"*"`` and ``target`` one of ``"*"`` (metrics without a
-        target), ``"source"`` and ``pivot``. Summary rows of the table are kept with their
-        intervals, missing ones are means over the sources without an interval. The pivot language
-        is left out of the sources, since for it the two shares are the same.
+        Its summary rows, with ``lang`` ``"*"`` and as ``target`` one of ``"*"`` (metrics without a target),
+        ``"source"`` and ``pivot``, in this order.
     """
-    table = generation.copy()
-    for column in ("low", "high", "n"):
-        if column not in table:
-            table[column] = np.nan
-    table["target"] = table["target"].fillna(ALL).replace("", ALL)
-    table["lang"] = table["lang"].fillna(ALL).replace("", ALL)
+    order = {ALL: 0, SOURCE: 1, pivot: 2}
     keys = ["model", "step", "condition", "metric"]
-    forced = table.loc[(table["condition"] == "forced") & (table["lang"] != ALL), "lang"]
-    sources = [lang for lang in forced.unique() if lang != pivot]
-    out = []
-    for key, part in table.groupby(keys, sort=False):
-        plain = part[part["target"] == ALL]
-        shares = part[part["target"] != ALL]
-        by_source = shares[(shares["lang"] != ALL) & (shares["lang"] != pivot)]
-        overall = shares[shares["lang"] == ALL]
-        wanted = {
-            ALL: [plain[plain["lang"] == ALL], plain[plain["lang"] != ALL]],
-            "source": [
-                overall[overall["target"] == "source"],
-                by_source[by_source["lang"] == by_source["target"]],
-                overall[overall["target"].isin(sources)],  # unforced text has no source
-            ],
-            pivot: [overall[overall["target"] == pivot], by_source[by_source["target"] == pivot]],
-        }
-        for target, choices in wanted.items():
-            rows = next((choice for choice in choices if not choice.empty), None)
-            if rows is None:
-                continue
-            one = len(rows) == 1
-            out.append(
-                [*key, ALL, target, rows["value"].mean(),
-                 rows["low"].iloc[0] if one else np.nan, rows["high"].iloc[0] if one else np.nan,
-                 rows["n"].sum()]
-            )  # fmt: skip
-    columns = [*keys, "lang", "target", "value", "low", "high", "n"]
-    return pd.DataFrame(out, columns=columns)
+    rows = generation[(generation["lang"] == ALL) & generation["target"].isin(order)]
+    places = rows["target"].map(order), rows.groupby(keys, sort=False).ngroup()
+    return rows.iloc[np.lexsort(places)][[*keys, "lang", "target", "value", "low", "high", "n"]]
 
 
 def shared_unit_counts(lifelines: pd.DataFrame) -> pd.DataFrame:
@@ -291,16 +266,21 @@ def shared_unit_counts(lifelines: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def best_unit(reliability: pd.DataFrame, metric: str = "worst_ap") -> pd.DataFrame:
-    """The most reliable unit of each concept: ``model, step, concept, value, null``.
+def traced_units(lifelines: pd.DataFrame) -> pd.DataFrame:
+    """Traced units, the most reliable first, with what became of them, one row per unit."""
+    counts = shared_unit_counts(lifelines)
+    keys = ["model", "concept", "layer", "site", "unit"]
+    shared = counts[counts["n_languages"] >= 2]
+    spans = shared.groupby(keys, sort=False).agg(
+        first_shared=("step", "min"), steps_shared=("step", "nunique"),
+        most_languages=("n_languages", "max"),
+    )  # fmt: skip
+    rows = at_last_step(counts).merge(spans.astype("Int64").reset_index(), on=keys, how="left")
+    rows = rows.rename(columns={"n_languages": "languages_at_end"})
+    columns = [*keys, *spans.columns, "languages_at_end", "worst_ap", "mean_ap"]
+    return rows.sort_values(["worst_ap", *keys], ascending=[False] + [True] * 5)[columns]
 
-    Reads either layout of the table: one row per metric, or ``worst_ap`` and ``mean_ap`` as
-    columns.
-    """
-    rows = reliability[reliability["kind"] == "best_unit"].copy()
-    if "metric" in rows and rows["metric"].notna().any():
-        rows = rows[rows["metric"] == metric]
-    elif metric in rows:
-        rows["value"] = rows[metric]
-        rows["null"] = rows.get(f"null_{metric}", np.nan)
-    return rows
+
+def best_unit(reliability: pd.DataFrame, metric: str = "worst_ap") -> pd.DataFrame:
+    """Rows of the most reliable unit of each concept; concept ``*`` is their mean."""
+    return reliability[(reliability["kind"] == "best_unit") & (reliability["metric"] == metric)]

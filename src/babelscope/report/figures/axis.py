@@ -18,22 +18,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from babelscope.report.summaries import flagged_steps, model_ids, tokens_seen, with_roles
+from babelscope.report.figures.style import INK, short
+from babelscope.report.summaries import Key, flagged_steps, tokens_seen
 
 #: Colour of crosses; of the bands beneath lines.
 FLAG = "#b3382c"
 FLAG_BAND = "#f6e3df"
-INK = "#1f2933"
 FLAG_LABEL = "flagged by the audit"
-
-Key = tuple[str, str]
-"""Id and role of a model."""
 
 
 @dataclass
 class StepAxis:
-    """What is known of the steps of each model, and which marks were drawn."""
+    """The models of a study, what is known of the steps of each, and which marks were drawn."""
 
+    models: Sequence[Key] = ()
+    """All models, main ones first: the order of panels, lines and colours in every figure."""
     flagged: Mapping[Key, frozenset[int]] = field(default_factory=dict)
     tokens: Mapping[Key, Mapping[int, float]] = field(default_factory=dict)
     """Tokens seen at each step, of the models of which all are known."""
@@ -42,37 +41,32 @@ class StepAxis:
     """Colours of the crosses drawn so far."""
 
     @classmethod
-    def of(cls, tables: Mapping[str, pd.DataFrame | None]) -> StepAxis:
+    def of(cls, tables: Mapping[str, pd.DataFrame | None], models: Sequence[Key]) -> StepAxis:
         """From the tables ``audit``, ``steps`` and ``models``; any may be missing."""
-        models = tables.get("models")
-        return cls(
-            flagged=flagged_steps(tables.get("audit"), models),
-            tokens=tokens_seen(tables.get("steps"), models),
-        )
+        runs = tables.get("models")
+        return cls(models, flagged_steps(tables.get("audit"), runs), tokens_seen(tables.get("steps"), runs))
 
-    def in_tokens(
-        self, table: pd.DataFrame, models: pd.DataFrame | None
-    ) -> tuple[pd.DataFrame, StepAxis] | None:
-        """The table with tokens seen in place of steps, and its axis.
+    def in_tokens(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, StepAxis]:
+        """The frame of a figure with tokens seen in place of steps, and its axis.
 
-        None unless several main models stand in the table and all models' tokens are known: steps of
+        As they are unless there are several main models and all models' tokens are known: steps of
         different suites cannot share an axis, tokens can.
         """
-        ids = model_ids(models, [table])
-        n_main = sum(role == "main" for _, role in ids)
-        if n_main < 2 or any(key not in self.tokens for key in ids):
-            return None
-        keys = _keys(table, models)
-        pairs = pd.Series(list(zip(keys, table["step"], strict=True)), index=table.index)
-        known = pairs.map(lambda pair: self.tokens[pair[0]].get(int(pair[1]), np.nan))
+        n_main = sum(role == "main" for _, role in self.models)
+        if n_main < 2 or any(key not in self.tokens for key in self.models):
+            return frame, self
+        dated = frame[frame["step"].notna()]
+        cells = zip(dated["id"], dated["role"], dated["step"], strict=True)
+        known = pd.Series([self.tokens[id_, role].get(int(step), np.nan) for id_, role, step in cells])
         if known.isna().any():
-            return None
+            return frame, self
         flagged = {
             key: frozenset(int(self.tokens[key][step]) for step in steps if step in self.tokens[key])
             for key, steps in self.flagged.items()
             if key in self.tokens
         }
-        return table.assign(step=known.astype("int64")), StepAxis(flagged, {}, "tokens seen in training")
+        axis = StepAxis(self.models, flagged, label="tokens seen in training")
+        return frame.assign(step=known.set_axis(dated.index).reindex(frame.index)), axis
 
     def lines(self, ax: Axes, steps: Iterable[int], keys: Mapping[Key, Any] | Key) -> None:
         """Put training steps on the x axis: log 2 from the first step, with one octave for step 0.
@@ -142,19 +136,6 @@ class StepAxis:
                 if step not in known or found.setdefault(step, known[step]) != known[step]:
                     return {}
         return found
-
-
-def short(value: float) -> str:
-    """A number in at most five characters: 512, 2048, 10k, 1.5M, 330B."""
-    for size, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (1_000, "k")):
-        if value >= max(size, 10_000):
-            return f"{value / size:.3g}{letter}"
-    return f"{value:g}"
-
-
-def _keys(table: pd.DataFrame, models: pd.DataFrame | None) -> list[Key]:
-    rows = with_roles(table[["model"]], models)
-    return list(zip(rows["id"], rows["role"], strict=True))
 
 
 def _scale(ax: Axes, present: Sequence[int], tokens: Mapping[int, float]) -> None:

@@ -1,14 +1,22 @@
-"""Figures: every one draws, is told apart by its bytes only where it differs, and never fails."""
+"""Figures: each draws all of its frame, in one order and one set of colours, and never fails."""
 
 import re
+import subprocess
+import sys
+from functools import cache
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import QuadMesh
 
 from babelscope.report.captions import load_captions, load_sections
-from babelscope.report.plotting import FIGURES, PlotStyle, draw, save_figure
-from babelscope.report.step_axis import short
+from babelscope.report.figures.gallery import FIGURES, draw, save_figure
+from babelscope.report.figures.spec import part
+from babelscope.report.figures.style import PlotStyle, model_colours, short
+from babelscope.report.findings import TITLES
+from babelscope.report.summaries import model_ids, model_label
 from synthetic_tables import synthetic_tables
 
 
@@ -26,7 +34,36 @@ def svg(name, tables, tmp_path):
 def test_captions_cover_all_figures():
     captions = load_captions()
     assert list(captions) == list(FIGURES)
+    assert {spec.finding for spec in FIGURES.values()} == {"", *TITLES}
     assert {caption.section for caption in captions.values()} == {"overview", *load_sections()}
+
+
+class Asked(dict):
+    """Tables that note which of them are read."""
+
+    def __init__(self, tables):
+        super().__init__(tables)
+        self.names = set()
+
+    def __getitem__(self, name):
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name, default=None):
+        return self[name] if name in self else default
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_workflow_gives_a_figure_the_tables_that_it_reads(name, tables):
+    asked = Asked(tables)
+    FIGURES[name].data(asked)
+    assert asked.names == set(load_captions()[name].tables)
+
+
+def test_captions_are_light_enough_to_be_read_while_planning():
+    code = "import sys, babelscope.report.captions as c; c.load_captions(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"pandas", "numpy", "matplotlib", "seaborn"} & set(loaded.split())
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -85,6 +122,117 @@ def test_step_zero_has_a_place_and_references_are_named(tables):
     ]  # fmt: skip
     dashed = {line.get_linestyle() for line in figure.axes[0].lines if line.get_marker() == "o"}
     assert dashed == {"-", "--"}
+
+
+# ------------------------------------------------------------------------------- the frame is what is drawn
+
+STUDIES = {
+    "two models": lambda: synthetic_tables(steps=(0, 256, 512, 2048), languages=("de", "en", "es", "zh")),
+    "three seeds": lambda: synthetic_tables(seeds=3, steps=(64, 256, 2048), languages=("en", "es", "zh")),
+    "a step flagged": lambda: synthetic_tables(steps=(0, 2048), languages=("en", "es"), flagged=(2048,)),
+    "one step, one model": lambda: synthetic_tables(steps=(512,), control=False, languages=("en", "es")),
+}
+
+
+@cache
+def drawn(study, name):
+    """The frame of a figure, its panels and the models of the study."""
+    tables = STUDIES[study]()
+    return FIGURES[name].data(tables), panels_of(draw(name, tables)), model_ids(tables["models"])
+
+
+every_figure_of_every_study = pytest.mark.parametrize(
+    ("study", "name"), [(study, name) for study in STUDIES for name in FIGURES]
+)
+
+
+def reference(line):
+    """Whether a line goes across its panel, as one of ``axhline`` does."""
+    return line.get_transform() != line.axes.transData
+
+
+def panels_of(figure):
+    return [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
+
+
+def points_of(ax):
+    """Values of the points and reference lines of a panel, and of its cells."""
+    values = [
+        value
+        for line in ax.lines
+        for value in (line.get_ydata()[:1] if reference(line) else line.get_ydata())
+    ]
+    cells = [np.ma.filled(c.get_array(), np.nan) for c in ax.collections if isinstance(c, QuadMesh)]
+    return [*values, *np.concatenate([array.ravel() for array in cells] or [[]])]
+
+
+@every_figure_of_every_study
+def test_every_row_of_the_frame_is_drawn_and_nothing_else(study, name):
+    frame, panels, _ = drawn(study, name)
+    values = np.array([value for ax in panels for value in points_of(ax)], dtype=float)
+    finite = np.sort(values[np.isfinite(values)])
+    assert finite == pytest.approx(np.sort(frame["value"].dropna().to_numpy(dtype=float)))
+    assert {"id", "role", "kind", "step", "value"} <= set(frame)
+
+
+@every_figure_of_every_study
+def test_the_limits_hold_all_data(study, name):
+    for ax in drawn(study, name)[1]:
+        low, high = sorted(ax.get_ylim())
+        left, right = sorted(ax.get_xlim())
+        for line in ax.lines:
+            y = np.array(line.get_ydata(), dtype=float)
+            assert (np.isnan(y) | ((y >= low) & (y <= high))).all()
+            if not reference(line):
+                x = np.array(line.get_xdata(), dtype=float)
+                assert ((x >= left) & (x <= right)).all()
+
+
+def test_bands_that_reach_far_are_not_cut_off(tables):
+    overlap = tables["overlap"].assign(high=0.9)
+    ax = draw("hero", tables | {"overlap": overlap}).axes[0]
+    assert ax.get_ylim()[1] > 0.9
+
+
+@every_figure_of_every_study
+def test_frames_hold_intervals_only_where_bands_are_drawn(study, name):
+    frame, panels, _ = drawn(study, name)
+    bands = [c for ax in panels for c in ax.collections if hasattr(c, "get_paths")]
+    corners = {round(float(y), 9) for c in bands for path in c.get_paths() for _, y in path.vertices}
+    if "low" in frame:
+        for bound in ("low", "high"):
+            assert {round(value, 9) for value in frame[bound].dropna()} <= corners
+
+
+@every_figure_of_every_study
+def test_models_stand_in_one_order(study, name):
+    _, panels, keys = drawn(study, name)
+    labels = [model_label(key) for key in keys]
+    titles = [re.split(", step|:", ax.get_title(loc="left"))[0] for ax in panels]
+    named = list(dict.fromkeys(title for title in titles if title in labels or title == keys[-1][0]))
+    if FIGURES[name].shares_panels:
+        assert named == []
+    else:
+        assert named == [key[0] for key in keys] if name == "overlap_pairs" else named == labels
+
+
+def test_a_model_has_one_colour_in_all_figures():
+    keys = drawn("two models", "hero")[2]
+    colours = model_colours(keys, PlotStyle())
+    assert len(set(colours.values())) == len(keys)
+    for name, kind in (("hero", "overlap"), ("overlap_over_steps", "overlap"), ("reliability", "mean")):
+        frame, panels, _ = drawn("two models", name)
+        lines = {tuple(line.get_ydata()): line.get_color() for ax in panels for line in ax.lines}
+        for key in keys:
+            rows = part(frame, key, kind=kind)
+            rows = rows[rows["variant"] == "disjoint_lines"] if "variant" in rows else rows
+            assert lines[tuple(rows["value"])] == colours[key]
+
+
+def test_dots_mark_the_significant_cells():
+    frame, panels, _ = drawn("two models", "overlap_by_layer")
+    dots = sum(len(c.get_offsets()) for ax in panels for c in ax.collections if not isinstance(c, QuadMesh))
+    assert dots == (frame["q_value"] <= 0.05).sum() > 0
 
 
 # ------------------------------------------------------------------------------- flags and tokens

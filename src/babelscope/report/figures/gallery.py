@@ -1,0 +1,105 @@
+"""All figures by name: draw one, save one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from babelscope.io.files import written_whole
+from babelscope.report.figures import generation, lifelines, losses, overlap, probes, reliability, transfer
+from babelscope.report.figures.axis import StepAxis
+from babelscope.report.figures.spec import FigureSpec
+from babelscope.report.figures.style import PlotStyle, nothing
+from babelscope.report.summaries import model_ids, without_flagged
+
+#: Every figure by its name, in the order of ``captions.yaml``.
+FIGURES: dict[str, FigureSpec] = {
+    spec.name: spec
+    for spec in (
+        overlap.HERO,
+        losses.HELD_OUT,
+        losses.AUDIT,
+        probes.OVER_STEPS,
+        probes.BY_LAYER,
+        overlap.OVER_STEPS,
+        overlap.BY_LAYER,
+        overlap.PAIRS,
+        transfer.OVER_STEPS,
+        reliability.RELIABILITY,
+        lifelines.LIFELINES,
+        generation.GENERATION,
+    )
+}
+
+
+def draw(
+    name: str,
+    tables: Mapping[str, pd.DataFrame | None],
+    style: PlotStyle | None = None,
+    *,
+    exclude_flagged: bool = False,
+) -> Figure:
+    """Draw a figure by its name; say so in the figure if its table is missing or empty.
+
+    Args:
+        name: A key of :data:`FIGURES`.
+        tables: Collected tables by name; those the figure does not need are ignored. Of ``audit`` it
+            takes the steps to mark, of ``steps`` the tokens seen; both may be missing.
+        style: Look of the figure.
+        exclude_flagged: Leave flagged steps out in place of marking them.
+
+    Raises:
+        ValueError: If there is no such figure.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"no figure {name!r}; there are: {', '.join(FIGURES)}")
+    spec, style = FIGURES[name], style or PlotStyle()
+    if exclude_flagged:
+        tables = without_flagged(tables)
+    there = {key: table for key, table in tables.items() if table is not None and not table.empty}
+    main = spec.caption.tables[0]
+    if main not in there:
+        return nothing(f"This study has no table “{main}”, so there is nothing to draw.", style)
+    frame = spec.data(there)
+    if frame.empty:
+        return nothing(f"The table “{main}” has no {spec.rows}.", style)
+    axis = StepAxis.of(there, model_ids(there.get("models"), [there[main]]))
+    if spec.shares_panels:
+        frame, axis = axis.in_tokens(frame)
+    with mpl.rc_context(style.rc()):
+        figure = spec.draw(frame, style, axis)
+        axis.explain(figure)
+        return figure
+
+
+def save_figure(figure: Figure, path: Path | str, style: PlotStyle | None = None) -> None:
+    """Write a figure as ``.svg`` or ``.png``; the same figure gives the same bytes.
+
+    Args:
+        figure: The figure.
+        path: Where to; the suffix chooses the format, parent folders are made.
+        style: Resolution and fonts; pass the style the figure was drawn with.
+
+    Raises:
+        ValueError: If the suffix is neither.
+    """
+    path = Path(path)
+    metadata: dict[str, dict[str, Any]] = {
+        ".svg": {"Date": None, "Creator": None},
+        ".png": {"Software": None},
+    }
+    if path.suffix not in metadata:
+        raise ValueError(f"a figure is saved as .svg or .png; got {path.name!r}")
+    with mpl.rc_context((style or PlotStyle()).rc()), written_whole(path) as unfinished:
+        figure.savefig(
+            unfinished,
+            format=path.suffix[1:],
+            metadata=metadata[path.suffix],
+            bbox_inches="tight",
+            facecolor="white",
+        )

@@ -1,0 +1,72 @@
+"""How well models learnt: held-out loss, and the loss of every checkpoint on the analysed sentences."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from babelscope.report.figures.axis import StepAxis
+from babelscope.report.figures.spec import FigureSpec, Tables, by_model, points
+from babelscope.report.figures.style import GREY, PlotStyle, language_looks
+from babelscope.report.summaries import per_model
+
+_LABELS = {"loss": "loss (nats per token)", "bits_per_byte": "bits per byte"}
+
+
+def _held_out_rows(tables: Tables) -> pd.DataFrame:
+    return tables["losses"][tables["losses"]["split"] == "heldout"]
+
+
+def _held_out(tables: Tables) -> pd.DataFrame:
+    """Kind ``loss``, by language."""
+    return points(_held_out_rows(tables), tables.get("models"), ["step", "lang"], "loss", kind="loss")
+
+
+def _draw_held_out(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
+    """Held-out loss per language against step, a panel per model."""
+    looks = language_looks(sorted(frame["lang"].unique()), style, ".")
+    figure, axes = by_model(frame, style, axis, "lang", looks, height=3.4)
+    axes[0].set_ylabel(_LABELS["loss"])
+    return figure
+
+
+def _sentences(tables: Tables) -> list[str]:
+    out = []
+    for label, rows in per_model(_held_out_rows(tables), tables.get("models")):
+        last = rows[rows["step"] == rows["step"].max()].groupby("lang")["loss"].mean()
+        out.append(
+            f"{label}, step {rows['step'].max()}: mean loss {last.mean():.3f}, lowest in "
+            f"{last.idxmin()} ({last.min():.3f}), highest in {last.idxmax()} ({last.max():.3f})."
+        )
+    return out
+
+
+def _audit(tables: Tables) -> pd.DataFrame:
+    """Kind ``bits_per_byte``, or ``loss`` where these are not known, by language."""
+    table = tables["audit_losses"]
+    measured = "bits_per_byte" if table["bits_per_byte"].notna().any() else "loss"
+    return points(table, tables.get("models"), ["step", "lang"], measured, kind=measured, band=False)
+
+
+def _draw_audit(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
+    """Bits per byte of the analysed sentences per language against step, a panel per model."""
+    looks = language_looks(sorted(frame["lang"].unique()), style, ".")
+    figure, axes = by_model(frame, style, axis, "lang", looks, height=3.6)
+    # A broken checkpoint would press all the others into a line.
+    cells = zip(frame["id"], frame["role"], frame["step"], strict=True)
+    flagged = [step in axis.flagged.get((id_, role), ()) for id_, role, step in cells]
+    top = frame.loc[[not bad for bad in flagged], "value"].max()
+    if frame["value"].max() > 3 * top:
+        axes[0].set_ylim(0, top * 1.08)
+        axes[0].annotate(
+            "flagged steps may lie above", (0.01, 0.98), xycoords="axes fraction", va="top", color=GREY,
+            fontsize="small",
+        )  # fmt: skip
+    axes[0].set_ylabel(_LABELS[frame["kind"].iloc[0]])
+    return figure
+
+
+HELD_OUT = FigureSpec(
+    "losses", _held_out, _draw_held_out, numbers=lambda tables: tables["losses"], sentences=_sentences
+)
+AUDIT = FigureSpec("audit_losses", _audit, _draw_audit, numbers=lambda tables: tables["audit_losses"])

@@ -1,0 +1,227 @@
+"""What all figures share: their look, their colours, their panels, legends and labels.
+
+Conventions: a control model dashed (or in its own panel) beside the main one; intervals as bands; null,
+chance and ceiling as labelled reference lines; languages by their codes, so that no script is ever missing
+from a font.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from babelscope.report.summaries import Key, model_label
+
+INK = "#1f2933"
+GREY = "#6b7280"
+PALE = "#b6bec8"
+
+#: More lines than this in one panel cannot be told apart.
+MAX_LINES = 9
+
+
+@dataclass(frozen=True)
+class PlotStyle:
+    """Look of all figures of a study."""
+
+    palette: str = "colorblind"
+    """Name of a seaborn palette for categories."""
+    context: str = "notebook"
+    """Seaborn context: paper, notebook, talk or poster."""
+    font_scale: float = 1.0
+    """Factor on all font sizes."""
+    dpi: int = 150
+    """Dots per inch of PNG files."""
+
+    def rc(self) -> Any:
+        """Matplotlib settings of this style."""
+        # The notebook context is made for one big figure; ours stand in a column of text.
+        context = sns.plotting_context(self.context, font_scale=0.8 * self.font_scale)
+        return {
+            **sns.axes_style("ticks"),
+            **context,
+            "font.family": "sans-serif",
+            "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": "#9aa5b1",
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.grid": True,
+            "grid.color": "#e5e9ee",
+            "grid.linewidth": 0.8,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "savefig.dpi": self.dpi,
+            # Text stays text: small files that can be searched and follow the reader's zoom.
+            "svg.fonttype": "none",
+            "svg.hashsalt": "babelscope",
+        }
+
+    def colours(self) -> list[Any]:
+        """Colours of categories."""
+        return list(sns.color_palette(self.palette))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one series is drawn and what the legend calls it."""
+
+    label: str
+    colour: Any
+    dashes: str = "-"
+    marker: str = ""
+
+
+def panels(
+    n_rows: int,
+    n_columns: int,
+    style: PlotStyle,
+    *,
+    height: float,
+    width: float = 9.0,
+    sharey: Any = False,
+    height_ratios: Sequence[float] | None = None,
+) -> tuple[Figure, Any]:
+    """A figure that no global state knows of, with its axes as a 2-D array; sizes in inches."""
+    n_rows, n_columns = max(n_rows, 1), max(n_columns, 1)
+    if n_columns == 1 and width == 9.0:
+        width = 7.0
+    size = (width * style.font_scale, height * n_rows * style.font_scale)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharey=sharey, height_ratios=height_ratios)
+    return figure, axes
+
+
+def nothing(message: str, style: PlotStyle) -> Figure:
+    """A figure that says why there is none."""
+    with mpl.rc_context(style.rc()):
+        figure = Figure(figsize=(7 * style.font_scale, 1.2 * style.font_scale))
+        figure.text(0.5, 0.5, message, ha="center", va="center", color=GREY, wrap=True)
+    return figure
+
+
+def line(
+    ax: Axes, rows: pd.DataFrame, colour: Any, dashes: str = "-", marker: str = "", ms: float = 4
+) -> None:
+    """Draw ``value`` against ``step``, with a band where the rows have ``low`` and ``high``."""
+    if rows.empty:
+        return
+    if rows["low"].notna().any():
+        ax.fill_between(rows["step"], rows["low"], rows["high"], color=colour, alpha=0.16, lw=0)
+    ax.plot(rows["step"], rows["value"], ls=dashes, marker=marker, ms=ms, color=colour)
+
+
+def model_colours(models: Iterable[Key], style: PlotStyle) -> dict[Key, Any]:
+    """A colour for each model of a study, the same in all figures."""
+    main, controls = style.colours(), [GREY, "#a3764c", "#8a6d9b"]
+    colours: dict[Key, Any] = {}
+    for key in models:
+        palette = controls if key[1] == "control" else main
+        taken = sum((other[1] == "control") == (key[1] == "control") for other in colours)
+        colours[key] = palette[taken % len(palette)]
+    return colours
+
+
+def model_dashes(key: Key) -> str:
+    """Lines of a control model are dashed."""
+    return "--" if key[1] == "control" else "-"
+
+
+def model_handles(colours: Mapping[Key, Any]) -> list[Line2D]:
+    """Entries of a legend for models."""
+    return [
+        Line2D([], [], color=colour, marker="o", ms=4, label=model_label(key), ls=model_dashes(key))
+        for key, colour in colours.items()
+    ]
+
+
+def language_looks(languages: Sequence[str], style: PlotStyle, marker: str = "") -> dict[str, Look]:
+    """Colour and dashes of each language."""
+    palette, dashes = style.colours(), ["-", "--", ":", "-."]
+    return {
+        lang: Look(lang, palette[i % len(palette)], dashes[(i // len(palette)) % len(dashes)], marker)
+        for i, lang in enumerate(languages)
+    }
+
+
+def legend(figure: Figure, handles: list[Line2D], note: str = "") -> None:
+    """A legend beneath a figure, in as many columns as its labels leave room for."""
+    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
+    columns = max(1, min(len(handles), int(105 / (longest + 6))))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize="small",
+        title=note or None,
+        title_fontsize="small",
+    )
+
+
+def seeds_note(frame: pd.DataFrame) -> str:
+    """What a line and its band are if a model was trained with several seeds; else nothing."""
+    n = int(frame["n_seeds"].max())
+    if n <= 1:
+        return ""
+    band = "their range" if n == 2 else "95 % interval of the mean"
+    return f"mean over pre-training seeds, n = {n}; band: {band}"
+
+
+def category_axes(
+    ax: Axes,
+    columns: Sequence[Any] | pd.Index,
+    rows: Sequence[Any] | pd.Index | None,
+    most: int = 12,
+) -> None:
+    """Label cells of a mesh in their middle; ``rows`` None leaves the y axis numeric."""
+    names = list(columns)
+    shown = thin(range(len(names)), most)
+    width = ax.get_position().width
+    if width < 0.3 and isinstance(names[0], (int, np.integer)):
+        shown = thin(range(len(names)), 5)
+    ax.set_xticks(
+        [i + 0.5 for i in shown],
+        [short(names[i]) if isinstance(names[i], (int, np.integer)) else str(names[i]) for i in shown],
+    )
+    if rows is not None:
+        labels = list(rows)
+        ticks = thin(range(len(labels)), most)
+        ax.set_yticks([i + 0.5 for i in ticks], [str(labels[i]) for i in ticks])
+        ax.grid(False)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+
+
+def thin(values: Iterable[Any], most: int) -> list[Any]:
+    """At most ``most`` of the values, first and last among them, evenly spaced."""
+    values = list(values)
+    if len(values) <= most:
+        return values
+    return [values[i] for i in np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))]
+
+
+def shades(n: int) -> list[Any]:
+    """Light to dark, readable on white."""
+    return list(sns.color_palette("flare", n)) if n > 1 else ["#4878a8"]
+
+
+def short(value: float) -> str:
+    """A number in at most five characters: 512, 2048, 10k, 1.5M, 330B."""
+    for size, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (1_000, "k")):
+        if value >= max(size, 10_000):
+            return f"{value / size:.3g}{letter}"
+    return f"{value:g}"
