@@ -1,8 +1,8 @@
 """Make the parts of the documentation that come from the code: `make docs`.
 
 - docs/images/architecture.svg: the rooms of the package, and which imports which;
-- docs/architecture.md, between the comments `<!-- made: NAME -->` and `<!-- end -->`: the same as a table, and
-  the stages of the pipeline;
+- docs/architecture.md, between the comments `<!-- made: NAME -->` and `<!-- end -->`: the same as a table,
+  and the stages of the pipeline;
 - results/README.md: what lies where.
 
 Layers and colours are those of the import rules in `.importlinter`; what a room is for is read from the table
