@@ -18,7 +18,7 @@ from babelscope.text.tokenization import (
     language_shares,
     open_windows,
     tokenize_corpus,
-    tokenizer_hash,
+    tokenizer_json_hash,
     train_tokenizer,
 )
 
@@ -168,7 +168,7 @@ def test_windows_begin_with_documents_and_are_cut(corpus, tokenizer_dir, tmp_pat
     assert (windows.train["ru"][:, 0] == start).all()
     assert windows.heldout["ru"].shape[1] == 16
     assert len(windows.heldout["ru"]) > 0
-    assert windows.tokenizer_hash == tokenizer_hash(tokenizer_dir)
+    assert windows.tokenizer_hash == tokenizer_json_hash(tokenizer_dir)
     with h5py.File(path) as file:
         group = file["ru/train"]
         assert group.attrs["n_documents"] == 360

@@ -90,6 +90,8 @@ def extract_language(
         lang=lang,
         weights_hash=loaded.weights_hash,
         tokenizer_hash=loaded.tokenizer_hash,
+        repo=loaded.repo,
+        commit=loaded.commit,
         corpus_hash=corpus_hash(pairs),
         sites=settings.sites,
         pooling=settings.pooling,

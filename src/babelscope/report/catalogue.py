@@ -79,7 +79,7 @@ def describe_extraction(files: Sequence[Path], languages: Sequence[str] = ()) ->
 
     Returns:
         Columns ``model, step, lang, n_truncated, pooling, dtype, weights_hash, tokenizer_hash,
-        corpus_hash``.
+        corpus_hash, repo, commit`` (empty unless fetched from a hub).
     """
     origins: list[Provenance] = []
     for file in files:
@@ -102,6 +102,8 @@ def describe_extraction(files: Sequence[Path], languages: Sequence[str] = ()) ->
                 "weights_hash": origin.weights_hash,
                 "tokenizer_hash": origin.tokenizer_hash,
                 "corpus_hash": origin.corpus_hash,
+                "repo": origin.repo,
+                "commit": origin.commit,
             }
             for origin in origins
         ]

@@ -228,7 +228,7 @@ def _checked(suite: Suite, path: Path) -> Suite:
             refuse(f"{key} is missing")
     if not suite.repo and set(suite.repos) != set(suite.steps):
         refuse("repos does not name every step")
-    places: dict[tuple[str, str, str], int] = {}
+    places: dict[tuple[str, ...], int] = {}
     for step in suite.steps:
         try:
             other = places.setdefault(tuple(suite.place(step).values()), step)

@@ -201,7 +201,7 @@ def _alphabet(texts: Mapping[str, list[str]], limit: int) -> list[str]:
     return [character for character in ranked if share[character] >= MIN_CHARACTER_SHARE][:limit]
 
 
-def tokenizer_hash(tokenizer_dir: Path) -> str:
+def tokenizer_json_hash(tokenizer_dir: Path) -> str:
     """SHA-256 of ``tokenizer.json``."""
     return hashlib.sha256(Path(tokenizer_dir, "tokenizer.json").read_bytes()).hexdigest()
 
@@ -244,7 +244,7 @@ def tokenize_corpus(
             file.attrs["sequence_length"] = sequence_length
             file.attrs["vocabulary_size"] = tokenizer.get_vocab_size()
             file.attrs["start_id"] = start
-            file.attrs["tokenizer_hash"] = tokenizer_hash(tokenizer_dir)
+            file.attrs["tokenizer_hash"] = tokenizer_json_hash(tokenizer_dir)
             file.attrs["languages"] = list(documents)
             corpus = hashlib.sha256()
             for lang, path in sorted(documents.items()):

@@ -49,7 +49,7 @@ from babelscope.models.training.steps import (
     written_step,
 )
 from babelscope.runtime import PROGRESS
-from babelscope.text.tokenization import TokenWindows, open_windows, tokenizer_hash
+from babelscope.text.tokenization import TokenWindows, open_windows, tokenizer_json_hash
 
 logger = logging.getLogger(__name__)
 
@@ -438,7 +438,7 @@ def _check(
     if windows.sequence_length != training.sequence_length:
         allowed = f"the length of the windows, {windows.sequence_length}"
         raise StudyError(f"{key}.sequence_length", training.sequence_length, allowed)
-    if windows.tokenizer_hash != tokenizer_hash(tokenizer_dir):
+    if windows.tokenizer_hash != tokenizer_json_hash(tokenizer_dir):
         raise DataError(tokenizer_dir, "is not the tokenizer that made the windows of the corpus")
     missing = sorted(set(shares) - set(windows.train))
     if missing:
