@@ -43,7 +43,7 @@ def browser():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     from babelscope.report.figures.gallery import FIGURES, draw, save_figure
-    from babelscope.report.findings import evaluate_findings
+    from babelscope.report.findings.evaluate import evaluate_findings
     from babelscope.report.page import render_report
     from synthetic_tables import synthetic_tables
 

@@ -15,7 +15,7 @@ from babelscope.report.captions import load_captions, load_sections
 from babelscope.report.figures.gallery import FIGURES, draw, save_figure
 from babelscope.report.figures.spec import part
 from babelscope.report.figures.style import PlotStyle, model_colours, short
-from babelscope.report.findings import TITLES
+from babelscope.report.findings.criteria import TITLES
 from babelscope.report.summaries import model_ids, model_label
 from synthetic_tables import synthetic_tables
 
@@ -50,7 +50,7 @@ class Asked(dict):
         return super().__getitem__(name)
 
     def get(self, name, default=None):
-        return self[name] if name in self else default
+        return self[name] if dict.__contains__(self, name) else default
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -10,7 +10,7 @@ import pytest
 from babelscope.io.tables import read_table, write_table
 from babelscope.report.captions import load_captions
 from babelscope.report.figures.gallery import draw, save_figure
-from babelscope.report.findings import evaluate_findings
+from babelscope.report.findings.evaluate import evaluate_findings
 from babelscope.report.page import excludes_flagged, render_report, table_view, text_direction
 from synthetic_tables import synthetic_tables
 

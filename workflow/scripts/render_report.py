@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from babelscope.io.tables import read_table, write_table
 from babelscope.report.catalogue import check_same_weights, extraction_warnings
-from babelscope.report.findings import evaluate_findings
+from babelscope.report.findings.evaluate import evaluate_findings
 from babelscope.report.page import excludes_flagged, render_report
 from babelscope.runtime import describe_environment, job
 

@@ -23,7 +23,8 @@ from babelscope.io.files import written_whole
 from babelscope.report.captions import Caption, load_sections
 from babelscope.report.figures.gallery import FIGURES
 from babelscope.report.figures.spec import FigureSpec
-from babelscope.report.findings import Finding
+from babelscope.report.findings.criteria import Finding
+from babelscope.report.findings.words import condition, evidence, paragraph
 from babelscope.report.summaries import (
     flagged_rows,
     model_ids,
@@ -114,7 +115,7 @@ def render_report(
             the study sets ``report.exclude_flagged``, the steps that ``audit`` flags are left out of
             all others, and the page says which.
         figures: SVG or PNG file of each figure by its name.
-        findings: From :func:`babelscope.report.findings.evaluate_findings`.
+        findings: From :func:`babelscope.report.findings.evaluate.evaluate_findings`.
         provenance: What was run: versions, seeds, hashes; values may be nested. The key
             ``warnings`` (a list of sentences) is shown as such.
         out: Path of the HTML file, replaced atomically.
@@ -129,6 +130,7 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"paragraph": paragraph, "condition": condition, "evidence": evidence}
     style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
     views = {name: _figure(spec, present, figures, findings) for name, spec in FIGURES.items()}
     sections = [
@@ -240,7 +242,7 @@ def _here(spec: FigureSpec, tables: Mapping[str, pd.DataFrame], findings: Sequen
     """What a figure shows in this study: the finding it belongs to, or its own few numbers."""
     if spec.finding:
         of_key = [finding for finding in findings if finding.key == spec.finding]
-        return [f"{model_label((f.model, f.role))}: {f.text}" for f in of_key]
+        return [f"{model_label((f.model, f.role))}: {paragraph(f)}" for f in of_key]
     return spec.sentences(tables) if spec.sentences else []
 
 
@@ -265,7 +267,7 @@ def _lede(study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], findings
         sentences.append(f"Of the paper's {len(verdicts)} findings, for {model}: {', '.join(parts)}.")
     main = next((f for f in findings if f.key == "expert_overlap" and f.role == "main"), None)
     if main is not None:
-        sentences.append(main.text)
+        sentences.append(paragraph(main))
     return " ".join(sentences)
 
 
