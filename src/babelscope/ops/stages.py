@@ -1,4 +1,4 @@
-"""The stages of the pipeline, a row each: what one job takes, what it writes, what it costs.
+"""The stages of the pipeline, a row each in ``stages.yaml``: what a job takes, what it writes, what it costs.
 
 Rules, plan, status, export and the report read these rows. A new stage is its rule, its script and a row.
 ``version`` is a param of the stage's rule: Snakemake does not see edits of an imported library, so raise it
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
+from babelscope.io.yaml import packaged_yaml
 from babelscope.ops.ranges import Ranges, StudyRanges
 from babelscope.report.captions import load_captions
 from babelscope.study.config import Study
@@ -161,13 +162,13 @@ def _steps(kind: str) -> Axes:
 
 
 def _steps_and_languages(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
-    for wildcards in STEPS.jobs(study, ranges):
+    for wildcards in _STEPS.jobs(study, ranges):
         for name in ranges.langs:
             yield {**wildcards, "langs": name}
 
 
 def _steps_and_layers(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
-    for wildcards in STEPS.jobs(study, ranges):
+    for wildcards in _STEPS.jobs(study, ranges):
         for name in ranges.layers[wildcards["model"]]:
             yield {**wildcards, "layers": name}
 
@@ -177,225 +178,31 @@ def _figures(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
         yield {"figure": name}
 
 
-STUDY = Axes((), _once)
-STUDY_THAT_WRITES = Axes((), _if_any_writes)
-LANGUAGE = Axes(("lang",), _languages)
-TOKENIZER = Axes(("tokenizer",), _tokenizers)
-TOKENS = Axes(("corpus", "tokenizer", "length"), _token_files)
-MODEL = Axes(("model",), _models)
-FETCHED_STEP = Axes(("model", "step"), _fetched)
-BASELINE = Axes(("model", "step"), _baselines)
-TRAINED_STEPS = _steps("training")
-STEPS = _steps("analysis")
-WRITING_STEPS = _steps("writing")
-STEPS_LANGUAGES = Axes(("model", "steps", "langs"), _steps_and_languages)
-STEPS_LAYERS = Axes(("model", "steps", "layers"), _steps_and_layers)
-FIGURE = Axes(("figure",), _figures)
-NOTHING = Axes(("model", "step"), lambda study, ranges: iter(()))
-
-
-# ------------------------------------------------------------------------------------------ the rows
-
-_CORPUS = {"corpora/{corpus}/{lang}.jsonl": "text to pre-train on, a document a line"}
-_CHECKPOINT = "a checkpoint, as a folder in Hugging Face format"
+_STEPS = _steps("analysis")
+AXES: dict[str, Axes] = {
+    "study": Axes((), _once),
+    "study that writes": Axes((), _if_any_writes),
+    "grammar corpus": _corpus("grammar"),
+    "text corpus": _corpus("text"),
+    "dataset corpus": _corpus("dataset"),
+    "language": Axes(("lang",), _languages),
+    "tokenizer": Axes(("tokenizer",), _tokenizers),
+    "tokens": Axes(("corpus", "tokenizer", "length"), _token_files),
+    "model": Axes(("model",), _models),
+    "fetched step": Axes(("model", "step"), _fetched),
+    "baseline": Axes(("model", "step"), _baselines),
+    "trained steps": _steps("training"),
+    "steps": _STEPS,
+    "writing steps": _steps("writing"),
+    "steps x languages": Axes(("model", "steps", "langs"), _steps_and_languages),
+    "steps x layers": Axes(("model", "steps", "layers"), _steps_and_layers),
+    "figure": Axes(("figure",), _figures),
+    "nothing": Axes(("model", "step"), lambda study, ranges: iter(())),
+}
 
 STAGES: dict[str, Stage] = {
-    "make_demo_corpus": Stage(_corpus("grammar"), "corpus", _CORPUS, ("corpora", "seed")),
-    "prepare_corpus": Stage(_corpus("text"), "corpus", _CORPUS, ("corpora", "seed")),
-    "prepare_dataset": Stage(_corpus("dataset"), "corpus", _CORPUS, ("corpora", "seed")),
-    "prepare_sentences": Stage(
-        LANGUAGE,
-        "prepare",
-        {"sentences/{lang}.tsv": "text to analyse: a sentence a line, with its id"},
-        ("sentences", "concepts.ids", "concepts.path", "seed"),
-    ),
-    "prepare_concepts": Stage(
-        LANGUAGE,
-        "prepare",
-        {"concepts/{lang}.tsv": "which sentence expresses which concept (1), and which does not (0)"},
-        ("concepts",),
-    ),
-    "write_concept_words": Stage(
-        STUDY_THAT_WRITES,
-        "prepare",
-        {"concepts/words.json": "words by which a concept is found in text that a model wrote"},
-        ("concepts", "languages"),
-    ),
-    "train_tokenizer": Stage(
-        TOKENIZER,
-        "tokenizer",
-        {
-            "tokenizers/{tokenizer}/tokenizer.json": "a tokenizer trained here",
-            "tokenizers/{tokenizer}/tokenizer_config.json": "its special tokens",
-        },
-        ("tokenizers", "seed"),
-    ),
-    "tokenize_corpus": Stage(
-        TOKENS,
-        "tokenize",
-        {"tokens/{corpus}.{tokenizer}.{length}.h5": "a corpus in windows of so many subwords"},
-    ),
-    "pretrain_step": Stage(
-        TRAINED_STEPS,
-        "pretrain",
-        {
-            "models/{model}/{steps}.json": "checkpoints that a job trained or found whole, and their hashes; "
-            "each lies in the folder of its step, with training/ to go on from"
-        },
-        ("models", "extraction.device"),
-        column="model",
-        runs_a_model=True,
-    ),
-    "fetch_checkpoint": Stage(
-        FETCHED_STEP, "fetch", {"models/{model}/{step}": _CHECKPOINT}, ("models",), column="model"
-    ),
-    "initialise_checkpoint": Stage(
-        BASELINE,
-        "initialise",
-        {"models/{model}/{step}": _CHECKPOINT},
-        ("models", "seed"),
-        column="model",
-    ),
-    "audit_checkpoint": Stage(
-        STEPS,
-        "audit",
-        {"audit/{model}/{steps}.h5": "hashes, a sketch of the weights and held-out losses of checkpoints"},
-        ("audit", "languages", "extraction.max_length", "extraction.compute_dtype"),
-        column="audit",
-        runs_a_model=True,
-    ),
-    "extract_activations": Stage(
-        STEPS_LANGUAGES,
-        "extract",
-        {
-            "activations/{model}/{steps}/{langs}.units.h5": "pooled unit activations; large, so removed once "
-            "they are scored, unless keep_activations says otherwise",
-            "activations/{model}/{steps}/{langs}.tokens.h5": "sampled token states, mean states of sentences",
-        },
-        ("extraction", "seed"),
-        column="extract",
-        runs_a_model=True,
-    ),
-    "score_units": Stage(
-        STEPS_LANGUAGES,
-        "score",
-        {"scores/{model}/{steps}/{langs}.h5": "average precision of every unit for every concept"},
-        ("concepts.min_positive",),
-        column="score",
-    ),
-    "select_experts": Stage(
-        STEPS_LANGUAGES,
-        "select",
-        {"experts/{model}/{steps}/{langs}.parquet": "the experts of every concept"},
-        ("experts.k", "experts.share"),
-        column="select",
-    ),
-    "align_experts": Stage(
-        STEPS,
-        "align",
-        {
-            "alignment/{model}/{steps}.overlap.parquet": "experts that languages share, beside nulls",
-            "alignment/{model}/{steps}.transfer.parquet": "how experts of one language predict in others",
-            "alignment/{model}/{steps}.reliability.parquet": "best units by their worst and mean language",
-        },
-        ("experts.bootstrap", "experts.permutations", "languages", "seed"),
-        column="align",
-    ),
-    "trace_units": Stage(
-        MODEL,
-        "trace",
-        {"alignment/{model}.lifelines.parquet": "the life lines of shared units over all steps"},
-        ("experts.min_languages", "experts.max_traced_units", "languages"),
-    ),
-    "fit_language_probe": Stage(
-        STEPS_LAYERS,
-        "probe",
-        {"probes/{model}/{steps}/{layers}.tsv": "scores of the language probes"},
-        ("probes", "languages", "seed"),
-        column="probe",
-    ),
-    "generate_text": Stage(
-        WRITING_STEPS,
-        "generate",
-        {"generation/{model}/{steps}.texts.parquet": "what the model wrote, forced and unforced"},
-        ("generation", "seed"),
-        column="write",
-        runs_a_model=True,
-    ),
-    "identify_language": Stage(
-        WRITING_STEPS,
-        "identify",
-        {"generation/{model}/{steps}.languages.parquet": "the language of each of these texts"},
-        ("languages",),
-        column="identify",
-    ),
-    "collect_concepts": Stage(
-        STUDY, "collect", {"tables/concepts.tsv": "sentences of every concept"}, ("languages",)
-    ),
-    "collect_extraction": Stage(
-        STUDY,
-        "collect",
-        {"tables/extraction.tsv": "what activations were computed from: hashes, sentences that were cut"},
-    ),
-    "collect_models": Stage(
-        STUDY,
-        "collect",
-        {
-            "tables/models.tsv": "what the models are",
-            "tables/steps.tsv": "tokens seen at each step",
-            "tables/losses.parquet": "training and held-out losses of models trained here",
-        },
-        ("models",),
-    ),
-    "collect_audit": Stage(
-        STUDY,
-        "collect",
-        {
-            "tables/audit.tsv": "which checkpoints are out of line, and why",
-            "tables/audit_losses.tsv": "held-out loss per language",
-        },
-    ),
-    "collect_probes": Stage(
-        STUDY, "collect", {"tables/probes.parquet": "language probes of every layer and step"}
-    ),
-    "collect_alignment": Stage(
-        STUDY,
-        "collect",
-        {
-            "tables/overlap.parquet": "overlap of all steps, corrected for the number of tests",
-            "tables/transfer.parquet": "transfer of all steps",
-            "tables/reliability.parquet": "reliability of all steps",
-            "tables/lifelines.parquet": "life lines of all models",
-        },
-    ),
-    "collect_generation": Stage(
-        STUDY_THAT_WRITES,
-        "collect",
-        {
-            "tables/generation.parquet": "concept words and languages in what the models wrote",
-            "tables/texts.parquet": "a sample of these texts",
-        },
-        ("experts.bootstrap", "seed"),
-    ),
-    "plot_figure": Stage(
-        FIGURE,
-        "plot",
-        {"figures/{figure}.svg": "a figure", "figures/{figure}.png": "the same in pixels"},
-        ("report",),
-    ),
-    "render_report": Stage(
-        STUDY,
-        "plot",
-        {
-            "report.html": "the study's report, in one file",
-            "tables/findings.tsv": "the verdicts of the report with their numbers",
-        },
-        ("report",),
-    ),
-    # No target needs it, so it is in no plan.
-    "export_cell": Stage(
-        NOTHING, "export", {"export/{model}/{step}": "one checkpoint's part of the study, for a bug report"}
-    ),
+    rule: Stage(**{**row, "axes": AXES[row["axes"]], "reads": tuple(row.get("reads", ()))})
+    for rule, row in packaged_yaml("babelscope.ops", "stages.yaml").items()
 }
 
 #: Rules whose jobs run a model, and so ask for a GPU on a cluster.

@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
-import yaml
+from babelscope.io.yaml import packaged_yaml
 
 LANGUAGES = ("en", "es", "fr", "de", "ru", "zh", "tr", "hi")
 CONCEPTS = (
@@ -85,8 +84,7 @@ def load_lexicon(lang: str) -> Lexicon:
     """
     if lang not in LANGUAGES:
         raise ValueError(f"the grammar has no language {lang!r}; it has {', '.join(LANGUAGES)}")
-    text = files("babelscope.text.grammar").joinpath(f"lexicons/{lang}.yaml").read_text(encoding="utf-8")
-    raw = yaml.safe_load(text)
+    raw = packaged_yaml("babelscope.text.grammar", f"lexicons/{lang}.yaml")
     genders = raw["genders"]
 
     def forms(entry: str) -> dict[str, str]:
