@@ -91,6 +91,42 @@ def one_of(names):
     return "|".join(names) or "(?!)"
 
 
+# ------------------------------------------------------------------------------------- text
+
+
+def corpora(source):
+    """Constraint of a corpus name: those of one source."""
+    return one_of(name for name, corpus in STUDY.corpora.items() if corpus.source == source)
+
+
+def grammar_settings(wildcards):
+    corpus = STUDY.corpora[wildcards.corpus]
+    return dict(
+        documents=STUDY.n_documents(wildcards.corpus)[wildcards.lang],
+        languages=list(corpus.languages),
+        weights=STUDY.language_shares(wildcards.corpus),
+        code_switching=corpus.code_switching,
+        anchor_affinity=corpus.anchor_affinity,
+    )
+
+
+def dataset_settings(wildcards):
+    corpus = STUDY.corpora[wildcards.corpus]
+    return dict(
+        place=STUDY.corpus_path(wildcards.corpus, wildcards.lang),
+        name=STUDY.fill(corpus.name, lang=wildcards.lang),
+        split=corpus.split,
+        column=corpus.column,
+        heldout=corpus.heldout,
+    )
+
+
+def documents(corpus):
+    return expand(
+        "<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages
+    )
+
+
 # ------------------------------------------------------------------------------ checkpoints
 
 
@@ -116,6 +152,44 @@ def folders(steps):
 def run_settings(wildcards):
     """Settings of extraction for one model: the study's, with the model's own in their place."""
     return STUDY.extraction_settings(wildcards.model).model_dump()
+
+
+def training_tokens(wildcards):
+    model = MODELS[wildcards.model]
+    return f"<results>/tokens/{model.corpus}.{model.tokenizer}.{model.training.sequence_length}.h5"
+
+
+def previous_steps(wildcards):
+    """Input function: the range that holds the step which the first step of this range goes on from."""
+    step = resumed_from(STUDY, wildcards.model, training_steps(wildcards)[0])
+    return [] if step is None else MODELS[wildcards.model].files(step)
+
+
+def training_threads(wildcards):
+    """Several runs train side by side; one run alone may use every core. On a cluster a GPU trains."""
+    return 4 if engine(workflow).on_cluster else max(1, workflow.cores // len(STUDY.pretrained))
+
+
+def of_writing_steps(pattern):
+    """Input function: files of the analysis that hold the steps and the languages that write."""
+    return lambda wildcards: expand(
+        pattern,
+        model=wildcards.model,
+        steps=RANGES.analysis[wildcards.model].holding(writing_steps(wildcards)),
+        langs=LANGS.holding(STUDY.generation.languages),
+    )
+
+
+# ------------------------------------------------------------------------------------ report
+
+# Every table that the report reads, and every figure with the tables that it is drawn from.
+TABLES = {name: f"<results>/{path}" for name, path in tables(STUDY).items()}
+FIGURES = {name: load_captions()[name].tables for name in figures(STUDY)}
+
+
+def tables_of(wildcards):
+    """Input function: the tables that a figure is drawn from, and those that all figures take."""
+    return {name: TABLES[name] for name in [*FIGURES[wildcards.figure], *STEP_TABLES]}
 
 
 # ------------------------------------------------------------------------------------- costs

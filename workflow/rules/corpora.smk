@@ -7,33 +7,6 @@ Writes  <results>/corpora/{corpus}/{lang}.jsonl
 """
 
 
-def corpora(source):
-    """Constraint of a corpus name: those of one source."""
-    return one_of(name for name, corpus in STUDY.corpora.items() if corpus.source == source)
-
-
-def grammar_settings(wildcards):
-    corpus = STUDY.corpora[wildcards.corpus]
-    return dict(
-        documents=STUDY.n_documents(wildcards.corpus)[wildcards.lang],
-        languages=list(corpus.languages),
-        weights=STUDY.language_shares(wildcards.corpus),
-        code_switching=corpus.code_switching,
-        anchor_affinity=corpus.anchor_affinity,
-    )
-
-
-def dataset_settings(wildcards):
-    corpus = STUDY.corpora[wildcards.corpus]
-    return dict(
-        place=STUDY.corpus_path(wildcards.corpus, wildcards.lang),
-        name=STUDY.fill(corpus.name, lang=wildcards.lang),
-        split=corpus.split,
-        column=corpus.column,
-        heldout=corpus.heldout,
-    )
-
-
 rule make_demo_corpus:
     output:
         "<results>/corpora/{corpus}/{lang}.jsonl",

@@ -6,16 +6,6 @@ Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
 """
 
 
-def of_writing_steps(pattern):
-    """Input function: files of the analysis that hold the steps and the languages that write."""
-    return lambda wildcards: expand(
-        pattern,
-        model=wildcards.model,
-        steps=RANGES.analysis[wildcards.model].holding(writing_steps(wildcards)),
-        langs=LANGS.holding(STUDY.generation.languages),
-    )
-
-
 rule generate_text:
     input:
         model=checkpoints(writing_steps),

@@ -66,12 +66,6 @@ rule initialise_checkpoint:
         "../scripts/initialise_checkpoint.py"
 
 
-def documents(corpus):
-    return expand(
-        "<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages
-    )
-
-
 rule train_tokenizer:
     input:
         lambda wildcards: documents(STUDY.tokenizers[wildcards.tokenizer].corpus),
@@ -116,22 +110,6 @@ rule tokenize_corpus:
         "cut corpus {wildcards.corpus} into windows of {wildcards.length} tokens"
     script:
         "../scripts/tokenize_corpus.py"
-
-
-def training_tokens(wildcards):
-    model = MODELS[wildcards.model]
-    return f"<results>/tokens/{model.corpus}.{model.tokenizer}.{model.training.sequence_length}.h5"
-
-
-def previous_steps(wildcards):
-    """Input function: the range that holds the step which the first step of this range goes on from."""
-    step = resumed_from(STUDY, wildcards.model, training_steps(wildcards)[0])
-    return [] if step is None else MODELS[wildcards.model].files(step)
-
-
-def training_threads(wildcards):
-    """Several runs train side by side; one run alone may use every core. On a cluster a GPU trains."""
-    return 4 if engine(workflow).on_cluster else max(1, workflow.cores // len(STUDY.pretrained))
 
 
 # Its output is a list of checkpoints that are whole. They are no outputs, so Snakemake never removes them: the

@@ -5,15 +5,6 @@ Writes  <results>/figures/{figure}.{svg,png}
         <results>/report.html, <results>/tables/findings.tsv
 """
 
-# Every table that the report reads, and every figure with the tables that it is drawn from.
-TABLES = {name: f"<results>/{path}" for name, path in tables(STUDY).items()}
-FIGURES = {name: load_captions()[name].tables for name in figures(STUDY)}
-
-
-def tables_of(wildcards):
-    """Input function: the tables that a figure is drawn from, and those that all figures take."""
-    return {name: TABLES[name] for name in [*FIGURES[wildcards.figure], *STEP_TABLES]}
-
 
 rule plot_figure:
     input:
