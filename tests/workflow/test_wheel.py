@@ -28,7 +28,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*pip, *build], check=True)
     (wheel,) = folder.glob("babelscope-*.whl")
     target = folder / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel)], check=True)
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel)], check=True
+    )
     return target
 
 
@@ -47,7 +49,9 @@ def test_it_is_the_installed_one(installed, tmp_path):
 
 
 def test_it_knows_its_suites(installed, tmp_path):
-    code = "from babelscope.study.suites import *; print(len(suite_names()), load_suite('bloom-560m').steps[0])"
+    code = (
+        "from babelscope.study.suites import *; print(len(suite_names()), load_suite('bloom-560m').steps[0])"
+    )
     count, step = run(installed, tmp_path, "-c", code).split()
     assert int(count) > 100
     assert step == "1000"
@@ -57,7 +61,9 @@ def test_it_plans_a_study(installed, tmp_path):
     """The demo, and one of a suite: validated, its text checked, its jobs counted."""
     config = tmp_path / "study.yaml"
     shutil.copy(ROOT / "config/config.yaml", config)
-    plan = run(installed, tmp_path, "-m", "babelscope.cli", "plan", "--configfile", "study.yaml", "--device", "cpu")
+    plan = run(
+        installed, tmp_path, "-m", "babelscope.cli", "plan", "--configfile", "study.yaml", "--device", "cpu"
+    )
     assert "study demo" in plan
     assert "extract_activations" in plan
     config.write_text(
@@ -65,5 +71,7 @@ def test_it_plans_a_study(installed, tmp_path):
         "models: {bridged: null, isolated: null, tiny: {source: hub, suite: pythia-70m, steps: [0, 1000]}}\n"
     )
     shutil.copy(ROOT / "config/config.yaml", tmp_path / "demo.yaml")
-    plan = run(installed, tmp_path, "-m", "babelscope.cli", "plan", "--configfile", "study.yaml", "--device", "cpu")
+    plan = run(
+        installed, tmp_path, "-m", "babelscope.cli", "plan", "--configfile", "study.yaml", "--device", "cpu"
+    )
     assert "fetch_checkpoint" in plan
