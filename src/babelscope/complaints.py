@@ -42,6 +42,7 @@ _LIMITS = {
     "greater_than_equal": "{ge} or more",
     "less_than": "less than {lt}",
     "less_than_equal": "{le} or less",
+    "too_long": "{max_length} items or fewer",
     "string_too_short": "text that is not empty",
     "string_pattern_mismatch": "text of the form {pattern}",
 }
@@ -58,12 +59,10 @@ def first_complaint(error: ValidationError, kind: type[BaseModel], where: str = 
         where: Key of the settings, such as ``extraction``.
     """
     parts: list[Mapping[str, Any]] = [dict(part) for part in error.errors(include_url=False)]
-    places = [part["loc"] for part in parts]
+    lists_of_wrong_items = {part["loc"][:end] for part in parts for end in range(len(part["loc"]))}
     found: dict[str, tuple[bool, StudyError]] = {}
     for part in parts:
-        below = len(part["loc"]) + 1
-        if part["type"] == "too_short" and any(place[: below - 1] == part["loc"] for place in places
-                                               if len(place) >= below):  # fmt: skip
+        if part["type"] == "too_short" and part["loc"] in lists_of_wrong_items:
             continue  # pydantic does not count the items that it refuses
         complaint = _translate(part, kind, where)
         found.setdefault(complaint.key, (part["type"] != "extra_forbidden", complaint))
@@ -82,41 +81,40 @@ def _translate(part: Mapping[str, Any], kind: type[BaseModel], where: str) -> St
     given = None if part["input"] is NOTHING else part["input"]
     cause = ctx.get("error")
     if isinstance(cause, StudyError):  # raised by a validator, with a key relative to its own place
-        return StudyError(
-            ".".join(filter(None, [place.key, cause.key])), cause.given, cause.allowed, cause.hint
-        )
+        key = ".".join(filter(None, [place.key, cause.key]))
+        return StudyError(key, cause.given, cause.allowed, cause.hint)
     if part["loc"][-1:] == ("[key]",):
-        return StudyError(place.key, given, PATH_SAFE, name_hint(given))
-    if type_ == "extra_forbidden":
-        return StudyError(
-            place.key, given, "keys here are " + ", ".join(place.keys), nearest(place.name, place.keys)
-        )
-    if type_ == "missing":
+        allowed, hint = PATH_SAFE, name_hint(given)
+    elif type_ == "extra_forbidden":
+        allowed, hint = "keys here are " + ", ".join(place.keys), nearest(place.name, place.keys)
+    elif type_ == "missing":
         noun = "a path" if place.name.endswith("path") else "a value"
         reason = f"source {place.source} needs it" if place.source else "it is required"
-        return StudyError(place.key, None, f"{noun}: {reason}", about)
-    if type_ == "union_tag_not_found":
-        return StudyError(f"{place.key}.source", None, "a value: it is required", about)
-    if type_ in ("union_tag_invalid", "literal_error"):
-        names = re.findall(r"'([^']*)'", ctx.get("expected_tags") or ctx["expected"])
-        if ctx.get("discriminator") == "'source'":
-            source = part["input"]["source"]
-            return StudyError(f"{place.key}.source", source, ", ".join(names), nearest(source, names))
-        if type_ == "union_tag_invalid":
-            return StudyError(place.key, given, " or ".join(names), _type_hint(given, "") or about)
-        return StudyError(place.key, given, ", ".join(names), nearest(given, names) or about)
-    if type_ in _TYPES:
-        return StudyError(place.key, given, _TYPES[type_], _type_hint(given, _TYPES[type_]) or about)
-    if type_ == "string_pattern_mismatch" and ctx["pattern"] == NAME_PATTERN:
-        return StudyError(place.key, given, PATH_SAFE, PATH_SAFE_HINT)
-    if type_ == "too_short":
-        least = ctx["min_length"]
+        given, allowed, hint = None, f"{noun}: {reason}", about
+    elif ctx.get("discriminator") == "'source'":
+        place.key, given = f"{place.key}.source", part["input"].get("source")
+        names = _quoted(ctx.get("expected_tags", ""))
+        allowed, hint = ", ".join(names) or "a value: it is required", nearest(given, names)
+    elif type_ == "union_tag_invalid":
+        allowed, hint = " or ".join(_quoted(ctx["expected_tags"])), _type_hint(given, "")
+    elif type_ == "literal_error":
+        names = _quoted(ctx["expected"])
+        allowed, hint = ", ".join(names), nearest(given, names)
+    elif type_ in _TYPES:
+        allowed, hint = _TYPES[type_], _type_hint(given, _TYPES[type_])
+    elif ctx.get("pattern") == NAME_PATTERN:
+        allowed, hint = PATH_SAFE, PATH_SAFE_HINT
+    elif type_ == "too_short":
         one = "at least one entry" if isinstance(given, Mapping) else "at least one item"
-        return StudyError(place.key, given, one if least == 1 else f"{least} items or more", about)
-    if type_ == "too_long":
-        return StudyError(place.key, given, f"{ctx['max_length']} items or fewer", about)
-    numbers = {name: f"{value:g}" if isinstance(value, float) else value for name, value in ctx.items()}
-    return StudyError(place.key, given, _LIMITS.get(type_, part["msg"]).format(**numbers), about)
+        allowed, hint = one if ctx["min_length"] == 1 else f"{ctx['min_length']} items or more", ""
+    else:
+        limits = {name: f"{value:g}" if isinstance(value, float) else value for name, value in ctx.items()}
+        allowed, hint = _LIMITS.get(type_, part["msg"]).format(**limits), ""
+    return StudyError(place.key, given, allowed, hint if type_ == "extra_forbidden" else hint or about)
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall(r"'([^']*)'", text)
 
 
 class _Place:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -58,7 +56,7 @@ POOL = {
 @pytest.mark.parametrize("pooling", sorted(POOL))
 def test_rows_are_those_of_each_sentence_alone(tmp_path, name, pooling):
     loaded = tiny_loaded(name)
-    units, tokens = run(tmp_path, loaded, dataclasses.replace(SETTINGS, pooling=pooling))
+    units, tokens = run(tmp_path, loaded, SETTINGS.model_copy(update={"pooling": pooling}))
     assert units.sentence_ids == [sentence_id for sentence_id, _ in SENTENCES]
     end = [1] if name in ENCODERS else []
     for row, (sentence_id, text) in enumerate(SENTENCES):
@@ -91,13 +89,13 @@ def many_sentences(n=60):
 @pytest.mark.parametrize("pooling", sorted(POOL))
 def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
     loaded, sentences = tiny_loaded("bloom"), many_sentences()
-    settings = dataclasses.replace(SETTINGS, pooling=pooling, mean_sentences=30, batch_size=1)
+    settings = SETTINGS.model_copy(update={"pooling": pooling, "mean_sentences": 30, "batch_size": 1})
     alone = run(tmp_path, loaded, settings, sentences, "one")
     monkeypatch.setattr(extraction, "_WINDOW_ROWS", 25)
     # More different lengths in a batch than spans, so that rows are also masked.
-    together = run(tmp_path, loaded, dataclasses.replace(settings, batch_size=20), sentences, "one")
+    together = run(tmp_path, loaded, settings.model_copy(update={"batch_size": 20}), sentences, "one")
     monkeypatch.setattr(pooling_of_units, "_MAX_SPANS", 1)
-    masked = run(tmp_path, loaded, dataclasses.replace(settings, batch_size=20), sentences, "one")
+    masked = run(tmp_path, loaded, settings.model_copy(update={"batch_size": 20}), sentences, "one")
     for units, tokens in (together, masked):
         for layer, site, _ in units.sites:
             expected = alone[0].read(layer, site)
@@ -110,7 +108,7 @@ def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
 
 def test_provenance_tells_where_the_numbers_come_from(tmp_path):
     loaded = tiny_loaded("xglm")
-    settings = dataclasses.replace(SETTINGS, max_length=8, dtype="float16")
+    settings = SETTINGS.model_copy(update={"max_length": 8, "dtype": "float16"})
     units, tokens = run(tmp_path, loaded, settings)
     assert units.provenance == tokens.provenance
     found = units.provenance
@@ -163,7 +161,7 @@ def test_tokens_are_drawn_uniformly():
 def test_a_batch_equals_its_sentences(name, dtype):
     loaded = tiny_loaded(name)
     loaded.model.to(getattr(torch, dtype))
-    settings = dataclasses.replace(SETTINGS, compute_dtype=dtype)
+    settings = SETTINGS.model_copy(update={"compute_dtype": dtype})
     assert 0 <= parity(loaded, SENTENCES, settings) <= PARITY_TOLERANCE[dtype]
 
 
@@ -202,7 +200,7 @@ def test_a_value_that_overflows_16_bits_is_an_error(tmp_path):
     with torch.no_grad():
         block_list(loaded.model)[0].mlp.c_proj.bias[2] = 1e5
     with pytest.raises(NumericsError, match="does not fit float16"):
-        run(tmp_path, loaded, dataclasses.replace(SETTINGS, dtype="float16"))
+        run(tmp_path, loaded, SETTINGS.model_copy(update={"dtype": "float16"}))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -283,7 +281,7 @@ def test_an_encoder_keeps_its_end_token_when_a_sentence_is_cut():
 @pytest.mark.parametrize("name", ["bert", "xglm"])
 def test_every_token_of_a_sentence_can_be_drawn_and_no_other(tmp_path, name):
     loaded = tiny_loaded(name)
-    _, tokens = run(tmp_path, loaded, dataclasses.replace(SETTINGS, tokens_per_language=999))
+    _, tokens = run(tmp_path, loaded, SETTINGS.model_copy(update={"tokens_per_language": 999}))
     expected = [(sentence_id, at + 1) for sentence_id, text in SENTENCES for at in range(len(text.split()))]
     assert list(zip(tokens.token_sentence_ids, tokens.token_positions, strict=True)) == expected
     assert loaded.end_id not in tokens.token_ids

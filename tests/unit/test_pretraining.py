@@ -48,6 +48,7 @@ TRAINING = {
     "batch_size": 8,
     "learning_rate": 0.01,
     "warmup_steps": 4,
+    "schedule": "linear",
     "decay_steps": 20,
 }
 SHARES = {"en": 0.4, "ru": 0.2, "hi": 0.2, "zh": 0.2}
@@ -64,11 +65,14 @@ def text(tmp_path_factory) -> dict[str, Path]:
 
 
 def run(text, folder: Path, steps, previous=None, architecture="xglm", config=None, **changes):
+    training = changes.pop("training", {})
+    if isinstance(training, dict):
+        training = TRAINING | training
     arguments = {
         **text,
         "architecture": architecture,
         "architecture_config": {**TINY[architecture], **(config or {})},
-        "training": {**TRAINING, **changes.pop("training", {})},
+        "training": training,
         "seed": 5,
         "shares": SHARES,
         "name": "tiny-seed5",
@@ -241,7 +245,8 @@ def test_a_step_without_moments_is_refused(text, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(text, tmp_path):
-    training = {"learning_rate": 1e30, "warmup_steps": 0, "clip_norm": None}
+    diverges = {"learning_rate": 1e30, "warmup_steps": 0, "clip_norm": None}  # more than a study may say
+    training = TrainingSettings(**TRAINING).model_copy(update=diverges)
     with pytest.raises(NumericsError, match=r"model tiny-seed5, step \d+: the loss is (nan|inf)"):
         run(text, tmp_path, [0, 50], training=training)
     assert not (tmp_path / "50").exists()
@@ -270,7 +275,7 @@ def test_wrong_settings_are_named(text, tmp_path, changes, message):
 
 def test_learning_rates():
     base = {"sequence_length": 16, "batch_size": 8, "learning_rate": 1.0, "warmup_steps": 4}
-    linear = TrainingSettings(**base, decay_steps=12, final_lr_share=0.5)
+    linear = TrainingSettings(**base, schedule="linear", decay_steps=12, final_lr_share=0.5)
     assert [linear.learning_rate_at(s) for s in (1, 4, 8, 12, 99)] == [0.25, 1, 0.75, 0.5, 0.5]
     root = TrainingSettings(**base, schedule="inverse_sqrt")
     assert [root.learning_rate_at(s) for s in (2, 4, 16)] == [0.5, 1, 0.5]

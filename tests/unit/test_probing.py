@@ -165,7 +165,7 @@ def test_too_few_tokens_name_the_numbers():
         probe(sample(noise, n_sentences=2))
     with pytest.raises(BabelscopeError, match="2 languages; got 1"):
         probe(sample(noise, languages=("en",)))
-    with pytest.raises(ValueError, match=r"test_share must be a number between 0 and 1; got 1\.5"):
+    with pytest.raises(ValueError, match=r"`probes.test_share`: got 1\.5; allowed: less than 1"):
         ProbeSettings(test_share=1.5)
 
 

@@ -193,7 +193,7 @@ def test_a_model_is_a_run_per_seed():
 def test_a_share_of_the_units():
     study = load_study(text_config(experts={"share": 0.1}))
     assert study.n_experts("small-seed0") == 10
-    assert study.generation_k("small-seed0") == 10
+    assert study.generation_settings("small-seed0").k == 10
 
 
 def test_min_languages_defaults_to_what_there_is():

@@ -53,8 +53,12 @@ def refused(given: dict, key: str) -> StudyError:
 def test_a_suite_is_ten_lines():
     study = load_study(config(source="hub", suite="bloom-560m", steps=[1000, 400000]))
     model = study.models["theirs"]
-    assert model.checkpoints.place(1000) == ("bigscience/bloom-560m-intermediate", "global_step1000", "")
-    assert model.checkpoints.tokenizer_place(1000)[0] == "bigscience/bloom-560m"
+    assert tuple(model.checkpoints.place(1000).values()) == (
+        "bigscience/bloom-560m-intermediate",
+        "global_step1000",
+        "",
+    )
+    assert model.checkpoints.tokenizer_place(1000)["repo"] == "bigscience/bloom-560m"
     assert study.n_layers("theirs") == 24
     assert study.n_units("theirs") == 24 * 4096
     assert model.tokens_at(0) == 0
@@ -78,7 +82,7 @@ def test_all_steps_of_a_suite():
 
 def test_what_stands_beside_a_suite_wins():
     study = load_study(config(source="hub", suite="bloom-560m", repo="mirror/bloom", steps=[1000]))
-    assert study.models["theirs"].checkpoints.place(1000)[0] == "mirror/bloom"
+    assert study.models["theirs"].checkpoints.place(1000)["repo"] == "mirror/bloom"
 
 
 def test_wrong_suites_and_steps():
@@ -93,8 +97,8 @@ def test_wrong_suites_and_steps():
 def test_a_repository_by_hand():
     study = load_study(hub(tokens_per_step=100, tokens={2: 150}))
     model = study.models["theirs"]
-    assert model.checkpoints.place(2) == ("org/name", "step2", "")
-    assert model.checkpoints.tokenizer_place(2) == ("org/name", "step2", "")
+    assert tuple(model.checkpoints.place(2).values()) == ("org/name", "step2", "")
+    assert tuple(model.checkpoints.tokenizer_place(2).values()) == ("org/name", "step2", "")
     assert [model.tokens_at(step) for step in (0, 1, 2)] == [0, 100, 150]
 
 
@@ -112,7 +116,7 @@ def test_a_repository_by_hand():
 def test_where_a_step_lies(keys, place):
     given = hub(**keys)
     given["models"]["theirs"] = {k: v for k, v in given["models"]["theirs"].items() if v is not None}
-    assert load_study(given).models["theirs"].checkpoints.place(2) == place
+    assert tuple(load_study(given).models["theirs"].checkpoints.place(2).values()) == place
 
 
 @pytest.mark.parametrize(
@@ -225,3 +229,33 @@ def test_null_takes_a_key_of_the_extended_study_away(run, tmp_path):
     assert load_study(own).models["theirs"].tokens_per_step == 5
     own["models"] = {"theirs": {"tokens_per_step": None}}
     assert load_study(own).models["theirs"].tokens_per_step is None
+
+
+# ------------------------------------------------------------------------------ what a model is read from
+
+
+def test_what_a_job_reads_of_a_checkpoint(run):
+    study = load_study(local(random_baseline=True, tokenizer_path="{data}/run/checkpoint-5"))
+    model = study.models["theirs"]
+    assert model.files(0) == ["results/mine/models/theirs/0"]
+    names = {Path(name).relative_to("data/run").as_posix() for name in model.files(10)}
+    assert names == {
+        *(f"checkpoint-10/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")),
+        *(f"checkpoint-5/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")),
+    }
+    assert (model.n_layers, model.n_units(["resid"]), model.stored_type) == (2, 48, "float32")
+    assert model.first_real_step == 5
+
+
+def test_a_series_of_the_hub_is_read_from_the_folder_it_is_fetched_to():
+    study = load_study(hub(random_baseline=True))
+    model = study.models["theirs"]
+    assert [model.files(step) for step in model.steps] == [
+        [f"results/mine/models/theirs/{step}"] for step in (0, 1, 2)
+    ]
+    assert (model.source, model.n_layers, model.stored_type) == ("hub", 2, None)
+
+
+def test_two_steps_in_one_place_are_named_with_it():
+    error = refused(hub(revision="main"), "models.theirs.revision")
+    assert error.hint == "steps 1 and 2 would both be org/name main"

@@ -173,7 +173,9 @@ def _check_hub_series(key: str, model: HubSeries) -> None:
     for step in steps:
         other = places.setdefault(tuple(suite.place(step).values()), step)
         if other != step:
-            hint = f"steps {other} and {step} would both be {' '.join(filter(None, suite.place(step)))}"
+            hint = (
+                f"steps {other} and {step} would both be {' '.join(filter(None, suite.place(step).values()))}"
+            )
             raise StudyError(f"{key}.revision", suite.revision, "a place with {step} in it", hint)
     try:
         dimensions(model.config)

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
 from babelscope.complaints import bare, members
 from babelscope.errors import DataError, StudyError
 from babelscope.settings import Settings, default_of
 from babelscope.study.checks import cross_check
 from babelscope.study.config import Study, StudySettings
-from babelscope.study.yaml import merge, read_yaml
+from babelscope.study.yaml import merge, read_named
 
 _PAIRS = {"grammar": "grammar", "parallel": "words", "concepts": "files"}
 
@@ -44,17 +42,10 @@ def _extended(config: Mapping[str, Any], above: tuple[Path, ...] = ()) -> dict[s
     own = {key: value for key, value in config.items() if key != "extends"}
     if "extends" not in config:
         return own
-    path = Path(str(config["extends"]))
-    allowed = "path of a study file"
+    path, allowed = Path(str(config["extends"])), "path of a study file"
     if path.resolve() in above:
         raise StudyError("extends", str(path), allowed, "these studies extend each other in a circle")
-    try:
-        base = read_yaml(path)
-    except OSError as error:
-        hint = "the path is relative to the working directory"
-        raise StudyError("extends", str(path), allowed, hint) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(path, f"is no YAML: {error}") from error
+    base = read_named("extends", str(path), allowed)
     if not isinstance(base, dict):
         raise DataError(path, "is no mapping of keys to values")
     return merge(_extended(base, (*above, path.resolve())), own)

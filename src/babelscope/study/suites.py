@@ -6,21 +6,20 @@ Light on purpose: Snakemake reads it whenever it reads a study that names a suit
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from babelscope.complaints import nearest
 from babelscope.errors import DataError, StudyError
+from babelscope.io.yaml import read_mapping
 from babelscope.settings import EACH_ONCE, LIST, Count, Settings, Step, Text
 from babelscope.study.settings import HubKeys, StepRule
 from babelscope.study.steps import increasing, step_batches
-from babelscope.study.yaml import merge, read_yaml
+from babelscope.study.yaml import merge
 
 SUITES = Path(__file__).parent / "registry"
 """Folder of the suites that the package knows."""
@@ -118,7 +117,7 @@ class Suite(HubKeys):
 
 def suite_names(folder: Path = SUITES) -> list[str]:
     """Names of all suites."""
-    return sorted(name for file in _files(folder) for name in file.names)
+    return sorted(name for file in families(folder) for name in file.names)
 
 
 def load_suite(name: str, folder: Path = SUITES) -> Suite:
@@ -128,7 +127,7 @@ def load_suite(name: str, folder: Path = SUITES) -> Suite:
         StudyError: If there is none of this name.
         DataError: If its file breaks the schema, naming the suite, the key, the value and what is allowed.
     """
-    for file in _files(folder):
+    for file in families(folder):
         if name in file.names:
             return file.load(name)
     names = suite_names(folder)
@@ -152,16 +151,13 @@ def step_warnings(suite: Suite, steps: Sequence[int]) -> list[str]:
     return found
 
 
-class _File:
+class Family:
     """A family, read but not checked; names are cheap, suites are checked when they are asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.content = read_yaml(path)
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DataError(path, f"is no YAML: {error}") from error
-        if not isinstance(self.content, dict) or not isinstance(self.content.get("suites"), dict):
+        self.content = read_mapping(path, "see docs/suites.md")
+        if not isinstance(self.content.get("suites"), dict):
             raise DataError(path, "is no family of suites", "see docs/suites.md")
         self.names = dict(self._expanded())
 
@@ -199,8 +195,9 @@ def _fill(template: str, fields: Mapping[str, str]) -> str:
 
 
 @cache
-def _files(folder: Path) -> tuple[_File, ...]:
-    return tuple(_File(path) for path in sorted(folder.glob("*.yaml")))
+def families(folder: Path = SUITES) -> tuple[Family, ...]:
+    """The files of a registry."""
+    return tuple(Family(path) for path in sorted(folder.glob("*.yaml")))
 
 
 def _checked(suite: Suite, path: Path) -> Suite:
@@ -241,46 +238,3 @@ def _checked(suite: Suite, path: Path) -> Suite:
     if seen != sorted(seen):
         refuse("tokens fall from a step to a later one")
     return suite
-
-
-def suite_table(folder: Path = SUITES) -> str:
-    """All suites as a Markdown table."""
-    lines = [
-        "| suite | parameters | steps | languages | licence | known faults | not confirmed |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for file in _files(folder):
-        for name, entry in file.content["suites"].items():
-            # Suites that differ in a number only are one line.
-            names = [name] if "each" not in entry else list(_names_of(file, name))
-            lines.append(_table_line(name, [file.load(each) for each in names]))
-    return "\n".join(lines)
-
-
-def _names_of(file: _File, name: str) -> Iterator[str]:
-    pattern = re.escape(name)
-    for key in file.content["suites"][name]["each"]:
-        pattern = pattern.replace(re.escape(f"{{{key}}}"), "(.+)")
-    return (each for each in file.names if re.fullmatch(pattern, each))
-
-
-def _table_line(name: str, suites: Sequence[Suite]) -> str:
-    suite = suites[0]
-    if suite.convert or suite.custom_code:
-        state = suite.convert or "needs trust_remote_code, which is refused"
-        steps = f"not loadable: {state}"
-    else:
-        steps = f"{len(suite.steps)}: {suite.steps[0]} to {suite.steps[-1]} ({suite.step_unit})"
-    faults = "; ".join(
-        f"{', '.join(map(str, fault.steps[:3])) or 'some'}{', ...' if len(fault.steps) > 3 else ''} "
-        f"[{fault.kind}]({fault.source})"
-        for fault in dict.fromkeys(fault for each in suites for fault in each.faults)
-    )
-    langs = f"{len(suite.languages)}" if len(suite.languages) > 6 else " ".join(suite.languages)
-    if len(suites) > 1 and len({each.languages for each in suites}) > 1:
-        langs = f"one of {len({each.languages for each in suites})}"
-    label = f"`{name}`" + (f" ({len(suites)} suites)" if len(suites) > 1 else "")
-    size = f"{suite.parameters / 1e6:,.0f}M" if suite.parameters else ""
-    unconfirmed = ", ".join(suite.unconfirmed)
-    cells = [label, size, steps, langs or suite.languages_note, suite.licence, faults, unconfirmed]
-    return "| " + " | ".join(cells) + " |"

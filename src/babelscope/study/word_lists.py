@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import yaml
-
-from babelscope.complaints import PATH_SAFE, name_hint
-from babelscope.errors import DataError, StudyError
-from babelscope.study.yaml import read_yaml
+from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint
+from babelscope.errors import DataError
+from babelscope.study.yaml import read_named
 
 
 def read_word_lists(path: str) -> dict[str, list[str]]:
@@ -19,17 +16,11 @@ def read_word_lists(path: str) -> dict[str, list[str]]:
         StudyError: If the file is not there.
         DataError: If it is no mapping of names to lists of words.
     """
-    try:
-        lists = read_yaml(Path(path))
-    except OSError as error:
-        hint = "the path is relative to the working directory"
-        raise StudyError("concepts.lists", path, "a YAML file that exists", hint) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(path, f"is no YAML: {error}") from error
+    lists = read_named("concepts.lists", path, "a YAML file that exists")
     if not isinstance(lists, dict) or not lists:
         raise DataError(path, "is no mapping of concepts to lists of words")
     for concept, words in lists.items():
-        if not isinstance(concept, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", concept):
+        if not isinstance(concept, str) or not re.match(NAME_PATTERN, concept):
             problem = f"{concept!r} is no name of a concept; allowed: {PATH_SAFE}"
             raise DataError(path, problem, name_hint(concept))
         if not isinstance(words, list) or not words:

@@ -1,4 +1,4 @@
-"""Reading YAML, and laying one config over another."""
+"""YAML that a study names, and laying one config over another."""
 
 from __future__ import annotations
 
@@ -8,12 +8,28 @@ from typing import Any
 
 import yaml
 
+from babelscope.errors import DataError, StudyError
+from babelscope.io.yaml import parse_yaml
 
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds."""
-    # Every job reads the study; libyaml, where it is there, does so six times as fast.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+
+def read_named(key: str, path: str, allowed: str) -> Any:
+    """What a YAML file that a study names holds.
+
+    Args:
+        key: The key of the study.
+        path: The file.
+        allowed: What the key may name.
+
+    Raises:
+        StudyError: If the file is not there.
+        DataError: If it is no YAML.
+    """
+    try:
+        return parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(key, path, allowed, "the path is relative to the working directory") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(path, f"is no YAML: {error}") from error
 
 
 def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

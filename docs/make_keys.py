@@ -1,11 +1,16 @@
-"""What is made of the settings classes: the schema for editors, the tables of keys and suites in the docs.
+"""Make what comes from the settings classes and the registry: `make docs`.
 
-``python -m babelscope.study.schema``, in a checkout, writes them anew.
+- workflow/schemas/config.schema.yaml: the schema of a study, for editors;
+- config/README.md, between the comments `<!-- keys -->` and `<!-- end of keys -->`: every key of a study;
+- docs/suites.md, likewise: every suite.
+
+A test compares what is made with what is committed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -15,8 +20,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from babelscope.complaints import bare, described, is_settings, members
 from babelscope.settings import UNSET, default_of
 from babelscope.study.config import StudySettings
-from babelscope.study.suites import suite_table
+from babelscope.study.suites import Family, Suite, families
 
+ROOT = Path(__file__).resolve().parents[1]
 _KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "mapping"}
 _LIMITS = {"gt": "more than {}", "ge": "{} or more", "lt": "less than {}", "le": "{} or less"}
 
@@ -49,7 +55,7 @@ def schema_text() -> str:
     """The JSON schema of a study, as YAML."""
     made = StudySettings.model_json_schema(schema_generator=_ForEditors)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study of babelscope"}
-    note = "# Made from the settings classes by `python -m babelscope.study.schema`; not to be edited.\n"
+    note = "# Made from the settings classes by `make docs`; not to be edited.\n"
     return note + yaml.safe_dump({**made, **head}, sort_keys=False, width=110, allow_unicode=True)
 
 
@@ -111,20 +117,68 @@ def _plain(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
 
 
+def suite_table() -> str:
+    """All suites as a Markdown table."""
+    lines = [
+        "| suite | parameters | steps | languages | licence | known faults | not confirmed |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for file in families():
+        for name, entry in file.content["suites"].items():
+            # Suites that differ in a number only are one line.
+            names = [name] if "each" not in entry else list(_names_of(file, name))
+            lines.append(_table_line(name, [file.load(each) for each in names]))
+    return "\n".join(lines)
+
+
+def _names_of(file: Family, name: str) -> Iterator[str]:
+    pattern = re.escape(name)
+    for key in file.content["suites"][name]["each"]:
+        pattern = pattern.replace(re.escape(f"{{{key}}}"), "(.+)")
+    return (each for each in file.names if re.fullmatch(pattern, each))
+
+
+def _table_line(name: str, suites: Sequence[Suite]) -> str:
+    suite = suites[0]
+    if suite.convert or suite.custom_code:
+        state = suite.convert or "needs trust_remote_code, which is refused"
+        steps = f"not loadable: {state}"
+    else:
+        steps = f"{len(suite.steps)}: {suite.steps[0]} to {suite.steps[-1]} ({suite.step_unit})"
+    faults = "; ".join(
+        f"{', '.join(map(str, fault.steps[:3])) or 'some'}{', ...' if len(fault.steps) > 3 else ''} "
+        f"[{fault.kind}]({fault.source})"
+        for fault in dict.fromkeys(fault for each in suites for fault in each.faults)
+    )
+    langs = f"{len(suite.languages)}" if len(suite.languages) > 6 else " ".join(suite.languages)
+    if len(suites) > 1 and len({each.languages for each in suites}) > 1:
+        langs = f"one of {len({each.languages for each in suites})}"
+    label = f"`{name}`" + (f" ({len(suites)} suites)" if len(suites) > 1 else "")
+    size = f"{suite.parameters / 1e6:,.0f}M" if suite.parameters else ""
+    unconfirmed = ", ".join(suite.unconfirmed)
+    cells = [label, size, steps, langs or suite.languages_note, suite.licence, faults, unconfirmed]
+    return "| " + " | ".join(cells) + " |"
+
+
 def pages() -> dict[Path, str]:
-    """What the command writes, by the place in a checkout."""
-    tables = {
-        Path("config/README.md"): ("keys", keys_table()),
-        Path("docs/suites.md"): ("suites", suite_table()),
-    }
-    made = {Path("workflow/schemas/config.schema.yaml"): schema_text()}
-    for path, (name, table) in tables.items():
-        before, rest = path.read_text(encoding="utf-8").split(f"<!-- {name} -->\n")
+    """What is made, by its place."""
+    made = {ROOT / "workflow/schemas/config.schema.yaml": schema_text()}
+    for file, name, table in (
+        ("config/README.md", "keys", keys_table()),
+        ("docs/suites.md", "suites", suite_table()),
+    ):
+        before, rest = (ROOT / file).read_text(encoding="utf-8").split(f"<!-- {name} -->\n")
         _, after = rest.split(f"<!-- end of {name} -->")
-        made[path] = f"{before}<!-- {name} -->\n{table}\n<!-- end of {name} -->{after}"
+        made[ROOT / file] = f"{before}<!-- {name} -->\n{table}\n<!-- end of {name} -->{after}"
     return made
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write all that is made."""
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
