@@ -102,9 +102,11 @@ def fit_language_probe(
         size=settings.bootstrap,
     ).astype(np.float32)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    splits = [_split(pool, seed, settings, where=f"layer {layer}") for seed in seeds]
-    scores = [_scores(pool, split, settings, weights_BS) for split in splits]
-    sizes = [split.train.size for split in splits]
+    scores, sizes = [], []
+    for seed in seeds:  # one at a time bounds the memory
+        split = _split(pool, seed, settings, where=f"layer {layer}")
+        scores.append(_scores(pool, split, settings, weights_BS))
+        sizes.append(split.train.size)
     pick_BK = rng.integers(settings.seeds, size=(settings.bootstrap, settings.seeds))
     rows = []
     for probe, metric in scores[0]:
