@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, Statement, verdict_of
+from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, verdict_of
 from babelscope.report.findings.evaluate import evaluate_findings, findings_table
 from babelscope.report.findings.language_identity import middle_layers
-from babelscope.report.findings.words import _words, condition, evidence, paragraph, with_interval
 from babelscope.report.summaries import generation_series, over_seeds, with_roles
+from babelscope.report.words import Statement, words
 from synthetic_tables import synthetic_tables
 
 LANGUAGES = ("de", "en", "es", "ru", "zh")
@@ -56,8 +56,8 @@ def test_texts_hold_the_numbers_of_the_tables(tables):
         "and lang_a == '*'"
     ).iloc[0]  # fmt: skip
     for number in (row.overlap, row.low, row.high, row.null):
-        assert f"{number:.3f}" in paragraph(overlap)
-    assert "nan" not in " ".join(map(paragraph, findings))
+        assert f"{number:.3f}" in overlap.text
+    assert "nan" not in " ".join(f.text for f in findings)
 
 
 def test_wide_intervals_forbid_the_claim(tables):
@@ -79,7 +79,7 @@ def test_overlap_that_random_weights_have_already_is_no_growth(tables):
     findings, _ = evaluate_findings(tables | {"overlap": overlap})
     finding = next(f for f in findings if f.key == "expert_overlap")
     assert finding.verdict == "does not hold"
-    assert "growth is not shown" in paragraph(finding)
+    assert "growth is not shown" in finding.text
 
 
 def test_same_lines_alone_never_hold_fully(tables):
@@ -134,7 +134,7 @@ def test_forcing_without_effect_says_nothing_about_languages(tables):
     findings, _ = evaluate_findings(tables | {"generation": generation})
     finding = next(f for f in findings if f.key == "forced_generation")
     assert finding.verdict == "does not hold"
-    assert "never raises" in paragraph(finding)
+    assert "never raises" in finding.text
 
 
 def test_three_seeds_give_an_interval_over_seeds():
@@ -184,11 +184,11 @@ def test_generation_series_keeps_summaries_over_all_sources(tables):
 
 
 def test_quantity_as_text():
-    assert with_interval(Quantity("x", 0.5, 0.4, 0.61)) == "0.500\u00a0[0.400,\u00a00.610]"
-    assert with_interval(Quantity("x", float("nan"))) == "n/a"
+    assert str(Quantity("x", 0.5, 0.4, 0.61)) == "0.500\u00a0[0.400,\u00a00.610]"
+    assert str(Quantity("x", float("nan"))) == "n/a"
 
 
-def test_every_template_has_a_use_and_every_record_its_words():
+def test_every_template_of_the_findings_has_a_use_and_every_record_its_words():
     """Of studies of all kinds; what no study brings up is dead."""
     said = {kind: set() for kind in ("sentences", "conditions", "lacking")}
 
@@ -201,16 +201,18 @@ def test_every_template_has_a_use_and_every_record_its_words():
 
     for tables in every_kind_of_study():
         for finding in evaluate_findings(tables)[0]:
-            assert "{" not in paragraph(finding)
+            assert "{" not in finding.text
             for statement in finding.statements:
                 note(statement)
             for criterion in finding.criteria:
-                assert condition(criterion)
-                assert evidence(criterion)
+                assert criterion.text
+                assert criterion.evidence
                 said["conditions"].add(criterion.key)
                 said["lacking"].add(criterion.lacks)
-    for kind, keys in said.items():
-        assert keys - {""} == set(_words()[kind])
+    assert said["conditions"] == set(words()["conditions"])
+    assert said["lacking"] - {""} == set(words()["lacking"])
+    told = list(words()["sentences"])
+    assert said["sentences"] == set(told[told.index("no probes") :])
 
 
 def every_kind_of_study():
@@ -235,21 +237,19 @@ def test_findings_say_which_of_their_steps_are_flagged():
     findings, _ = evaluate_findings(tables)
     main = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
     control = next(f for f in findings if f.key == "expert_overlap" and f.role == "control")
-    assert paragraph(main).endswith("Step 2048, on which this rests, is flagged by the audit.")
-    assert "audit" not in paragraph(control)
+    assert main.text.endswith("Step 2048, on which this rests, is flagged by the audit.")
+    assert "audit" not in control.text
 
 
 def test_a_flag_on_a_step_that_decides_nothing_is_not_told():
     findings, _ = evaluate_findings(synthetic_tables(flagged=(128,), generation=False))
-    assert not any(
-        "flagged" in paragraph(f) for f in findings if f.key in ("expert_overlap", "reliable_units")
-    )
+    assert not any("flagged" in f.text for f in findings if f.key in ("expert_overlap", "reliable_units"))
 
 
 def test_two_flagged_steps_are_both_named():
     findings, _ = evaluate_findings(synthetic_tables(flagged=(0, 2048)))
     main = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
-    assert paragraph(main).endswith("Steps 0, 2048, on which this rests, are flagged by the audit.")
+    assert main.text.endswith("Steps 0, 2048, on which this rests, are flagged by the audit.")
 
 
 def test_excluded_steps_decide_nothing():
@@ -259,7 +259,7 @@ def test_excluded_steps_decide_nothing():
     wrong = tables | {"overlap": overlap.assign(overlap=overlap["overlap"].where(~bad, 0.9))}
     findings, table = evaluate_findings(wrong, exclude_flagged=True)
     main = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
-    assert "at step 1024" in paragraph(main)
-    assert "2048" not in paragraph(main)
+    assert "at step 1024" in main.text
+    assert "2048" not in main.text
     assert 2048 not in set(table.loc[table["role"] == "main", "step"])
     assert 2048 in set(table.loc[table["role"] == "control", "step"])

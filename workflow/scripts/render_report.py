@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from babelscope.io.tables import read_table, write_table
 from babelscope.report.catalogue import check_same_weights, extraction_warnings
 from babelscope.report.findings.evaluate import evaluate_findings
-from babelscope.report.page import excludes_flagged, render_report
+from babelscope.report.page import render_report
+from babelscope.report.views import excludes_flagged
 from babelscope.runtime import describe_environment, job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails

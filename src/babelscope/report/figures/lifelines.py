@@ -14,6 +14,7 @@ from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, present, stack
 from babelscope.report.figures.style import PlotStyle, category_axes, panels, thin
 from babelscope.report.summaries import model_label, per_model, shared_unit_counts, traced_units, with_roles
+from babelscope.report.words import say
 
 #: More rows than this in the raster are no longer visible.
 MAX_ROWS = 200
@@ -97,11 +98,8 @@ def _sentences(tables: Tables) -> list[str]:
     for label, rows in per_model(shared_unit_counts(tables["lifelines"]), tables.get("models")):
         rows = rows[rows["model"] == rows["model"].min()]
         last = rows[rows["step"] == rows["step"].max()]
-        kept = int((last["n_languages"] >= 2).sum())
-        out.append(
-            f"{label}: {len(last)} units were traced; at step {rows['step'].max()}, {kept} of them "
-            f"are experts in two languages or more, at most in {int(last['n_languages'].max())}."
-        )
+        kept, most = (last["n_languages"] >= 2).sum(), last["n_languages"].max()
+        out.append(say("traced", model=label, n=len(last), step=rows["step"].max(), kept=kept, most=most))
     return out
 
 

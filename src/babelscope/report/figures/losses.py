@@ -9,6 +9,7 @@ from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, by_model, points
 from babelscope.report.figures.style import GREY, PlotStyle, language_looks
 from babelscope.report.summaries import per_model
+from babelscope.report.words import say
 
 _LABELS = {"loss": "loss (nats per token)", "bits_per_byte": "bits per byte"}
 
@@ -34,10 +35,8 @@ def _sentences(tables: Tables) -> list[str]:
     out = []
     for label, rows in per_model(_held_out_rows(tables), tables.get("models")):
         last = rows[rows["step"] == rows["step"].max()].groupby("lang")["loss"].mean()
-        out.append(
-            f"{label}, step {rows['step'].max()}: mean loss {last.mean():.3f}, lowest in "
-            f"{last.idxmin()} ({last.min():.3f}), highest in {last.idxmax()} ({last.max():.3f})."
-        )
+        given = {"lowest": last.idxmin(), "low": last.min(), "highest": last.idxmax(), "high": last.max()}
+        out.append(say("losses", model=label, step=rows["step"].max(), mean=last.mean(), **given))
     return out
 
 

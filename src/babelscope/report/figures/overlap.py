@@ -43,6 +43,7 @@ from babelscope.report.summaries import (
     preferred_variant,
     with_roles,
 )
+from babelscope.report.words import say
 
 VARIANT_TITLES = {"disjoint_lines": "disjoint sentences", "same_lines": "same sentences"}
 
@@ -246,11 +247,13 @@ def _pair_sentences(tables: Tables) -> list[str]:
     for label, rows in per_model(pairs, tables.get("models")):
         last = rows[rows["step"] == rows["step"].max()]
         by_pair = last.groupby(["lang_a", "lang_b"])["overlap"].mean()
-        (a, b), (c, d) = by_pair.idxmax(), by_pair.idxmin()
-        out.append(
-            f"{label}, step {rows['step'].max()}: from {by_pair.min():.3f} ({c}–{d}) to "
-            f"{by_pair.max():.3f} ({a}–{b}) over {len(by_pair)} pairs."
-        )
+        given = {
+            "least": by_pair.idxmin(),
+            "low": by_pair.min(),
+            "most": by_pair.idxmax(),
+            "high": by_pair.max(),
+        }
+        out.append(say("pairs", model=label, step=rows["step"].max(), n=len(by_pair), **given))
     return out
 
 

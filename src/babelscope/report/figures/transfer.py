@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -10,6 +9,7 @@ from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, by_model, points
 from babelscope.report.figures.style import GREY, INK, Look, PlotStyle
 from babelscope.report.summaries import per_model, transfer_totals
+from babelscope.report.words import say
 
 
 def _data(tables: Tables) -> pd.DataFrame:
@@ -37,14 +37,10 @@ def _sentences(tables: Tables) -> list[str]:
     out = []
     for label, rows in per_model(transfer_totals(tables["transfer"]), tables.get("models")):
         means = rows.groupby(["step", "series"])["value"].mean().unstack("series")
-        first, last = means.iloc[0], means.iloc[-1]
-        out.append(
-            f"{label}: own {first.get('own', np.nan):.3f} at step {means.index[0]} and "
-            f"{last.get('own', np.nan):.3f} at step {means.index[-1]}; moved to another language "
-            f"{first.get('moved', np.nan):.3f} and {last.get('moved', np.nan):.3f} (there for "
-            f"other concepts {last.get('other', np.nan):.3f}, positive rate "
-            f"{last.get('rate', np.nan):.3f})."
-        )
+        means = means.reindex(columns=["own", "moved", "other", "rate"])
+        first, last = means.iloc[0].to_dict(), means.iloc[-1].to_dict()
+        start, end = means.index[[0, -1]]
+        out.append(say("transfer", model=label, first=first, start=start, last=last, end=end))
     return out
 
 

@@ -2,7 +2,7 @@
 
 A criterion is met only if an interval lies wholly on one side of what it is compared with; where a table
 or an interval is missing the criterion is open, and a finding with only open criteria cannot be tested.
-All are records of numbers; :mod:`babelscope.report.findings.words` says them.
+All are records of numbers; their words are made by :mod:`babelscope.report.words`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from babelscope.report.summaries import Key
+from babelscope.report.words import Statement, asked, evidence, number
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
 Part = Literal["core", "extra", "shown"]
@@ -43,6 +44,11 @@ class Quantity:
     n: float = np.nan
     step: int = -1
 
+    def __str__(self) -> str:
+        # No-break spaces, so that an interval stays on one line.
+        bounds = f"\u00a0[{number(self.low)},\u00a0{number(self.high)}]" if self.has_interval else ""
+        return number(self.value) + bounds
+
     @property
     def has_interval(self) -> bool:
         """Whether both ends are known."""
@@ -56,19 +62,11 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Statement:
-    """Something to be told: which of the sentences in ``words``, and the numbers in it."""
-
-    key: str
-    given: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Criterion:
     """One condition, as fixed beforehand, and its outcome."""
 
     key: str
-    """What is asked: one of the conditions in ``words``."""
+    """What is asked: one of the conditions in ``words.yaml``."""
     met: bool | None
     """None: open, since something to judge by is missing."""
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -78,6 +76,16 @@ class Criterion:
     to hold; ``shown``: a comparison, no part of the verdict."""
     lacks: str = ""
     """What was missing to judge it wholly."""
+
+    @property
+    def text(self) -> str:
+        """What is asked."""
+        return asked(self.key, self.given)
+
+    @property
+    def evidence(self) -> str:
+        """The numbers it was judged by, in words."""
+        return evidence(self.key, self.given, self.lacks)
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,11 @@ class Finding:
     def title(self) -> str:
         """The finding in one sentence."""
         return TITLES[self.key][1]
+
+    @property
+    def text(self) -> str:
+        """One paragraph made from the numbers."""
+        return " ".join(map(str, self.statements))
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from babelscope.report.findings import (
     middle_layers,
     reliable_units,
 )
-from babelscope.report.findings.criteria import Finding, Quantity, Statement, Subject
+from babelscope.report.findings.criteria import Finding, Quantity, Subject
 from babelscope.report.summaries import flagged_steps, model_ids, without_flagged
+from babelscope.report.words import Statement
 
 _JUDGES = (language_identity, expert_overlap, middle_layers, reliable_units, forced_generation)
 

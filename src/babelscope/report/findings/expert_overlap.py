@@ -9,12 +9,12 @@ from babelscope.report.findings.criteria import (
     Criterion,
     Finding,
     Quantity,
-    Statement,
     Subject,
     below,
     quantity,
 )
 from babelscope.report.summaries import over_seeds, overlap_ceilings, overlap_totals, preferred_variant
+from babelscope.report.words import Statement
 
 KEY = "expert_overlap"
 

@@ -11,12 +11,12 @@ from babelscope.report.findings.criteria import (
     Criterion,
     Finding,
     Quantity,
-    Statement,
     Subject,
     below,
     quantity,
 )
 from babelscope.report.summaries import ALL, SOURCE, generation_series, over_seeds
+from babelscope.report.words import Statement
 
 KEY = "forced_generation"
 

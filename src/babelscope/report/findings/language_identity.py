@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from babelscope.report.findings.criteria import Criterion, Finding, Quantity, Statement, Subject, below
+from babelscope.report.findings.criteria import Criterion, Finding, Quantity, Subject, below
 from babelscope.report.summaries import component_probe, over_seeds
+from babelscope.report.words import Statement
 
 KEY = "language_identity"
 

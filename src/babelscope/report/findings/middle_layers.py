@@ -8,13 +8,13 @@ from babelscope.report.findings.criteria import (
     Criterion,
     Finding,
     Quantity,
-    Statement,
     Subject,
     below,
     quantity,
 )
 from babelscope.report.findings.language_identity import middle_layers
 from babelscope.report.summaries import over_seeds, overlap_layers
+from babelscope.report.words import Statement
 
 KEY = "middle_layers"
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from babelscope.report.findings.criteria import Criterion, Finding, Quantity, Statement, Subject
+from babelscope.report.findings.criteria import Criterion, Finding, Quantity, Subject
 from babelscope.report.summaries import ALL, best_unit
+from babelscope.report.words import Statement
 
 KEY = "reliable_units"
 

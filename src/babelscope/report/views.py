@@ -1,0 +1,327 @@
+"""What stands on the page, subject by subject: values for its template, made from tables and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from babelscope.report.figures.spec import Tables, part, points
+from babelscope.report.findings.criteria import TITLES, Finding
+from babelscope.report.formats import TableView, cell, inline, table_view, text
+from babelscope.report.summaries import (
+    flagged_rows,
+    model_ids,
+    model_label,
+    overlap_ceilings,
+    overlap_totals,
+    per_model,
+    preferred_variant,
+    traced_units,
+    with_roles,
+)
+from babelscope.report.words import count, say
+
+Study = Mapping[str, Any]
+"""The study's config as a plain mapping."""
+
+#: Positives per half of the sentences below which held-out values of a concept are shaky.
+FEW_POSITIVES = 10
+
+_VERBS = {
+    "holds": "found", "holds in part": "found in part", "does not hold": "not found",
+    "cannot be tested": "not testable here",
+}  # fmt: skip
+
+
+def excludes_flagged(study: Study) -> bool:
+    """Whether a study leaves the checkpoints that the audit flags out of its results."""
+    return bool((study.get("report") or {}).get("exclude_flagged", False))
+
+
+def analysed_steps(tables: Tables) -> list[int]:
+    """Steps of any model with overlap or probes."""
+    return sorted(
+        {int(step) for name in ("overlap", "probes") if name in tables for step in tables[name]["step"]}
+    )
+
+
+# ------------------------------------------------------------------------------------------------ summary
+
+
+def lede(study: Study, tables: Tables, findings: Sequence[Finding]) -> str:
+    """One paragraph: what was run, and what came of the findings."""
+    ids = model_ids(tables.get("models"), [t for n, t in tables.items() if n in ("overlap", "probes")])
+    steps, span = analysed_steps(tables), ""
+    if len(steps) == 1:
+        span = say("at one step", step=steps[0])
+    elif steps:
+        span = say("at steps", n=len(steps), first=steps[0], last=steps[-1])
+    codes = list(study.get("languages") or [])
+    counts = {"languages": count(len(codes), "language"), "models": count(len(ids), "model")}
+    names = [model_label(key) for key in ids] or ["no model"]
+    sentences = [say("studied", codes=codes, names=names, span=span, **counts)]
+    for model in dict.fromkeys(f.model for f in findings if f.role == "main"):
+        verdicts: list[str] = [f.verdict for f in findings if f.model == model and f.number.isdigit()]
+        parts = [f"{n} {_VERBS[v]}" for v in _VERBS if (n := verdicts.count(v))]
+        sentences.append(say("verdicts", n=len(verdicts), model=model, parts=parts))
+    sentences += [f.text for f in findings if f.key == "expert_overlap" and f.role == "main"][:1]
+    return " ".join(sentences)
+
+
+def tiles(tables: Tables) -> list[dict[str, str]]:
+    """The few numbers of the overlap that belong side by side, for the first main model."""
+    if "overlap" not in tables:
+        return []
+    overlap, models = tables["overlap"], tables.get("models")
+    totals = overlap_totals(overlap, preferred_variant(overlap))
+    shared = points(totals, models, ["step"], "overlap")
+    null = points(totals, models, ["step"], "null", band=False)
+    ceiling = points(overlap_ceilings(overlap), models, ["step"], "overlap")
+    main, *others = model_ids(models, [overlap])
+    wanted = [
+        ("shared at the end", shared, main, -1),
+        ("shared at the start", shared, main, 0),
+        ("null: other concepts", null, main, -1),
+        ("ceiling: same language", ceiling, main, -1),
+    ]
+    wanted += [(f"control: {key[0]}", shared, key, -1) for key in others if key[1] == "control"][:1]
+    found = []
+    for label, table, key, at in wanted:
+        for _, row in part(table, key).iloc[at:][:1].iterrows():
+            interval = f"{row['low']:.3f} to {row['high']:.3f}" if np.isfinite(row["low"]) else ""
+            value = f"{row['value']:.3f}"
+            found.append({"label": label, "value": value, "interval": interval, "step": str(row["step"])})
+    return found
+
+
+def score(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Verdicts at a glance: findings down, models across."""
+    models = list(dict.fromkeys((f.model, f.role) for f in findings))
+    verdicts = {(f.key, f.model): f.verdict for f in findings}
+    rows = [
+        {"number": number, "title": title, "verdicts": [verdicts.get((key, model)) for model, _ in models]}
+        for key, (number, title) in TITLES.items()
+        if findings
+    ]
+    return {"models": [model_label(key) for key in models], "rows": rows}
+
+
+def cards(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Each finding of the paper with its verdicts; a second half of it stands by itself."""
+    return [
+        {
+            "number": number,
+            "title": next(f.title for f in findings if f.number == number),
+            "findings": [f for f in findings if f.number == number],
+            "second": [f for f in findings if f.number == f"{number}b"],
+        }
+        for number in dict.fromkeys(f.number for f in findings if f.number.isdigit())
+    ]
+
+
+# ----------------------------------------------------------------------------------- limits and warnings
+
+
+def caveats(study: Study, tables: Tables) -> list[str]:
+    """What this study can and cannot show, from how it is made."""
+    models = {str(name): model or {} for name, model in (study.get("models") or {}).items()}
+    corpora = [corpus or {} for corpus in (study.get("corpora") or {}).values()]
+    roles = {name: str(model.get("role", "main")) for name, model in models.items()}
+    has_control = "control" in (roles | dict(model_ids(tables.get("models")))).values()
+    out = []
+    if any(corpus.get("source") == "grammar" for corpus in corpora):
+        out.append(say("grammar", how="with a control" if has_control else "without a control"))
+    if (study.get("sentences") or {}).get("source") == "parallel":
+        out.append(say("parallel sentences"))
+    if models and not has_control:
+        out.append(say("no control"))
+    pretrained = {name: model for name, model in models.items() if model.get("source") == "pretrain"}
+    single = [name for name, model in pretrained.items() if len(model.get("seeds") or [0]) < 2]
+    if single:
+        out.append(say("one seed", models=single))
+    steps = analysed_steps(tables)
+    if len(steps) == 1:
+        out.append(say("one step"))
+    elif steps and steps[0] > 0:
+        out.append(say("no untrained step", first=steps[0]))
+    return [*out, say("criteria")]
+
+
+def warnings(study: Study, tables: Tables, provenance: Mapping[str, Any]) -> list[str]:
+    """What to take with care: from the run, the audit, the sentences and the probes."""
+    out = [str(warning) for warning in provenance.get("warnings", [])]
+    flagged = flagged_rows(tables.get("audit"))
+    if not flagged.empty:
+        cells = [
+            say("steps of a model", model=model, steps=list(rows["step"]))
+            for model, rows in flagged.groupby("model")
+        ]
+        how = "left out" if excludes_flagged(study) else "marked"
+        checkpoints = count(len(tables["audit"]), "checkpoint")
+        out.append(say("flagged", n=len(flagged), checkpoints=checkpoints, cells=cells, how=how))
+    if "concepts" in tables:
+        out += _few_positives(tables["concepts"])
+    if "probes" in tables:
+        out += _probe_warnings(tables["probes"])
+    return out
+
+
+def _few_positives(concepts: pd.DataFrame, shown: int = 8) -> list[str]:
+    out = []
+    for half in ("a", "b"):
+        few = concepts.assign(n=concepts[f"n_positive_{half}"]).query("n < @FEW_POSITIVES")
+        cells = [f"{row.concept} ({row.lang}: {row.n})" for row in few.head(shown).itertuples()]
+        more = f" and {len(few) - shown} more" if len(few) > shown else ""
+        if cells:
+            out.append(say("few positives", least=FEW_POSITIVES, half=half, cells=cells, more=more))
+    return out
+
+
+def _probe_warnings(probes: pd.DataFrame) -> list[str]:
+    out = []
+    means = probes[probes["seed"] == -1]
+    anchors = means[means["probe"] == "anchors"]
+    if empty := int(anchors["value"].isna().sum()):
+        out.append(say("anchors", n=empty, of=len(anchors)))
+    shuffled = means[(means["probe"] == "shuffled") & (means["metric"] == "accuracy")]
+    if leaks := int((shuffled["low"] > shuffled["null"] + 0.05).sum()):
+        out.append(say("leaks", n=leaks, of=len(shuffled)))
+    return out
+
+
+# -------------------------------------------------------------------------------------------------- audit
+
+
+def audit(study: Study, tables: Tables) -> dict[str, Any] | None:
+    """What the audit found, in sentences, and its table; None if the study has no audit."""
+    if "audit" not in tables:
+        return None
+    table = tables["audit"]
+    known = table["known_fault"].map(text) != ""
+    items = [
+        {
+            "where": f"{row.model}, step {row.step}",
+            "found": _sentence(text(row.reasons)) if bool(row.flag) else "",
+            "known": text(row.known_fault),
+        }
+        for row in table[table["flag"].astype(bool) | known].itertuples()
+    ]
+    shown = table.copy()
+    for column in ("digest", "weights_hash", "commit"):
+        shown[column] = [text(value)[:12] for value in shown[column]]
+    columns = [
+        *("model", "step", "flag", "mean_loss", "previous_step", "distance_to_previous", "distance_se"),
+        *("n_weights", "n_nonfinite", "digest", "weights_hash", "repo", "revision", "commit"),
+    ]
+    told = [name for name in columns if (shown[name].map(text) != "").any()]
+    notes = _audit_notes(study, table, tables.get("models"))
+    return {"notes": notes, "items": items, "table": table_view(shown[told], "audit", shown=200)}
+
+
+def _audit_notes(study: Study, table: pd.DataFrame, models: pd.DataFrame | None) -> list[str]:
+    flagged, known = len(flagged_rows(table)), (table["known_fault"].map(text) != "").sum()
+    checkpoints = count(len(table), "checkpoint")
+    notes = [say("audited", checkpoints=checkpoints, flagged=flagged, known=known)]
+    if flagged:
+        notes.append(say("flagged are out" if excludes_flagged(study) else "flagged are in"))
+    if (table["repo"].map(text) != "").any():
+        notes.append(say("public"))
+    notes += [say("no loss", why=why) for why in sorted(set(table["no_loss"].map(text)) - {""})]
+    if models is not None and "unconfirmed" in models:
+        told = models[models["unconfirmed"].map(text) != ""]
+        notes += [say("unconfirmed", model=row.model, what=row.unconfirmed) for row in told.itertuples()]
+    return notes
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+
+
+# -------------------------------------------------------------------------------------------------- texts
+
+
+def texts(tables: Tables, per_cell: int = 4, most: int = 32) -> dict[str, Any] | None:
+    """A sample of the generated texts: first and last step, a few of each source language."""
+    if "texts" not in tables:
+        return None
+    table = with_roles(tables["texts"], tables.get("models"))
+    groups, prompts = [], []
+    for key, of_model in table.groupby(["id", "role"], sort=False):
+        first, last = of_model["step"].min(), of_model["step"].max()
+        for step in dict.fromkeys([first, last]):
+            rows = of_model[of_model["step"] == step]
+            rows = rows[rows["model"] == rows["model"].iloc[0]]
+            by_cell = rows.groupby(["condition", "lang"], sort=False)
+            shown = [row for _, cells in by_cell for row in cells.head(per_cell).to_dict("records")]
+            title = f"{model_label((str(key[0]), str(key[1])))}, step {step}"
+            groups.append({"title": title, "rows": [_text_row(row) for row in shown[:most]]})
+    for name, of_model in table.groupby("id", sort=False):
+        prompts.append((str(name), str(of_model["prompt_ids"].iloc[0])))
+    return {"groups": groups, "prompts": prompts}
+
+
+def _text_row(row: Mapping[str, Any]) -> dict[str, str]:
+    detected = text(row["language"])
+    names = {"condition": "condition", "source": "lang", "concept": "concept", "confidence": "confidence",
+             "hits": "n_hits"}  # fmt: skip
+    lang = detected if detected.isascii() else ""
+    return {"text": text(row["text"]), "lang": lang, **{k: cell(row[name]) for k, name in names.items()}}
+
+
+# -------------------------------------------------------------------------------------------------- setup
+
+
+def shown_table(tables: Tables, name: str) -> TableView | None:
+    """A collected table as it is, if it is there."""
+    return table_view(tables[name], name) if name in tables else None
+
+
+def units(tables: Tables) -> TableView | None:
+    """The most reliable of the traced units."""
+    return table_view(traced_units(tables["lifelines"]), "units", shown=24) if "lifelines" in tables else None
+
+
+def assumed(study: Study) -> list[dict[str, str]]:
+    """Settings that the study only assumes: key, the value used, why."""
+    return [
+        {"key": str(key), "value": inline(_at(study, str(key))), "why": str(why)}
+        for key, why in (study.get("assumed") or {}).items()
+    ]
+
+
+def _at(study: Study, key: str) -> Any:
+    """The value of a dotted key; None if there is none."""
+    value: Any = study
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def facts(study: Study, tables: Tables) -> list[tuple[str, str]]:
+    """The study in a few lines, for those who do not read configs."""
+    out = [("languages", ", ".join(map(str, study.get("languages") or [])))]
+    if "concepts" in tables:
+        concepts = tables["concepts"]
+        names = list(dict.fromkeys(concepts["concept"]))
+        shown = ", ".join(map(str, names[:40])) + (" …" if len(names) > 40 else "")
+        low, high = concepts["n_positive"].min(), concepts["n_positive"].max()
+        out.append((f"concepts ({len(names)})", shown))
+        span = str(low) if low == high else f"{low} to {high}"
+        out.append(("positive sentences per concept and language", span))
+    if study.get("sentences"):
+        out.append(("analysed sentences", inline(study["sentences"])))
+    out += [(f"corpus {name}", inline(corpus)) for name, corpus in (study.get("corpora") or {}).items()]
+    steps: dict[str, list[int]] = {}
+    for name in ("overlap", "probes"):
+        if name in tables:
+            for label, rows in per_model(tables[name], tables.get("models")):
+                steps.setdefault(label, sorted({int(step) for step in rows["step"]}))
+    out += [(f"steps of {label}", ", ".join(map(str, found))) for label, found in steps.items()]
+    if "overlap" in tables and not (totals := overlap_totals(tables["overlap"])).empty:
+        k, n_units = totals["k"].iloc[0], totals["n_units"].iloc[0]
+        out.append(("experts", f"K = {k} of N = {n_units} units ({k / n_units:.2%})"))
+    settings = ("extraction", "probes", "experts", "generation")
+    return out + [(name, inline(study[name])) for name in settings if study.get(name)]
