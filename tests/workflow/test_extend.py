@@ -22,9 +22,11 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.
 
 
 def blocks(section: str) -> list[tuple[str, str, str, str]]:
-    """Kind (new, append, before), file, anchor and content of the blocks of a section."""
+    """Kind (new, append, before, after), file, anchor and content of the blocks of a section."""
     found = re.findall(
-        r"<!-- (new|append|before): (\S+?)(?: \| (.+?))? -->\n```\w*\n(.*?)```", SECTIONS[section], re.DOTALL
+        r"<!-- (new|append|before|after): (\S+?)(?: \| (.+?))? -->\n```\w*\n(.*?)```",
+        SECTIONS[section],
+        re.DOTALL,
     )
     assert found, section
     return found
@@ -40,10 +42,10 @@ def written(section: str, checkout: Path) -> None:
             continue
         text = file.read_text(encoding="utf-8")
         if kind == "append":
-            text = f"{text}\n\n{content}"
+            text += content if file.suffix == ".yaml" else f"\n\n{content}"
         else:
             line = next(line for line in text.splitlines(keepends=True) if anchor in line)
-            text = text.replace(line, content + line, 1)
+            text = text.replace(line, content + line if kind == "before" else line + content, 1)
         file.write_text(text, encoding="utf-8")
 
 
@@ -55,6 +57,13 @@ def run(checkout: Path, *command: str, folder: Path | None = None) -> str:
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return done.stdout + done.stderr
+
+
+def snakemake(checkout: Path, study: MiniStudy, *args: str) -> str:
+    return run(
+        checkout, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"), "--configfile",
+        str(study.write()), "--cores", "2", "--workflow-profile", "none", *args, folder=study.folder,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -76,10 +85,7 @@ def test_a_metric_is_a_module_a_rule_a_script_and_a_row(finished: MiniStudy, che
     run(checkout, "-m", "ruff", "format", "--check", ".")
 
     study = finished.copy(tmp_path / "study")
-    said = run(
-        checkout, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"), "--configfile",
-        str(study.write()), "--cores", "2", "--workflow-profile", "none", "tables", folder=study.folder,
-    )  # fmt: skip
+    said = snakemake(checkout, study, "tables")
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", said.split("Job stats:")[1].split("total")[0], re.M))
     assert jobs == {"measure_reach": "1", "tables": "1"}
 
@@ -88,6 +94,22 @@ def test_a_metric_is_a_module_a_rule_a_script_and_a_row(finished: MiniStudy, che
     assert len(reach) == 2 * 3 * 3  # steps, languages, concepts
     assert reach["reach"].between(0, 1).all()
     assert reach["reach"].max() > 0
+
+
+def test_a_figure_is_a_spec_its_name_and_its_words(finished: MiniStudy, checkout, tmp_path):
+    written("A metric: a new stage", checkout)
+    written("A figure", checkout)
+    run(checkout, "-m", "ruff", "check", ".")
+    run(checkout, "-m", "ruff", "format", "--check", ".")
+    said = run(
+        checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_figures.py",
+        "-k", "reach or captions_cover",
+    )  # fmt: skip
+    assert int(re.search(r"(\d+) passed", said)[1]) > 10
+
+    study = finished.copy(tmp_path / "study")
+    snakemake(checkout, study, "results/mini/figures/reach.svg")
+    assert "share of units" in (study.results / "figures/reach.svg").read_text(encoding="utf-8")
 
 
 def test_an_architecture_is_a_row(checkout):
