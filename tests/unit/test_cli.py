@@ -59,7 +59,7 @@ def test_an_entry_is_a_model_of_a_study(server, capsys):
     )
     model = study.models["my-model"]
     assert model.steps == (0, 1000, 2000, 3000)
-    assert model.checkpoints.place(1000) == ("org/my.model", "step01000", "")
+    assert tuple(model.checkpoints.place(1000).values()) == ("org/my.model", "step01000", "")
     assert study.n_units("my-model") == 128
     assert not server.downloads("model.safetensors")
 

@@ -95,7 +95,7 @@ def test_only_jobs_that_run_a_model_import_torch(script):
 def test_only_the_job_that_fetches_reaches_a_hub(script, tmp_path):
     """The library reads once, at its import, whether it is to stay offline: a script must not import it before."""
     imports = [line for line in script.read_text().splitlines() if line.startswith("from babelscope")]
-    jobs = re.findall(r"with (job\(.*\)):", script.read_text())
+    jobs = re.findall(r"^(?:with|   ) (job\(.*\))[:,]$", script.read_text(), re.M)
     assert len(jobs) == 1
     code = "\n".join(
         [
