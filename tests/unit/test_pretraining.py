@@ -16,7 +16,7 @@ from test_tokenization import write_corpus
 
 import babelscope.models.training.run as pretraining
 from babelscope.errors import DataError, NumericsError, StudyError
-from babelscope.models.training.config import DROPOUTS
+from babelscope.models.architectures import ARCHITECTURES
 from babelscope.models.training.order import WindowOrder
 from babelscope.models.training.run import pretrain_steps
 from babelscope.models.training.settings import TrainingSettings
@@ -142,7 +142,7 @@ def test_the_folder_is_a_checkpoint(text, tmp_path, architecture):
         assert model(input_ids=ids).logits.shape == (*ids.shape, len(tokenizer))
     assert model.config.model_type == architecture
     assert model.config.bos_token_id == tokenizer.bos_token_id == ids[0, 0]
-    assert {getattr(model.config, name) for name in DROPOUTS[architecture]} == {0.0}
+    assert {getattr(model.config, name) for name in ARCHITECTURES[architecture].dropouts} == {0.0}
     assert not [file for file in tmp_path.rglob("*") if "tmp" in file.name]
 
 

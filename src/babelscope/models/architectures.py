@@ -1,6 +1,6 @@
 """Architectures as data: where the sites of a model are and how wide. Needs no torch.
 
-A new architecture is one entry of :data:`ARCHITECTURES`. A site is a list of parts, each the input
+A new architecture is one more row of ``architectures.yaml``. A site is a list of parts, each the input
 or the output of a module inside a block; the units of a site are those of its parts, one after the
 other, in the order in which the module itself stores them.
 
@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from babelscope.errors import StudyError
+from babelscope.io.yaml import packaged_yaml
 
 End = Literal["in", "out"]
 Kind = Literal["decoder", "encoder"]
@@ -90,6 +91,8 @@ class Architecture:
             None without such a table.
         padding: Default of ``pad_token_id`` where positions are counted from the one after it;
             so many fewer can be used than the config says.
+        dropouts: Settings that are 0 in a model that is trained here, unless the study sets them: one this
+            small gains nothing from dropout.
     """
 
     model_type: str
@@ -100,7 +103,7 @@ class Architecture:
     hidden: Key
     heads: Key
     vocab: int
-    tied: bool
+    tied: bool = False
     max_positions: Key = Key()
     mlp: Key = Key()
     key_heads: Key = Key()
@@ -110,214 +113,38 @@ class Architecture:
     interleaved: bool = False
     position_rows: int | None = None
     padding: int | None = None
+    dropouts: tuple[str, ...] = ()
 
 
-def _fused(qkv: str, attn_out: str, mlp_in: str, mlp_out: str) -> dict[str, tuple[Part, ...]]:
-    """Sites of a block with one map for query, key and value, and no gate."""
-    return {
-        "mlp_act": (Part(mlp_out, "in", "mlp"),),
-        "mlp_in": (Part(mlp_in, "out", "mlp"),),
-        "mlp_out": (Part(mlp_out, "out", "hidden"),),
-        "attn_qkv": (Part(qkv, "out", "query_key_value"),),
-        "attn_out": (Part(attn_out, "out", "hidden"),),
+_SIZES = ("n_layers", "hidden", "heads", "key_heads", "head_size", "mlp", "max_positions")
+
+
+def _read(model_type: str, row: Mapping[str, Any]) -> Architecture:
+    """An architecture from its row of the table, whose head says what stands there."""
+    *defaults, vocab = row["defaults"]
+    sizes = {**dict(zip(_SIZES, defaults, strict=True)), "embedding": None}
+    keys: dict[str, Any] = {
+        size: Key(tuple(row["names"].get(size, ())), default) for size, default in sizes.items()
     }
-
-
-def _apart(
-    qkv: Sequence[str], attn_out: str, mlp_in: Sequence[str], mlp_out: str, *, flat: bool = False
-) -> dict[str, tuple[Part, ...]]:
-    """Sites of a block with three maps for query, key and value; two maps in ``mlp_in`` are a gate."""
-    query, key, value = qkv
-    return {
+    flat, mlp_out, mlp_in = row.get("flat", False), row["mlp_out"], row["mlp_in"]
+    first = "gate_and_other" if row.get("gate_inside") else "mlp"
+    queries = ("query_key_value",) if len(row["attn_qkv"]) == 1 else ("query", "key", "key")
+    sites = {
         "mlp_act": (Part(mlp_out, "in", "mlp", flat),),
-        "mlp_in": tuple(Part(module, "out", "mlp", flat) for module in mlp_in),
+        "mlp_in": tuple(Part(module, "out", first, flat) for module in mlp_in),
         "mlp_out": (Part(mlp_out, "out", "hidden", flat),),
-        "attn_qkv": (Part(query, "out", "query"), Part(key, "out", "key"), Part(value, "out", "key")),
-        "attn_out": (Part(attn_out, "out", "hidden"),),
+        "attn_qkv": tuple(Part(m, "out", width) for m, width in zip(row["attn_qkv"], queries, strict=True)),
+        "attn_out": (Part(row["attn_out"], "out", "hidden"),),
     }
+    same = ("config_class", "blocks", "tied", "kind", "interleaved", "position_rows", "padding")
+    given = {name: row[name] for name in same if name in row}
+    dropouts = tuple(row.get("dropouts", ()))
+    return Architecture(model_type, sites=sites, vocab=vocab, dropouts=dropouts, **keys, **given)
 
 
-_PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-_SELVES = ("attention.self.query", "attention.self.key", "attention.self.value")
-_GATED = _apart(_PROJECTIONS, "self_attn.o_proj", ("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj")
-_BERT = _apart(_SELVES, "attention.output.dense", ("intermediate.dense",), "output.dense")
-
-
-def _like_llama(
-    model_type: str,
-    config_class: str,
-    sizes: tuple[int, int, int, int | None, int | None, int, int, int],
-    *,
-    tied: bool = False,
-    sites: Mapping[str, tuple[Part, ...]] = _GATED,
-) -> Architecture:
-    """A decoder whose modules and keys are named as Llama's.
-
-    ``sizes`` are the defaults for blocks, width, heads, key heads (None: as many as heads), the size of a
-    head (None: the width over the heads), MLP, positions and vocabulary.
-    """
-    n_layers, hidden, heads, key_heads, head, mlp, positions, vocab = sizes
-    return Architecture(
-        model_type=model_type,
-        config_class=config_class,
-        blocks="model.layers",
-        sites=sites,
-        n_layers=Key(("num_hidden_layers",), n_layers),
-        hidden=Key(("hidden_size",), hidden),
-        heads=Key(("num_attention_heads",), heads),
-        key_heads=Key(("num_key_value_heads",), key_heads),
-        head_size=Key(("head_dim",), head),
-        mlp=Key(("intermediate_size",), mlp),
-        max_positions=Key(("max_position_embeddings",), positions),
-        vocab=vocab,
-        tied=tied,
-    )
-
-
-def _like_bert(
-    model_type: str, config_class: str, blocks: str, *, vocab: int, padding: int | None
-) -> Architecture:
-    """An encoder with BERT's modules."""
-    return Architecture(
-        model_type=model_type,
-        config_class=config_class,
-        blocks=blocks,
-        sites=_BERT,
-        n_layers=Key(("num_hidden_layers",), 12),
-        hidden=Key(("hidden_size",), 768),
-        heads=Key(("num_attention_heads",), 12),
-        mlp=Key(("intermediate_size",), 3072),
-        max_positions=Key(("max_position_embeddings",), 512),
-        kind="encoder",
-        position_rows=0,
-        padding=padding,
-        vocab=vocab,
-        tied=True,
-    )
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    entry.model_type: entry
-    for entry in (
-        Architecture(
-            model_type="xglm",
-            config_class="XGLMConfig",
-            blocks="model.layers",
-            sites=_apart(_PROJECTIONS, "self_attn.out_proj", ("fc1",), "fc2"),
-            n_layers=Key(("num_layers", "num_hidden_layers"), 24),
-            hidden=Key(("d_model", "hidden_size"), 1024),
-            heads=Key(("attention_heads", "num_attention_heads"), 16),
-            mlp=Key(("ffn_dim",), 4096),
-            max_positions=Key(("max_position_embeddings",), 2048),
-            vocab=256008,
-            tied=True,
-        ),
-        Architecture(
-            model_type="bloom",
-            config_class="BloomConfig",
-            blocks="transformer.h",
-            sites=_fused(
-                "self_attention.query_key_value",
-                "self_attention.dense",
-                "mlp.dense_h_to_4h",
-                "mlp.dense_4h_to_h",
-            ),
-            interleaved=True,
-            n_layers=Key(("n_layer", "num_hidden_layers"), 2),
-            hidden=Key(("n_embed", "hidden_size"), 64),
-            heads=Key(("n_head", "num_attention_heads"), 8),
-            vocab=250880,
-            tied=True,
-        ),
-        Architecture(
-            model_type="gpt2",
-            config_class="GPT2Config",
-            blocks="transformer.h",
-            sites=_fused("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
-            n_layers=Key(("n_layer", "num_hidden_layers"), 12),
-            hidden=Key(("n_embd", "hidden_size"), 768),
-            heads=Key(("n_head", "num_attention_heads"), 12),
-            mlp=Key(("n_inner",)),
-            max_positions=Key(("n_positions", "max_position_embeddings"), 1024),
-            position_rows=0,
-            vocab=50257,
-            tied=True,
-        ),
-        Architecture(
-            model_type="gpt_neox",
-            config_class="GPTNeoXConfig",
-            blocks="gpt_neox.layers",
-            sites=_fused(
-                "attention.query_key_value",
-                "attention.dense",
-                "mlp.dense_h_to_4h",
-                "mlp.dense_4h_to_h",
-            ),
-            interleaved=True,
-            n_layers=Key(("num_hidden_layers",), 44),
-            hidden=Key(("hidden_size",), 6144),
-            heads=Key(("num_attention_heads",), 64),
-            mlp=Key(("intermediate_size",), 24576),
-            max_positions=Key(("max_position_embeddings",), 2048),
-            vocab=50432,
-            tied=False,
-        ),
-        Architecture(
-            model_type="opt",
-            config_class="OPTConfig",
-            blocks="model.decoder.layers",
-            sites=_apart(_PROJECTIONS, "self_attn.out_proj", ("fc1",), "fc2", flat=True),
-            n_layers=Key(("num_hidden_layers",), 12),
-            hidden=Key(("hidden_size",), 768),
-            heads=Key(("num_attention_heads",), 12),
-            mlp=Key(("ffn_dim",), 3072),
-            max_positions=Key(("max_position_embeddings",), 2048),
-            position_rows=2,
-            embedding=Key(("word_embed_proj_dim",)),
-            vocab=50272,
-            tied=True,
-        ),
-        # Blocks, width, heads, key heads, head size, MLP, positions, vocabulary.
-        _like_llama("llama", "LlamaConfig", (32, 4096, 32, None, None, 11008, 2048, 32000)),
-        _like_llama("mistral", "MistralConfig", (32, 4096, 32, 8, None, 14336, 131072, 32000)),
-        _like_llama("qwen2", "Qwen2Config", (32, 4096, 32, 32, None, 22016, 32768, 151936)),
-        _like_llama("qwen3", "Qwen3Config", (32, 4096, 32, 32, 128, 22016, 32768, 151936)),
-        _like_llama("gemma", "GemmaConfig", (28, 3072, 16, 16, 256, 24576, 8192, 256000), tied=True),
-        _like_llama("gemma2", "Gemma2Config", (26, 2304, 8, 4, 256, 9216, 8192, 256000), tied=True),
-        _like_llama(
-            "gemma3_text", "Gemma3TextConfig", (26, 2304, 8, 4, 256, 9216, 131072, 262208), tied=True
-        ),
-        _like_llama("olmo", "OlmoConfig", (32, 4096, 32, None, None, 11008, 2048, 50304)),
-        _like_llama("olmo2", "Olmo2Config", (32, 4096, 32, None, None, 11008, 2048, 50304)),
-        _like_llama("olmo3", "Olmo3Config", (32, 4096, 32, None, None, 11008, 2048, 50304)),
-        _like_llama("smollm3", "SmolLM3Config", (36, 2048, 16, 4, None, 11008, 32768, 128256), tied=True),
-        _like_llama(
-            "apertus",
-            "ApertusConfig",
-            (32, 4096, 32, None, None, 14336, 65536, 131072),
-            sites=_apart(_PROJECTIONS, "self_attn.o_proj", ("mlp.up_proj",), "mlp.down_proj"),
-        ),
-        _like_bert("bert", "BertConfig", "bert.encoder.layer", vocab=30522, padding=None),
-        _like_bert("roberta", "RobertaConfig", "roberta.encoder.layer", vocab=50265, padding=1),
-        _like_bert("xlm-roberta", "XLMRobertaConfig", "roberta.encoder.layer", vocab=30522, padding=1),
-        Architecture(
-            model_type="modernbert",
-            config_class="ModernBertConfig",
-            blocks="model.layers",
-            kind="encoder",
-            sites={
-                **_fused("attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo"),
-                "mlp_in": (Part("mlp.Wi", "out", "gate_and_other"),),
-            },
-            n_layers=Key(("num_hidden_layers",), 22),
-            hidden=Key(("hidden_size",), 768),
-            heads=Key(("num_attention_heads",), 12),
-            mlp=Key(("intermediate_size",), 1152),
-            max_positions=Key(("max_position_embeddings",), 8192),
-            vocab=50368,
-            tied=True,
-        ),
-    )
+ARCHITECTURES = {
+    model_type: _read(model_type, row)
+    for model_type, row in packaged_yaml("babelscope.models", "architectures.yaml").items()
 }
 
 
@@ -332,7 +159,7 @@ def architecture(model_type: Any) -> Architecture:
             "architecture",
             model_type,
             "one of " + ", ".join(sorted(ARCHITECTURES)),
-            "another architecture is one more entry of the table in babelscope/models/architectures.py",
+            "another architecture is one more row of babelscope/models/architectures.yaml",
         )
     return ARCHITECTURES[model_type]
 

@@ -145,7 +145,7 @@ def entry(listing: Listing, name: str) -> str:
         content["architecture"] = model_type
         content["architecture_config"] = _sizes(listing.config)
     else:
-        notes.append(f"architecture {model_type!r} is not in the table of babelscope/models/architectures.py")
+        notes.append(f"architecture {model_type!r} is no row of babelscope/models/architectures.yaml")
     content["steps"] = list(listing.revisions) or [0]
     notes += [f"equal weights: steps {', '.join(map(str, steps))}" for steps in listing.duplicates]
     text = yaml.safe_dump({name: content}, sort_keys=False, default_flow_style=None, width=100)

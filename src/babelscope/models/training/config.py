@@ -11,27 +11,9 @@ from babelscope.models.architectures import architecture as find_architecture
 from babelscope.models.checkpoints import load_tokenizer
 from babelscope.models.dimensions import max_positions
 
-#: A model this small gains nothing from dropout, so it is 0 unless the study sets it.
-DROPOUTS = {
-    "xglm": ("dropout", "attention_dropout", "activation_dropout", "layerdrop"),
-    "bloom": ("hidden_dropout", "attention_dropout"),
-    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
-    "gpt_neox": ("hidden_dropout", "attention_dropout"),
-    "opt": ("dropout", "attention_dropout", "layerdrop"),
-    **dict.fromkeys(
-        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo", "olmo2", "olmo3",
-         "smollm3", "apertus"),
-        ("attention_dropout",),
-    ),
-}  # fmt: skip
-
 
 def model_config(
-    name: str,
-    architecture: str,
-    given: Mapping[str, Any],
-    tokenizer_dir: Path,
-    positions: int,
+    name: str, architecture: str, given: Mapping[str, Any], tokenizer_dir: Path, positions: int
 ) -> Any:
     """A config of transformers with the study's settings and the tokenizer's ids.
 
@@ -48,7 +30,7 @@ def model_config(
     from transformers import AutoConfig
 
     key = f"models.{name.rsplit('-seed', 1)[0]}.architecture_config"
-    find_architecture(architecture)
+    dropouts = find_architecture(architecture).dropouts
     plain = AutoConfig.for_model(architecture)
     known = {*plain.to_dict(), *plain.attribute_map}
     for setting in given:
@@ -60,7 +42,7 @@ def model_config(
         config = AutoConfig.for_model(
             architecture,
             **{
-                **dict.fromkeys(DROPOUTS.get(architecture, ()), 0.0),
+                **dict.fromkeys(dropouts, 0.0),
                 **given,
                 "vocab_size": len(tokenizer),
                 "bos_token_id": tokenizer.bos_token_id,
