@@ -87,6 +87,9 @@ def _translate(part: Mapping[str, Any], kind: type[BaseModel], where: str) -> St
         allowed, hint = PATH_SAFE, name_hint(given)
     elif type_ == "extra_forbidden":
         allowed, hint = "keys here are " + ", ".join(place.keys), nearest(place.name, place.keys)
+    elif type_ == "missing" and isinstance(part["loc"][-1], int):  # of a list of fixed length
+        place.key, hint = place.key.rpartition("[")[0], ""
+        allowed = f"{part['loc'][-1] + 1} items or more"
     elif type_ == "missing":
         noun = "a path" if place.name.endswith("path") else "a value"
         reason = f"source {place.source} needs it" if place.source else "it is required"

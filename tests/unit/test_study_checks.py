@@ -328,6 +328,20 @@ SCHEMA_ERRORS = {
         {"models__small__training__betas": [0.9, 0.9, 0.9]}, "models.small.training.betas",
         [0.9, 0.9, 0.9], "2 items or fewer", "",
     ),
+    "too few": (
+        {"models__small__training__betas": [0.9]}, "models.small.training.betas", [0.9],
+        "2 items or more", "",
+    ),
+    "a section without keys": ({"experts": None}, "experts", None, "a mapping", "nothing stands"),
+    "no reason": ({"assumed": {"seed": ""}}, "assumed.seed", "", "not empty", ""),
+    "no source": ({"models__small__source": DELETE}, "models.small.source", None, "it is required", ""),
+    "an empty source": (
+        {"models__small__source": None}, "models.small.source", None, "pretrain, hub, local", "",
+    ),
+    "a key that is no step": (
+        {"models__small": {"source": "local", "path": "x/{step}", "steps": [1], "tokens": {"a": 1}}},
+        "models.small.tokens.a", "a", "a step, as a whole number", "",
+    ),
     "site": (
         {"extraction__sites": ["mlp_axt"]}, "extraction.sites[0]", "mlp_axt", "attn_qkv",
         "did you mean `mlp_act`?",
