@@ -46,6 +46,7 @@ def synthetic_tables(
         "transfer": _transfer(models, steps, sharing, languages, rng),
         "reliability": _reliability(models, steps, sharing, languages, rng),
         "lifelines": _lifelines(models, steps, sharing, languages, rng),
+        "lifespans": _lifespans(models, languages),
         "probes": _probes(models, steps, sharing, languages, rng),
         "losses": _losses(models, steps, languages, rng),
         "audit": _audit(models, steps, flagged),
@@ -191,6 +192,18 @@ def _lifelines(models, steps, sharing, languages, rng):
                      "n_total": n_units}
                 )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _lifespans(models, languages):
+    """Half of the spells over after 512 steps in the main model; in a control too few have ended."""
+    return pd.DataFrame(
+        [
+            {"model": m.model, "m": among, "n": 90 // among, "censored": 0.25 if m.role == "main" else 0.9,
+             "quartile_1": 64.0, "median": 512.0 if m.role == "main" else np.nan, "quartile_3": np.nan}
+            for m in models.itertuples()
+            for among in range(2, len(languages) + 1)
+        ]
+    )  # fmt: skip
 
 
 def _probes(models, steps, sharing, languages, rng):

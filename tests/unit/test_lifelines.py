@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from babelscope.analysis.lifelines import lifeline_summary, trace_units
+from babelscope.analysis.lifelines import lifespans, trace_units
 from babelscope.io.tables import write_table
 
 LANGS = ("en", "de", "ru")
@@ -97,35 +97,42 @@ def test_files_give_the_same_as_tables(study, tmp_path):
         write_table(table, files[step, lang])
     for function, settings in (
         (trace_units, {"min_languages": 2, "max_units": 9}),
-        (lifeline_summary, {}),
+        (lifespans, {}),
     ):
         whole = function(experts, scores, **settings)
         pd.testing.assert_frame_equal(whole, function(files, scores, **settings))
 
 
-def test_summary_counts_births_deaths_and_stays(study):
-    found = lifeline_summary(*study)
-    assert list(found.columns[:2]) == ["model", "step"]
-    two = found[found.m == 2].set_index("step")
-    assert two["n_units"].to_dict() == {0: 1, 10: 2, 30: 2, 100: 2}
-    assert two["births"].to_dict() == {0: 1, 10: 2, 30: 0, 100: 1}
-    assert two["deaths"].to_dict() == {0: 0, 10: 1, 30: 0, 100: 1}
-    assert two.loc[0, "median_stay"] == 10
-    assert two.loc[10, "median_stay"] == 90  # half are gone by then; the other half stays
-    assert two.loc[10, "share_until_end"] == 0.5
-    assert np.isnan(two.loc[30, "median_stay"])  # no births
-    assert np.isnan(two.loc[100, "median_stay"])  # nothing known of those born last
-    three = found[found.m == 3].set_index("step")
-    assert three["n_units"].to_dict() == {0: 0, 10: 1, 30: 1, 100: 1}
-    assert np.isnan(three.loc[10, "median_stay"])
-    assert three.loc[10, "share_until_end"] == 1
+def test_lifespans_of_units_that_were_planted(study):
+    found = lifespans(*study).set_index("m")
+    assert set(found["model"]) == {"m"}
+    two = found.loc[2]  # RETURNS: 0 to 10 (its return at the last step says nothing); STAYS; GOES: 10 to 100
+    assert two["n"] == 3
+    assert two["censored"] == pytest.approx(1 / 3)
+    assert two[["quartile_1", "median"]].tolist() == [10, 90]
+    three = found.loc[3]
+    assert three["n"] == 1
+    assert three["censored"] == 1
+    assert np.isnan(three[["quartile_1", "median", "quartile_3"]].astype(float)).all()
 
 
-def test_summary_balances(study):
-    found = lifeline_summary(*study)
-    for _, rows in found.groupby("m"):
-        change = rows["n_units"].diff().fillna(rows["n_units"])
-        assert (change == rows["births"] - rows["deaths"]).all()
+def test_no_spell_has_no_length(study):
+    _, scores = study
+    found = lifespans({cell: table_of([]) for cell in scores}, scores)
+    assert found["n"].tolist() == [0, 0]
+    assert found[["censored", "median"]].isna().all(axis=None)
+
+
+def test_late_spells_that_go_on_do_not_shorten_the_median(study):
+    """Nine units come at step 30 and stay; of two that came at 0 one went at 30. Unseen ends are no ends."""
+    _, scores = study
+    early = [("sea", 1, "act", unit) for unit in range(2)]
+    late = [("dog", 1, "act", unit) for unit in range(6)] + [("dog", 2, "qkv", unit) for unit in range(3)]
+    at = {0: early, 10: early, 30: [early[0], *late], 100: [early[0], *late]}
+    row = lifespans({(step, lang): table_of(at[step]) for step, lang in scores}, scores).iloc[0]
+    assert row["n"] == 11
+    assert row["censored"] == pytest.approx(10 / 11)
+    assert np.isnan(row["median"])
 
 
 def test_steps_of_other_units_are_refused(study):

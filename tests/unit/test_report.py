@@ -152,6 +152,21 @@ def test_missing_parts_are_said_plainly(missing, steps, tmp_path):
     assert "The figure was not drawn." in text
 
 
+def test_how_long_units_stay_shared(rendered, tables, flagged, tmp_path):
+    text, _ = rendered
+    assert "bridged: 45 times a unit became an expert of one concept in two languages or more; half" in text
+    assert "over after 512 training steps, and 25% go on at the last step" in text
+    assert "isolated (control): 45 times" in text
+    assert "90% of these times go on at the last step, too many to tell their median length" in text
+    assert "Steps that the audit flags count here." not in text
+    assert "Steps that the audit flags count here." in render(tmp_path / "a", flagged, figures=())[0]
+    none = tables["lifespans"].assign(n=0, censored=np.nan, median=np.nan)
+    text, _ = render(tmp_path / "b", tables | {"lifespans": none}, figures=())
+    assert "bridged: no unit became an expert of one concept in two languages before the last step." in text
+    text, _ = render(tmp_path / "c", {k: t for k, t in tables.items() if k != "lifespans"}, figures=())
+    assert "How long units stay shared" not in text
+
+
 def test_no_tables_at_all(tmp_path):
     text, _ = render(tmp_path, {}, study={"study": "empty"}, figures=())
     assert "No finding was evaluated." in text

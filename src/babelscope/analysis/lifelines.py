@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from babelscope.analysis.scores import ScoreFile
 from babelscope.io.tables import read_table
@@ -85,77 +86,66 @@ def trace_units(
     return pd.concat(parts, ignore_index=True).assign(model=model, n_total=len(code_P))[columns]
 
 
-def lifeline_summary(experts: Experts, scores: Mapping[Cell, ScoreFile]) -> pd.DataFrame:
-    """How many units are shared at each step, how many come and go, and how long they stay.
+def lifespans(experts: Experts, scores: Mapping[Cell, ScoreFile]) -> pd.DataFrame:
+    """How long units stay shared, over all pairs of concept and unit, not only those that are followed.
 
-    Counts all pairs of concept and unit, not only those that :func:`trace_units` follows.
+    A spell begins at the step at which a pair is shared and was not at the step before, or at the first step,
+    and ends at the step at which it is first seen no longer shared; a pair may have several. Those that go on
+    at the last step are censored, and quartiles are those of the Kaplan-Meier curve. Spells that begin at the
+    last step say nothing and are left out. Steps between checkpoints are not seen: a length is one between
+    checkpoints, and spells from the first step may be older.
 
     Args:
         experts: As for :func:`trace_units`.
         scores: Per (step, language) the scores; only their concepts and sites are read.
 
     Returns:
-        One row per step and ``m`` from 2 to the number of languages, columns
-
-        - ``model, step, m``;
-        - ``n_units``: pairs shared by at least ``m`` languages;
-        - ``births``: those that were not shared at the step before. At the first step all are born;
-        - ``deaths``: pairs shared at the step before and no longer;
-        - ``median_stay``: median over the births of the training steps until the pair is first seen no
-          longer shared. NaN if there is no birth, or if more than half of them are still shared at the
-          last step, so that the median is not known;
-        - ``share_until_end``: share of the births that stay to the last step without a gap.
+        One row per ``m`` from 2 to the number of languages. Columns ``model, m``; ``n``: spells in which a
+        pair is shared by at least ``m`` languages; ``censored``: their share that goes on at the last step;
+        ``quartile_1, median, quartile_3``: their length in training steps, NaN where too few have ended.
     """
     steps, langs = _axes(experts)
     index = _PairIndex.of_scores(scores)
-    minimum = range(2, len(langs) + 1)
-    shared: dict[int, list[NDArray[np.int64]]] = {m: [] for m in minimum}
-    for step in steps:
-        code, n_languages = np.unique(
-            np.concatenate([index.codes(_chosen(experts[step, lang])) for lang in langs]),
-            return_counts=True,
+    found = [
+        np.unique(
+            np.concatenate([index.codes(_chosen(experts[step, lang])) for lang in langs]), return_counts=True
         )
-        for m in minimum:
-            shared[m].append(code[n_languages >= m])
+        for step in steps
+    ]
     rows = []
-    for m in minimum:
-        for at, step in enumerate(steps):
-            before = shared[m][at - 1] if at else np.empty(0, dtype=np.int64)
-            born = np.setdiff1d(shared[m][at], before, assume_unique=True)
-            stay = _stay(born, steps[at:], shared[m][at:])
-            rows.append(
-                {
-                    "step": step,
-                    "m": m,
-                    "n_units": len(shared[m][at]),
-                    "births": len(born),
-                    "deaths": len(np.setdiff1d(before, shared[m][at], assume_unique=True)),
-                    "median_stay": _median_of_censored(stay),
-                    "share_until_end": float(np.isinf(stay).mean()) if len(stay) else np.nan,
-                }
-            )
-    model = next(iter(scores.values())).provenance.model
-    columns = ["step", "m", "n_units", "births", "deaths", "median_stay", "share_until_end"]
-    table = pd.DataFrame(rows, columns=columns)
-    table.insert(0, "model", model)
-    return table.sort_values(["step", "m"], kind="stable", ignore_index=True)
+    for m in range(2, len(langs) + 1):
+        length, censored = _spells(steps, [code[n_languages >= m] for code, n_languages in found])
+        share = float(censored.mean()) if len(length) else np.nan
+        rows.append((m, len(length), share, *_quartiles(length, censored)))
+    table = pd.DataFrame(rows, columns=["m", "n", "censored", "quartile_1", "median", "quartile_3"])
+    table.insert(0, "model", next(iter(scores.values())).provenance.model)
+    return table
 
 
-def _stay(born: NDArray[np.int64], steps: list[int], shared: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """Training steps from birth, at ``steps[0]``, until first seen gone; infinite if never."""
-    stay = np.full(len(born), np.inf)
-    for step, there in zip(steps[1:], shared[1:], strict=True):
-        gone = ~np.isin(born, there, assume_unique=True) & np.isinf(stay)
-        stay[gone] = step - steps[0]
-    return stay
+def _spells(
+    steps: list[int], shared: list[NDArray[np.int64]]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Length of each spell in training steps, until it ends or the last step; whether it is censored."""
+    lengths, censored = [np.empty(0)], [np.empty(0, dtype=bool)]
+    before = np.empty(0, dtype=np.int64)
+    for at, step in enumerate(steps[:-1]):
+        born = np.setdiff1d(shared[at], before, assume_unique=True)
+        end = np.full(len(born), np.inf)
+        for later, there in zip(steps[at + 1 :], shared[at + 1 :], strict=True):
+            end[np.isinf(end) & ~np.isin(born, there, assume_unique=True)] = later
+        censored.append(np.isinf(end))
+        lengths.append(np.minimum(end, steps[-1]) - step)
+        before = shared[at]
+    return np.concatenate(lengths), np.concatenate(censored)
 
 
-def _median_of_censored(stay: NDArray[np.float64]) -> float:
-    """Time after which half are gone (the Kaplan-Meier median, since all are followed equally long)."""
-    if not len(stay):
-        return float("nan")
-    middle = float(np.sort(stay)[(len(stay) - 1) // 2])
-    return middle if np.isfinite(middle) else float("nan")
+def _quartiles(length: NDArray[np.float64], censored: NDArray[np.bool_]) -> list[float]:
+    """Lengths after which a quarter, half and three quarters of the spells are over; NaN if not known."""
+    if not len(length):
+        return [float("nan")] * 3
+    left = stats.ecdf(stats.CensoredData.right_censored(length, censored)).sf
+    reached = [left.quantiles[left.probabilities <= share + 1e-12] for share in (0.75, 0.5, 0.25)]
+    return [float(lengths[0]) if len(lengths) else float("nan") for lengths in reached]
 
 
 def _axes(experts: Experts) -> tuple[list[int], list[str]]:

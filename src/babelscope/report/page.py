@@ -101,6 +101,7 @@ def render_report(
         assumed=views.assumed(study),
         texts=views.texts(present),
         units=views.units(present),
+        lifespans=views.lifespans(present),
         provenance=flat({k: v for k, v in provenance.items() if k != "warnings"}),
     )
     with written_whole(Path(out)) as unfinished:

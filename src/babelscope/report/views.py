@@ -284,6 +284,20 @@ def units(tables: Tables) -> TableView | None:
     return table_view(traced_units(tables["lifelines"]), "units", shown=24) if "lifelines" in tables else None
 
 
+def lifespans(tables: Tables) -> dict[str, Any] | None:
+    """How long units stay shared: a sentence for each model, of its first seed, and the table."""
+    if "lifespans" not in tables:
+        return None
+    told = []
+    for label, rows in per_model(tables["lifespans"], tables.get("models")):
+        row = rows.sort_values(["model", "m"]).iloc[0]
+        key = "stay never" if row["n"] == 0 else "stay longer" if np.isnan(row["median"]) else "stay"
+        told.append(say(key, model=label, **row[["n", "median", "censored"]]))
+    if not flagged_rows(tables.get("audit")).empty:
+        told.append(say("stay on flagged steps"))
+    return {"sentences": told, "table": table_view(tables["lifespans"], "lifespans")}
+
+
 def assumed(study: Study) -> list[dict[str, str]]:
     """Settings that the study only assumes: key, the value used, why."""
     return [
