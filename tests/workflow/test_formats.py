@@ -1,0 +1,195 @@
+"""docs/formats.md against the files of a finished study: every element that it names is there, and no other."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import h5py
+import pandas as pd
+import pytest
+
+from babelscope.ops.layout import parse
+from mini_study import ROOT, MiniStudy
+
+pytestmark = pytest.mark.workflow
+
+PAGE = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^### `([^`]+)`\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE))
+ROOT_ATTRIBUTES = {"kind", "schema_version", "complete"}
+PARTS = {
+    "step": r"\d+",
+    "lang": r"[\w-]+",
+    "layer": r"\d\d",
+    "site": r"\w+",
+    "subset": "all|a|b",
+    "split": "train|heldout",
+}
+#: Words of the page, and what numpy and pandas call it.
+KINDS = {"text": ("O", "U"), "bool": ("b",), "list of int64": ("O",)}
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of the tables of a section, without their heads."""
+    found = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return [[field.strip() for field in row] for row in found]
+
+
+def elements(text: str) -> dict[str, tuple[str, bool]]:
+    """Type of each element of a section, and whether it may be missing or empty."""
+    found = {}
+    for row in rows(text):
+        names = re.findall(r"`([^`]+)`", row[0])
+        kinds = row[1].split(", ")
+        kinds = kinds * len(names) if len(kinds) == 1 else kinds
+        for name, kind in zip(names, kinds, strict=True):
+            found[name] = kind, "MAY" in row[-1]
+    return found
+
+
+def columns(pattern: str) -> dict[str, tuple[str, bool]]:
+    """Those of a table's section, or of the one that it refers to."""
+    text = SECTIONS[pattern]
+    other = re.search(r"The columns of `([^`]+)`(?: without `(\w+)`)?", text)
+    if not other:
+        return elements(text)
+    return {name: kind for name, kind in columns(other[1]).items() if name != other[2]}
+
+
+def files_of(study: MiniStudy, pattern: str) -> list[Path]:
+    found = []
+    for path in sorted(study.results.rglob("*")):
+        place = parse(str(path.relative_to(study.results)))
+        if place and place.pattern == pattern:
+            found.append(path)
+    return found
+
+
+def fits(dtype, kind: str) -> bool:
+    if kind in KINDS:
+        return dtype.kind in KINDS[kind] or (kind == "text" and pd.api.types.is_string_dtype(dtype))
+    return str(dtype) in kind.split(" or ")
+
+
+TABLES = [name for name in SECTIONS if Path(name).suffix in (".tsv", ".parquet")]
+STORES = [name for name in SECTIONS if name.endswith(".h5")]
+
+
+@pytest.mark.parametrize("pattern", TABLES)
+def test_a_table_has_the_columns_of_the_page(finished, pattern):
+    told, files = columns(pattern), files_of(finished, pattern)
+    assert files
+    for file in files:
+        parquet = file.suffix == ".parquet"
+        table = (
+            pd.read_parquet(file)
+            if parquet
+            else pd.read_csv(file, sep="\t", keep_default_na=False, na_values=[""])
+        )
+        assert list(table.columns) == list(told)
+        assert len(table)
+        for name, (kind, may_be_empty) in told.items():
+            column = table[name]
+            if parquet:
+                assert fits(column.dtype, kind), (file.name, name, column.dtype)
+            elif kind == "text":
+                assert column.isna().all() or column.astype(str).eq(column).any() or name == "number"
+            elif column.notna().all():
+                assert str(column.dtype) in (kind, "int64"), (file.name, name, column.dtype)
+            else:
+                assert may_be_empty or kind.startswith("float"), (file.name, name)
+
+
+def attributes(cell: bool) -> dict[str, str]:
+    """Of a cell: where it is from."""
+    text = PAGE.partition("**where they are from**")[2].partition("###")[0]
+    return {f"{{step}}/{{lang}}@{name}": kind for name, (kind, _) in elements(text).items()} if cell else {}
+
+
+def told_elements(pattern: str) -> dict[str, tuple[str, bool]]:
+    told = elements(SECTIONS[pattern])
+    of_cells = attributes(told.pop("{step}/{lang}@…", None) is not None)
+    return {**told, **{name: (kind, False) for name, kind in of_cells.items()}}
+
+
+def is_in(name: str, told: dict[str, tuple[str, bool]]) -> str | None:
+    """The element of the page that a name in a file is."""
+    for template in told:
+        regex = re.sub(r"\\{(\w+)\\}", lambda match: f"(?:{PARTS[match[1]]})", re.escape(template))
+        if re.fullmatch(regex, name):
+            return template
+    return None
+
+
+@pytest.mark.parametrize("pattern", STORES)
+def test_a_store_has_the_elements_of_the_page(finished, pattern):
+    told, files = told_elements(pattern), files_of(finished, pattern)
+    assert files
+    kind = re.search(r"Kind `([^`]+)`, version (\d+)", SECTIONS[pattern])
+    for file in files:
+        seen = set()
+
+        def look(name, dtype, shape, seen=seen, file=file):
+            template = is_in(name, told)
+            assert template, f"{file.name}: {name} is not on the page"
+            assert fits(dtype, told[template][0]), (file.name, name, dtype)
+            row = (
+                next(row for row in rows(SECTIONS[pattern]) if f"`{template}`" in row[0])
+                if shape and "@" not in name
+                else None
+            )
+            assert row is None or len(shape) == len(row[2].split(", ")), (file.name, name, shape)
+            seen.add(template)
+
+        with h5py.File(file) as opened:
+            assert set(opened.attrs) >= ROOT_ATTRIBUTES
+            assert (opened.attrs["kind"], str(opened.attrs["schema_version"])) == (kind[1], kind[2])
+            found = {"": opened}
+            opened.visititems(found.__setitem__)
+            for name, thing in found.items():
+                if isinstance(thing, h5py.Dataset):
+                    look(name, thing.dtype, thing.shape)
+                for attribute in set(thing.attrs) - (set() if name else ROOT_ATTRIBUTES):
+                    value = thing.attrs.get_id(attribute)
+                    look(f"{name}@{attribute}", value.dtype, value.shape)
+        missing = {name for name, (_, may) in told.items() if not may} - seen
+        assert not missing, file
+
+
+def test_checkpoints_and_their_lists_hold_what_the_page_says(finished):
+    text = SECTIONS["models/{model}/{step}"]
+    named = set(re.findall(r"`(\w+)`", text.partition("progress.json")[2].partition("Of fetched")[0]))
+    progress = json.loads((finished.results / "models/tiny-seed0/4/training/progress.json").read_text())
+    assert set(progress) == named
+    (of_lists, *_) = files_of(finished, "models/{model}/{steps}.json")
+    told = set(re.findall(r"`(\w+)`: ", SECTIONS["models/{model}/{steps}.json"])) | set(
+        re.findall(r"^`(\w+)`", SECTIONS["models/{model}/{steps}.json"], re.M)
+    )
+    assert set(json.loads(of_lists.read_text())) == told
+
+
+def test_corpora_and_words_hold_what_the_page_says(finished):
+    for file in files_of(finished, "corpora/{corpus}/{lang}.jsonl"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            assert set(json.loads(line)) == {"text", "split"}
+    words = json.loads((finished.results / "concepts/words.json").read_text(encoding="utf-8"))
+    assert words["dog"]["en"] == ["dog"]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["activations/{model}/{steps}/{langs}.units.h5", "scores/{model}/{steps}/{langs}.h5"]
+)
+def test_the_readers_on_the_page_read(finished, pattern, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", SECTIONS[pattern], re.DOTALL)[1]
+    monkeypatch.chdir(next(file for file in files_of(finished, pattern) if "/0/en" in str(file)).parent)
+    names: dict = {}
+    exec(code, names)
+    assert names.get("values", names.get("ap")).shape[1] == 32
+
+
+def test_the_reader_of_tables_on_the_page_reads(finished, monkeypatch, capsys):
+    code = re.search(r"```python\n(.*?)```", PAGE.partition("## Tables")[2], re.DOTALL)[1]
+    monkeypatch.chdir(finished.folder)
+    exec(code.replace("results/demo/", "results/mini/"), {})
+    assert "tiny-seed0" in capsys.readouterr().out
