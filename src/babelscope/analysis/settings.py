@@ -99,8 +99,8 @@ class Sampling(Settings):
     """Seeds of sampling; each gives as many samples."""
     max_new_tokens: Count = 24
     """Length of a text; a larger one takes longer."""
-    temperature: Positive = 0.8
-    """Of sampling; a larger one makes texts more varied."""
+    temperature: Annotated[float, Field(ge=0), AS_GIVEN] = 0.8
+    """Of sampling; a larger one makes texts more varied, 0 takes the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1), AS_GIVEN] = 0.95
     """Of nucleus sampling; a larger one lets in rarer tokens."""
     batch_size: Count = 256
