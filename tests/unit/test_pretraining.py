@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -201,7 +200,6 @@ def test_a_killed_job_goes_on_where_it_was(text, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(text, parts, [0, 3, 9], scratch=scratch, save_minutes=0.0)
     assert done == [1, 2, 3, 4, 5, 6]
-    shutil.rmtree(parts)  # Snakemake removes the outputs of a failed job
 
     def counts(self):
         done.append(self.step)
@@ -217,6 +215,33 @@ def test_a_killed_job_goes_on_where_it_was(text, tmp_path, monkeypatch):
         progress = json.loads((parts / f"{step}/training/progress.json").read_text())
         assert (progress["step"], progress["resumed_from"]) == (step, None)
         assert (parts / f"{step}/training/losses.tsv").exists()
+
+
+def test_whole_steps_are_taken_over_and_the_others_trained(text, tmp_path, monkeypatch):
+    run(text, tmp_path / "whole", [0, 2, 3, 6])
+    run(text, tmp_path, [0, 3])
+    update, done = pretraining._Run._update, []
+
+    def counts(self):
+        done.append(self.step)
+        return update(self)
+
+    monkeypatch.setattr(pretraining._Run, "_update", counts)
+    times = {step: (tmp_path / f"{step}/model.safetensors").stat().st_mtime_ns for step in (0, 3)}
+    run(text, tmp_path, [0, 2, 3, 6])
+    assert done == [1, 2, 4, 5, 6]
+    assert times == {step: (tmp_path / f"{step}/model.safetensors").stat().st_mtime_ns for step in (0, 3)}
+    for step in (0, 2, 3, 6):
+        assert_equal(weights(tmp_path / "whole", step), weights(tmp_path, step))
+    for change in ({"version": 2}, {"seed": 9}):
+        done.clear()
+        run(text, tmp_path, [0, 3], **change)
+        assert done == [1, 2, 3]
+    done.clear()
+    weights_file = tmp_path / "3/model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:-10])  # cut off, so not whole
+    run(text, tmp_path, [0, 3], seed=9)
+    assert done == [1, 2, 3]
 
 
 def test_scratch_of_other_settings_is_not_used(text, tmp_path, monkeypatch):
