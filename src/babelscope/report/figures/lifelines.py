@@ -104,9 +104,5 @@ def _sentences(tables: Tables) -> list[str]:
 
 
 LIFELINES = FigureSpec(
-    "lifelines",
-    _data,
-    _draw,
-    numbers=lambda tables: traced_units(tables["lifelines"]),
-    sentences=_sentences,
+    "lifelines", _data, _draw, numbers=lambda tables: traced_units(tables["lifelines"]), sentences=_sentences
 )

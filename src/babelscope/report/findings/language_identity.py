@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,11 @@ MIN_DROP = 0.02
 
 #: Probe accuracies of the layers that differ by at most this are called equal.
 LEVEL_SPREAD = 0.10
+
+_HOW = {
+    (True, True): "drop and recovery", (True, False): "drop", (False, True): "never dropped",
+    (False, False): "neither",
+}  # fmt: skip
 
 
 def judge(subject: Subject) -> Finding:
@@ -39,62 +45,41 @@ def judge(subject: Subject) -> Finding:
             criteria.append(Criterion("drop and recovery", None, {"label": label}, lacks="probe"))
             continue
         values = over_seeds(part, subject.models, ["step", "layer"])
-        change = _Change(values, middle, n_layers, label)
-        quantities += change.quantities
+        found, spread, given = _change(values, middle, n_layers, label)
+        quantities += found
         if probe == "full":
-            spread = change.spread
             quantities.append(spread)
-            given = {"spread": spread, "most": LEVEL_SPREAD}
-            criteria.append(Criterion("equal layers", spread.value <= LEVEL_SPREAD, given, "extra"))
-        criteria += change.criteria()
-        statements.append(change.statement())
+            level = {"spread": spread, "most": LEVEL_SPREAD}
+            criteria.append(Criterion("equal layers", spread.value <= LEVEL_SPREAD, level, "extra"))
+        dropped, recovered = (_falls(given["after"], given[other]) for other in ("before", "end"))
+        criteria.append(Criterion("middle drops", dropped, given))
+        criteria.append(Criterion("end recovers", recovered, given, "extra"))
+        how = _HOW[bool(dropped), bool(recovered)]
+        statements.append(Statement("probe", {**given, "how": how, "first": middle[0], "last": middle[-1]}))
     chance = 1 / max(float(rows["n_languages"].max()), 1)
     return subject.judged(KEY, criteria, quantities, [*statements, Statement("chance", {"chance": chance})])
 
 
-class _Change:
-    """How the accuracy of one probe changes from the step at which it peaks to the last."""
+def _change(
+    values: pd.DataFrame, middle: Sequence[int], n_layers: int, label: str
+) -> tuple[list[Quantity], Quantity, dict[str, Any]]:
+    """Accuracies of the middle and the last layer at the step where it peaks and at the last one.
 
-    def __init__(self, values: pd.DataFrame, middle: Sequence[int], n_layers: int, label: str) -> None:
-        blocks = values[values["layer"] >= 1]
-        by_step = blocks.groupby("step")["value"].mean()
-        early, late = int(by_step.index[int(by_step.to_numpy().argmax())]), int(values["step"].max())
-        self.label, self.middle = label, middle
-        places = (("middle layers", middle), ("last layer", [n_layers]))
-        self.quantities = [
-            _mean_over(values, step, layers, f"{label}, {where}, {when}")
-            for when, step in (("peak", early), ("last", late))
-            for where, layers in places
-        ]
-        self.before, _, self.after, self.end = self.quantities
-        peak = blocks.loc[blocks["step"] == early, "value"]
-        self.spread = Quantity("spread over layers at the peak", float(peak.max() - peak.min()), step=early)
-
-    @property
-    def dropped(self) -> bool | None:
-        """Whether the middle layers end below their peak."""
-        return _falls(self.after, self.before)
-
-    @property
-    def recovered(self) -> bool | None:
-        """Whether the last layer ends above the middle ones."""
-        return _falls(self.after, self.end)
-
-    def criteria(self) -> list[Criterion]:
-        given = {"label": self.label, "before": self.before, "after": self.after, "end": self.end}
-        return [
-            Criterion("middle drops", self.dropped, given),
-            Criterion("end recovers", self.recovered, given, "extra"),
-        ]
-
-    def statement(self) -> Statement:
-        how = {(True, True): "drop and recovery", (True, False): "drop", (False, True): "never dropped"}
-        given = {
-            "label": self.label, "first": self.middle[0], "last": self.middle[-1],
-            "before": self.before, "after": self.after, "end": self.end,
-            "how": how.get((bool(self.dropped), bool(self.recovered)), "neither"),
-        }  # fmt: skip
-        return Statement("probe", given)
+    Returns:
+        All of them, their spread over layers at the peak, and those that are told, by name.
+    """
+    blocks = values[values["layer"] >= 1]
+    by_step = blocks.groupby("step")["value"].mean()
+    early, late = int(by_step.index[int(by_step.to_numpy().argmax())]), int(values["step"].max())
+    found = [
+        _mean_over(values, step, layers, f"{label}, {where}, {when}")
+        for when, step in (("peak", early), ("last", late))
+        for where, layers in (("middle layers", middle), ("last layer", [n_layers]))
+    ]
+    before, _, after, end = found
+    peak = blocks.loc[blocks["step"] == early, "value"]
+    spread = Quantity("spread over layers at the peak", float(peak.max() - peak.min()), step=early)
+    return found, spread, {"label": label, "before": before, "after": after, "end": end}
 
 
 def _falls(low: Quantity, high: Quantity) -> bool | None:
