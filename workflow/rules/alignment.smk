@@ -2,8 +2,8 @@
 
 Reads   <results>/scores/, <results>/experts/ of all languages
 Writes  <results>/alignment/{model}/{steps}.{overlap,transfer,reliability}.parquet
-        <results>/alignment/{model}.lifelines.parquet
-        <results>/tables/{overlap,transfer,reliability,lifelines}.parquet
+        <results>/alignment/{model}.lifelines.parquet, {model}.lifespans.tsv
+        <results>/tables/{overlap,transfer,reliability,lifelines}.parquet, lifespans.tsv
 """
 
 
@@ -51,7 +51,8 @@ rule trace_units:
             langs=LANGS,
         ),
     output:
-        "<results>/alignment/{model}.lifelines.parquet",
+        lifelines="<results>/alignment/{model}.lifelines.parquet",
+        lifespans="<results>/alignment/{model}.lifespans.tsv",
     log:
         "<logs>/trace_units/{model}.log",
     benchmark:
@@ -78,6 +79,7 @@ rule collect_alignment:
         transfer=each("<results>/alignment/{model}/{steps}.transfer.parquet"),
         reliability=each("<results>/alignment/{model}/{steps}.reliability.parquet"),
         lifelines=expand("<results>/alignment/{model}.lifelines.parquet", model=MODELS),
+        lifespans=expand("<results>/alignment/{model}.lifespans.tsv", model=MODELS),
     output:
         overlap=report("<results>/tables/overlap.parquet", category="tables", labels={"table": "overlap"}),
         transfer=report("<results>/tables/transfer.parquet", category="tables", labels={"table": "transfer"}),
@@ -87,6 +89,7 @@ rule collect_alignment:
         lifelines=report(
             "<results>/tables/lifelines.parquet", category="tables", labels={"table": "life lines"}
         ),
+        lifespans=report("<results>/tables/lifespans.tsv", category="tables", labels={"table": "life spans"}),
     log:
         "<logs>/collect_alignment.log",
     conda:

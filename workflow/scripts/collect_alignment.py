@@ -16,3 +16,4 @@ with job(snakemake.log[0]):
     overlap = concatenate(snakemake.input.overlap, by=["step"])
     write_table(add_false_discovery(overlap), Path(snakemake.output.overlap))
     write_table(concatenate(snakemake.input.lifelines), Path(snakemake.output.lifelines))
+    write_table(concatenate(snakemake.input.lifespans), Path(snakemake.output.lifespans))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.analysis.experts import read_experts
-from babelscope.analysis.lifelines import trace_units
+from babelscope.analysis.lifelines import lifespans, trace_units
 from babelscope.analysis.scores import score_files
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
@@ -15,10 +15,13 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     cells = list(product(snakemake.params.steps, snakemake.params.langs))
-    table = trace_units(
-        read_experts(map(Path, snakemake.input.experts), cells),
-        score_files(map(Path, snakemake.input.scores), cells),
+    experts = read_experts(map(Path, snakemake.input.experts), cells)
+    scores = score_files(snakemake.input.scores, cells)
+    lines = trace_units(
+        experts,
+        scores,
         min_languages=snakemake.params.min_languages,
         max_units=snakemake.params.max_traced_units,
     )
-    write_table(table, Path(snakemake.output[0]))
+    write_table(lines, Path(snakemake.output.lifelines))
+    write_table(lifespans(experts, scores), Path(snakemake.output.lifespans))
