@@ -86,6 +86,26 @@ class MiniStudy:
         table = text.split("Job stats:")[1].split("total")[0]
         return Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.M)})
 
+    def dry_run(self, *args: str) -> str:
+        """All that a plan says."""
+        done = self.snakemake(*args, "--dry-run")
+        return done.stdout + done.stderr
+
+    def babelscope(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run a subcommand on this study, in its folder, which then looks like a checkout."""
+        self.write()
+        for name in ("Snakefile", "workflow"):
+            if not (self.folder / name).exists():
+                (self.folder / name).symlink_to(ROOT / name)
+        return subprocess.run(
+            [sys.executable, "-m", "babelscope.cli", *args, "--configfile", "study.yaml"],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            check=False,
+        )
+
     def copy(self, folder: Path) -> "MiniStudy":
         """The same study in another folder, file times kept."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True, copy_function=shutil.copy2)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mini_study import ROOT, MiniStudy, break_weights
+from mini_study import ROOT, break_weights
 
 pytestmark = pytest.mark.workflow
 
@@ -46,29 +47,26 @@ def test_a_wrong_study_stops_before_any_job_is_planned(mini, change, message):
     assert not mini.results.exists()
 
 
-def test_an_interrupted_pretraining_goes_on_from_its_last_step(finished, tmp_path):
+def test_a_step_whose_folder_is_gone_is_trained_again(finished, tmp_path):
     study = finished.copy(tmp_path)
-    # The second checkpoint is lost, as if its job had been killed.
-    for file in sorted((study.results / "models/tiny-seed0/4").rglob("*")):
-        if file.is_file():
-            file.unlink()
-    target = "results/mini/models/tiny-seed0/4/model.safetensors"
-    assert study.planned(target) == {"pretrain_step": 1}
-    study.snakemake(target)
+    shutil.rmtree(study.results / "models/tiny-seed0/4")
+    assert study.planned("models") == {"pretrain_step": 1, "models": 1}
+    study.snakemake("models")
     for name in ("model.safetensors", "training/optimizer.safetensors"):
         path = f"models/tiny-seed0/4/{name}"
         assert digest(finished.results / path) == digest(study.results / path)
     progress = json.loads((study.results / "models/tiny-seed0/4/training/progress.json").read_text())
     assert progress["resumed_from"] == 0
+    assert study.planned("models") == {}
 
 
 def test_a_killed_run_is_finished_by_the_same_command(finished, tmp_path):
     study = finished.copy(tmp_path)
-    study.config["models"]["tiny"]["steps"] = [0, 4, 200_000]
+    study.config["models"]["tiny"]["steps"] = [0, 4, [6, 200_000]]
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory",
         str(study.folder), "--configfile", str(study.write()), "--workflow-profile", "none", "--cores", "2",
-        "--until", "pretrain_step",
+        "models",
     ]  # fmt: skip
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(command, env=environment, start_new_session=True,
@@ -80,13 +78,20 @@ def test_a_killed_run_is_finished_by_the_same_command(finished, tmp_path):
     time.sleep(1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (study.results / "models/tiny-seed0/200000/model.safetensors").exists()
+    models = study.results / "models/tiny-seed0"
+    assert not (models / "200000/model.safetensors").exists()
+    assert not (models / "6..200000.json").exists()
     study.config["models"]["tiny"]["steps"] = [0, 4]
     study.snakemake("--unlock")
     assert study.planned() == {}
-    study.config["models"]["tiny"]["steps"] = [0, 4, 8]
+    # What was whole when the job died is taken over.
+    before = (models / "6/model.safetensors").stat().st_mtime_ns
+    study.config["models"]["tiny"]["steps"] = [0, 4, [6, 8]]
     study.snakemake("--until", "pretrain_step", "--rerun-incomplete")
-    assert (study.results / "models/tiny-seed0/8/model.safetensors").exists()
+    assert (models / "6/model.safetensors").stat().st_mtime_ns == before
+    assert (models / "8/model.safetensors").exists()
+    log = (study.results / "logs/pretrain_step/tiny-seed0/6..8.log").read_text()
+    assert "takes over 6, which is whole" in log
 
 
 def test_broken_weights_fail_with_the_cell_and_leave_nothing(finished, tmp_path):
@@ -179,20 +184,6 @@ def test_local_checkpoints_are_analysed_like_our_own(finished, tmp_path):
     planned = study.planned()
     assert planned["extract_activations"] == 3
     assert planned["score_units"] == 3
-
-
-def test_results_do_not_depend_on_granularity(finished, tmp_path):
-    study = MiniStudy(tmp_path, json.loads(json.dumps(finished.config)))
-    (tmp_path / "data").symlink_to(finished.folder / "data")
-    study.config["granularity"] = {"steps_per_job": 2, "languages_per_job": 2, "layers_per_job": 3}
-    planned = study.planned()
-    # en and de, ru; each with both steps.
-    assert (planned["extract_activations_0_4_en_de"], planned["extract_activations_0_4_ru_ru"]) == (1, 1)
-    assert planned["pretrain_step"] == 2
-    study.snakemake()
-    for name in ("overlap", "transfer", "reliability", "lifelines", "probes", "generation", "texts"):
-        path = f"tables/{name}.parquet"
-        assert digest(study.results / path) == digest(finished.results / path), name
 
 
 def test_snakemakes_own_report(finished, tmp_path):

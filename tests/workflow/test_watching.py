@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import yaml
 
-from mini_study import ROOT, MiniStudy, break_weights
+from mini_study import MiniStudy, break_weights
 
 pytestmark = pytest.mark.workflow
 
 
 def status(study: MiniStudy) -> tuple[int, str]:
-    """The command, in the study's folder; it looks like a checkout."""
-    study.write()
-    for name in ("Snakefile", "workflow"):
-        if not (study.folder / name).exists():
-            (study.folder / name).symlink_to(ROOT / name)
-    done = subprocess.run(
-        [sys.executable, "-m", "babelscope.cli", "status", "--configfile", "study.yaml"],
-        cwd=study.folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        check=False,
-    )
+    done = study.babelscope("status")
     return done.returncode, done.stdout + done.stderr
 
 

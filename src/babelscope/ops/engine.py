@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from babelscope.complaints import nearest
-from babelscope.errors import StudyError
+from babelscope.errors import BabelscopeError
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,12 @@ def check_overrides(found: Engine, rules: Iterable[str]) -> None:
     """Refuse an override for a rule that is not there: Snakemake would pass over it in silence.
 
     Raises:
-        StudyError: Naming the option and the rule.
+        BabelscopeError: Naming the option and the rule.
     """
     known = sorted(rules)
     for option, names in found.overrides.items():
         for name in sorted(names - set(known)):
-            raise StudyError(option, name, f"a rule: {', '.join(known)}", nearest(name, known))
+            hint = nearest(name, known) or "a rule has one name in every study; docs/wildcards.md names them"
+            raise BabelscopeError(
+                f"`{option}`: got {name!r}; allowed: a rule: {', '.join(known)}\nhint: {hint}"
+            )

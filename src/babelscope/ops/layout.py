@@ -87,7 +87,7 @@ have something made anew.
 | --- | --- | --- |
 {rows}
 | `logs/`, `benchmarks/` | per rule, then as the files above: what a job said, what it took | all |
-| `logs/study.json` | the config of the last run | |
+| `logs/studies.json` | the config of the last run, and of the last with each other grouping | |
 
 A file is whole or not there. A name with `.tmp-`, or one that begins with `.unfinished-`, is of a job that
 runs or was killed; nothing else reads it.

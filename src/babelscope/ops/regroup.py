@@ -28,11 +28,14 @@ from babelscope.ops.layout import Found, parse
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.ops.status import summary
 from babelscope.study.config import Study
+from babelscope.study.loading import load_study
 
 #: The column of a table, or part of a group's name, that a wildcard ranges over.
 _PARTS = {"langs": "lang", "layers": "layer"}
 #: Parts of the config that do not change what a cell holds.
 _GROUPING = ("granularity", "report", "assumed")
+_Key = tuple[str, str]
+"""A pattern and a model."""
 
 
 class RecutError(BabelscopeError):
@@ -63,57 +66,82 @@ def unused_files(study: Study) -> list[str]:
 
 def remember_study(study: Study) -> None:
     """Note the config of a run, so that a later :func:`recut` knows how its results are grouped."""
+    now = _grouping(study.config)
+    others = [config for config in _remembered(study) if _grouping(config) != now]
     with written_whole(_record(study)) as unfinished:
-        unfinished.write_text(json.dumps(study.config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps([*others[-4:], study.config], indent=1, ensure_ascii=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
 
 
 def recut(study: Study, snakemake: Sequence[str]) -> list[str]:
     """Write the study's files from cells of files that have other ranges, where all cells are there.
 
-    Only files that Snakemake holds to be up to date, in the grouping of the last run, are read; nothing is
-    removed.
+    Read are only files that Snakemake holds to be up to date in the grouping of an earlier run.
 
     Args:
         study: The study as it is now.
         snakemake: Arguments that name it to Snakemake, such as ``--configfile``.
 
     Returns:
-        Paths of the files written.
+        Paths of the files that a run need not make any more.
 
     Raises:
-        RecutError: If the last run is not known, or was of other settings.
+        RecutError: If no run is known, or the last was of other settings.
         BabelscopeError: If Snakemake cannot plan the study.
     """
-    try:
-        before = json.loads(_record(study).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    remembered = _remembered(study)
+    if not remembered:
+        raise RecutError(f"{_record(study)}: how the results are grouped is not known; run the study once")
+    alike = [config for config in remembered if not _changed_setting(config, study.config)]
+    if not alike:
+        setting = _changed_setting(remembered[-1], study.config)
+        then, now = (_flat(config).get(setting) for config in (remembered[-1], study.config))
         raise RecutError(
-            f"{_record(study)}: how the results are grouped is not known; run the study once"
-        ) from None
-    _check_same_settings(before, study.config)
-    wanted = _wanted(study)
-    sources: dict[tuple[str, str], list[tuple[str, Found]]] = {}
-    for path, place in _stored(study, _up_to_date(before)):
-        sources.setdefault((place.pattern, place.wildcards["model"]), []).append((path, place))
-    written = []
-    for key, jobs in wanted.items():
+            f"`{setting}` was {then!r} in the last run and is {now!r} now; only the grouping may change\n"
+            "hint: change it back, recut, and change it again"
+        )
+    pending = {row.path for row in summary(snakemake) if row.pending or row.missing}
+    sources: dict[_Key, dict[str, JobCells]] = {}
+    for config in alike:
+        if _grouping(config) != _grouping(study.config):
+            for key, jobs in _up_to_date(config).items():
+                sources.setdefault(key, {}).update(jobs)
+    regrouped: list[str] = []
+    stale: dict[str, int] = {}
+    for key, jobs in _wanted(study).items():
         for path, job in jobs.items():
-            if not Path(path).exists():
-                near = [source for source, place in sources.get(key, []) if _share_cells(job, place)]
-                if near and _write(Path(path), job, [Path(source) for source in near]):
-                    written.append(path)
-    if written:
-        _register(written, snakemake)
-    return written
+            if path not in pending:
+                continue
+            near = {source: other for source, other in sources.get(key, {}).items() if _overlap(job, other)}
+            # A file whose cells are the same is kept; only the names of its inputs have changed.
+            if near.get(path) == job or (near and _write(Path(path), job, list(map(Path, near)))):
+                regrouped.append(path)
+            elif Path(path).exists():
+                stale[path] = Path(path).stat().st_mtime_ns
+    if regrouped:
+        _register(regrouped, snakemake)
+    for path, time in stale.items():
+        # Noted as made along with what follows from it, though it is out of date.
+        if Path(path).stat().st_mtime_ns != time:
+            Path(path).unlink()
+    return regrouped
 
 
 def _record(study: Study) -> Path:
-    return Path(study.results, "logs", "study.json")
+    return Path(study.results, "logs", "studies.json")
 
 
-def _wanted(study: Study) -> dict[tuple[str, str], dict[str, JobCells]]:
+def _remembered(study: Study) -> list[dict[str, Any]]:
+    """Configs of runs, one for each grouping, the newest last."""
+    try:
+        return list(json.loads(_record(study).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def _wanted(study: Study) -> dict[_Key, dict[str, JobCells]]:
     """Files that lie under the name of a range, by pattern and model, in the order of the pipeline."""
-    wanted: dict[tuple[str, str], dict[str, JobCells]] = {}
+    wanted: dict[_Key, dict[str, JobCells]] = {}
     for job in all_jobs(study):
         if "steps" in STAGES[job.stage].axes.wildcards:
             for pattern, path in zip(STAGES[job.stage].writes, job.files, strict=True):
@@ -121,24 +149,20 @@ def _wanted(study: Study) -> dict[tuple[str, str], dict[str, JobCells]]:
     return wanted
 
 
-def _stored(study: Study, paths: Sequence[str] | None = None) -> Iterator[tuple[str, Found]]:
+def _stored(study: Study) -> Iterator[tuple[str, Found]]:
     """Files on the disk that lie under the name of a range, of models of the study."""
     root = Path(study.results)
-    for path in paths if paths is not None else map(str, _walk(root, study)):
-        place = parse(path.removeprefix(f"{study.results}/"))
-        if place and "steps" in place.wildcards and Path(path).is_file():
-            yield path, place
-
-
-def _walk(root: Path, study: Study) -> Iterator[Path]:
     patterns = {pattern for stage in STAGES.values() for pattern in stage.writes if "{steps}" in pattern}
     for area in sorted({pattern.split("/")[0] for pattern in patterns}):
         depth = "*" if area in ("models", "audit") else "**/*"  # a checkpoint's folder may be large
         for model in study.models:
-            yield from sorted((root / area / model).glob(depth))
+            for path in sorted((root / area / model).glob(depth)):
+                place = parse(str(path.relative_to(root)))
+                if place and "steps" in place.wildcards and path.is_file():
+                    yield str(path), place
 
 
-def _jobs(wanted: Mapping[tuple[str, str], Mapping[str, JobCells]], place: Found) -> list[JobCells]:
+def _jobs(wanted: Mapping[_Key, Mapping[str, JobCells]], place: Found) -> list[JobCells]:
     return list(wanted.get((place.pattern, place.wildcards["model"]), {}).values())
 
 
@@ -153,14 +177,22 @@ def _part_label(job: JobCells) -> str:
     return next((value for name, value in job.wildcards if name in _PARTS), "")
 
 
-def _check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _overlap(job: JobCells, other: JobCells) -> bool:
+    """Whether two jobs of one stage and model take a cell in common."""
+    parts = not job.parts or set(job.parts) & set(other.parts)
+    return bool(set(job.steps) & set(other.steps) and parts)
+
+
+def _grouping(config: Mapping[str, Any]) -> Any:
+    """What cuts a study into jobs, as JSON has it."""
+    steps = {name: model["steps"] for name, model in config["models"].items()}
+    return json.loads(json.dumps([config["granularity"], steps]))
+
+
+def _changed_setting(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first setting of which a cell depends and that two configs have other values of; empty if none."""
     then, today = _flat(before), _flat(now)
-    for key in sorted(then.keys() | today.keys()):
-        if then.get(key) != today.get(key):
-            raise RecutError(
-                f"`{key}` was {then.get(key)!r} in the last run and is {today.get(key)!r} now; only "
-                "the grouping may change\nhint: change it back, recut, and change it again"
-            )
+    return next((key for key in sorted(then.keys() | today.keys()) if then.get(key) != today.get(key)), "")
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -177,12 +209,18 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _up_to_date(before: Mapping[str, Any]) -> list[str]:
-    """Files of the last run's grouping that Snakemake would not make anew."""
+def _up_to_date(before: Mapping[str, Any]) -> dict[_Key, dict[str, JobCells]]:
+    """Files of an earlier run's grouping that are there and that Snakemake would not make anew."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "study.yaml")
-        file.write_text(yaml.safe_dump(dict(before), allow_unicode=True), encoding="utf-8")
-        return [row.path for row in summary(["--configfile", str(file)]) if not (row.pending or row.missing)]
+        text = yaml.safe_dump(
+            dict(before), sort_keys=False, allow_unicode=True
+        )  # params are compared as text
+        file.write_text(text, encoding="utf-8")
+        rows = summary(["--configfile", str(file)])
+        whole = {row.path for row in rows if not (row.pending or row.missing)}
+    jobs = _wanted(load_study(before))
+    return {key: {path: job for path, job in found.items() if path in whole} for key, found in jobs.items()}
 
 
 def _write(path: Path, job: JobCells, sources: Sequence[Path]) -> bool:

@@ -35,22 +35,20 @@ def resumed_from(study: Study, run_id: str, step: int) -> int | None:
 
 
 def changed_weights(study: Study, run_id: str, steps: Sequence[int]) -> str:
-    """Names weights that were written after the list of their range; a param of the range's job.
+    """Names weights that were written after the list of their range, or are gone; a param of the range's job.
 
     The job keeps what it was told in the list, so that the param stays what it was until weights
     change again.
     """
-    model = study.models[run_id]
     path = Path(study.results, "models", run_id, f"{label(steps)}.json")
     if not path.exists():
         return ""
     written = path.stat().st_mtime_ns
-    times = {step: _time(model.folder(step) / SAFETENSORS) for step in steps}
-    newer = {step: time for step, time in times.items() if time > written}
-    if newer:
-        return ", ".join(f"step {step} at {time}" for step, time in newer.items())
-    return read_list(path).changed
-
-
-def _time(file: Path) -> int:
-    return file.stat().st_mtime_ns if file.exists() else 0
+    changed = []
+    for step in steps:
+        weights = study.models[run_id].folder(step) / SAFETENSORS
+        if not weights.exists():
+            changed.append(f"step {step}, gone since {written}")
+        elif (time := weights.stat().st_mtime_ns) > written:
+            changed.append(f"step {step} at {time}")
+    return ", ".join(changed) or read_list(path).changed

@@ -1,0 +1,77 @@
+"""What ``ops/engine.py`` touches of Snakemake is there, in the versions that were tried."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import snakemake
+from packaging.version import Version
+from snakemake import api  # first: its modules import one another
+from snakemake.settings.types import ConfigSettings, ResourceSettings, StorageSettings, WorkflowSettings
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+from babelscope.ops.engine import check_overrides, engine
+from mini_study import ROOT
+
+OLDEST, NEWEST = Version("9.12"), Version("9.27")
+INTERNALS = ("resource_settings", "global_resources", "non_local_exec", "remote_exec", "exec_mode")
+
+
+def test_this_snakemake_is_one_that_was_tried():
+    installed = Version(snakemake.__version__)
+    newer = f"Snakemake {installed}: run tests/workflow and tests/slurm with it, then raise NEWEST here"
+    assert (installed.major, installed.minor) <= (NEWEST.major, NEWEST.minor), newer
+    assert installed >= OLDEST
+    assert f'min_version("{OLDEST}")' in (ROOT / "Snakefile").read_text()
+    assert f'"snakemake>={OLDEST}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def workflow(executor: str) -> api.Workflow:
+    settings = ResourceSettings(
+        cores=3,
+        overwrite_threads={"pretrain_step": 2},
+        overwrite_resources={"score_units": {}, "score_unit": {}},
+    )
+    found = api.Workflow(
+        ConfigSettings(),
+        settings,
+        WorkflowSettings(),
+        logger_manager=None,
+        storage_settings=StorageSettings(),
+    )
+    found._executor_plugin = ExecutorPluginRegistry().get_plugin(executor)
+    return found
+
+
+def test_the_cap_on_cores_is_lifted_on_a_cluster_only():
+    local = workflow("local")
+    assert not engine(local).on_cluster
+    assert (local.cores, local.resource_settings.cores) == (3, 3)
+    cluster = workflow("slurm")
+    assert engine(cluster).on_cluster
+    assert cluster.resource_settings.cores is None
+    assert cluster.global_resources["_cores"].value is None
+    assert engine(cluster).on_cluster  # a second look does no harm
+
+
+def test_overrides_are_seen():
+    found = engine(workflow("local"))
+    assert found.overrides == {
+        "--set-threads": {"pretrain_step"},
+        "--set-resources": {"score_units", "score_unit"},
+    }
+    check_overrides(found, ["pretrain_step", "score_units", "score_unit"])
+    with pytest.raises(
+        ValueError, match=r"`--set-resources`: got 'score_unit'(?s:.)*did you mean `score_units`"
+    ):
+        check_overrides(found, ["pretrain_step", "score_units"])
+
+
+def test_nothing_else_touches_them():
+    files = [
+        *(ROOT / "src").rglob("*.py"), *(ROOT / "workflow").rglob("*.py"), *(ROOT / "workflow").rglob("*.smk"),
+        ROOT / "Snakefile",
+    ]  # fmt: skip
+    found = {file.name for file in files if re.search(rf"\b({'|'.join(INTERNALS)})\b", file.read_text())}
+    assert found == {"engine.py"}

@@ -1,0 +1,111 @@
+"""Rules have one name in every study, so targets, ``--until`` and overrides can name them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from mini_study import ROOT
+
+pytestmark = pytest.mark.workflow
+
+TRAINED = {"prepare_corpus": 3, "train_tokenizer": 1, "tokenize_corpus": 1, "pretrain_step": 2}
+EXTRACTED = {**TRAINED, "prepare_sentences": 3, "extract_activations": 6}
+SCORED = {**EXTRACTED, "prepare_concepts": 3, "score_units": 6, "select_experts": 6}
+ALIGNED = {**SCORED, "align_experts": 2, "trace_units": 1, "collect_alignment": 1}
+PROBED = {**EXTRACTED, "fit_language_probe": 6, "collect_probes": 1}
+WRITTEN = {
+    **SCORED,
+    "write_concept_words": 1,
+    "generate_text": 1,
+    "identify_language": 1,
+    "collect_generation": 1,
+}
+COLLECTED = {
+    **ALIGNED, **PROBED, **WRITTEN, "audit_checkpoint": 2, "collect_audit": 1, "collect_models": 1,
+    "collect_extraction": 1, "collect_concepts": 1,
+}  # fmt: skip
+TARGETS = {
+    "models": TRAINED,
+    "activations": EXTRACTED,
+    "scores": SCORED,
+    "probes": PROBED,
+    "alignment": ALIGNED,
+    "generation": WRITTEN,
+    "tables": COLLECTED,
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_plans_what_it_says_and_nothing_else(mini, target):
+    assert mini.planned(target) == {**TARGETS[target], target: 1}
+
+
+def test_figures_and_report_plan_all_tables(mini):
+    figures = mini.planned("figures")
+    drawn = figures.pop("plot_figure")
+    assert drawn > 15
+    assert "render_report" not in figures
+    assert mini.planned("report") == {**COLLECTED, "plot_figure": drawn, "render_report": 1, "report": 1}
+    assert set(figures) <= {*COLLECTED, "figures"}
+
+
+def test_until_stops_after_a_stage(mini):
+    expected = {rule: n for rule, n in SCORED.items() if rule != "select_experts"}
+    assert mini.planned("--until", "score_units") == expected
+
+
+def demo(*args: str, config: str = "") -> Counter[str]:
+    """Jobs per rule of the demo."""
+    command = [
+        sys.executable, "-m", "snakemake", "--config", "study=planned-demo", *config.split(), "--dry-run",
+        "--cores", "2", "--quiet", "host", "reason", "rules", "--workflow-profile", "none", "--nolock", *args,
+    ]  # fmt: skip
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-4000:]
+    return Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", said, re.M) if rule != "total"})
+
+
+def test_the_demo_is_extracted_under_the_name_that_the_docs_give():
+    planned = demo("--until", "extract_activations")
+    assert planned["extract_activations"] == 8  # two models, four ranges of steps, all languages in one job
+    assert "score_units" not in planned
+
+
+def test_other_steps_of_one_model_rename_no_rule(mini):
+    before = mini.planned()
+    mini.config["models"]["other"] = mini.config["models"]["tiny"] | {"steps": [[0, 2], 4, [6, 8]]}
+    after = mini.planned()
+    assert set(after) == set(before)
+    assert after["pretrain_step"] == before["pretrain_step"] + 3
+
+
+@pytest.mark.parametrize("option", ["--set-resources=score_unit:mem_mb=1", "--set-threads=score_unit=2"])
+def test_an_override_for_no_rule_is_refused_before_any_job(mini, option):
+    done = mini.snakemake(option, "--dry-run", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    name = option.partition("=")[0]
+    assert f"`{name}`: got 'score_unit'; allowed: a rule: activations, align_experts, " in said, said
+    assert "did you mean `score_units`?" in said
+    assert "Job stats" not in said
+    assert "Traceback" not in said
+
+
+def test_an_override_for_a_rule_is_taken(mini):
+    target = "results/mini/scores/tiny-seed0/0/en.h5"
+    said = mini.dry_run(
+        target, "--set-resources", "score_units:mem_mb=1234", "--set-threads", "score_units=2"
+    )
+    block = said[said.index("score every unit of tiny-seed0, step 0, for every concept in en") :]
+    resources = re.search(r"^ +resources: (.*)$", block, re.M)[1]
+    assert "mem_mb=1234" in resources
+    other = re.search(r"run tiny-seed0, step 0.*?resources: ([^\n]*)", said, re.DOTALL)[1]
+    assert "mem_mb=1234" not in other
