@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 from sklearn.metrics import average_precision_score
 
-from babelscope.activations.store import Provenance, UnitFile, UnitWriter
+from babelscope.activations.store import Provenance, UnitFile, write_units
 from babelscope.analysis.experts import read_experts, select_experts, top
 from babelscope.analysis.scores import ScoreFile, average_precision, score_files, score_units
 from babelscope.errors import DataError, NumericsError, StoreError, StudyError
@@ -98,12 +98,10 @@ def make_units(path, values, ids, lang="en", model="m", step=1):
         sites=("mlp_act",), pooling="max", dtype="float32",
     )  # fmt: skip
     cell = f"{step}/{lang}"
-    with (
-        atomic_h5(path, kind="units") as file,
-        UnitWriter(file.create_group(cell), provenance, ids, SITES, dtype="float32") as writer,
-    ):
-        half = values.shape[1] // 2
-        writer.write_rows(0, {(1, "mlp_act"): values[:, :half], (2, "mlp_act"): values[:, half:]})
+    half = values.shape[1] // 2
+    block = {(1, "mlp_act"): values[:, :half], (2, "mlp_act"): values[:, half:]}
+    with atomic_h5(path, kind="units") as file:
+        write_units(file.create_group(cell), provenance, ids, SITES, [(0, block)])
     return UnitFile(path, cell)
 
 

@@ -12,7 +12,7 @@ from babelscope.activations.extraction import extract_language
 from babelscope.activations.inputs import bare_forward, encode_sentences, make_batches
 from babelscope.activations.parity import PARITY_TOLERANCE, ParityError, parity_check
 from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import TokenFile, UnitFile, UnitWriter
+from babelscope.activations.store import TokenFile, UnitFile
 from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.architectures import SITES
@@ -222,7 +222,12 @@ def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
     before = n_hooks(loaded.model)
     run(tmp_path, loaded)
     assert n_hooks(loaded.model) == before
-    monkeypatch.setattr(UnitWriter, "write_rows", lambda *_a, **_k: 1 / 0)
+
+    def fails(_group, _provenance, _ids, _widths, blocks, **_):
+        next(blocks)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(extraction, "write_units", fails)
     with pytest.raises(ZeroDivisionError):
         run(tmp_path / "again", loaded)
     assert n_hooks(loaded.model) == before

@@ -7,8 +7,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -19,11 +17,11 @@ from babelscope.activations.store import (
     Provenance,
     TokenFile,
     UnitFile,
-    UnitWriter,
     align_rows,
     token_files,
     unit_files,
     write_token_states,
+    write_units,
 )
 from babelscope.errors import NumericsError, StoreError
 from babelscope.io.h5 import atomic_h5
@@ -55,20 +53,18 @@ def values(seed: int = 0) -> dict[tuple[int, str], np.ndarray]:
     }
 
 
-@contextmanager
-def unit_writer(path: Path, dtype: str = "float32") -> Iterator[UnitWriter]:
-    with (
-        atomic_h5(path, kind="units") as file,
-        UnitWriter(file.create_group(CELL), PROVENANCE, IDS, WIDTHS, dtype=dtype) as writer,
-    ):
-        yield writer
+def write_blocks(path: Path, blocks, *, dtype: str = "float32", ids=IDS) -> None:
+    with atomic_h5(path, kind="units") as file:
+        write_units(file.create_group(CELL), PROVENANCE, ids, WIDTHS, blocks, dtype=dtype)
 
 
-def write_units(path: Path, *, dtype: str = "float32") -> dict:
+def part(written: dict, start: int, stop: int) -> tuple[int, dict]:
+    return start, {unit: rows[start:stop] for unit, rows in written.items()}
+
+
+def write_values(path: Path, *, dtype: str = "float32") -> dict:
     written = values()
-    with unit_writer(path, dtype) as writer:
-        for start, stop in ((0, 4), (4, 7)):
-            writer.write_rows(start, {unit: rows[start:stop] for unit, rows in written.items()})
+    write_blocks(path, [part(written, 0, 4), part(written, 4, 7)], dtype=dtype)
     return written
 
 
@@ -90,9 +86,8 @@ def write_tokens(path: Path, **replaced) -> dict:
 
 
 def test_units_come_out_as_they_went_in(tmp_path):
-    written = write_units(tmp_path / "zh.units.h5")
+    written = write_values(tmp_path / "zh.units.h5")
     file = UnitFile(tmp_path / "zh.units.h5", CELL)
-    file.verify()
     assert file.provenance == PROVENANCE
     assert file.sentence_ids == IDS
     assert file.sites == [(0, "resid", 5), (1, "mlp_in", 300), (1, "resid", 5)]
@@ -120,7 +115,7 @@ def test_tokens_come_out_as_they_went_in(tmp_path):
 
 def test_equal_content_gives_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        write_units(tmp_path / f"{name}.units.h5")
+        write_values(tmp_path / f"{name}.units.h5")
         write_tokens(tmp_path / f"{name}.tokens.h5")
         if name == "a":
             time.sleep(1.1)  # a time stamp in the file would differ
@@ -129,18 +124,13 @@ def test_equal_content_gives_equal_bytes(tmp_path):
 
 
 def test_a_cast_that_overflows_is_refused(tmp_path):
-    write_units(tmp_path / "x.h5", dtype="float16")
+    write_values(tmp_path / "x.h5", dtype="float16")
     big = values()[1, "mlp_in"]
     big[5, 7] = 7e4
     with pytest.raises(NumericsError, match=r"7e\+04 does not fit float16.*house-0005"):
-        _write_with(tmp_path / "y.h5", (1, "mlp_in"), big, dtype="float16")
+        write_blocks(tmp_path / "y.h5", [(0, {**values(), (1, "mlp_in"): big})], dtype="float16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.h5"]
     assert UnitFile(tmp_path / "x.h5", CELL).read(1, "mlp_in").dtype == np.float16
-
-
-def _write_with(path: Path, unit, rows, dtype: str = "float32") -> None:
-    with unit_writer(path, dtype) as writer:
-        writer.write_rows(0, {**values(), unit: rows})
 
 
 @pytest.mark.parametrize(("bad", "word"), [(np.nan, "NaN"), (-np.inf, "infinity")])
@@ -148,7 +138,7 @@ def test_what_is_not_finite_is_refused_with_its_place(tmp_path, bad, word):
     rows = values()[1, "resid"]
     rows[3, 2] = bad
     with pytest.raises(NumericsError) as caught:
-        _write_with(tmp_path / "x.h5", (1, "resid"), rows)
+        write_blocks(tmp_path / "x.h5", [(0, {**values(), (1, "resid"): rows})])
     for part in (
         "model bridged-seed0", "step 128", "language zh", "layer 1", "site resid", word,
         "house-0003",
@@ -163,22 +153,19 @@ def test_what_is_not_finite_is_refused_with_its_place(tmp_path, bad, word):
 @pytest.mark.parametrize("error", [ValueError("stop"), KeyboardInterrupt()])
 def test_an_interrupted_writer_leaves_nothing(tmp_path, error):
     def interrupted():
-        with unit_writer(tmp_path / "x.h5") as writer:
-            writer.write_rows(0, values())
-            raise error
+        yield part(values(), 0, 4)
+        raise error
 
     with pytest.raises(type(error)):
-        interrupted()
+        write_blocks(tmp_path / "x.h5", interrupted())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_rows_are_our_own_mistake(tmp_path):
-    def partly():
-        with unit_writer(tmp_path / "x.h5") as writer:
-            writer.write_rows(0, {unit: rows[:4] for unit, rows in values().items()})
-
-    with pytest.raises(AssertionError):
-        partly()
+    with pytest.raises(AssertionError, match="every row is written"):
+        write_blocks(tmp_path / "x.h5", [part(values(), 0, 4)])
+    with pytest.raises(AssertionError, match="blocks of rows come in order"):
+        write_blocks(tmp_path / "x.h5", [part(values(), 4, 7)])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -228,7 +215,7 @@ def test_a_disk_that_is_full_at_the_last_flush(tmp_path, monkeypatch):
 
     monkeypatch.setattr("babelscope.io.files.os.fsync", no_space)
     with pytest.raises(StoreError, match="the disk is full"):
-        write_units(tmp_path / "x.h5")
+        write_values(tmp_path / "x.h5")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -285,7 +272,7 @@ def _flip(path: Path) -> None:
         (_set("kind", "tokens"), "holds 'tokens', not 'units'"),
         (_set("schema_version", 99), "schema version 99, this program reads 1"),
         (_set("complete", False), "not written to its end"),
-        (_drop_cell, "has no cell, a group {step}/{lang}"),
+        (_drop_cell, "holds no step of any language"),
         (_drop_attribute, "lacks the attributes weights_hash"),
         (_drop_dataset, "lacks the dataset layer-01/mlp_in"),
         (_drop_row, "6 rows for 7 sentence ids"),
@@ -294,10 +281,10 @@ def _flip(path: Path) -> None:
 )
 def test_a_broken_file_says_what_and_where(tmp_path, damage, message):
     path = tmp_path / "zh.units.h5"
-    write_units(path)
+    write_values(path)
     damage(path)
     with pytest.raises(StoreError, match=message) as caught:
-        UnitFile(path, CELL).verify()
+        UnitFile(path, CELL).read(1, "mlp_in")
     assert str(path) in str(caught.value)
 
 
@@ -309,7 +296,7 @@ def test_a_foreign_hdf5_file_is_refused(tmp_path):
 
 
 def test_an_unknown_site_is_answered_with_those_that_exist(tmp_path):
-    write_units(tmp_path / "x.h5")
+    write_values(tmp_path / "x.h5")
     with pytest.raises(StoreError, match="0 resid, 1 mlp_in, 1 resid"):
         UnitFile(tmp_path / "x.h5", CELL).read(1, "attn_out")
 
@@ -324,11 +311,8 @@ def test_rows_join_by_id():
 
 def test_sentence_ids_are_unique_and_there_is_one(tmp_path):
     for ids in ([], ["a", "a"]):
-        with (
-            pytest.raises(StoreError, match="128/zh needs at least one sentence"),
-            atomic_h5(tmp_path / "x.h5", kind="units") as file,
-        ):
-            UnitWriter(file.create_group(CELL), PROVENANCE, ids, WIDTHS)
+        with pytest.raises(StoreError, match="128/zh needs at least one sentence"):
+            write_blocks(tmp_path / "x.h5", [], ids=ids)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -338,8 +322,8 @@ def write_cells(path: Path, *cells: tuple[int, str], model: str = "m", key: str 
         for step, lang in cells:
             origin = dataclasses.replace(PROVENANCE, model=model, step=step, lang=lang)
             group = file.create_group(key.format(step=step, lang=lang))
-            with UnitWriter(group, origin, ["s-0000"], {(0, "resid"): 1}) as writer:
-                writer.write_rows(0, {(0, "resid"): np.full((1, 1), step, np.float32)})
+            values_11 = {(0, "resid"): np.full((1, 1), step, np.float32)}
+            write_units(group, origin, ["s-0000"], {(0, "resid"): 1}, [(0, values_11)])
     return path
 
 
@@ -349,10 +333,10 @@ def test_cells_are_found_by_what_they_say_whatever_files_they_lie_in(tmp_path):
     for paths in ([several, one], [str(one), str(several)]):
         found = unit_files(paths)
         assert set(found) == {(0, "de"), (0, "en"), (64, "de"), (64, "en"), (128, "en")}
-        assert [step for step, _ in found] == [0, 0, 64, 64, 128]  # not by name: 0, 128, 64
         for (step, lang), file in found.items():
             assert (file.provenance.step, file.provenance.lang) == (step, lang)
             assert file.read(0, "resid").item() == step
+    assert [step for step, _ in unit_files([several])] == [0, 0, 64, 128]  # not by name: 0, 128, 64
     with pytest.raises(StoreError, match=r"a.h5: has no cell 7/en; it has 0/de, 0/en, 64/en, 128/en"):
         UnitFile(several, "7/en")
     write_tokens(tmp_path / "t.h5")

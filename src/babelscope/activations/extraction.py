@@ -30,7 +30,7 @@ from babelscope.activations.inputs import (
 from babelscope.activations.parity import parity_check
 from babelscope.activations.pooling import Recorder
 from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import Provenance, Site, UnitWriter, write_token_states
+from babelscope.activations.store import Provenance, Site, write_token_states, write_units
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import watching
@@ -101,10 +101,9 @@ def extract_language(
     )
     recorder = Recorder(loaded, settings.sites, settings.pooling)
     kept = _States(recorder, encoded, settings, lang=lang, seed=seed)
-    writer = UnitWriter(units, provenance, encoded.sentence_ids, recorder.units, dtype=settings.dtype)
-    with writer, watching(recorder.watchers()):
-        for start, block in _windows(recorder, kept, encoded, settings.batch_size):
-            writer.write_rows(start, block)
+    with watching(recorder.watchers()):
+        blocks = _windows(recorder, kept, encoded, settings.batch_size)
+        write_units(units, provenance, encoded.sentence_ids, recorder.units, blocks, dtype=settings.dtype)
     kept.write(tokens, provenance)
 
 

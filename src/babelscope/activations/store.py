@@ -17,8 +17,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -138,102 +137,102 @@ def check_values(values: NDArray[Any], dtype: str, names: Sequence[str], where: 
     )
 
 
-class UnitWriter:
-    """Writes the pooled unit activations of a cell as they come, in blocks of sentences.
+def write_units(
+    group: h5py.Group,
+    provenance: Provenance,
+    sentence_ids: Sequence[str],
+    widths: Mapping[Site, int],
+    blocks: Iterable[tuple[int, Mapping[Site, NDArray[Any]]]],
+    *,
+    dtype: str = "float32",
+) -> None:
+    """Write the pooled unit activations of a cell as they come, in blocks of sentences.
 
     Args:
         group: The cell's group, empty, in a file of units; the file is the caller's to close.
         provenance: Where the numbers come from.
         sentence_ids: The rows, in their order; at least one.
         widths: Units of each (layer, site), in unit order.
+        blocks: The first row of each, in order, and per (layer, site) an array of shape ``(rows, U)``.
         dtype: ``float16`` or ``float32``.
 
     Raises:
         NumericsError: If a value is not finite or does not fit the type.
         StoreError: If a sentence id stands twice, or there is none.
     """
-
-    def __init__(
-        self,
-        group: h5py.Group,
-        provenance: Provenance,
-        sentence_ids: Sequence[str],
-        widths: Mapping[Site, int],
-        *,
-        dtype: str = "float32",
-    ) -> None:
-        rows = len(sentence_ids)
-        if not rows or len(set(sentence_ids)) != rows:
-            problem = f"{group.name} needs at least one sentence, and each sentence id once"
-            raise StoreError(group.file.filename, problem)
-        self.provenance = provenance
-        self.sentence_ids = list(sentence_ids)
-        self.widths = dict(widths)
-        self.dtype = dtype
-        self._group = group
-        self._n_written = 0
-        self._checksums: dict[Site, int] = dict.fromkeys(self.widths, 0)
-        write_provenance(group, provenance)
-        write_strings(group, "sentence_ids", self.sentence_ids)
-        group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in self.widths]
-        for (layer, site), width in self.widths.items():
-            group.create_dataset(
-                _unit_name(layer, site),
-                shape=(rows, width),
-                dtype=dtype,
-                chunks=(min(rows, _ROW_CHUNK), min(width, _UNIT_CHUNK)),
-                track_times=False,
-            )
-
-    def __enter__(self) -> UnitWriter:
-        return self
-
-    def write_rows(self, start: int, values: Mapping[Site, NDArray[Any]]) -> None:
-        """Write the next rows of every (layer, site).
-
-        Args:
-            start: The first row; blocks come in order.
-            values: Per (layer, site) an array of shape ``(rows, U)``.
-
-        Raises:
-            NumericsError: If a value is not finite or does not fit the type.
-        """
-        assert start == self._n_written, "blocks of rows come in order"
-        assert values.keys() == self.widths.keys(), "a block has every (layer, site)"
-        n = len(next(iter(values.values())))
-        names = self.sentence_ids[start : start + n]
-        for (layer, site), block_NU in values.items():
-            assert block_NU.shape == (len(names), self.widths[layer, site])
-            where = f"{self.provenance.cell}, layer {layer}, site {site}"
-            cast = np.ascontiguousarray(check_values(block_NU, self.dtype, names, where))
-            self._group[_unit_name(layer, site)][start : start + n] = cast
+    ids = list(sentence_ids)
+    if not ids or len(set(ids)) != len(ids):
+        problem = f"{group.name} needs at least one sentence, and each sentence id once"
+        raise StoreError(group.file.filename, problem)
+    write_provenance(group, provenance)
+    write_strings(group, "sentence_ids", ids)
+    group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
+    chunk = min(len(ids), _ROW_CHUNK)
+    data = {
+        unit: group.create_dataset(
+            _unit_name(*unit), (len(ids), n), dtype, chunks=(chunk, min(n, _UNIT_CHUNK)), track_times=False
+        )
+        for unit, n in widths.items()
+    }
+    checksums, n_written = dict.fromkeys(widths, 0), 0
+    for start, values in blocks:
+        assert start == n_written, "blocks of rows come in order"
+        assert values.keys() == widths.keys(), "a block has every (layer, site)"
+        names = ids[start : start + len(next(iter(values.values())))]
+        n_written += len(names)
+        for unit, block_NU in values.items():
+            assert block_NU.shape == (len(names), widths[unit])
+            where = f"{provenance.cell}, layer {unit[0]}, site {unit[1]}"
+            cast = np.ascontiguousarray(check_values(block_NU, dtype, names, where))
+            data[unit][start:n_written] = cast
             # Over the rows in their order, so that a reader can recompute it at one go.
-            self._checksums[layer, site] = zlib.crc32(cast.data, self._checksums[layer, site])
-        self._n_written += n
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            return
-        assert self._n_written == len(self.sentence_ids), "every row is written"
-        for (layer, site), checksum in self._checksums.items():
-            self._group[_unit_name(layer, site)].attrs["crc32"] = checksum
+            checksums[unit] = zlib.crc32(cast.data, checksums[unit])
+    assert n_written == len(ids), "every row is written"
+    for unit, checksum in checksums.items():
+        data[unit].attrs["crc32"] = checksum
 
 
 def _unit_name(layer: int, site: str) -> str:
     return f"layer-{layer:02d}/{site}"
 
 
-class UnitFile:
+class _CellFile:
+    """One cell of a file; its classes say what else is known of it once it is open."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, path: Path | str, cell: str) -> None:
+        self.path, self.cell = Path(path), cell
+        with open_h5(self.path, kind=self.kind) as file:
+            group = cell_of(file, cell)
+            self.provenance = read_provenance(group)
+            self._describe(group)
+
+    def _describe(self, group: h5py.Group) -> None:
+        raise NotImplementedError
+
+    def _read(self, name: str, missing: str, columns: slice = slice(None)) -> NDArray[Any]:
+        """An array of the cell; a whole one is compared with its checksum, a part of its columns is not."""
+        with open_h5(self.path, kind=self.kind) as file:
+            group = cell_of(file, self.cell)
+            if name not in group:
+                raise StoreError(self.path, f"{self.cell} has no {missing}")
+            data, name = group[name], f"{self.cell}/{name}"
+            try:
+                values = np.ascontiguousarray(data[:, columns])
+            except OSError as error:
+                raise StoreError(self.path, f"{name} cannot be read ({error})", AGAIN) from error
+            if columns == slice(None) and zlib.crc32(values.data) != data.attrs.get("crc32"):
+                problem = f"{name} does not match its checksum: the file is damaged"
+                raise StoreError(self.path, problem, AGAIN)
+            return values
+
+
+class UnitFile(_CellFile):
     """Pooled unit activations of one cell, for reading.
 
     Attributes:
-        path: The file.
-        cell: The cell's group in it, such as ``64/en``.
+        path, cell: The file, and the cell's group in it, such as ``64/en``.
         provenance: Where the numbers come from.
         sentence_ids: The rows, in their order; length ``N``.
         sites: (layer, site, number of units), in unit order.
@@ -242,23 +241,21 @@ class UnitFile:
         StoreError: If the file is truncated, foreign, incomplete or of another version, or lacks the cell.
     """
 
-    def __init__(self, path: Path | str, cell: str) -> None:
-        self.path, self.cell = Path(path), cell
-        with open_h5(self.path, kind="units") as file:
-            group = cell_of(file, cell)
-            self.provenance = read_provenance(group)
-            self.sentence_ids = read_strings(group, "sentence_ids")
-            self.sites: list[tuple[int, str, int]] = []
-            for entry in group.attrs["unit_order"]:
-                layer, site = entry.split()
-                name = _unit_name(int(layer), site)
-                if name not in group:
-                    raise StoreError(self.path, f"{cell} lacks the dataset {name}", AGAIN)
-                rows, width = group[name].shape
-                if rows != len(self.sentence_ids):
-                    problem = f"{cell}/{name} has {rows} rows for {len(self.sentence_ids)} sentence ids"
-                    raise StoreError(self.path, problem, AGAIN)
-                self.sites.append((int(layer), site, int(width)))
+    kind = "units"
+
+    def _describe(self, group: h5py.Group) -> None:
+        self.sentence_ids = read_strings(group, "sentence_ids")
+        self.sites: list[tuple[int, str, int]] = []
+        for entry in group.attrs["unit_order"]:
+            layer, site = entry.split()
+            name = _unit_name(int(layer), site)
+            if name not in group:
+                raise StoreError(self.path, f"{self.cell} lacks the dataset {name}", AGAIN)
+            rows, width = group[name].shape
+            if rows != len(self.sentence_ids):
+                problem = f"{self.cell}/{name} has {rows} rows for {len(self.sentence_ids)} sentence ids"
+                raise StoreError(self.path, problem, AGAIN)
+            self.sites.append((int(layer), site, int(width)))
 
     @property
     def n_units(self) -> int:
@@ -272,37 +269,9 @@ class UnitFile:
         Raises:
             StoreError: If there is no such array or it is damaged.
         """
-        with open_h5(self.path, kind="units") as file:
-            group, name = cell_of(file, self.cell), _unit_name(layer, site)
-            if name not in group:
-                there = ", ".join(f"{layer} {site}" for layer, site, _ in self.sites)
-                raise StoreError(self.path, f"{self.cell} has no {name}; it has {there}")
-            return _read_array(self.path, group[name], columns)
-
-    def verify(self) -> None:
-        """Compare every stored array with its checksum.
-
-        Raises:
-            StoreError: Naming the first array that differs.
-        """
-        for layer, site, _ in self.sites:
-            self.read(layer, site)
-
-
-def _read_array(path: Path, data: h5py.Dataset, columns: slice = slice(None)) -> NDArray[Any]:
-    name = data.name.lstrip("/")
-    try:
-        values = np.asarray(data[:, columns])
-    except OSError as error:
-        raise StoreError(path, f"{name} cannot be read ({error})", AGAIN) from error
-    if columns == slice(None):
-        _check_crc(path, name, values, data.attrs.get("crc32", -1))
-    return values
-
-
-def _check_crc(path: Path, name: str, values: NDArray[Any], expected: Any) -> None:
-    if zlib.crc32(np.ascontiguousarray(values).data) != int(expected):
-        raise StoreError(path, f"{name} does not match its checksum: the file is damaged", AGAIN)
+        name = _unit_name(layer, site)
+        there = ", ".join(f"{layer} {site}" for layer, site, _ in self.sites)
+        return self._read(name, f"{name}; it has {there}", columns)
 
 
 def write_token_states(
@@ -341,10 +310,7 @@ def write_token_states(
     write_strings(group, "mean_sentence_ids", mean_sentence_ids)
     for name, numbers in (("token_positions", token_positions), ("token_ids", token_ids)):
         group.create_dataset(name, data=np.asarray(numbers, np.int32), track_times=False)
-    for kind, arrays, names in (
-        ("states", states, token_sentence_ids),
-        ("means", means, mean_sentence_ids),
-    ):
+    for kind, arrays, names in (("states", states, token_sentence_ids), ("means", means, mean_sentence_ids)):
         for layer, values in arrays.items():
             where = f"{provenance.cell}, layer {layer}, site resid ({kind})"
             cast = np.ascontiguousarray(check_values(values, dtype, names, where))
@@ -352,12 +318,11 @@ def write_token_states(
             data.attrs["crc32"] = zlib.crc32(cast.data)
 
 
-class TokenFile:
+class TokenFile(_CellFile):
     """Sampled token states and sentence means of one cell, for reading.
 
     Attributes:
-        path: The file.
-        cell: The cell's group in it, such as ``64/en``.
+        path, cell: The file, and the cell's group in it, such as ``64/en``.
         provenance: Where the numbers come from.
         layers: The layers that are stored, 0 to L.
         token_sentence_ids: Sentence of each sampled token; length ``T``.
@@ -370,35 +335,26 @@ class TokenFile:
         StoreError: If the file is truncated, foreign, incomplete or of another version, or lacks the cell.
     """
 
-    def __init__(self, path: Path | str, cell: str) -> None:
-        self.path, self.cell = Path(path), cell
-        with open_h5(self.path, kind="tokens") as file:
-            group = cell_of(file, cell)
-            self.provenance = read_provenance(group)
-            self.token_sentence_ids = read_strings(group, "token_sentence_ids")
-            self.token_texts = read_strings(group, "token_texts")
-            self.mean_sentence_ids = read_strings(group, "mean_sentence_ids")
-            for name in ("token_positions", "token_ids", "states", "means"):
-                if name not in group:
-                    raise StoreError(self.path, f"{cell} lacks the dataset {name}", AGAIN)
-            self.token_positions: list[int] = group["token_positions"][:].tolist()
-            self.token_ids: list[int] = group["token_ids"][:].tolist()
-            self.layers = sorted(int(name.removeprefix("layer-")) for name in group["states"])
+    kind = "tokens"
+
+    def _describe(self, group: h5py.Group) -> None:
+        self.token_sentence_ids = read_strings(group, "token_sentence_ids")
+        self.token_texts = read_strings(group, "token_texts")
+        self.mean_sentence_ids = read_strings(group, "mean_sentence_ids")
+        for name in ("token_positions", "token_ids", "states", "means"):
+            if name not in group:
+                raise StoreError(self.path, f"{self.cell} lacks the dataset {name}", AGAIN)
+        self.token_positions: list[int] = group["token_positions"][:].tolist()
+        self.token_ids: list[int] = group["token_ids"][:].tolist()
+        self.layers = sorted(int(name.removeprefix("layer-")) for name in group["states"])
 
     def states(self, layer: int) -> NDArray[Any]:
         """States of the sampled tokens, shape ``(T, d)``."""
-        return self._read("states", layer)
+        return self._read(f"states/layer-{layer:02d}", f"layer {layer}; it has {self.layers}")
 
     def means(self, layer: int) -> NDArray[Any]:
         """Mean states of sentences, shape ``(n, d)``, rows as in ``mean_sentence_ids``."""
-        return self._read("means", layer)
-
-    def _read(self, kind: str, layer: int) -> NDArray[Any]:
-        with open_h5(self.path, kind="tokens") as file:
-            group, name = cell_of(file, self.cell), f"{kind}/layer-{layer:02d}"
-            if name not in group:
-                raise StoreError(self.path, f"{self.cell} has no layer {layer}; it has {self.layers}")
-            return _read_array(self.path, group[name])
+        return self._read(f"means/layer-{layer:02d}", f"layer {layer}; it has {self.layers}")
 
 
 def unit_files(paths: Iterable[Path | str], wanted: Iterable[Cell] | None = None) -> dict[Cell, UnitFile]:

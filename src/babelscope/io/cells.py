@@ -35,7 +35,7 @@ def cell_of(file: h5py.File, cell: str) -> h5py.Group:
         StoreError: If the file has no such cell, with those that it has.
     """
     if cell not in file:
-        there = ", ".join(f"{step}/{lang}" for step in file for lang in file[step])
+        there = ", ".join(cell_name(*each) for each in cells_of(file))
         raise StoreError(file.filename, f"has no cell {cell}; it has {there}", AGAIN)
     return file[cell]
 
