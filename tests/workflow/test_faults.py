@@ -151,36 +151,20 @@ def test_a_damaged_file_is_named_and_made_anew(finished, tmp_path, damage):
     assert digest(scores) == before
 
 
-def test_local_checkpoints_are_analysed_like_our_own(finished, tmp_path):
-    """A study of folders that somebody else trained; here, the ones that the mini study trained."""
-    study = finished.copy(tmp_path)
-    run = study.folder / "data" / "run"
-    for step in (0, 4):
-        (run / f"checkpoint-{step}").mkdir(parents=True)
-        for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
-            source = study.results / f"models/tiny-seed0/{step}/{name}"
-            (run / f"checkpoint-{step}" / name).write_bytes(source.read_bytes())
-    config = study.config
-    config["study"] = "local"
-    config["models"] = {
-        "theirs": {"source": "local", "path": "{data}/run/checkpoint-{step}", "steps": [0, 4]}
-    }
-    config.pop("corpora")
-    config.pop("tokenizers")
-    study.snakemake()
+def test_local_checkpoints_are_analysed_like_our_own(finished, local_run, tmp_path):
+    study = local_run.copy(tmp_path)
     for step in (0, 4):
         for lang in ("en", "de", "ru"):
             with (
                 h5py.File(study.results / f"scores/theirs/{step}/{lang}.h5") as theirs,
                 h5py.File(finished.results / f"scores/tiny-seed0/{step}/{lang}.h5") as ours,
             ):
-                name = "layer-02/mlp_act/ap_all"
+                name = f"{step}/{lang}/layer-02/mlp_act/ap_all"
                 assert np.array_equal(theirs[name][:], ours[name][:])
     # A running job adds a folder: only the new step is computed.
-    (run / "checkpoint-8").mkdir()
-    for file in (run / "checkpoint-4").iterdir():
-        (run / "checkpoint-8" / file.name).write_bytes(file.read_bytes())
-    config["models"]["theirs"]["steps"] = [0, 4, 8]
+    run = study.folder / "data" / "run"
+    shutil.copytree(run / "checkpoint-4", run / "checkpoint-8")
+    study.config["models"]["theirs"]["steps"] = [0, 4, 8]
     planned = study.planned()
     assert planned["extract_activations"] == 3
     assert planned["score_units"] == 3

@@ -11,52 +11,22 @@ import pytest
 
 from hub_server import HubServer
 from mini_study import MiniStudy
+from series import hub_of, hub_study
 
 pytestmark = pytest.mark.workflow
-
-NAMES = ("config.json", "model.safetensors")
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-
-
-def files_of(study: MiniStudy, step: int, names=NAMES) -> dict[str, bytes]:
-    folder = study.results / f"models/tiny-seed0/{step}"
-    return {name: (folder / name).read_bytes() for name in names}
 
 
 @pytest.fixture
 def hub(finished, monkeypatch):
-    """A hub with the mini study's checkpoints, its step 4 a second time as step 8, the tokenizer elsewhere."""
     with HubServer() as server:
-        revisions = {f"step{step:04d}": files_of(finished, step) for step in (0, 4)}
-        revisions["step0008"] = files_of(finished, 4)
-        server.add_repo("lab/tiny", revisions={"main": {}, **revisions})
-        server.add_repo("lab/tiny-tokenizer", revisions={"main": files_of(finished, 4, TOKENIZER)})
+        hub_of(finished, server)
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
         yield server
 
 
 @pytest.fixture
 def study(finished, tmp_path) -> MiniStudy:
-    """The mini study's config, with the hub in place of the pre-training; nothing is computed yet."""
-    study = MiniStudy(tmp_path, json.loads(json.dumps(finished.config)))
-    (tmp_path / "data").symlink_to(finished.folder / "data")
-    config = study.config
-    config["study"] = "hub"
-    for key in ("corpora", "tokenizers"):
-        del config[key]
-    config["models"] = {
-        "theirs": {
-            "source": "hub",
-            "repo": "lab/tiny",
-            "revision": "step{step:04d}",
-            "tokenizer_repo": "lab/tiny-tokenizer",
-            "architecture": "xglm",
-            "architecture_config": {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32},
-            "tokens_per_step": 192,
-            "steps": [0, 4],
-        }
-    }
-    return study
+    return hub_study(finished, tmp_path)
 
 
 def online(study: MiniStudy, *args: str, check: bool = True):
@@ -65,24 +35,22 @@ def online(study: MiniStudy, *args: str, check: bool = True):
     return study.snakemake(*args, check=check, environment=environment)
 
 
-def test_from_the_hub_to_the_report(hub, study, finished):
-    online(study, "--until", "fetch_checkpoint")
-    seen = len(hub.requests)
-    assert seen
-    study.snakemake()  # offline: HF_HUB_OFFLINE=1
-    assert len(hub.requests) == seen, "a job that is not fetch_checkpoint used the network"
-    assert (study.results / "report.html").exists()
+def test_from_the_hub_to_the_report(hub_run, finished):
+    assert hub_run.fetching
+    assert not hub_run.afterwards, "a job that is not fetch_checkpoint used the network"
+    results = hub_run.study.results
+    assert (results / "report.html").exists()
     for step in (0, 4):
         with (
-            h5py.File(study.results / f"scores/theirs/{step}/en.h5") as theirs,
+            h5py.File(results / f"scores/theirs/{step}/en.h5") as theirs,
             h5py.File(finished.results / f"scores/tiny-seed0/{step}/en.h5") as ours,
         ):
-            name = "layer-02/mlp_act/ap_all"
+            name = f"{step}/en/layer-02/mlp_act/ap_all"
             assert np.array_equal(theirs[name][:], ours[name][:])
-    manifest = json.loads((study.results / "models/theirs/4/fetched.json").read_text())
+    manifest = json.loads((results / "models/theirs/4/fetched.json").read_text())
     assert manifest["repo"] == "lab/tiny"
     assert len(manifest["commit"]) == 40
-    steps = pd.read_csv(study.results / "tables/steps.tsv", sep="\t")
+    steps = pd.read_csv(results / "tables/steps.tsv", sep="\t")
     assert dict(zip(steps["step"], steps["tokens"], strict=True)) == {0: 0, 4: 768}
 
 
@@ -138,8 +106,9 @@ def test_the_random_baseline(hub, study):
         h5py.File(study.results / "scores/theirs/4/en.h5") as trained,
     ):
         name = "layer-02/mlp_act/ap_all"
-        assert random[name].shape == trained[name].shape
-        assert not np.array_equal(random[name][:], trained[name][:])
+        drawn, learned = random[f"0/en/{name}"][:], trained[f"4/en/{name}"][:]
+        assert drawn.shape == learned.shape
+        assert not np.array_equal(drawn, learned)
 
 
 def test_a_suite_of_the_registry(study):

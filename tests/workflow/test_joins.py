@@ -1,0 +1,109 @@
+"""Scripts join files by what these say of themselves: in another order they give the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from babelscope.study.loading import load_study
+from mini_study import ROOT, MiniStudy
+
+pytestmark = pytest.mark.workflow
+
+#: Runs scripts of the workflow as Snakemake does, each with the object that it injects.
+RUNNER = """
+import json, runpy, sys
+from types import SimpleNamespace
+
+class Named(list):
+    def __init__(self, given):
+        self.named = given if isinstance(given, dict) else {}
+        super().__init__(self.named.values() if self.named else given)
+        self.__dict__.update(self.named)
+    def __getitem__(self, key):
+        return self.named[key] if isinstance(key, str) else super().__getitem__(key)
+
+for script, job in json.load(open(sys.argv[1])).items():
+    parts = {name: Named(job[name]) for name in ("input", "output", "params")}
+    snakemake = SimpleNamespace(**parts, wildcards=SimpleNamespace(model="tiny-seed0"), threads=1, log=[script + ".log"])
+    runpy.run_path(sys.argv[2] + "/" + script + ".py", {"snakemake": snakemake})
+"""
+
+
+def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
+    """Jobs that read several cells, their inputs in reverse order."""
+    settings = load_study(study.config)
+    results, langs = study.results, list(settings.languages)
+    backwards = {"steps": [4, 0], "langs": langs[::-1]}
+
+    def files(pattern: str, steps: list[int]) -> list[str]:
+        return [str(results / pattern.format(step=step, lang=lang))
+                for step in steps for lang in backwards["langs"]]  # fmt: skip
+
+    def scores_and_experts(steps: list[int]) -> dict[str, list[str]]:
+        return {
+            "scores": files("scores/tiny-seed0/{step}/{lang}.h5", steps),
+            "experts": files("experts/tiny-seed0/{step}/{lang}.parquet", steps),
+        }
+
+    def outputs(folder: str, **names: str) -> dict[str, str]:
+        return {key: str(out / folder / name) for key, name in names.items()}
+
+    experts = settings.experts
+    return {
+        "align_experts": {
+            "input": scores_and_experts([4]),
+            "output": outputs("alignment/tiny-seed0", overlap="4.overlap.parquet",
+                              transfer="4.transfer.parquet", reliability="4.reliability.parquet"),
+            "params": {"steps": [4], "langs": langs, "bootstrap": experts.bootstrap,
+                       "permutations": experts.permutations, "seed": settings.seed},
+        },
+        "trace_units": {
+            "input": scores_and_experts(backwards["steps"]),
+            "output": outputs("alignment", table="tiny-seed0.lifelines.parquet"),
+            "params": {"steps": [0, 4], "langs": langs, "min_languages": experts.min_languages,
+                       "max_traced_units": experts.max_traced_units},
+        },
+        "fit_language_probe": {
+            "input": files("activations/tiny-seed0/{step}/{lang}.tokens.h5", [4]),
+            "output": outputs("probes/tiny-seed0/4", table="1.tsv"),
+            "params": {"steps": [4], "layers": [1], "langs": langs, "seed": settings.seed,
+                       "settings": settings.probes.model_dump()},
+        },
+        "collect_extraction": {
+            "input": files("activations/tiny-seed0/{step}/{lang}.tokens.h5", backwards["steps"]),
+            "output": outputs("tables", table="extraction.tsv"),
+            "params": {"languages": langs},
+        },
+        "collect_audit": {
+            "input": [str(results / f"audit/tiny-seed0/{step}.h5") for step in backwards["steps"]],
+            "output": outputs("tables", audit="audit.tsv", losses="audit_losses.tsv"),
+            "params": {"known_faults": {"tiny-seed0": {}}},
+        },
+        "collect_concepts": {
+            "input": {"concepts": [str(results / f"concepts/{lang}.tsv") for lang in backwards["langs"]]},
+            "output": outputs("tables", table="concepts.tsv"),
+            "params": {"languages": langs},
+        },
+    }  # fmt: skip
+
+
+def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(finished.folder)
+    out = tmp_path / "out"
+    planned = jobs(finished, out)
+    (tmp_path / "jobs.json").write_text(json.dumps(planned))
+    command = [sys.executable, "-c", RUNNER, str(tmp_path / "jobs.json"), str(ROOT / "workflow/scripts")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    written = [file for job in planned.values() for file in map(Path, job["output"].values())]
+    assert len(written) == 9
+    for file in written:
+        assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name
