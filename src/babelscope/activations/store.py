@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from babelscope.errors import NumericsError, StoreError
 from babelscope.io.cells import Cell, by_cell, cell_of
-from babelscope.io.h5 import AGAIN, open_h5, read_strings, write_strings
+from babelscope.io.files import AGAIN
+from babelscope.io.h5 import open_h5, read_strings, write_strings
 
 LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final norm"
 _UNIT_CHUNK = 256
