@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from babelscope.text.concepts import match_words
-from babelscope.text.ids import half_of
-from babelscope.text.lines import read_lines
+from babelscope.text.lines import half_of, read_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("BABELSCOPE_DATA", ROOT.parent / "shared" / "data"))

@@ -18,8 +18,7 @@ from babelscope.text.concepts import (
     write_concept_words,
 )
 from babelscope.text.corpora import prepare_dataset_corpus, prepare_text_corpus
-from babelscope.text.ids import half_of
-from babelscope.text.lines import check_lines, check_parallel, check_utf8, read_lines
+from babelscope.text.lines import check_lines, check_parallel, check_utf8, half_of, read_lines
 from babelscope.text.sentences import prepare_sentences, read_sentences
 
 

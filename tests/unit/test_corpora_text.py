@@ -15,8 +15,7 @@ from babelscope.errors import DataError
 from babelscope.io.files import written_whole
 from babelscope.text.concepts import count_concepts, label_sentences, match_words, write_concept_words
 from babelscope.text.corpora import make_documents_file, prepare_text_corpus
-from babelscope.text.ids import half_of
-from babelscope.text.lines import check_lines, iter_lines, read_lines
+from babelscope.text.lines import check_lines, half_of, iter_lines, read_lines
 from babelscope.text.sentences import prepare_sentences, read_sentences
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.io.tables import concatenate, write_table
-from babelscope.models.training.lists import read_list
+from babelscope.models.training.steps import read_list
 from babelscope.report.catalogue import describe_models, describe_steps
 from babelscope.runtime import job
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.models.training.lists import CheckpointList, read_list, write_list
 from babelscope.models.training.run import pretrain_steps
+from babelscope.models.training.steps import CheckpointList, read_list, write_list
 from babelscope.runtime import job
 from babelscope.text.tokenization import language_shares
 

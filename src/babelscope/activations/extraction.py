@@ -35,9 +35,6 @@ from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import watching
 
-_WINDOW_ROWS = 1024
-_WINDOW_BYTES = 2**30
-
 
 @torch.inference_mode()
 def extract_language(
@@ -102,22 +99,22 @@ def extract_language(
     recorder = Recorder(loaded, settings.sites, settings.pooling)
     kept = _States(recorder, encoded, settings, lang=lang, seed=seed)
     with watching(recorder.watchers()):
-        blocks = _windows(recorder, kept, encoded, settings.batch_size)
+        blocks = _windows(recorder, kept, encoded, settings)
         write_units(units, provenance, encoded.sentence_ids, recorder.units, blocks, dtype=settings.dtype)
     kept.write(tokens, provenance)
 
 
 def _windows(
-    recorder: Recorder, kept: _States, encoded: Encoded, batch_size: int
+    recorder: Recorder, kept: _States, encoded: Encoded, settings: ExtractionSettings
 ) -> Iterator[tuple[int, dict[Site, NDArray[np.float32]]]]:
     """Run all inputs in windows of sentences: the first row and the pooled units of each."""
     n = len(encoded.rows)
-    window = min(n, _window_rows(sum(recorder.units.values()), batch_size))
+    window = min(n, settings.window_rows(sum(recorder.units.values())))
     block = {unit: np.empty((window, width), np.float32) for unit, width in recorder.units.items()}
     for start in range(0, n, window):
         stop = min(start + window, n)
-        chosen = range(start, stop)
-        for batch in make_batches(recorder.loaded, encoded.rows, batch_size=batch_size, chosen=chosen):
+        chosen, size = range(start, stop), settings.batch_size
+        for batch in make_batches(recorder.loaded, encoded.rows, batch_size=size, chosen=chosen):
             kept.run(batch)
             for unit, parts in recorder.pooled().items():
                 first = 0
@@ -208,12 +205,6 @@ def _rows_with_means(sentence_ids: Sequence[str], n: int) -> NDArray[np.intp]:
         return hashlib.sha256(sentence_ids[row].encode()).digest()
 
     return np.array(sorted(sorted(range(len(sentence_ids)), key=key)[:n]), dtype=np.intp)
-
-
-def _window_rows(n_units: int, batch_size: int) -> int:
-    """Sentences that are sorted by length together and written together."""
-    fitting = _WINDOW_BYTES // (4 * n_units)
-    return max(batch_size, min(_WINDOW_ROWS, fitting))
 
 
 def _ranges(low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -37,3 +37,7 @@ class ExtractionSettings(Settings):
     """Sentences whose mean state is kept, the same in every language; more are more exact."""
     parity_sentences: Annotated[int, Field(ge=2)] = 8
     """Sentences of the parity self-test; more make it stricter and slower."""
+
+    def window_rows(self, n_units: int) -> int:
+        """Sentences that are sorted by length and written together: at most 1 GiB of their pooled units."""
+        return max(self.batch_size, min(1024, 2**30 // (4 * n_units)))

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from babelscope.errors import NumericsError, StoreError
 from babelscope.io.cells import Cell, by_cell, cell_of
-from babelscope.io.h5 import AGAIN, open_h5, read_strings, write_strings
+from babelscope.io.files import AGAIN
+from babelscope.io.h5 import open_h5, read_strings, write_strings
 
 LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final norm"
 _UNIT_CHUNK = 256
@@ -167,13 +168,9 @@ def write_units(
     write_provenance(group, provenance)
     write_strings(group, "sentence_ids", ids)
     group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
-    chunk = min(len(ids), _ROW_CHUNK)
-    data = {
-        unit: group.create_dataset(
-            _unit_name(*unit), (len(ids), n), dtype, chunks=(chunk, min(n, _UNIT_CHUNK)), track_times=False
-        )
-        for unit, n in widths.items()
-    }
+    for unit, n in widths.items():
+        chunks = (min(len(ids), _ROW_CHUNK), min(n, _UNIT_CHUNK))
+        group.create_dataset(_unit_name(*unit), (len(ids), n), dtype, chunks=chunks, track_times=False)
     checksums, n_written = dict.fromkeys(widths, 0), 0
     for start, values in blocks:
         assert start == n_written, "blocks of rows come in order"
@@ -184,12 +181,12 @@ def write_units(
             assert block_NU.shape == (len(names), widths[unit])
             where = f"{provenance.cell}, layer {unit[0]}, site {unit[1]}"
             cast = np.ascontiguousarray(check_values(block_NU, dtype, names, where))
-            data[unit][start:n_written] = cast
+            group[_unit_name(*unit)][start:n_written] = cast
             # Over the rows in their order, so that a reader can recompute it at one go.
             checksums[unit] = zlib.crc32(cast.data, checksums[unit])
     assert n_written == len(ids), "every row is written"
     for unit, checksum in checksums.items():
-        data[unit].attrs["crc32"] = checksum
+        group[_unit_name(*unit)].attrs["crc32"] = checksum
 
 
 def _unit_name(layer: int, site: str) -> str:

@@ -31,8 +31,9 @@ from babelscope.activations.store import (
 )
 from babelscope.errors import DataError, NumericsError, StoreError
 from babelscope.io.cells import Cell, by_cell
-from babelscope.io.h5 import AGAIN, open_h5
-from babelscope.text.ids import half_of
+from babelscope.io.files import AGAIN
+from babelscope.io.h5 import open_h5
+from babelscope.text.lines import half_of
 from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]

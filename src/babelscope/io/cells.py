@@ -14,7 +14,8 @@ import h5py
 import pandas as pd
 
 from babelscope.errors import DataError, StoreError
-from babelscope.io.h5 import AGAIN, open_h5
+from babelscope.io.files import AGAIN
+from babelscope.io.h5 import open_h5
 from babelscope.io.tables import read_table
 
 Cell = tuple[int, str]

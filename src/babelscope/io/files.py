@@ -6,14 +6,20 @@ its place. So every output is written under a name of its own, flushed to the di
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from string import Formatter
 
 from babelscope.errors import DataError
+
+#: What to do about a file of ours that cannot be used.
+AGAIN = "remove the file and run again; it is computed anew"
 
 #: Marks what is not whole. After a job was killed such files may remain; nothing reads them.
 _MARK = ".tmp-"
@@ -66,6 +72,32 @@ def by_name(paths: Iterable[Path | str], names: Iterable[str]) -> dict[str, Path
         if name not in wanted:
             raise DataError(path, f"is none of {', '.join(wanted)}")
     return {name: found[name] for name in wanted}
+
+
+def fitting_paths(template: str, field: str, **known: str) -> dict[str, str]:
+    """What is there of the paths that a template gives, by the value of one of its fields.
+
+    Args:
+        template: Path with ``{field}``, maybe more than once, each a part of the name of a file or folder.
+        field: Its name.
+        known: Values of the other fields.
+    """
+    pattern, wanted = "", ""
+    for text, name, _, _ in Formatter().parse(template):
+        text += known[name] if name not in (None, field) else ""
+        pattern += re.escape(text)
+        wanted += glob.escape(text)
+        if name == field:
+            pattern += "(?P<value>[^/]+)" if "(?P<value>" not in pattern else "(?P=value)"
+            wanted += "*"
+    matches = [re.fullmatch(pattern, path) for path in glob.glob(wanted)]
+    return {match["value"]: match[0] for match in matches if match}
+
+
+def file_sha256(file: Path) -> str:
+    """SHA-256 of a file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def leftovers(folder: Path) -> list[Path]:

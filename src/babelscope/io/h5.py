@@ -12,11 +12,9 @@ from pathlib import Path
 import h5py
 
 from babelscope.errors import StoreError
-from babelscope.io.files import written_whole
+from babelscope.io.files import AGAIN, written_whole
 
 SCHEMA_VERSION = 1
-#: What to do about a file that cannot be used.
-AGAIN = "remove the file and run again; it is computed anew"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from babelscope.errors import DataError
-from babelscope.io.files import written_whole
+from babelscope.io.files import AGAIN, written_whole
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -49,8 +49,7 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
         table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
         return table if columns is None else table[list(columns)]
     except (OSError, ValueError, KeyError) as error:
-        hint = "remove the file and run again; it is computed anew"
-        raise DataError(path, f"is not a readable table: {error}", hint) from error
+        raise DataError(path, f"is not a readable table: {error}", AGAIN) from error
 
 
 def concatenate(paths: Iterable[Path | str], *, by: Sequence[str] = ()) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,7 @@ class LoadedModel:
 
 
 def load_checkpoint(
-    folder: Path | str,
-    *,
-    tokenizer: Path | str | None = None,
-    dtype: str = "float32",
-    device: str = "auto",
+    folder: Path | str, *, tokenizer: Path | str | None = None, dtype: str = "float32", device: str = "auto"
 ) -> LoadedModel:
     """Load a model with its tokenizer.
 
@@ -144,18 +140,16 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     if problem is not None:
         raise DataError(folder, f"is not whole: {problem}")
 
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    kind = AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
     files = weight_files(folder)
     # Weights that are not cast stay where the file is mapped; then its pages are the model.
     mapped = files if stored_type(folder) != dtype else []
     try:
         with pages_dropped(mapped):
-            loaded: Any = kind.from_pretrained(
+            model, report = _auto_class(config).from_pretrained(
                 folder,
                 dtype=_DTYPES[dtype],
                 local_files_only=True,
@@ -168,19 +162,20 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
             )
     except Exception as error:  # each format of weights has errors of its own
         raise DataError(folder, f"its weights cannot be loaded: {error}") from error
-    model, report = loaded
-    _check_report(folder, report)
-    return model.eval()
-
-
-def _check_report(folder: Path, report: Mapping[str, Collection[str]]) -> None:
-    """Refuse weights that are missing: they would be drawn at random, with a warning only."""
-    if report["missing_keys"]:
+    if report["missing_keys"]:  # they would be drawn at random, with a warning only
         missing = sorted(report["missing_keys"])
         raise DataError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
     unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith(_BUFFERS))
     if unexpected:
         logger.warning("%s: %d weights are not used; the first is %s", folder, len(unexpected), unexpected[0])
+    return model.eval()
+
+
+def _auto_class(config: Mapping[str, Any]) -> Any:
+    """The class of transformers that gives a model its language head."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    return AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
 
 
 def load_tokenizer(folder: Path | str) -> Any:
@@ -247,6 +242,30 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:
             os.replace(file, folder / file.name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def initialise_checkpoint(folder: Path, *, tokenizer: Path, out: Path, seed: int) -> None:
+    """Write a model of the same sizes with random weights: step 0 of a series that does not publish one.
+
+    It is a baseline for what weights as the class draws them show, not the model that the training started
+    from: its seed, and often its initialisation, are not known.
+
+    Args:
+        folder: A checkpoint, for its config.
+        tokenizer: Folder of its tokenizer.
+        out: Hugging Face folder to write.
+        seed: Of the weights.
+
+    Raises:
+        DataError: If the config cannot be used.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    torch.manual_seed(seed)
+    # In float32, whatever the series is stored in: 16 bits would round the random numbers.
+    model = _auto_class(read_config(folder)).from_config(config, dtype=torch.float32)
+    save_model(model, load_tokenizer(tokenizer), out)
 
 
 def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:

@@ -19,10 +19,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 from babelscope.errors import DataError
+from babelscope.io.files import file_sha256, fitting_paths
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
@@ -111,12 +111,6 @@ def is_of_tokenizer(name: str) -> bool:
 def is_vocabulary(name: str) -> bool:
     """Whether a file of this name holds what a tokenizer cannot be without."""
     return name == "tokenizer.json" or name.endswith(".model") or name.startswith("vocab")
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def combined_hash(hashes: Iterable[str]) -> str:
@@ -270,22 +264,12 @@ def find_steps(template: str) -> tuple[dict[int, Path], dict[int, str]]:
     Returns:
         The folders that are whole, by step; and what the others lack, in words.
     """
-    pattern, glob = "", ""
-    for text, name, _, _ in Formatter().parse(template):
-        pattern += re.escape(text)
-        glob += re.sub(r"([*?[])", r"[\1]", text)
-        if name is not None:
-            pattern += r"(?P<step>\d+)" if "(?P<step>" not in pattern else r"(?P=step)"
-            glob += "*"
-    root = Path(template).anchor
-    found: dict[int, Path] = {}
-    for path in Path(root or ".").glob(glob.removeprefix(root) if root else glob):
-        match = re.fullmatch(pattern, str(path)) or re.fullmatch(pattern, f"./{path}")
-        if match and path.is_dir():
-            step = int(match["step"])
-            # What the template gives for this number, and not another spelling of it.
-            if template.format(step=step) in (str(path), f"./{path}", f"{path}/"):
-                found[step] = path
-    problems = {step: is_complete(path) for step, path in found.items()}
-    whole = {step: path for step, path in sorted(found.items()) if problems[step] is None}
-    return whole, {step: problem for step, problem in sorted(problems.items()) if problem is not None}
+    # Only what the template gives for this number, and not another spelling of it.
+    found = {
+        int(number): Path(path)
+        for number, path in fitting_paths(template, "step").items()
+        if number.isdecimal() and template.format(step=int(number)) == path and Path(path).is_dir()
+    }
+    lacking = {step: is_complete(found[step]) for step in sorted(found)}
+    whole = {step: found[step] for step, problem in lacking.items() if problem is None}
+    return whole, {step: problem for step, problem in lacking.items() if problem is not None}

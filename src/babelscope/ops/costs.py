@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.models.dimensions import dimensions, n_parameters
 from babelscope.ops import sizes
 from babelscope.ops.stages import STAGES, JobCells
@@ -93,8 +93,7 @@ class Cost:
         return self.seconds / self.threads
 
 
-@dataclass(frozen=True)
-class _Text:
+class _Text(NamedTuple):
     sentences: int
     tokens: float
 
@@ -115,7 +114,6 @@ class CostModel:
     max_threads: int = 1
     rates: Rates = field(default_factory=Rates)
     _known: dict[JobCells, Cost] = field(default_factory=dict, init=False, repr=False)
-    _texts: dict[str, _Text] = field(default_factory=dict, init=False, repr=False)
 
     def cost(self, job: JobCells) -> Cost:
         """What a job takes.
@@ -127,18 +125,10 @@ class CostModel:
             self._known[job] = getattr(self, STAGES[job.stage].cost)(job)
         return self._known[job]
 
-    # ------------------------------------------------------------------------------ text
-
     def _text(self, lang: str) -> _Text:
-        if lang not in self._texts:
-            self._texts[lang] = self._text_of(lang)
-        return self._texts[lang]
-
-    def _text_of(self, lang: str) -> _Text:
         study = self.study
         if study.sentences.source == "grammar":
-            sentences = study.sentences.per_concept * len(study.concept_ids)
-            return _Text(sentences, float(_GRAMMAR_TOKENS))
+            return _Text(study.sentences.per_concept * self._n_concepts, _GRAMMAR_TOKENS)
         found = [_size_and_sentences(Path(path)) for path in study.sentence_files(lang)]
         size, sentences = (sum(column) for column in zip(*found, strict=True))
         tokens = min(size / max(1, sentences) / _BYTES_PER_TOKEN + 1, study.extraction.max_length)
@@ -148,8 +138,6 @@ class CostModel:
     def _n_concepts(self) -> int:
         return len(self.study.concept_ids)
 
-    # ----------------------------------------------------------------------------- models
-
     def _config(self, run_id: str) -> dict[str, Any]:
         model = self.study.models[run_id]
         config = self.study.model_config(run_id)
@@ -157,16 +145,10 @@ class CostModel:
             config = {**config, "vocab_size": self.study.tokenizers[model.tokenizer].vocabulary_size}
         return config
 
-    def _settings(self, run_id: str) -> SimpleNamespace:
+    def _settings(self, run_id: str) -> ExtractionSettings:
         model, run = self.study.models[run_id], self.study.extraction
-        return SimpleNamespace(
-            sites=run.sites,
-            max_length=run.max_length,
-            tokens_per_language=run.tokens_per_language,
-            mean_sentences=run.mean_sentences,
-            batch_size=model.batch_size or run.batch_size,
-            compute_dtype=model.compute_dtype or run.compute_dtype,
-        )
+        own = {"batch_size": model.batch_size, "compute_dtype": model.compute_dtype}
+        return run.model_copy(update={name: value for name, value in own.items() if value})
 
     def _body(self, run_id: str) -> float:
         """Parameters that every token meets; of the tables for words it meets one row."""
@@ -202,8 +184,6 @@ class CostModel:
             on_device = sizes.activation_bytes(config, self._settings(run_id))
             memory = min(memory - on_device, _CUDA + copies * self._weights(run_id)) + _CUDA
         return memory + ENGINE_MEMORY
-
-    # ----------------------------------------------------------------------------- stages
 
     def extract(self, job: JobCells) -> Cost:
         config, settings = self._config(job.model), self._settings(job.model)
@@ -318,11 +298,8 @@ class CostModel:
         return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept=len(job.steps) * 4e5)
 
     def generate(self, job: JobCells) -> Cost:
-        config, settings, generation = (
-            self._config(job.model),
-            self._settings(job.model),
-            self.study.generation,
-        )
+        config, settings = self._config(job.model), self._settings(job.model)
+        generation = self.study.generation
         wanted = len(self.study.generation_concepts) * len(generation.languages)
         samples = generation.samples * generation.seeds
         # Forced, other concept's experts and random units each; unforced once a language.
@@ -335,11 +312,8 @@ class CostModel:
         seconds = self._computing(operations, batches * new * shape.n_layers * 12)
         seconds = len(job.steps) * (seconds + self._load(job.model))
         memory = sizes.generation_memory(config, settings)
-        return Cost(
-            _START["torch"] + seconds,
-            self._host(job.model, memory),
-            kept=len(job.steps) * texts * 60,
-        )
+        kept = len(job.steps) * texts * 60
+        return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept)
 
     def identify(self, job: JobCells) -> Cost:
         generation = self.study.generation
@@ -353,8 +327,7 @@ class CostModel:
         model = self.study.models[job.model]
         assert isinstance(model, PretrainedModel)
         config, training = self._config(job.model), model.training
-        before = max((step for step in model.steps if step < job.steps[0]), default=0)
-        before = self.study.previous_step(job.model, job.steps[0]) or 0 if before else 0
+        before = self.study.previous_step(job.model, job.steps[0]) or 0
         trained = sum(later - earlier for earlier, later in pairwise((before, *job.steps)))
         tokens = trained * training.batch_size * training.sequence_length
         shape = dimensions(config)
@@ -399,9 +372,8 @@ class CostModel:
         return 0.0  # a data set is opened by its job
 
     def corpus(self, job: JobCells) -> Cost:
-        size = sum(
-            self._corpus_bytes(name) / len(self.study.corpora[name].languages) for name in self.study.corpora
-        )
+        corpora = self.study.corpora
+        size = sum(self._corpus_bytes(name) / len(corpora[name].languages) for name in corpora)
         return Cost(_START["plain"] + size / 3e6, _PLAIN_MEMORY + 100e6, kept=1.2 * size)
 
     def prepare(self, job: JobCells) -> Cost:
@@ -413,8 +385,9 @@ class CostModel:
         cells = sum(len(model.steps) for model in self.study.models.values())
         languages = len(self.study.languages)
         rows = cells * self._n_concepts * languages * (languages - 1) / 2
-        return Cost(_START["plain"] + cells * languages * 0.02 + rows * 2e-6, _PLAIN_MEMORY + 400 * rows,
-                    kept=20 * rows if job.stage == "collect_alignment" else 1e5)  # fmt: skip
+        seconds = _START["plain"] + cells * languages * 0.02 + rows * 2e-6
+        kept = 20 * rows if job.stage == "collect_alignment" else 1e5
+        return Cost(seconds, _PLAIN_MEMORY + 400 * rows, kept)
 
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
@@ -425,9 +398,8 @@ class CostModel:
     def plot(self, _: JobCells) -> Cost:
         cells = sum(len(model.steps) for model in self.study.models.values())
         rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
-        return Cost(
-            _START["science"] + 3 + cells * 0.05 + rows * 1e-6, 2 * _PLAIN_MEMORY + 500 * rows, kept=2e5
-        )
+        seconds = _START["science"] + 3 + cells * 0.05 + rows * 1e-6
+        return Cost(seconds, 2 * _PLAIN_MEMORY + 500 * rows, kept=2e5)
 
 
 # Fitted constants; docs/cost.md shows how well.
@@ -445,6 +417,7 @@ _ALIGN_PAIR = 2e-4
 _PROBE_FLOPS = 4.0
 
 
+@cache
 def _size_and_sentences(path: Path) -> tuple[int, int]:
     """Bytes of a file and its sentences: lines, or what the lists of a JSON file hold."""
     content = path.read_bytes()

@@ -23,7 +23,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.io.files import written_whole
 from babelscope.io.h5 import atomic_h5
 from babelscope.io.tables import read_table, write_table
-from babelscope.models.training.lists import CheckpointList, read_list, write_list
+from babelscope.models.training.steps import CheckpointList, read_list, write_list
 from babelscope.ops.layout import Found, parse
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.ops.status import summary

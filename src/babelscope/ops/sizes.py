@@ -5,9 +5,10 @@ Every term is a shape that the code holds, or a constant measured with ``benchma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.models.dimensions import dimensions, n_parameters, site_widths
 
 #: Bytes of a number of a type.
@@ -22,34 +23,13 @@ _TOKENS_READ = 20_000
 #: Outputs of the head that are held at a time, a few copies of them; as in babelscope.analysis.generation.
 _LOGITS = 4 * 2**28
 
-#: Rows of pooled units that are held before they are written, and the most bytes that they take;
-#: as in :mod:`babelscope.activations.extraction`.
-WINDOW_ROWS, WINDOW_BYTES = 1024, 2**30
-
-
-class Settings(Protocol):
-    """What of :class:`babelscope.activations.extraction.ExtractionSettings` decides on memory."""
-
-    @property
-    def sites(self) -> Sequence[str]: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def max_length(self) -> int: ...
-    @property
-    def compute_dtype(self) -> str: ...
-    @property
-    def tokens_per_language(self) -> int: ...
-    @property
-    def mean_sentences(self) -> int: ...
-
 
 def weight_bytes(config: Mapping[str, Any], dtype: str) -> int:
     """Weights of a model in memory, or in a file."""
     return n_parameters(config) * WIDTH[dtype]
 
 
-def activation_bytes(config: Mapping[str, Any], settings: Settings) -> int:
+def activation_bytes(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
     """What one block holds of a batch at the same time, at most.
 
     The input and the output of the block, its norm, queries, keys and values; and, larger, the MLP:
@@ -67,7 +47,7 @@ def resident_weights(config: Mapping[str, Any], dtype: str, *, mapped: bool) -> 
     """Weights that extraction holds in memory.
 
     Args:
-        config: As :func:`babelscope.models.architectures.dimensions` takes it.
+        config: As :func:`babelscope.models.dimensions.dimensions` takes it.
         dtype: Type that is computed in.
         mapped: Whether they are stored in this type. Then they stay in the file until they are read, and
             of the embedding only the rows of the text's tokens are, of the head nothing.
@@ -82,20 +62,19 @@ def resident_weights(config: Mapping[str, Any], dtype: str, *, mapped: bool) -> 
 
 
 def extraction_memory(
-    config: Mapping[str, Any], settings: Settings, *, n_sentences: int, mapped: bool = False
+    config: Mapping[str, Any], settings: ExtractionSettings, *, n_sentences: int, mapped: bool = False
 ) -> int:
     """Host memory of an extraction job on a CPU, in bytes; on a GPU the weights are there instead.
 
     Args:
-        config: As :func:`babelscope.models.architectures.dimensions` takes it.
+        config: As :func:`babelscope.models.dimensions.dimensions` takes it.
         settings: How it is run.
         n_sentences: Sentences of the language.
         mapped: As for :func:`resident_weights`.
     """
     sizes = dimensions(config)
     n_units = sum(site_widths(config, settings.sites).values())
-    rows = min(n_sentences, max(settings.batch_size, min(WINDOW_ROWS, WINDOW_BYTES // (4 * n_units))))
-    window = 4 * rows * n_units
+    window = 4 * min(n_sentences, settings.window_rows(n_units)) * n_units
     # Pooled values of a batch: on the device, and copied to the host.
     pooled = 2 * 4 * min(settings.batch_size, n_sentences) * n_units
     tokens = min(settings.tokens_per_language, n_sentences * settings.max_length)
@@ -111,14 +90,14 @@ def extraction_memory(
     )
 
 
-def generation_memory(config: Mapping[str, Any], settings: Settings) -> int:
+def generation_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
     """Host memory of a job that generates: the head's outputs and what it has written, beside the weights."""
     return (
         RUNTIME + weight_bytes(config, settings.compute_dtype) + _LOGITS + activation_bytes(config, settings)
     )
 
 
-def loss_memory(config: Mapping[str, Any], settings: Settings) -> int:
+def loss_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
     """Host memory of a job that measures losses: the head's outputs for a batch beside the weights."""
     outputs = 4 * 4 * settings.batch_size * settings.max_length * dimensions(config).vocab
     return generation_memory(config, settings) - _LOGITS + min(_LOGITS, outputs)
@@ -131,7 +110,7 @@ def training_memory(config: Mapping[str, Any], *, positions: int) -> int:
     of the head, their softmax and its gradient, and what every block keeps for the way back.
 
     Args:
-        config: As :func:`babelscope.models.architectures.dimensions` takes it, with ``vocab_size``.
+        config: As :func:`babelscope.models.dimensions.dimensions` takes it, with ``vocab_size``.
         positions: Tokens of a part of a batch: windows over ``accumulation``, times their length.
     """
     sizes = dimensions(config)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from babelscope.models.files import SAFETENSORS
-from babelscope.models.training.lists import read_list
+from babelscope.models.training.steps import read_list
 from babelscope.study.config import Study
 from babelscope.study.steps import label
 

@@ -16,16 +16,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Formatter
 from typing import TYPE_CHECKING
 
 from babelscope.errors import DataError
+from babelscope.io.files import fitting_paths
 from babelscope.text.grammar.generate import concept_words
-from babelscope.text.ids import half_of, line_id
 from babelscope.text.lines import (
     check_distinct,
     check_lines,
     check_utf8,
+    half_of,
+    line_id,
     read_lines,
     read_tsv,
     text_file,
@@ -65,23 +66,8 @@ def find_concepts(template: str, lang: str) -> list[str]:
         template: Path with ``{concept}``, ``{lang}`` and, unless it is JSON, ``{label}``.
         lang: The language.
     """
-    known = {"lang": lang, "label": "positive"}
-    pattern, place = "", template[: template.index("{concept}")]
-    for text, name, _, _ in Formatter().parse(template):
-        pattern += re.escape(text)
-        if name == "concept":
-            pattern += "(?P<concept>[^/]+)" if "(?P<concept>" not in pattern else "(?P=concept)"
-        elif name is not None:
-            pattern += re.escape(known[name])
-    start = Path(place.format(**known)).parent if not place.endswith("/") else Path(place.format(**known))
-    # From the first folder that does not depend on the concept downwards, as deep as the template goes.
-    depth = len(Path(template).parts) - len(start.parts)
-    found = {
-        match["concept"]
-        for file in start.glob("/".join(["*"] * depth))
-        if (match := re.fullmatch(pattern, str(file))) and file.is_file()
-    }
-    return sorted(found)
+    found = fitting_paths(template, "concept", lang=lang, label="positive")
+    return sorted(concept for concept, path in found.items() if Path(path).is_file())
 
 
 def read_list(path: Path, label: str, *, duplicates: str) -> list[tuple[int, str]]:

@@ -1,7 +1,10 @@
-"""Lines of text files: read, checked, and written as tables.
+"""Lines of text files: read, checked, named, and written as tables.
 
 A line is stripped of white space at its ends, and a sentence that holds a tab is refused. Tables are TSV
 without quotes, written whole or not at all.
+
+The id of a sentence is the same in every language where it means the same: ``house-0017`` is of the grammar,
+``sun-00017`` of a concept file, ``L00042`` line 42 of parallel files.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import codecs
 import csv
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -157,6 +161,23 @@ def check_parallel(files: Mapping[str, Path]) -> None:
         if count != usual:
             problem = f"has {count} lines, most of the other languages have {usual}"
             raise DataError(files[lang], problem, "line i must be the same sentence everywhere")
+
+
+def line_id(number: int) -> str:
+    """Id of a line of parallel text, by its number counted from 1."""
+    return f"L{number:05d}"
+
+
+def half_of(sentence_id: str) -> str:
+    """Half of a sentence by the number that ends its id: ``a`` if it is even, else ``b``.
+
+    The same sentence is in the same half in every language, so experts of two languages can be
+    chosen on disjoint sentences.
+    """
+    digits = re.search(r"\d+$", sentence_id)
+    if digits is None:
+        raise ValueError(f"a sentence id ends with a number; got {sentence_id!r}")
+    return "ab"[int(digits.group()) % 2]
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from babelscope.text.concepts import ConceptFile, read_concept_files
 from babelscope.text.grammar.generate import make_sentences
-from babelscope.text.ids import half_of, line_id
-from babelscope.text.lines import check_lines, read_tsv, write_tsv
+from babelscope.text.lines import check_lines, half_of, line_id, read_tsv, write_tsv
 
 
 def prepare_sentences(

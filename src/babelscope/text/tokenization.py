@@ -22,31 +22,18 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import (
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from babelscope.errors import DataError, StoreError, StudyError
-from babelscope.io.files import unfinished_name
-from babelscope.io.h5 import AGAIN, atomic_h5, open_h5
+from babelscope.io.files import AGAIN, file_sha256, unfinished_name
+from babelscope.io.h5 import atomic_h5, open_h5
 from babelscope.text.corpora import read_documents
 from babelscope.text.lines import text_file
 
 logger = logging.getLogger(__name__)
 
 #: Special tokens by their role, in the order of their ids. A text begins with ``bos``.
-SPECIAL_TOKENS = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "pad_token": "<pad>",
-    "unk_token": "<unk>",
-}
+SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 #: Pieces that spell any character which has no piece of its own.
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
@@ -66,11 +53,7 @@ _DOCUMENTS_AT_ONCE = 4096
 
 
 def train_tokenizer(
-    documents: Mapping[str, Path],
-    out_dir: Path,
-    *,
-    vocabulary_size: int,
-    seed: int = 0,
+    documents: Mapping[str, Path], out_dir: Path, *, vocabulary_size: int, seed: int = 0
 ) -> None:
     """Learn a tokenizer from the training split and write it in Hugging Face format.
 
@@ -150,9 +133,7 @@ def _assemble(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Toke
         ]
     )
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{start} $A",
-        pair=f"{start} $A {start} $B",
-        special_tokens=[(start, vocabulary[start])],
+        single=f"{start} $A", pair=f"{start} $A {start} $B", special_tokens=[(start, vocabulary[start])]
     )
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
     return tokenizer
@@ -203,15 +184,11 @@ def _alphabet(texts: Mapping[str, list[str]], limit: int) -> list[str]:
 
 def tokenizer_json_hash(tokenizer_dir: Path) -> str:
     """SHA-256 of ``tokenizer.json``."""
-    return hashlib.sha256(Path(tokenizer_dir, "tokenizer.json").read_bytes()).hexdigest()
+    return file_sha256(Path(tokenizer_dir, "tokenizer.json"))
 
 
 def tokenize_corpus(
-    documents: Mapping[str, Path],
-    tokenizer_dir: Path,
-    out_h5: Path,
-    *,
-    sequence_length: int,
+    documents: Mapping[str, Path], tokenizer_dir: Path, out_h5: Path, *, sequence_length: int
 ) -> None:
     """Cut a corpus into windows of equal length.
 

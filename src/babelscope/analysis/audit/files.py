@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelscope.errors import DataError, StoreError
-from babelscope.io.h5 import AGAIN, open_h5, read_strings, write_strings
+from babelscope.io.files import AGAIN
+from babelscope.io.h5 import open_h5, read_strings, write_strings
 
 #: Of the HDF5 files, for :func:`babelscope.io.h5.atomic_h5`.
 KIND = "checkpoint audit"

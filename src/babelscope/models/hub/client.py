@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import BabelscopeError
-from babelscope.models.files import choose_weights, file_sha256, read_config, read_index
+from babelscope.io.files import file_sha256
+from babelscope.models.files import choose_weights, read_config, read_index
 
 logger = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import StudyError
+from babelscope.io.files import file_sha256
 from babelscope.models.dimensions import dimensions
 from babelscope.models.files import (
     BIN,
     SAFETENSORS,
     Manifest,
     combined_hash,
-    file_sha256,
     is_of_tokenizer,
     is_vocabulary,
     read_manifest,

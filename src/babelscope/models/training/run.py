@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -139,9 +140,8 @@ def pretrain_steps(
         run.resumed_from = int(read_progress(previous)["step"])
     whole = {step: folder for step, folder in out_dirs.items() if is_whole(folder, run.fingerprint)}
     if whole:
-        logger.info(
-            "%s: takes over %s, which is whole", name, ", ".join(map(str, sorted(whole))), extra=PROGRESS
-        )
+        there = ", ".join(map(str, sorted(whole)))
+        logger.info("%s: takes over %s, which is whole", name, there, extra=PROGRESS)
     save = _make_save(run, out_dirs, scratch)
     with _deterministic(run.device):
         for wanted in _stretches([step for step in steps if step not in whole], whole):
@@ -212,10 +212,8 @@ class _Run:
         config = model_config(self.name, architecture, architecture_config, self.tokenizer_dir, positions)
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.manual_seed(self.seed)  # on the CPU, so that a GPU starts from the same weights
-        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=torch.float32
-        )
-        self._adopt(model)
+        kind: Any = AutoModelForCausalLM
+        self._adopt(kind.from_config(config, dtype=torch.float32))
 
     def load(self, folder: Path) -> None:
         """Weights, moments and position of a saved step."""
@@ -240,41 +238,43 @@ class _Run:
         self.model = model.to(self.device)
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": self.settings.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=self.settings.learning_rate,
-            betas=(self.settings.betas[0], self.settings.betas[1]),
-            fused=True,
-        )
+        groups = [
+            {"params": matrices, "weight_decay": self.settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        rate, betas = self.settings.learning_rate, self.settings.betas
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 
     def train(self, steps: Sequence[int], save: Callable[[bool], None], save_seconds: float) -> None:
         """Train through ``steps``; call ``save(True)`` at each, ``save(False)`` now and then."""
-        pace = _Pace(self, steps[-1] if steps else self.step)
-        saved_at = time.monotonic()
-        wanted = list(steps)
-        if wanted and wanted[0] == self.step:
+        if steps[0] == self.step:
             save(True)
-            wanted.pop(0)
         self.order.seek(self.step * self.settings.batch_size)
         self.model.train()
-        while wanted:
+        first, seconds_before = self.step, self.seconds
+        saved_at = shown_at = time.monotonic()
+        while self.step < steps[-1]:
+            started = time.monotonic()
             self.step += 1
             loss = self._update()
-            pace.tick(loss)
-            if self.step == wanted[0]:
-                pace.pause()
-                save(True)
-                wanted.pop(0)
+            now = time.monotonic()
+            self.seconds += now - started  # without the saves
+            tokens = (self.step - first) * self.settings.batch_size * self.settings.sequence_length
+            self.tokens_per_second = tokens / (self.seconds - seconds_before)
+            if now - shown_at >= LOG_SECONDS:
+                self._show(loss, steps[-1])
+                shown_at = now
+            if self.step in steps or now - saved_at > save_seconds:
+                save(self.step in steps)
                 saved_at = time.monotonic()
-                pace.go_on()
-            elif time.monotonic() - saved_at > save_seconds:
-                pace.pause()
-                save(False)
-                saved_at = time.monotonic()
-                pace.go_on()
+
+    def _show(self, loss: float, last: int) -> None:
+        tokens = (last - self.step) * self.settings.batch_size * self.settings.sequence_length
+        left = timedelta(seconds=round(tokens / self.tokens_per_second))
+        logger.info(
+            "%s: step %d of %d, loss %.3f, %s tokens/s, %s left",
+            self.name, self.step, last, loss, f"{self.tokens_per_second:,.0f}", left, extra=PROGRESS,
+        )  # fmt: skip
 
     def _update(self) -> float:
         """One optimizer step; the mean loss of its batch in nats per token."""
@@ -375,50 +375,6 @@ class _Run:
             "torch": str(torch.__version__),
             "package_version": __version__,
         }
-
-
-class _Pace:
-    """Measures the speed of training, without the saves, and reports it."""
-
-    def __init__(self, run: _Run, last: int) -> None:
-        self.run, self.last = run, last
-        self.tokens_per_step = run.settings.batch_size * run.settings.sequence_length
-        self.seconds_before, self.first = run.seconds, run.step
-        self.running, self.started = 0.0, time.monotonic()
-        self.shown = self.started
-
-    def tick(self, loss: float) -> None:
-        now = time.monotonic()
-        if now - self.shown < LOG_SECONDS:
-            return
-        self.shown = now
-        self._measure(now)
-        left = (self.last - self.run.step) * self.tokens_per_step / self.run.tokens_per_second
-        logger.info(
-            "%s: step %d of %d, loss %.3f, %s tokens/s, %s left",
-            self.run.name, self.run.step, self.last, loss,
-            f"{self.run.tokens_per_second:,.0f}", _duration(left), extra=PROGRESS,
-        )  # fmt: skip
-
-    def _measure(self, now: float) -> None:
-        seconds = self.running + now - self.started
-        done = (self.run.step - self.first) * self.tokens_per_step
-        self.run.seconds = self.seconds_before + seconds
-        self.run.tokens_per_second = done / seconds if seconds else 0.0
-
-    def pause(self) -> None:
-        now = time.monotonic()
-        self._measure(now)
-        self.running += now - self.started
-
-    def go_on(self) -> None:
-        self.started = time.monotonic()
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _mix(seed: int, step: int) -> int:

@@ -1,17 +1,21 @@
-"""Folders of saved steps: written whole, found again, and told apart from those of other settings."""
+"""Folders of saved steps: written whole, found again, and told apart from those of other settings.
+
+A training job ends with a list of the steps that lie beside it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from babelscope.errors import DataError
-from babelscope.io.files import unfinished_name
+from babelscope.io.files import AGAIN, unfinished_name, written_whole
 from babelscope.models.files import is_complete
 
 #: Declares a step complete, so it is written last.
@@ -69,12 +73,6 @@ def saved_steps(scratch: Path | None, fingerprint: str) -> dict[int, Path]:
     return {int(folder.name): folder for folder in folders if is_whole(folder, fingerprint)}
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Relative paths of the files of a step; the one that declares it complete comes last."""
-    files = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
-    yield from sorted(files, key=lambda file: file == Path(PROGRESS_FILE))
-
-
 @contextmanager
 def written_step(folder: Path) -> Iterator[Path]:
     """A folder to write a step in; if the body ends well, its files move to ``folder``, each whole."""
@@ -83,8 +81,39 @@ def written_step(folder: Path) -> Iterator[Path]:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         yield unfinished
-        for file in _files(unfinished):
+        files = [file.relative_to(unfinished) for file in unfinished.rglob("*") if file.is_file()]
+        for file in sorted(files, key=lambda file: (file == Path(PROGRESS_FILE), file)):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             os.replace(unfinished / file, folder / file)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class CheckpointList:
+    """Checkpoints of a range of steps; each lies in the folder of its step beside the list."""
+
+    hashes: Mapping[int, str]
+    """SHA-256 of the weights, by step."""
+    changed: str = ""
+    """What the job was told of weights that were not its own, see ``babelscope.ops.trained``."""
+
+
+def write_list(path: Path, content: CheckpointList) -> None:
+    """Write a list, whole or not at all."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(asdict(content), indent=1) + "\n", encoding="utf-8")
+
+
+def read_list(path: Path | str) -> CheckpointList:
+    """Read a list.
+
+    Raises:
+        DataError: If it is not there or damaged.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        hashes = {int(step): str(value) for step, value in content["hashes"].items()}
+        return CheckpointList(hashes, str(content["changed"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(path, f"is no list of checkpoints: {error!r}", AGAIN) from error
