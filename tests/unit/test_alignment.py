@@ -18,9 +18,7 @@ from babelscope.units import UnitIndex
 
 LANGS = ("en", "de", "ru", "zh")
 CONCEPTS = ("dog", "sea", "sun", "war", "ice", "tea")
-DRAWS = {"bootstrap": 200, "seed": 0}
-PERMUTED = {**DRAWS, "permutations": 200}
-SETTINGS = AlignmentSettings(**PERMUTED)
+SETTINGS = AlignmentSettings(bootstrap=200, permutations=200)
 
 
 def one_site(n_units):
@@ -63,7 +61,7 @@ def test_random_sets_overlap_at_the_hypergeometric_level():
     k, n_units = 30, 500
     concepts = tuple(f"c{i}" for i in range(20))
     tables = random_experts(np.random.default_rng(0), n_units, k, concepts=concepts)
-    found = overlap_table(tables, one_site(n_units), list(concepts), **PERMUTED)
+    found = overlap_table(tables, one_site(n_units), list(concepts), SETTINGS)
     law = hypergeom(n_units, k, k)
     mean, sd = law.mean() / k, law.std() / k
     for variant in ("same_lines", "disjoint_lines"):
@@ -81,7 +79,7 @@ def test_random_sets_overlap_at_the_hypergeometric_level():
 def test_equal_sets_overlap_wholly_and_null_stays_at_chance():
     tables = random_experts(np.random.default_rng(1), 500, 20)
     tables = dict.fromkeys(LANGS, tables["en"])
-    found = overlap_table(tables, one_site(500), list(CONCEPTS), **PERMUTED)
+    found = overlap_table(tables, one_site(500), list(CONCEPTS), SETTINGS)
     row = rows_of(found).iloc[0]
     assert row["overlap"] == 1.0
     assert row["null"] < 0.12
@@ -90,7 +88,7 @@ def test_equal_sets_overlap_wholly_and_null_stays_at_chance():
 
 def test_overlap_is_counted_by_hand():
     tables = random_experts(np.random.default_rng(2), 50, 10, langs=("en", "de"))
-    found = overlap_table(tables, one_site(50), list(CONCEPTS), **PERMUTED)
+    found = overlap_table(tables, one_site(50), list(CONCEPTS), SETTINGS)
 
     def members(lang, subset, concept):
         table = tables[lang]
@@ -122,7 +120,7 @@ def test_overlap_is_counted_by_hand():
 
 def test_false_discovery_counts_tests_only():
     tables = random_experts(np.random.default_rng(3), 100, 10)
-    found = add_false_discovery(overlap_table(tables, one_site(100), list(CONCEPTS), **PERMUTED))
+    found = add_false_discovery(overlap_table(tables, one_site(100), list(CONCEPTS), SETTINGS))
     tested = found["q_value"].notna()
     assert not found.loc[tested, "lang_a"].isin(["*", "="]).any()
     assert (found.loc[tested, "lang_a"] != found.loc[tested, "lang_b"]).all()
@@ -210,7 +208,9 @@ def test_languages_of_other_concepts_are_refused(study, tmp_path):
     values = np.random.default_rng(0).normal(size=(20, 24)).astype(np.float32)
     units = make_units(tmp_path / "u.h5", values, ids, lang="xx")
     other = score(tmp_path / "s.h5", make_labels(ids, ("dog", "sea")), units)
-    with pytest.raises(ValueError, match="xx and en were scored for other concepts or units"):
+    with pytest.raises(
+        ValueError, match="language xx and model m, step 1, language en were scored for other concepts or"
+    ):
         align_experts(
             {"en": scores[1, "en"], "xx": other},
             {"en": experts[1, "en"], "xx": experts[1, "en"]},
@@ -241,7 +241,7 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
     scores = {lang: stub() for lang in LANGS}
 
     def counts(experts):
-        table = reliability_table(scores, experts, **PERMUTED)
+        table = reliability_table(scores, experts, SETTINGS)
         return table[table["kind"] == "shared_units"].set_index("m")
 
     equal = counts(dict.fromkeys(LANGS, tables["en"]))
@@ -256,7 +256,7 @@ def test_transfer_is_counted_by_hand(study):
     scores, experts = study
     scores = {lang: scores[2, lang] for lang in LANGS}
     experts = {lang: experts[2, lang] for lang in LANGS}
-    found = transfer_table(scores, experts, **DRAWS).set_index(["source", "target", "concept"])
+    found = transfer_table(scores, experts, SETTINGS).set_index(["source", "target", "concept"])
 
     def mean_ap(source, target, concept, scored):
         values = []
@@ -286,9 +286,9 @@ def test_the_best_unit_is_the_same_whatever_the_block(study, monkeypatch):
         {lang: scores[2, lang] for lang in LANGS},
         {lang: experts[2, lang] for lang in LANGS},
     )
-    whole = reliability_table(*arguments, **PERMUTED)
+    whole = reliability_table(*arguments, SETTINGS)
     monkeypatch.setattr("babelscope.analysis.reliability._BLOCK_UNITS", 5)
-    pd.testing.assert_frame_equal(whole, reliability_table(*arguments, **PERMUTED))
+    pd.testing.assert_frame_equal(whole, reliability_table(*arguments, SETTINGS))
     # Against a search by hand: chosen on one half, scored on the other.
     values = []
     for half, other in (("a", "b"), ("b", "a")):
@@ -331,7 +331,7 @@ def test_two_way_intervals_cover_the_mean_over_languages_and_concepts(n_langs, n
         values = np.array(
             [0.5 + concept + lang[a] + lang[b] + rng.normal(0, 0.05, size=n_concepts) for a, b in pairs]
         )
-        low, high = two_way_interval(values, pairs, n_langs, bootstrap=200, seed=trial)
+        low, high = two_way_interval(values, pairs, n_langs, SETTINGS.model_copy(update={"seed": trial}))
         assert 0 <= low < values.mean() < high <= 1
         covered += low <= 0.5 <= high
     # Three standard errors below 95%; few languages make it cautious, not narrow.
@@ -340,7 +340,7 @@ def test_two_way_intervals_cover_the_mean_over_languages_and_concepts(n_langs, n
 
 def test_two_languages_have_an_interval_over_concepts():
     values = np.array([[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]])
-    low, high = two_way_interval(values, [(0, 1)], 2, **DRAWS)
+    low, high = two_way_interval(values, [(0, 1)], 2, SETTINGS)
     assert 0.2 < low < 0.45 < high < 0.7
 
 

@@ -11,10 +11,10 @@ from scipy.stats import hypergeom
 from sklearn.metrics import average_precision_score
 
 from babelscope.activations.store import Provenance, UnitFile, write_units
-from babelscope.analysis.experts import read_experts, select_experts, top
+from babelscope.analysis.experts import select_experts, top
 from babelscope.analysis.scores import ScoreFile, average_precision, score_files, score_units
 from babelscope.errors import DataError, NumericsError, StoreError, StudyError
-from babelscope.io.cells import cell_name
+from babelscope.io.cells import CellTables, cell_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.io.tables import write_table
 
@@ -37,7 +37,7 @@ def by_sklearn(values, labels):
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(4, 60),
     levels=st.integers(1, 6),
-    dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+    dtype=st.sampled_from([np.float16, np.float32]),
     excluded=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
@@ -52,7 +52,7 @@ def test_equals_scikit_learn_with_ties(seed, n, levels, dtype, excluded):
     assert np.abs(found - by_sklearn(values, labels)).max() < 1e-12
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_minus_zero_ties_with_zero(dtype):
     values = np.array([[0.0], [-0.0], [0.0], [-0.0]], dtype=dtype)
     labels = np.array([[1], [0], [0], [1]], dtype=np.int8)
@@ -85,7 +85,7 @@ def test_refuses_what_has_no_answer():
         average_precision(values, np.ones((3, 1), dtype=np.int8))
     with pytest.raises(ValueError, match="a label is 1, 0 or -1; got 2"):
         average_precision(values, np.array([[1], [0], [2], [0]], dtype=np.int8))
-    with pytest.raises(ValueError, match="float16, float32 or float64; got int64"):
+    with pytest.raises(ValueError, match="float16 or float32; got int64"):
         average_precision(values.astype(int), np.ones((4, 1), dtype=np.int8))
     values[2, 1] = np.nan
     with pytest.raises(NumericsError, match="sentence 2, unit 1 is nan"):
@@ -144,7 +144,7 @@ def test_scores_match_the_stored_activations(planted):
         truth = np.array([[ids[r].startswith(c) for c in scores.concepts] for r in rows], dtype=np.int8)
         found = np.concatenate([scores.read(layer, "mlp_act", f"ap_{subset}") for layer in (1, 2)], axis=1)
         assert np.abs(found - by_sklearn(values[rows], truth)).max() < 1e-12
-        assert scores.positive_rate(subset) == pytest.approx([1 / 3] * 3)
+    assert scores.positive_rate == pytest.approx([1 / 3] * 3)
     assert scores.read(2, "mlp_act", "median")[0, 5] == np.median(values[:20, 17])
 
 
@@ -329,7 +329,7 @@ def test_scores_are_found_by_what_their_groups_say(tmp_path):
     assert list(score_files(paths, wanted)) == wanted
     with pytest.raises(DataError, match=r"lack step 8, language en \(1 of 2 cells\)"):
         score_files(paths, [(8, "en"), (4, "en")])
-    with pytest.raises(StoreError, match="has no scores of 8/en"):
+    with pytest.raises(StoreError, match="has no cell 8/en; it has 4/de, 4/en"):
         ScoreFile(paths[0], "8/en")
     scores = found[4, "en"]
     assert (scores.read(1, "mlp_act", "ap_all") != found[4, "de"].read(1, "mlp_act", "ap_all")).any()
@@ -349,9 +349,9 @@ def test_experts_are_found_by_their_columns(tmp_path):
     for cell, table in tables.items():
         write_table(table, tmp_path / f"{cell_name(*cell).replace('/', '-')}.parquet")
     single = sorted(tmp_path.glob("*-*.parquet"))
-    for found in (read_experts([tmp_path / "all.parquet"]), read_experts(single)):
+    for found in (CellTables([tmp_path / "all.parquet"]), CellTables(single)):
         assert set(found) == set(tables)
         for cell, table in tables.items():
             pd.testing.assert_frame_equal(found[cell], table)
     with pytest.raises(DataError, match=r"step 4, language de, which .* holds too"):
-        read_experts([*single, tmp_path / "all.parquet"])
+        CellTables([*single, tmp_path / "all.parquet"])

@@ -1,5 +1,6 @@
 """Life lines against shared units that are planted by hand."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,10 @@ import pandas as pd
 import pytest
 
 from babelscope.analysis.lifelines import lifespans, trace_units
+from babelscope.analysis.scores import ScoreFile
+from babelscope.io.cells import CellTables
 from babelscope.io.tables import write_table
+from babelscope.units import UnitIndex
 
 LANGS = ("en", "de", "ru")
 STEPS = (0, 10, 30, 100)
@@ -15,13 +19,12 @@ CONCEPTS = ["sea", "dog"]
 SITES = [(1, "qkv", 4), (1, "act", 6), (2, "qkv", 4)]
 
 
-class Scores:
-    """Stands for a score file: AP by (layer, site, concept, unit), 0.1 unless set."""
+class Scores(ScoreFile):
+    """AP by (layer, site, concept, unit), 0.1 unless set, without a file."""
 
-    def __init__(self, step, concepts=CONCEPTS, sites=SITES):
-        self.concepts, self.sites = list(concepts), list(sites)
-        self.n_units = sum(width for _, _, width in sites)
-        self.provenance = SimpleNamespace(model="m", step=step)
+    def __init__(self, cell, concepts=CONCEPTS, sites=SITES):
+        self.concepts, self.units = list(concepts), UnitIndex.of(sites)
+        self.provenance = SimpleNamespace(model="m", cell=cell)
         self.ap = {(layer, site): np.full((len(concepts), n), 0.1) for layer, site, n in sites}
 
     def read(self, layer, site, what, columns=slice(None)):
@@ -52,7 +55,7 @@ SHARED = {
 @pytest.fixture
 def study():
     experts = {(step, lang): table_of(SHARED[step][lang]) for step in STEPS for lang in LANGS}
-    scores = {(step, lang): Scores(step) for step in STEPS for lang in LANGS}
+    scores = {(step, lang): Scores((step, lang)) for step in STEPS for lang in LANGS}
     for number, lang in enumerate(LANGS):
         scores[100, lang].ap[1, "act"][1, 5] = 0.9 - number / 10  # STAYS: worst 0.7, mean 0.8
         scores[100, lang].ap[2, "qkv"][0, 0] = 0.75 if number else 0.71  # GOES: worst 0.71
@@ -91,10 +94,9 @@ def test_nothing_is_shared_by_so_many(study):
 
 def test_files_give_the_same_as_tables(study, tmp_path):
     experts, scores = study
-    files = {}
     for (step, lang), table in experts.items():
-        files[step, lang] = tmp_path / f"{step}-{lang}.parquet"
-        write_table(table, files[step, lang])
+        write_table(table.assign(model="m", step=step, lang=lang), tmp_path / f"{step}-{lang}.parquet")
+    files = CellTables(tmp_path.iterdir(), experts)
     for function, settings in (
         (trace_units, {"min_languages": 2, "max_units": 9}),
         (lifespans, {}),
@@ -137,7 +139,9 @@ def test_late_spells_that_go_on_do_not_shorten_the_median(study):
 
 def test_steps_of_other_units_are_refused(study):
     experts, scores = study
-    scores = {**scores, (100, "ru"): Scores(100, sites=SITES[:2])}
-    message = "step 100, ru and step 0, en were scored for other concepts or units: 2 concepts x 10 units"
-    with pytest.raises(ValueError, match=message):
+    scores = {**scores, (100, "ru"): Scores((100, "ru"), sites=SITES[:2])}
+    message = (
+        "(100, 'ru') and (0, 'en') were scored for other concepts or units: 2 concepts x 10 units against"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
         trace_units(experts, scores, min_languages=2, max_units=9)

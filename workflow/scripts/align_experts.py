@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from babelscope.analysis.alignment import align_experts
-from babelscope.analysis.experts import read_experts
 from babelscope.analysis.scores import score_files
 from babelscope.analysis.settings import AlignmentSettings
+from babelscope.io.cells import CellTables
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
 
@@ -24,7 +24,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
     )
     steps, langs = snakemake.params.steps, snakemake.params.langs
     scores = score_files(snakemake.input.scores, product(steps, langs))
-    experts = read_experts(map(Path, snakemake.input.experts), product(steps, langs))
+    experts = CellTables(map(Path, snakemake.input.experts), product(steps, langs))
     of_steps = [
         align_experts(
             {lang: scores[step, lang] for lang in langs},

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from babelscope.analysis.experts import read_experts
 from babelscope.analysis.generation import generate_step
 from babelscope.analysis.scores import score_files
 from babelscope.analysis.settings import GenerationSettings
+from babelscope.io.cells import CellTables
 from babelscope.io.tables import write_table
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0], threads=snakemake.threads):
     langs, folders = snakemake.params.langs, snakemake.params.folders
     scores = score_files(snakemake.input.scores, product(folders, langs))
-    experts = read_experts(map(Path, snakemake.input.experts), product(folders, langs))
+    experts = CellTables(map(Path, snakemake.input.experts), product(folders, langs))
     texts = [
         generate_step(
             load_checkpoint(

@@ -4,9 +4,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.analysis.experts import read_experts
 from babelscope.analysis.lifelines import lifespans, trace_units
 from babelscope.analysis.scores import score_files
+from babelscope.io.cells import CellTables
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     cells = list(product(snakemake.params.steps, snakemake.params.langs))
-    experts = read_experts(map(Path, snakemake.input.experts), cells)
+    experts = CellTables(map(Path, snakemake.input.experts), cells)
     scores = score_files(snakemake.input.scores, cells)
     lines = trace_units(
         experts,

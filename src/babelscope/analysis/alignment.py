@@ -8,15 +8,13 @@ import pandas as pd
 
 from babelscope.analysis.overlap import overlap_table
 from babelscope.analysis.reliability import reliability_table
-from babelscope.analysis.scores import ScoreFile
+from babelscope.analysis.scores import ScoreFile, check_alike
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.analysis.transfer import transfer_table
 
 
 def align_experts(
-    scores: Mapping[str, ScoreFile],
-    experts: Mapping[str, pd.DataFrame],
-    settings: AlignmentSettings,
+    scores: Mapping[str, ScoreFile], experts: Mapping[str, pd.DataFrame], settings: AlignmentSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Overlap, transfer and reliability of one (model, step), over all languages.
 
@@ -33,20 +31,12 @@ def align_experts(
     Raises:
         ValueError: If languages do not have the same concepts or units.
     """
-    first_lang, first = next(iter(scores.items()))
-    for lang, file in scores.items():
-        if file.concepts != first.concepts or file.units != first.units:
-            raise ValueError(
-                f"{lang} and {first_lang} were scored for other concepts or units: "
-                f"{len(file.concepts)} concepts x {len(file.units)} units against "
-                f"{len(first.concepts)} x {len(first.units)}"
-            )
-    draws = {"bootstrap": settings.bootstrap, "seed": settings.seed}
-    permuted = {**draws, "permutations": settings.permutations}
+    check_alike(scores.values())
+    first = next(iter(scores.values()))
     tables = (
-        overlap_table(experts, first.units, first.concepts, **permuted),
-        transfer_table(scores, experts, **draws),
-        reliability_table(scores, experts, **permuted),
+        overlap_table(experts, first.units, first.concepts, settings),
+        transfer_table(scores, experts, settings),
+        reliability_table(scores, experts, settings),
     )
     for table in tables:
         table.insert(0, "model", first.provenance.model)

@@ -5,10 +5,7 @@ Names of shapes: ``C`` concepts, ``K`` experts, ``U`` units.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,7 +13,6 @@ from numpy.typing import NDArray
 
 from babelscope.analysis.scores import OTHER_HALF, SUBSETS, ScoreFile
 from babelscope.errors import StudyError
-from babelscope.io.cells import Cell, CellTables
 
 Floats = NDArray[np.float64]
 COLUMNS = (
@@ -43,99 +39,61 @@ def select_experts(scores: ScoreFile, *, k: int) -> pd.DataFrame:
     Raises:
         StudyError: If K exceeds the number of units.
     """
-    n_units = len(scores.units)
-    if not 1 <= k <= n_units:
+    units, n_concepts = scores.units, len(scores.concepts)
+    if not 1 <= k <= len(units):
         hint = "lower experts.k or add sites to extraction.sites"
-        raise StudyError("experts.k", k, f"at most the number of units, {n_units}", hint)
-    scopes = [("model", -1, k)]
-    scopes += [
-        ("layer", at, max(1, round(k * scores.units.width(at) / n_units))) for at in scores.units.layers
-    ]
-    best = _best_by_scope(scores, {at: k_scope for _, at, k_scope in scopes}, k)
-    parts = [
-        best[subset, at].table(scores).assign(scope=scope, subset=subset, k=k_scope)
-        for subset in SUBSETS
-        for scope, at, k_scope in scopes
-    ]
+        raise StudyError("experts.k", k, f"at most the number of units, {len(units)}", hint)
+    k_of = {-1: k, **{at: max(1, round(k * units.width(at) / len(units))) for at in units.layers}}
+    best = _best_by_scope(scores, k_of)
+    parts = []
+    for subset in SUBSETS:
+        for at, k_scope in k_of.items():
+            ap_CK, held_out_CK, median_CK, unit_CK = best[subset, at]
+            layer, site, unit = units.places(unit_CK.ravel())
+            n_ranks = ap_CK.shape[1]
+            part = {
+                "scope": "model" if at == -1 else "layer",
+                "subset": subset,
+                "concept": np.repeat(np.array(scores.concepts, dtype=object), n_ranks),
+                "rank": np.tile(np.arange(n_ranks), n_concepts),
+                "layer": layer,
+                "site": site,
+                "unit": unit,
+                "ap": ap_CK.ravel(),
+                "held_out_ap": held_out_CK.ravel(),
+                "forced_value": median_CK.ravel().astype(np.float32),
+                "k": k_scope,
+            }
+            parts.append(pd.DataFrame(part))
     cell = scores.provenance
     table = pd.concat(parts, ignore_index=True).assign(model=cell.model, step=cell.step, lang=cell.lang)
     return table[list(COLUMNS)]
 
 
-def _best_by_scope(scores: ScoreFile, k_of: Mapping[int, int], k: int) -> dict[tuple[str, int], _Best]:
-    """Per subset and layer (-1: all) the best units, read one site at a time, which bounds the memory."""
-    best: dict[tuple[str, int], _Best] = {}
+def _best_by_scope(scores: ScoreFile, k_of: Mapping[int, int]) -> dict[tuple[str, int], Floats]:
+    """Per subset and layer (-1: all) the best units, best first; one site at a time bounds the memory.
+
+    Each array has four planes ``(C, K)``: AP, AP on the other half, median, number of the unit.
+    """
+    best: dict[tuple[str, int], Floats] = {}
     for layer, site, numbers in scores.units.parts():
         ap = {subset: scores.read(layer, site, f"ap_{subset}") for subset in SUBSETS}
         median_CU = scores.read(layer, site, "median")
-        for subset in SUBSETS:
-            held_out_CU = ap.get(OTHER_HALF.get(subset, ""))
-            found = _Best.of_site(numbers.start, ap[subset], held_out_CU, median_CU, k)
+        for subset, ap_CU in ap.items():
+            unit_CK = np.stack([top(ap_U, k_of[-1]) for ap_U in ap_CU])
+            held_out_CU = ap.get(OTHER_HALF.get(subset, ""), np.full_like(ap_CU, np.nan))
+            values = [np.take_along_axis(v, unit_CK, axis=1) for v in (ap_CU, held_out_CU, median_CU)]
+            found = np.stack([*values, numbers.start + unit_CK])
             for at in (-1, layer):
-                best[subset, at] = found.after(best.get((subset, at)), k_of[at])
+                both = np.concatenate([best.get((subset, at), found[:, :, :0]), found], axis=2)
+                # Of equal scores the earlier site's stay first.
+                order_CK = np.argsort(-both[0], axis=1, kind="stable")[:, : k_of[at]]
+                best[subset, at] = np.take_along_axis(both, order_CK[None], axis=2)
     return best
 
 
-@dataclass(frozen=True)
-class _Best:
-    """The best units so far, best first; all arrays ``(C, K)``."""
-
-    ap_CK: Floats
-    held_out_CK: Floats
-    median_CK: NDArray[np.float32]
-    unit_CK: NDArray[np.intp]
-    """Numbers in the unit order."""
-
-    @classmethod
-    def of_site(
-        cls,
-        first: int,
-        ap_CU: Floats,
-        held_out_CU: Floats | None,
-        median_CU: NDArray[np.float32],
-        k: int,
-    ) -> _Best:
-        """The best of one site; ``first`` is the number of its first unit."""
-        unit_CK = np.stack([top(ap_U, k) for ap_U in ap_CU])[:, :k]
-        held_out_CU = np.full_like(ap_CU, np.nan) if held_out_CU is None else held_out_CU
-
-        def taken(values_CU: NDArray[Any]) -> NDArray[Any]:
-            return np.take_along_axis(values_CU, unit_CK, axis=1)
-
-        return cls(taken(ap_CU), taken(held_out_CU), taken(median_CU), first + unit_CK)
-
-    def after(self, earlier: _Best | None, k: int) -> _Best:
-        """The ``k`` best of these and of earlier sites; of equal scores the earlier site's first."""
-        both = [self] if earlier is None else [earlier, self]
-        ap_CK = np.concatenate([part.ap_CK for part in both], axis=1)
-        order_CK = np.argsort(-ap_CK, axis=1, kind="stable")[:, :k]
-
-        def ordered(name: str) -> NDArray[Any]:
-            joined = np.concatenate([getattr(part, name) for part in both], axis=1)
-            return np.take_along_axis(joined, order_CK, axis=1)
-
-        return _Best(*(ordered(field.name) for field in fields(_Best)))
-
-    def table(self, scores: ScoreFile) -> pd.DataFrame:
-        """One row per concept and rank."""
-        n_concepts, k = self.ap_CK.shape
-        layer, site, unit = scores.units.places(self.unit_CK.ravel())
-        return pd.DataFrame(
-            {
-                "concept": np.repeat(np.array(scores.concepts, dtype=object), k),
-                "rank": np.tile(np.arange(k), n_concepts),
-                "layer": layer,
-                "site": site,
-                "unit": unit,
-                "ap": self.ap_CK.ravel(),
-                "held_out_ap": self.held_out_CK.ravel(),
-                "forced_value": self.median_CK.ravel(),
-            }
-        )
-
-
 def top(scores_U: Floats, k: int) -> NDArray[np.intp]:
-    """Indices of the ``k`` highest scores, best first; equal scores by index."""
+    """Indices of the ``k`` highest scores, best first; equal scores by index; all if there are fewer."""
     if k >= len(scores_U):
         return np.argsort(-scores_U, kind="stable")
     # All units that reach the k-th score, so that a tie at the border goes by index too.
@@ -144,9 +102,6 @@ def top(scores_U: Floats, k: int) -> NDArray[np.intp]:
     return candidates[np.argsort(-scores_U[candidates], kind="stable")][:k]
 
 
-def read_experts(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> CellTables:
-    """Tables of :func:`select_experts` of one model, by (step, language).
-
-    See :class:`babelscope.io.cells.CellTables`, also for errors.
-    """
-    return CellTables(paths, wanted)
+def of_model(experts: pd.DataFrame, subset: str = "all") -> pd.DataFrame:
+    """The experts of the whole model, chosen on a subset of the sentences."""
+    return experts[(experts["scope"] == "model") & (experts["subset"] == subset)]

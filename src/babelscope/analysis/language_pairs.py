@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
+from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import bootstrap_weights, interval
 from babelscope.units import UnitIndex
 
@@ -26,15 +27,9 @@ HALVES = ("a", "b")
 
 
 def expert_sets(experts: pd.DataFrame, units: UnitIndex, concepts: Sequence[str]) -> sparse.csr_array:
-    """Sets of experts as a sparse matrix of ones, shape ``(C, U)``.
+    """Sets of experts as a sparse matrix of ones, shape ``(C, U)``, rows and columns in the orders given.
 
-    Args:
-        experts: Columns ``concept``, ``layer``, ``site``, ``unit``, each pair of concept and unit once.
-        units: Order of the columns.
-        concepts: Order of the rows.
-
-    Raises:
-        ValueError: If there is no such unit.
+    ``experts`` has each pair of concept and unit once.
     """
     rows = pd.Index(concepts).get_indexer(pd.Index(experts["concept"]))
     columns = units.numbers(experts["layer"], experts["site"], experts["unit"])
@@ -43,7 +38,7 @@ def expert_sets(experts: pd.DataFrame, units: UnitIndex, concepts: Sequence[str]
 
 
 def two_way_interval(
-    values_PC: Floats, pairs: list[tuple[int, int]], n_langs: int, *, bootstrap: int, seed: int
+    values_PC: Floats, pairs: list[tuple[int, int]], n_langs: int, settings: AlignmentSettings
 ) -> tuple[float, float]:
     """95% interval of a mean over pairs and concepts; both languages and concepts are drawn anew.
 
@@ -60,10 +55,9 @@ def two_way_interval(
         values_PC: Shares or average precisions, between 0 and 1.
         pairs: Numbers of the two languages of each row.
         n_langs: Number of languages.
-        bootstrap: Number of resamples.
-        seed: Of the resamples.
+        settings: Resamples and their seed.
     """
-    n_concepts = values_PC.shape[1]
+    n_concepts, bootstrap, seed = values_PC.shape[1], settings.bootstrap, settings.seed
     concepts_BC = bootstrap_weights(n_concepts, bootstrap, seed, draws=max(1, n_concepts - 1))
     if n_langs > 2:
         langs_BL = bootstrap_weights(n_langs, bootstrap, seed + 1, draws=n_langs - 1)

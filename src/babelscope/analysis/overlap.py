@@ -25,6 +25,7 @@ from scipy import sparse
 
 from babelscope.analysis.language_pairs import ALL, HALVES, SAME, expert_sets, two_way_interval
 from babelscope.analysis.scores import OTHER_HALF
+from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import benjamini_hochberg, bootstrap_weights, interval, permutation_p
 from babelscope.units import UnitIndex
 
@@ -40,10 +41,7 @@ def overlap_table(
     experts: Mapping[str, pd.DataFrame],
     units: UnitIndex,
     concepts: list[str],
-    *,
-    bootstrap: int,
-    permutations: int,
-    seed: int,
+    settings: AlignmentSettings,
 ) -> pd.DataFrame:
     """Overlap of expert sets for each pair of languages, over the model and within each layer.
 
@@ -51,9 +49,7 @@ def overlap_table(
         experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
         units: All units of the model.
         concepts: Order of the concepts.
-        bootstrap: Resamples for an interval.
-        permutations: Permutations of the concept labels for a p-value.
-        seed: Of resamples and permutations.
+        settings: Resamples of the intervals, permutations of the concept labels for the p-values, seed.
 
     Returns:
         Columns ``scope`` (model, layer), ``layer`` (-1: all), ``variant``, ``lang_a``, ``lang_b``,
@@ -78,7 +74,7 @@ def overlap_table(
             shared = {(a, b): _shared(sets, langs[a], langs[b], variant) / k for a, b in pairs}
             if not shared:  # one language has no pairs
                 continue
-            rows = _overlap_rows(shared, langs, bootstrap=bootstrap, permutations=permutations, seed=seed)
+            rows = _overlap_rows(shared, langs, settings)
             parts.append(rows.assign(layer=layer, variant=variant, chance=k / n_units, k=k, n_units=n_units))
     found = pd.concat(parts, ignore_index=True).assign(n_concepts=len(concepts))
     found["scope"] = np.where(found["layer"] == ALL_LAYERS, "model", "layer")
@@ -105,18 +101,13 @@ def _off_diagonal_mean(shared_CC: Floats) -> float:
 
 
 def _overlap_rows(
-    shared: Mapping[tuple[int, int], Floats],
-    langs: list[str],
-    *,
-    bootstrap: int,
-    permutations: int,
-    seed: int,
+    shared: Mapping[tuple[int, int], Floats], langs: list[str], settings: AlignmentSettings
 ) -> pd.DataFrame:
     """A row per pair, then the means over different languages and over languages with themselves."""
     n_concepts = len(next(iter(shared.values())))
-    weights_BC = bootstrap_weights(n_concepts, bootstrap, seed)
-    rng = np.random.default_rng([seed, 1])
-    order_PC = np.array([rng.permutation(n_concepts) for _ in range(permutations)])
+    weights_BC = bootstrap_weights(n_concepts, settings.bootstrap, settings.seed)
+    rng = np.random.default_rng([settings.seed, 1])
+    order_PC = np.array([rng.permutation(n_concepts) for _ in range(settings.permutations)])
     own_C = {pair: np.diag(shared_CC) for pair, shared_CC in shared.items()}
     null = {pair: _off_diagonal_mean(shared_CC) for pair, shared_CC in shared.items()}
     permuted_P = {
@@ -135,7 +126,7 @@ def _overlap_rows(
         if not pairs:
             continue
         overlap_PC = np.array([own_C[pair] for pair in pairs])
-        low, high = two_way_interval(overlap_PC, pairs, len(langs), bootstrap=bootstrap, seed=seed)
+        low, high = two_way_interval(overlap_PC, pairs, len(langs), settings)
         mean = float(overlap_PC.mean())
         p_value = permutation_p(mean, np.mean([permuted_P[pair] for pair in pairs], axis=0))
         rows.append((name, name, mean, low, high, np.mean([null[pair] for pair in pairs]), p_value))

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
+from babelscope.analysis.experts import of_model
 from babelscope.analysis.language_pairs import ALL, HALVES, expert_sets
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
+from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import bootstrap_weights, interval
 
 Floats = NDArray[np.float64]
@@ -33,12 +34,7 @@ _BLOCK_UNITS = 1024
 
 
 def reliability_table(
-    scores: Mapping[str, ScoreFile],
-    experts: Mapping[str, pd.DataFrame],
-    *,
-    bootstrap: int,
-    permutations: int,
-    seed: int,
+    scores: Mapping[str, ScoreFile], experts: Mapping[str, pd.DataFrame], settings: AlignmentSettings
 ) -> pd.DataFrame:
     """Single units that predict one concept in all languages, and units shared by m languages.
 
@@ -57,23 +53,21 @@ def reliability_table(
     Args:
         scores: Per language its scores; all over the same units and concepts.
         experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
-        bootstrap: Resamples for an interval.
-        permutations: Pairings behind the null of the shared units, 100 at most.
-        seed: Of resamples and pairings.
+        settings: Resamples of the intervals, pairings behind the null of the shared units (``permutations``,
+            100 at most), seed.
 
     Returns:
         Columns ``kind, metric`` (worst_ap, mean_ap, n_units), ``concept`` (``*``: mean or total),
         ``m``, ``value, null, null_low, null_high, low, high, layer, site, unit, n``.
     """
-    rng = np.random.default_rng([seed, 2])
-    rows = _best_units(scores, rng, bootstrap=bootstrap, seed=seed)
-    rows += _shared_units(scores, experts, rng, permutations=permutations)
+    rng = np.random.default_rng([settings.seed, 2])
+    rows = _best_units(scores, rng, settings) + _shared_units(scores, experts, rng, settings)
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).fillna({"layer": -1, "site": "", "unit": -1})
     return table.astype({"layer": np.int64, "unit": np.int64, "value": np.float64})
 
 
 def _best_units(
-    scores: Mapping[str, ScoreFile], rng: np.random.Generator, *, bootstrap: int, seed: int
+    scores: Mapping[str, ScoreFile], rng: np.random.Generator, settings: AlignmentSettings
 ) -> list[dict[str, Any]]:
     n_langs, first = len(scores), next(iter(scores.values()))
     n_concepts = len(first.concepts)
@@ -92,7 +86,7 @@ def _best_units(
             place = {"layer": layer_C[c], "site": site_C[c], "unit": unit_C[c]}
             row = {**common, "concept": concept, "value": value_C[c], "n": 1, **place}
             rows.append({**row, **_null_columns(null_PC[:, c])})
-        low, high = interval(bootstrap_weights(n_concepts, bootstrap, seed) @ value_C)
+        low, high = interval(bootstrap_weights(n_concepts, settings.bootstrap, settings.seed) @ value_C)
         summary = {
             **common,
             "concept": ALL,
@@ -146,11 +140,8 @@ def _search(scores: Mapping[str, ScoreFile], pairings: Sequence[Ints], half: str
 
 def _null_columns(null_P: Floats) -> dict[str, float]:
     low, high = interval(null_P)
-    return {
-        "null": float(np.mean(null_P)) if len(null_P) else np.nan,
-        "null_low": low,
-        "null_high": high,
-    }
+    mean = float(np.mean(null_P)) if len(null_P) else np.nan
+    return {"null": mean, "null_low": low, "null_high": high}
 
 
 def _pair_concepts(n_concepts: int, n_langs: int, rng: np.random.Generator) -> Ints:
@@ -172,32 +163,21 @@ def _shared_units(
     scores: Mapping[str, ScoreFile],
     experts: Mapping[str, pd.DataFrame],
     rng: np.random.Generator,
-    *,
-    permutations: int,
+    settings: AlignmentSettings,
 ) -> list[dict[str, Any]]:
-    langs = list(experts)
-    first = scores[langs[0]]
-    sets = []
-    for lang in langs:
-        table = experts[lang]
-        chosen = table[(table["scope"] == "model") & (table["subset"] == "all")]
-        sets.append(expert_sets(chosen, first.units, first.concepts))
-    counts_M = _at_least(sum(sets[1:], start=sets[0]), len(langs))
-    possible = len(first.concepts) > 1 and len(langs) > 1
-    n_nulls = min(_SHARED_UNITS_NULLS, permutations) if possible else 0
-    nulls = []
-    for _ in range(n_nulls):
-        pairing_LC = _pair_concepts(len(first.concepts), len(langs), rng)
+    first, n_langs = next(iter(scores.values())), len(experts)
+    n_concepts = len(first.concepts)
+    sets = [expert_sets(of_model(table), first.units, first.concepts) for table in experts.values()]
+    possible = n_concepts > 1 and n_langs > 1
+    n_nulls = min(_SHARED_UNITS_NULLS, settings.permutations) if possible else 0
+    own_LC = np.tile(np.arange(n_concepts), (n_langs, 1))
+    counts = []
+    for pairing_LC in (own_LC, *(_pair_concepts(n_concepts, n_langs, rng) for _ in range(n_nulls))):
         paired = [each[order_C] for each, order_C in zip(sets, pairing_LC, strict=True)]
-        nulls.append(_at_least(sum(paired[1:], start=paired[0]), len(langs)))
+        languages = sum(paired[1:], start=paired[0]).data
+        counts.append([int((languages >= m).sum()) for m in range(2, n_langs + 1)])
     rows = []
-    for at, m in enumerate(range(2, len(langs) + 1)):
-        row = {"kind": "shared_units", "metric": "n_units", "concept": ALL, "m": m, "value": counts_M[at]}
-        null = _null_columns(np.array([counts[at] for counts in nulls], dtype=float))
-        rows.append({**row, "n": len(first.concepts), **null})
+    for m, count, *nulls in zip(range(2, n_langs + 1), *counts, strict=True):
+        row = {"kind": "shared_units", "metric": "n_units", "concept": ALL, "m": m, "value": count}
+        rows.append({**row, "n": n_concepts, **_null_columns(np.array(nulls, dtype=float))})
     return rows
-
-
-def _at_least(languages: sparse.csr_array, n_langs: int) -> list[int]:
-    """How many (concept, unit) are experts in at least 2, 3, ... languages."""
-    return [int((languages.data >= m).sum()) for m in range(2, n_langs + 1)]

@@ -10,9 +10,8 @@ languages. Scores exist for three subsets: ``all`` sentences and each half.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,15 +22,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from babelscope.activations.store import (
-    UnitFile,
-    align_rows,
-    read_provenance,
-    write_provenance,
-)
-from babelscope.errors import DataError, NumericsError, StoreError
-from babelscope.io.cells import Cell, by_cell
-from babelscope.io.files import AGAIN
+from babelscope.activations.store import UnitFile, align_rows, read_provenance, write_provenance
+from babelscope.errors import DataError, NumericsError
+from babelscope.io.cells import Cell, by_cell, cell_of
 from babelscope.io.h5 import open_h5
 from babelscope.text.lines import half_of
 from babelscope.units import UnitIndex
@@ -56,10 +49,10 @@ def average_precision(
     (positives in the group) * (positives so far) / (sentences so far).
 
     Args:
-        values_NU: Scores, higher means more of the concept. Shape ``(N, U)``, finite, float16/32/64.
+        values_NU: Scores, higher means more of the concept. Shape ``(N, U)``, finite, float16 or float32.
         labels_NC: 1 positive, 0 negative, -1 not part of this concept's data. Shape ``(N, C)``.
         block_units: Units handled at a time; bounds the memory beside input and result to about
-            ``threads * block_units * N * 20`` bytes (float64 input: 40).
+            ``threads * block_units * N * 20`` bytes.
         threads: Blocks handled side by side.
 
     Returns:
@@ -92,8 +85,8 @@ def _check_scorable(values_NU: NDArray[Any], labels_NC: NDArray[np.integer[Any]]
     if values_NU.ndim != 2 or labels_NC.ndim != 2 or len(values_NU) != len(labels_NC):
         shapes = values_NU.shape, labels_NC.shape
         raise ValueError(f"need values (N, U) and labels (N, C) of the same N; got {shapes}")
-    if values_NU.dtype not in (np.float16, np.float32, np.float64):
-        raise ValueError(f"values must be float16, float32 or float64; got {values_NU.dtype}")
+    if values_NU.dtype not in (np.float16, np.float32):
+        raise ValueError(f"values must be float16 or float32; got {values_NU.dtype}")
     unknown = labels_NC[(labels_NC < EXCLUDED) | (labels_NC > POSITIVE)]
     if len(unknown):
         raise ValueError(f"a label is 1, 0 or -1; got {unknown[0]}")
@@ -134,16 +127,6 @@ def _sort_descending(values_NU: NDArray[Any]) -> NDArray[np.uint64]:
 
     Shape ``(U, N)``.
     """
-    n_rows, n_units = values_NU.shape
-    if values_NU.dtype == np.float64:
-        falling_UN = -(values_NU.T + 0.0)  # -0.0 becomes 0.0: they are equal
-        order_UN = np.argsort(falling_UN, axis=1, kind="stable")
-        sorted_UN = np.take_along_axis(falling_UN, order_UN, axis=1)
-        group_UN = np.zeros((n_units, n_rows), dtype=np.uint64)
-        np.cumsum(sorted_UN[:, 1:] != sorted_UN[:, :-1], axis=1, out=group_UN[:, 1:])
-        group_UN <<= np.uint64(32)
-        group_UN |= order_UN.astype(np.uint64)
-        return group_UN
     # Value and row in one integer: sorting integers is several times faster than argsort. The bits of
     # a float of positive sign rise with its value, those of negative sign fall; turning the first
     # round makes all of them fall. Adding 0 turns -0.0 into 0.0.
@@ -155,7 +138,7 @@ def _sort_descending(values_NU: NDArray[Any]) -> NDArray[np.uint64]:
     del turned_UN
     keys_UN: NDArray[np.uint64] = bits_UN.astype(np.uint64)
     keys_UN <<= np.uint64(32)
-    keys_UN |= np.arange(n_rows, dtype=np.uint64)
+    keys_UN |= np.arange(len(values_NU), dtype=np.uint64)
     keys_UN.sort(axis=1)
     return keys_UN
 
@@ -197,74 +180,6 @@ def _walk(
             out_UC[unit, concept] /= n_positive_C[concept]
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Which sentences express which concepts, as an array whose rows are the sentences of a file.
-
-    Attributes:
-        concepts: Names of the columns.
-        values_NC: 1 positive, 0 negative, -1 not part of the concept's data.
-        half_N: Half of each sentence, ``a`` or ``b``.
-    """
-
-    concepts: tuple[str, ...]
-    values_NC: NDArray[np.int8]
-    half_N: NDArray[np.str_]
-
-    @classmethod
-    def from_table(cls, table: pd.DataFrame, sentence_ids: Sequence[str], where: str) -> Labels:
-        """Join a table ``concept, sentence_id, label`` to the rows of a unit file, by id.
-
-        Raises:
-            DataError: If a label is not 1 or 0, or a sentence is labelled twice for a concept.
-            StoreError: If a labelled sentence has no row.
-        """
-        wrong = table[~table["label"].isin([POSITIVE, NEGATIVE])]
-        if len(wrong):
-            at = wrong.iloc[0]
-            problem = f"label of {at['sentence_id']} for {at['concept']} is {at['label']}, not 1 or 0"
-            raise DataError(where, problem)
-        twice = table[table.duplicated(["concept", "sentence_id"])]
-        if len(twice):
-            at = twice.iloc[0]
-            problem = f"{len(twice)} labels stand twice; the first is {at['sentence_id']} for {at['concept']}"
-            raise DataError(where, problem, "label each sentence once per concept")
-        concepts = tuple(dict.fromkeys(table["concept"].astype(str)))
-        column = {concept: at for at, concept in enumerate(concepts)}
-        values_NC = np.full((len(sentence_ids), len(concepts)), EXCLUDED, dtype=np.int8)
-        rows = align_rows(table["sentence_id"].astype(str).tolist(), sentence_ids, where)
-        values_NC[rows, table["concept"].astype(str).map(column).to_numpy()] = table["label"]
-        return cls(concepts, values_NC, np.array([half_of(name) for name in sentence_ids]))
-
-    def subset(self, name: str) -> NDArray[np.intp]:
-        """Rows of a subset."""
-        if name == "all":
-            return np.arange(len(self.half_N))
-        return np.flatnonzero(self.half_N == name)
-
-    def check(self, min_positive: int, where: str) -> None:
-        """Refuse concepts with too few sentences.
-
-        Raises:
-            DataError: Naming every concept with too few, how many, how many are needed.
-        """
-        problems = []
-        for subset in SUBSETS:
-            values = self.values_NC[self.subset(subset)]
-            needed = min_positive if subset == "all" else 2
-            positive = (values == POSITIVE).sum(axis=0)
-            negative = (values == NEGATIVE).sum(axis=0)
-            part = "" if subset == "all" else f" in half {subset}"
-            for concept, n, m in zip(self.concepts, positive, negative, strict=True):
-                if n < needed:
-                    problems.append(f"{concept} has {n} positive sentences{part}, needs {needed}")
-                if m < 2:
-                    problems.append(f"{concept} has {m} negative sentences{part}, needs 2")
-        if problems:
-            hint = "add sentences, lower concepts.min_positive, or drop the concept"
-            raise DataError(where, "; ".join(problems[:10]), hint)
-
-
 def score_units(
     units: UnitFile,
     concepts: pd.DataFrame,
@@ -293,32 +208,75 @@ def score_units(
         DataError: If a concept has too few sentences.
         StoreError: If rows and labels do not join.
     """
-    labels = Labels.from_table(concepts, units.sentence_ids, str(units.path))
-    labels.check(min_positive, f"{units.provenance.cell}: concepts")
-    rows = {subset: labels.subset(subset) for subset in SUBSETS}
+    names, labels_NC = _label_matrix(concepts, units.sentence_ids, str(units.path))
+    half_N = np.array([half_of(name) for name in units.sentence_ids])
+    labels = {subset: labels_NC if subset == "all" else labels_NC[half_N == subset] for subset in SUBSETS}
     write_provenance(group, units.provenance)
-    group.attrs["concepts"] = list(labels.concepts)
+    group.attrs["concepts"] = names
     group.attrs["unit_order"] = [f"{layer} {site}" for layer, site, _ in units.sites]
-    for subset in SUBSETS:
-        counted = labels.values_NC[rows[subset]]
-        group.attrs[f"n_positive_{subset}"] = (counted == POSITIVE).sum(axis=0)
-        group.attrs[f"n_negative_{subset}"] = (counted == NEGATIVE).sum(axis=0)
+    _write_counts(group, names, labels, min_positive, f"{units.provenance.cell}: concepts")
     for layer, site, _ in units.sites:
         values_NU = units.read(layer, site)
         found = {
             f"ap_{subset}": average_precision(
-                values_NU[rows[subset]],
-                labels.values_NC[rows[subset]],
+                values_NU if subset == "all" else values_NU[half_N == subset],
+                labels[subset],
                 block_units=block_units,
                 threads=threads,
             )
             for subset in SUBSETS
         }
         widened_NU = values_NU.astype(np.float32, copy=False)  # a median may lie between two values
-        medians = [np.median(widened_NU[label_N == POSITIVE], axis=0) for label_N in labels.values_NC.T]
+        medians = [np.median(widened_NU[label_N == POSITIVE], axis=0) for label_N in labels_NC.T]
         found["median"] = np.stack(medians).astype(np.float32)
         for name, values in found.items():
             group.create_dataset(f"{_site_name(layer, site)}/{name}", data=values, track_times=False)
+
+
+def _label_matrix(
+    table: pd.DataFrame, sentence_ids: Sequence[str], where: str
+) -> tuple[list[str], NDArray[np.int8]]:
+    """Concepts, and labels ``(N, C)`` of sentences, from a table ``concept, sentence_id, label``."""
+    wrong = table[~table["label"].isin([POSITIVE, NEGATIVE])]
+    if len(wrong):
+        at = wrong.iloc[0]
+        problem = f"label of {at['sentence_id']} for {at['concept']} is {at['label']}, not 1 or 0"
+        raise DataError(where, problem)
+    twice = table[table.duplicated(["concept", "sentence_id"])]
+    if len(twice):
+        at = twice.iloc[0]
+        problem = f"{len(twice)} labels stand twice; the first is {at['sentence_id']} for {at['concept']}"
+        raise DataError(where, problem, "label each sentence once per concept")
+    columns, names = pd.factorize(table["concept"].astype(str))
+    labels_NC = np.full((len(sentence_ids), len(names)), EXCLUDED, dtype=np.int8)
+    rows = align_rows(table["sentence_id"].astype(str).tolist(), sentence_ids, where)
+    labels_NC[rows, columns] = table["label"]
+    return names.tolist(), labels_NC
+
+
+def _write_counts(
+    group: h5py.Group,
+    concepts: Sequence[str],
+    labels: Mapping[str, NDArray[np.int8]],
+    min_positive: int,
+    where: str,
+) -> None:
+    """Keep how many sentences each concept has in each subset; refuse concepts with too few."""
+    problems = []
+    for subset, labels_NC in labels.items():
+        part = "" if subset == "all" else f" in half {subset}"
+        enough = min_positive if subset == "all" else 2
+        for kind, label, needed in (("positive", POSITIVE, enough), ("negative", NEGATIVE, 2)):
+            n_C = (labels_NC == label).sum(axis=0)
+            group.attrs[f"n_{kind}_{subset}"] = n_C
+            problems += [
+                f"{concept} has {n} {kind} sentences{part}, needs {needed}"
+                for concept, n in zip(concepts, n_C, strict=True)
+                if n < needed
+            ]
+    if problems:
+        hint = "add sentences, lower concepts.min_positive, or drop the concept"
+        raise DataError(where, "; ".join(problems[:10]), hint)
 
 
 def _site_name(layer: int, site: str) -> str:
@@ -336,6 +294,7 @@ class ScoreFile:
         provenance: Where the numbers come from.
         concepts: Names of the concepts, in the order of the rows.
         units: The units, in the order of the columns.
+        positive_rate: Share of positive sentences per concept: the AP of a score that knows nothing.
 
     Raises:
         StoreError: If the file is truncated, foreign, incomplete, of another version or lacks the cell.
@@ -344,9 +303,7 @@ class ScoreFile:
     def __init__(self, path: Path, cell: str) -> None:
         self.path, self.cell = Path(path), cell
         with open_h5(self.path, kind="scores") as file:
-            if cell not in file:
-                raise StoreError(self.path, f"has no scores of {cell}", AGAIN)
-            group = file[cell]
+            group = cell_of(file, cell)
             self.provenance = read_provenance(group)
             self.concepts: list[str] = [str(name) for name in group.attrs["concepts"]]
             places = [name.split() for name in group.attrs["unit_order"]]
@@ -354,25 +311,8 @@ class ScoreFile:
                 (int(layer), site, group[f"{_site_name(int(layer), site)}/ap_all"].shape[1])
                 for layer, site in places
             )
-            self._n_SC = {
-                subset: np.array([group.attrs[f"n_{kind}_{subset}"] for kind in ("positive", "negative")])
-                for subset in SUBSETS
-            }
-
-    @property
-    def sites(self) -> list[tuple[int, str, int]]:
-        """(layer, site, number of units) in unit order."""
-        return list(self.units.sites)
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return len(self.units)
-
-    def positive_rate(self, subset: str = "all") -> Floats:
-        """Share of positive sentences per concept: the AP of a score that knows nothing."""
-        positive, negative = self._n_SC[subset]
-        return np.asarray(positive / (positive + negative))
+            positive, negative = (group.attrs[f"n_{kind}_all"] for kind in ("positive", "negative"))
+            self.positive_rate: Floats = positive / (positive + negative)
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> NDArray[Any]:
         """``ap_all``, ``ap_a``, ``ap_b`` or ``median`` of one (layer, site), shape ``(C, units)``."""
@@ -404,3 +344,19 @@ def score_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> 
     """The scores of one model by (step, language); see :func:`babelscope.io.cells.by_cell`."""
     found = by_cell(paths, kind="scores", wanted=wanted)
     return {cell: ScoreFile(path, name) for cell, (path, name) in found.items()}
+
+
+def check_alike(files: Iterable[ScoreFile]) -> None:
+    """Refuse scores of other concepts or units than the first one's.
+
+    Raises:
+        ValueError: Naming both cells.
+    """
+    first, *others = files
+    for file in others:
+        if file.concepts != first.concepts or file.units != first.units:
+            raise ValueError(
+                f"{file.provenance.cell} and {first.provenance.cell} were scored for other concepts or "
+                f"units: {len(file.concepts)} concepts x {len(file.units)} units against "
+                f"{len(first.concepts)} x {len(first.units)}"
+            )

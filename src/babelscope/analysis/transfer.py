@@ -6,14 +6,17 @@ Names of shapes: ``C`` concepts, ``L`` languages, ``U`` units, ``P`` pairs of la
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from babelscope.analysis.experts import of_model
 from babelscope.analysis.language_pairs import ALL, HALVES, SAME, expert_sets, two_way_interval
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
+from babelscope.analysis.settings import AlignmentSettings
 
 Floats = NDArray[np.float64]
 _COLUMNS = (
@@ -22,11 +25,7 @@ _COLUMNS = (
 
 
 def transfer_table(
-    scores: Mapping[str, ScoreFile],
-    experts: Mapping[str, pd.DataFrame],
-    *,
-    bootstrap: int,
-    seed: int,
+    scores: Mapping[str, ScoreFile], experts: Mapping[str, pd.DataFrame], settings: AlignmentSettings
 ) -> pd.DataFrame:
     """Average precision, in a target language, of the experts found in a source language.
 
@@ -36,8 +35,7 @@ def transfer_table(
     Args:
         scores: Per language its scores; all over the same units and concepts.
         experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
-        bootstrap: Resamples for an interval.
-        seed: Of the resamples.
+        settings: Resamples of the intervals, and their seed.
 
     Returns:
         Columns ``source, target, concept, ap`` (mean over the experts), ``low``, ``high``,
@@ -47,33 +45,21 @@ def transfer_table(
     """
     langs, concepts = list(scores), next(iter(scores.values())).concepts
     k, own_LLC, other_LLC = _mean_ap(scores, experts)
-    rate_LC = np.array([scores[lang].positive_rate("all") for lang in langs])
-    everyone = range(len(langs))
-    rows = [
-        (
-            langs[a],
-            langs[b],
-            concept,
-            own_LLC[a, b, c],
-            np.nan,
-            np.nan,
-            other_LLC[a, b, c],
-            rate_LC[b, c],
-            k,
-            1,
-        )
-        for a in everyone
-        for b in everyone
-        for c, concept in enumerate(concepts)
-    ]
+    rate_LC = np.array([scores[lang].positive_rate for lang in langs])
+    everyone = list(product(range(len(langs)), repeat=2))
+    rows = []
+    for a, b in everyone:
+        for c, concept in enumerate(concepts):
+            own, other, rate = own_LLC[a, b, c], other_LLC[a, b, c], rate_LC[b, c]
+            rows.append((langs[a], langs[b], concept, own, np.nan, np.nan, other, rate, k, 1))
     for name, pairs in (
-        (ALL, [(a, b) for a in everyone for b in everyone if a != b]),
-        (SAME, [(a, a) for a in everyone]),
+        (ALL, [(a, b) for a, b in everyone if a != b]),
+        (SAME, [(a, b) for a, b in everyone if a == b]),
     ):
         if not pairs:
             continue
         values_PC = np.array([own_LLC[pair] for pair in pairs])
-        low, high = two_way_interval(values_PC, pairs, len(langs), bootstrap=bootstrap, seed=seed)
+        low, high = two_way_interval(values_PC, pairs, len(langs), settings)
         other = np.mean([other_LLC[pair] for pair in pairs])
         rows.append((name, name, ALL, values_PC.mean(), low, high, other, rate_LC.mean(), k, values_PC.size))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
@@ -89,7 +75,7 @@ def _mean_ap(
     sets: dict[tuple[str, str], list[sparse.csr_array]] = {}  # per (layer, site) a matrix (C, units)
     for source, table in experts.items():
         for half in HALVES:
-            chosen = table[(table["scope"] == "model") & (table["subset"] == half)]
+            chosen = of_model(table, half)
             k = int(chosen["k"].iloc[0])
             columns = expert_sets(chosen, first.units, first.concepts).tocsc()
             sets[source, half] = [columns[:, part].tocsr() for _, _, part in first.units.parts()]
