@@ -319,9 +319,9 @@ def test_checkpoints_of_the_hub(programs, monkeypatch):
     found = only([check_hub(study)], "hub", "warning")
     assert found.what == "2 checkpoints not fetched yet, and HF_HUB_OFFLINE is set"
     assert found.remedy.startswith("unset HF_HUB_OFFLINE; snakemake --cores 1 --until fetch_checkpoint")
-    study.model_folder("mine", 1000).mkdir(parents=True)
+    study.models["mine"].folder(1000).mkdir(parents=True)
     assert check_hub(study).what.startswith("1 checkpoint not fetched yet")
-    study.model_folder("mine", 2000).mkdir(parents=True)
+    study.models["mine"].folder(2000).mkdir(parents=True)
     assert only([check_hub(study)], "hub", "ok").what == "nothing to fetch"
 
 

@@ -41,7 +41,7 @@ def test_every_cell_is_taken_by_exactly_one_job(plan, languages, layers, per_job
         ("pretrain_step", [""]),
         ("audit_checkpoint", [""]),
         ("score_units", study.languages),
-        ("fit_language_probe", [str(layer) for layer in range(study.n_layers("bridged-seed0") + 1)]),
+        ("fit_language_probe", [str(layer) for layer in range(study.models["bridged-seed0"].n_layers + 1)]),
     ):
         found = [
             (job.model, step, part)

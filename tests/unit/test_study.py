@@ -91,7 +91,7 @@ def test_defaults_are_filled_in(config):
     assert model.training.clip_norm == 1
     assert model.tokens_per_step == 64
     assert study.n_units("tiny-seed0") == 64
-    assert study.n_layers("tiny-seed0") == 2
+    assert study.models["tiny-seed0"].n_layers == 2
     assert study.concept_ids == ("dog", "sea")
     assert study.generation.languages == ("en", "de")
     assert study.config["experts"]["permutations"] == 500

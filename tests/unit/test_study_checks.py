@@ -185,9 +185,9 @@ def test_a_model_is_a_run_per_seed():
     model = study.models["small-seed7"]
     assert (model.id, model.seed, model.steps, model.batches) == ("small", 7, (0, 4), ((0,), (4,)))
     assert model.tokens_per_step == 64
-    assert study.model_folder("small-seed7", 4) == Path("results/tiny/models/small-seed7/4")
+    assert study.models["small-seed7"].folder(4) == Path("results/tiny/models/small-seed7/4")
     assert study.n_units("small-seed0") == 2 * (32 + 16)
-    assert study.n_layers("small-seed0") == 2
+    assert study.models["small-seed0"].n_layers == 2
 
 
 def test_a_share_of_the_units():
@@ -762,8 +762,8 @@ def test_a_folder_per_step():
     write_checkpoint("data/run/checkpoint-0200")
     study = load_study(local_config("{data}/run/checkpoint-{step:04d}", [100, 200]))
     assert list(study.models) == ["mine"]
-    assert study.model_folder("mine", 200) == Path("data/run/checkpoint-0200")
-    assert study.tokenizer_folder("mine", 200) == Path("data/run/checkpoint-0200")
+    assert study.models["mine"].folder(200) == Path("data/run/checkpoint-0200")
+    assert study.models["mine"].tokenizer_folder(200) == Path("data/run/checkpoint-0200")
     assert study.n_units("mine") == 96
 
 
@@ -771,7 +771,7 @@ def test_one_step_needs_no_field_and_a_tokenizer_may_lie_elsewhere():
     folder = write_checkpoint("data/run")
     (folder / "tokenizer.json").rename(Path("data/tokenizer.json"))
     study = load_study(local_config("{data}/run", [5], tokenizer_path="{data}"))
-    assert study.tokenizer_folder("mine", 5) == Path("data")
+    assert study.models["mine"].tokenizer_folder(5) == Path("data")
 
 
 def test_a_local_path_needs_the_step():

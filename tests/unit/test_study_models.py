@@ -59,10 +59,10 @@ def test_a_suite_is_ten_lines():
         "",
     )
     assert model.checkpoints.tokenizer_place(1000)["repo"] == "bigscience/bloom-560m"
-    assert study.n_layers("theirs") == 24
+    assert study.models["theirs"].n_layers == 24
     assert study.n_units("theirs") == 24 * 4096
     assert model.tokens_at(0) == 0
-    assert study.model_folder("theirs", 1000) == Path("results/mine/models/theirs/1000")
+    assert study.models["theirs"].folder(1000) == Path("results/mine/models/theirs/1000")
     assert study.warnings == ("bloom-560m: not confirmed in the registry: tokens_per_step",)
 
 
@@ -210,9 +210,9 @@ def test_no_step_is_there(run):
 def test_the_random_baseline_of_a_folder(run):
     study = load_study(local(random_baseline=True))
     assert study.models["theirs"].steps == (0, 5, 10, 100)
-    assert study.model_folder("theirs", 0) == Path("results/mine/models/theirs/0")
-    assert study.model_folder("theirs", 5) == Path("data/run/checkpoint-5")
-    assert study.tokenizer_folder("theirs", 0) == Path("results/mine/models/theirs/0")
+    assert study.models["theirs"].folder(0) == Path("results/mine/models/theirs/0")
+    assert study.models["theirs"].folder(5) == Path("data/run/checkpoint-5")
+    assert study.models["theirs"].tokenizer_folder(0) == Path("results/mine/models/theirs/0")
 
 
 def test_what_is_assumed_is_a_key(run):

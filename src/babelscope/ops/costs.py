@@ -140,7 +140,7 @@ class CostModel:
 
     def _config(self, run_id: str) -> dict[str, Any]:
         model = self.study.models[run_id]
-        config = self.study.model_config(run_id)
+        config = model.config
         if isinstance(model, PretrainedModel):
             config = {**config, "vocab_size": self.study.tokenizers[model.tokenizer].vocabulary_size}
         return config
@@ -204,7 +204,7 @@ class CostModel:
         seconds = _START["torch"] + len(job.steps) * (
             seconds - _START["torch"] + self._load(job.model) + (units + tokens) / self.rates.disk
         )
-        mapped = self.study.stored_type(job.model) == settings.compute_dtype
+        mapped = self.study.models[job.model].stored_type == settings.compute_dtype
         most = max(self._text(lang).sentences for lang in job.parts)
         memory = sizes.extraction_memory(config, settings, n_sentences=most, mapped=mapped)
         keep = self.study.keep_activations
@@ -250,7 +250,7 @@ class CostModel:
         languages, concepts = len(self.study.languages), self._n_concepts
         experts = self.study.n_experts(job.model) * concepts * languages
         pairs = languages * (languages - 1) / 2
-        layers = self.study.n_layers(job.model) * len(self.study.extraction.sites)
+        layers = self.study.models[job.model].n_layers * len(self.study.extraction.sites)
         draws = self.study.experts.bootstrap + self.study.experts.permutations
         seconds = pairs * (layers + 2) * _ALIGN_PAIR + experts * languages * 2e-7
         seconds += (layers + 2) * draws * (languages**2 + concepts) * 1e-8
@@ -344,7 +344,7 @@ class CostModel:
 
     def fetch(self, job: JobCells) -> Cost:
         config = self._config(job.model)
-        stored = self.study.stored_type(job.model) or "float32"
+        stored = self.study.models[job.model].stored_type or "float32"
         size = sizes.weight_bytes(config, stored) + 5e6
         seconds = len(job.steps) * size / self.rates.network
         return Cost(_START["plain"] + seconds, kept=len(job.steps) * size, download=len(job.steps) * size)

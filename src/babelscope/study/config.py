@@ -237,23 +237,11 @@ class Study:
         """The runs that are trained here."""
         return [model for model in self.models.values() if isinstance(model, PretrainedModel)]
 
-    def model_config(self, run_id: str) -> dict[str, Any]:
-        """A model's config as far as it is known before any job: sizes and model type."""
-        return self.models[run_id].config
-
     def extraction_settings(self, run_id: str) -> ExtractionSettings:
         """Settings of extraction for one model: the study's, with the model's own in their place."""
         model = self.models[run_id]
         own = {"compute_dtype": model.compute_dtype, "batch_size": model.batch_size}
         return self.extraction.model_copy(update={name: value for name, value in own.items() if value})
-
-    def stored_type(self, run_id: str) -> str | None:
-        """Type that a model's weights are stored in, as far as it is known before any job."""
-        return self.models[run_id].stored_type
-
-    def n_layers(self, run_id: str) -> int:
-        """Blocks of a model."""
-        return self.models[run_id].n_layers
 
     def n_units(self, run_id: str) -> int:
         """Units of a model at the sites of the study."""
@@ -265,14 +253,6 @@ class Study:
             return self.experts.k
         assert self.experts.share is not None
         return max(1, round(self.experts.share * self.n_units(run_id)))
-
-    def model_folder(self, run_id: str, step: int) -> Path:
-        """Folder of a checkpoint."""
-        return self.models[run_id].folder(step)
-
-    def tokenizer_folder(self, run_id: str, step: int) -> Path:
-        """Folder of a checkpoint's tokenizer."""
-        return self.models[run_id].tokenizer_folder(step)
 
     def previous_step(self, run_id: str, step: int) -> int | None:
         """The step before ``step`` that another job saves; None if it is the first."""

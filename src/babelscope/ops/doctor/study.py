@@ -64,7 +64,7 @@ def check_disk(results: Path, needed: float) -> Diagnosis:
 def check_hub(study: Study) -> Diagnosis:
     """Checkpoints of the hub are there, or may be fetched."""
     fetched = [work for work in all_jobs(study) if work.stage == "fetch_checkpoint"]
-    folders = [study.model_folder(work.model, step) for work in fetched for step in work.steps]
+    folders = [study.models[work.model].folder(step) for work in fetched for step in work.steps]
     n = sum(not folder.is_dir() for folder in folders)
     what = f"{counted(n, 'checkpoint')} not fetched yet" if n else "nothing to fetch"
     if n and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
