@@ -94,7 +94,8 @@ class StudyRanges:
             },
             layers={
                 run_id: Ranges(
-                    f"layers of {run_id}", chunks(range(study.models[run_id].n_layers + 1), size.layers_per_job)
+                    f"layers of {run_id}",
+                    chunks(range(study.models[run_id].n_layers + 1), size.layers_per_job),
                 )
                 for run_id in models
             },
