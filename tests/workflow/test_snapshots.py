@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow.parquet as parquet
 import pytest
 import yaml
 
+from babelscope.ops.layout import parse
 from cluster_study import shrunk_demo
 from made_up_text import LANGUAGES, write_all
 from mini_study import MiniStudy, mini_config
@@ -32,16 +34,13 @@ PLANNED = "Of a plan, so without columns of tables and without files that no rul
 
 
 def planned(study: MiniStudy) -> dict[str, Any]:
-    """Jobs per rule, from their logs, of which each job has one; and every output."""
+    """Jobs per rule, and every output; outputs of one rule with the same wildcards are one job's."""
     said = study.snakemake("--summary", "--nolock").stdout
     header, *rows = [line.split("\t") for line in said.splitlines() if line.count("\t") >= 5]
-    rows = [dict(zip(header, row, strict=True)) for row in rows]
-    logs = {(row["rule"], row["log-file(s)"]) for row in rows}
-    rules = [rule for rule, _ in sorted(logs)]
-    return {
-        "jobs": {rule: rules.count(rule) for rule in dict.fromkeys(rules)},
-        "files": sorted(row["output_file"].removeprefix("results/") for row in rows),
-    }
+    rule, path = header.index("rule"), header.index("output_file")
+    files = {row[path].removeprefix(f"results/{study.config['study']}/"): row[rule] for row in rows}
+    jobs = {(files[file], tuple(parse(file).wildcards.items())) for file in files}
+    return {"jobs": dict(sorted(Counter(rule for rule, _ in jobs).items())), "files": sorted(files)}
 
 
 def columns(table: Path) -> list[str]:
@@ -53,11 +52,11 @@ def columns(table: Path) -> list[str]:
 def found(study: MiniStudy) -> dict[str, Any]:
     """The same of a study that ran, with all that lies in its folder."""
     content = planned(study)
-    root = study.folder / "results"
-    files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
-    folders = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_dir()}
-    assert set(content["files"]) <= files | folders
-    content["files"] = sorted(file for file in files if ".snakemake_timestamp" not in file)
+    lying = {str(path.relative_to(study.results)): path for path in study.results.rglob("*")}
+    assert set(content["files"]) <= lying.keys()
+    content["files"] = sorted(
+        name for name, path in lying.items() if path.is_file() and path.name != ".snakemake_timestamp"
+    )
     tables = sorted((study.results / "tables").iterdir())
     return {**content, "tables": {table.name: columns(table) for table in tables}}
 

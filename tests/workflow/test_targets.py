@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
 from collections import Counter
 
+import pandas as pd
 import pytest
 
 from mini_study import ROOT
@@ -19,15 +21,14 @@ EXTRACTED = {**TRAINED, "prepare_sentences": 3, "extract_activations": 6}
 SCORED = {**EXTRACTED, "prepare_concepts": 3, "score_units": 6, "select_experts": 6}
 ALIGNED = {**SCORED, "align_experts": 2, "trace_units": 1, "collect_alignment": 1}
 PROBED = {**EXTRACTED, "fit_language_probe": 6, "collect_probes": 1}
+#: Only one step writes, in two languages.
 WRITTEN = {
-    **SCORED,
-    "write_concept_words": 1,
-    "generate_text": 1,
-    "identify_language": 1,
+    **TRAINED, "prepare_sentences": 2, "extract_activations": 2, "prepare_concepts": 2, "score_units": 2,
+    "select_experts": 2, "write_concept_words": 1, "generate_text": 1, "identify_language": 1,
     "collect_generation": 1,
-}
+}  # fmt: skip
 COLLECTED = {
-    **ALIGNED, **PROBED, **WRITTEN, "audit_checkpoint": 2, "collect_audit": 1, "collect_models": 1,
+    **WRITTEN, **ALIGNED, **PROBED, "audit_checkpoint": 2, "collect_audit": 1, "collect_models": 1,
     "collect_extraction": 1, "collect_concepts": 1,
 }  # fmt: skip
 TARGETS = {
@@ -60,10 +61,10 @@ def test_until_stops_after_a_stage(mini):
     assert mini.planned("--until", "score_units") == expected
 
 
-def demo(*args: str, config: str = "") -> Counter[str]:
+def demo(*args: str) -> Counter[str]:
     """Jobs per rule of the demo."""
     command = [
-        sys.executable, "-m", "snakemake", "--config", "study=planned-demo", *config.split(), "--dry-run",
+        sys.executable, "-m", "snakemake", "--configfile", "config/config.yaml", "--config", "study=planned-demo", "--dry-run",
         "--cores", "2", "--quiet", "host", "reason", "rules", "--workflow-profile", "none", "--nolock", *args,
     ]  # fmt: skip
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -99,13 +100,14 @@ def test_an_override_for_no_rule_is_refused_before_any_job(mini, option):
     assert "Traceback" not in said
 
 
-def test_an_override_for_a_rule_is_taken(mini):
+def test_an_override_for_a_rule_is_taken(finished, tmp_path):
+    study = finished.copy(tmp_path)
     target = "results/mini/scores/tiny-seed0/0/en.h5"
-    said = mini.dry_run(
-        target, "--set-resources", "score_units:mem_mb=1234", "--set-threads", "score_units=2"
-    )
-    block = said[said.index("score every unit of tiny-seed0, step 0, for every concept in en") :]
-    resources = re.search(r"^ +resources: (.*)$", block, re.M)[1]
-    assert "mem_mb=1234" in resources
-    other = re.search(r"run tiny-seed0, step 0.*?resources: ([^\n]*)", said, re.DOTALL)[1]
-    assert "mem_mb=1234" not in other
+    study.snakemake(
+        target, "--forcerun", target, "--benchmark-extended",
+        "--set-resources", "score_units:mem_mb=1234", "--set-threads", "score_units=2",
+    )  # fmt: skip
+    file = study.results / "benchmarks/score_units/tiny-seed0/0/en.tsv"
+    took = pd.read_csv(file, sep="\t").iloc[0]
+    assert took["threads"] == 2
+    assert ast.literal_eval(took["resources"])["mem_mb"] == 1234

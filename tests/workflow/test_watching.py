@@ -53,7 +53,7 @@ def test_a_failed_job_is_shown_with_its_log_and_its_export(finished, tmp_path):
     assert "models/tiny-seed0/4/config.json" in contents["files"]
     assert not list(folder.rglob("*.safetensors"))
     scores = contents["files"]["scores/tiny-seed0/4/en.h5"]["data sets"]
-    assert scores["layer-01/mlp_act/ap_all"]["most"] <= 1
+    assert scores["4/en/layer-01/mlp_act/ap_all"]["most"] <= 1
     assert not any(path.startswith("scores/tiny-seed0/0/") for path in contents["files"])
     assert "NaN" in "".join(
         file.read_text() for file in folder.glob("files/logs/extract_activations/**/*.log")

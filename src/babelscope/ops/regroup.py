@@ -34,6 +34,8 @@ from babelscope.study.loading import load_study
 _PARTS = {"langs": "lang", "layers": "layer"}
 #: Parts of the config that do not change what a cell holds.
 _GROUPING = ("granularity", "report", "assumed")
+#: Sentences on unused files, at most.
+_MOST = 6
 _Key = tuple[str, str]
 """A pattern and a model."""
 
@@ -43,25 +45,30 @@ class RecutError(BabelscopeError):
 
 
 def unused_files(study: Study) -> list[str]:
-    """One sentence per range on the disk that the study no longer has, though it has its cells."""
+    """A sentence per range on disk that the study no longer has, though it has its cells: a few at most."""
     wanted = _wanted(study)
     found: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
+    seen: set[tuple[str, ...]] = set()
     for path, place in _stored(study):
-        if path in wanted.get((place.pattern, place.wildcards["model"]), {}):
+        key = place.pattern, place.wildcards["model"]
+        ranges = {name: place.wildcards[name] for name in ("steps", *_PARTS) if name in place.wildcards}
+        labels = {(*key, name, value) for name, value in ranges.items()}
+        if labels <= seen or path in wanted.get(key, {}):
             continue
-        others = [job for job in _jobs(wanted, place) if _share_cells(job, place)]
-        for name in ("steps", *_PARTS):
-            ranges = {dict(job.wildcards)[name] for job in others if name in dict(job.wildcards)}
-            if ranges and place.wildcards[name] not in ranges:
-                key = place.wildcards["model"], f"{name} {place.wildcards[name]}"
-                areas, by = found.setdefault(key, (set(), set()))
+        others = [dict(job.wildcards) for job in wanted.get(key, {}).values() if _share_cells(job, place)]
+        seen |= labels if others else set()
+        for name, value in ranges.items():
+            now = {other[name] for other in others}
+            if now and value not in now:
+                areas, by = found.setdefault((key[1], f"{name} {value}"), (set(), set()))
                 areas.add(place.pattern.split("/")[0])
-                by |= ranges
-    return [
+                by |= now
+    said = [
         f"{model}: {what} ({', '.join(sorted(areas))}) is no longer used, {', '.join(sorted(by))} takes its "
         "place; `babelscope recut` regroups what is there, or give what you added as an item of its own"
         for (model, what), (areas, by) in found.items()
     ]
+    return said[:_MOST] + [f"and {len(said) - _MOST} more that are no longer used"] * (len(said) > _MOST)
 
 
 def remember_study(study: Study) -> None:
@@ -160,10 +167,6 @@ def _stored(study: Study) -> Iterator[tuple[str, Found]]:
                 place = parse(str(path.relative_to(root)))
                 if place and "steps" in place.wildcards and path.is_file():
                     yield str(path), place
-
-
-def _jobs(wanted: Mapping[_Key, Mapping[str, JobCells]], place: Found) -> list[JobCells]:
-    return list(wanted.get((place.pattern, place.wildcards["model"]), {}).values())
 
 
 def _share_cells(job: JobCells, place: Found) -> bool:
