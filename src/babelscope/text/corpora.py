@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from babelscope.errors import DataError
-from babelscope.text.grammar.generate import GrammarSettings, make_documents
+from babelscope.text.grammar.generate import make_documents
 from babelscope.text.lines import iter_lines, text_file
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ def make_documents_file(
         heldout: Share of documents that are held out.
         seed: Of everything random.
     """
-    settings = GrammarSettings(code_switching=code_switching, anchor_affinity=anchor_affinity)
     texts = make_documents(
-        lang, documents, languages=languages, weights=weights, settings=settings, seed=seed
-    )
+        lang, documents, languages=languages, weights=weights, code_switching=code_switching,
+        anchor_affinity=anchor_affinity, seed=seed,
+    )  # fmt: skip
     _write_documents(texts, out, heldout=heldout, seed=seed, source=out)
 
 
