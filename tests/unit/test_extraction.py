@@ -88,7 +88,7 @@ def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
     loaded, sentences = tiny_loaded("bloom"), many_sentences()
     settings = SETTINGS.model_copy(update={"pooling": pooling, "mean_sentences": 30, "batch_size": 1})
     alone = run(tmp_path, loaded, settings, sentences, "one")
-    monkeypatch.setattr(extraction, "_WINDOW_ROWS", 25)
+    monkeypatch.setattr("babelscope.activations.settings.WINDOW_ROWS", 25)
     # More different lengths in a batch than spans, so that rows are also masked.
     together = run(tmp_path, loaded, settings.model_copy(update={"batch_size": 20}), sentences, "one")
     monkeypatch.setattr(pooling_of_units, "_MAX_SPANS", 1)
