@@ -15,10 +15,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, XGLMConfig
 
 from babelscope.activations.extraction import extract_language
-from babelscope.activations.inputs import bare_forward, encode_sentences, make_batches
+from babelscope.activations.inputs import InputBatch, encode_sentences, forward, make_batches
 from babelscope.activations.settings import ExtractionSettings
 from babelscope.io.h5 import atomic_h5
-from babelscope.models.checkpoints import load_checkpoint
+from babelscope.models.checkpoints import LoadedModel, load_checkpoint
 
 N_SENTENCES = 1024
 REPEATS = 3
@@ -39,6 +39,13 @@ def make_checkpoint(folder: Path) -> None:
         vocab_size=len(vocabulary), d_model=512, num_layers=8, attention_heads=8, ffn_dim=2048
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+@torch.inference_mode()
+def bare_forward(loaded: LoadedModel, batches: list[InputBatch]) -> None:
+    """Run the blocks and keep nothing."""
+    for batch in batches:
+        forward(loaded, batch)
 
 
 def main() -> None:

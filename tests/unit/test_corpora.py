@@ -18,7 +18,7 @@ from babelscope.text.concepts import (
     write_concept_words,
 )
 from babelscope.text.corpora import prepare_dataset_corpus, prepare_text_corpus
-from babelscope.text.lines import check_lines, check_parallel, check_utf8, half_of, read_lines
+from babelscope.text.lines import check_lines, check_parallel, check_utf8, half_of, iter_lines
 from babelscope.text.sentences import prepare_sentences, read_sentences
 
 
@@ -47,7 +47,7 @@ def test_not_utf8_names_the_byte(tmp_path):
     path = tmp_path / "en.txt"
     path.write_bytes("fünf\n".encode() + "für\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"en.txt: is not UTF-8: byte 0xfc at offset 7"):
-        read_lines(path)
+        list(iter_lines(path))
 
 
 def test_a_character_cut_by_the_limit_is_no_error(tmp_path):
@@ -74,7 +74,7 @@ def test_faulty_lines_are_named(tmp_path, lines, message):
 def test_lines_end_with_newlines_only(tmp_path):
     path = tmp_path / "en.txt"
     path.write_bytes("\ufeffone\r\ntwo\u2028still two\r\n".encode())
-    assert read_lines(path) == ["one", "two\u2028still two"]
+    assert list(iter_lines(path)) == ["one", "two\u2028still two"]
 
 
 def test_parallel_files_of_other_lengths(tmp_path):

@@ -15,7 +15,7 @@ from babelscope.errors import DataError
 from babelscope.io.files import written_whole
 from babelscope.text.concepts import count_concepts, label_sentences, match_words, write_concept_words
 from babelscope.text.corpora import make_documents_file, prepare_text_corpus
-from babelscope.text.lines import check_lines, half_of, iter_lines, read_lines
+from babelscope.text.lines import check_lines, half_of, iter_lines
 from babelscope.text.sentences import prepare_sentences, read_sentences
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,13 +66,13 @@ def test_lines_are_those_of_a_text_file(tmp_path_factory, text):
     path.write_bytes(text.encode("utf-8"))
     with path.open(encoding="utf-8") as file:
         expected = [line.removesuffix("\n") for line in file]
-    assert read_lines(path) == expected
+    assert list(iter_lines(path)) == expected
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
     path = tmp_path / "bom.txt"
     path.write_bytes("\ufeffa\nb".encode())
-    assert read_lines(path) == ["a", "b"]
+    assert list(iter_lines(path)) == ["a", "b"]
 
 
 @given(st.binary(max_size=30))
@@ -85,9 +85,9 @@ def test_the_offset_of_a_wrong_byte(tmp_path_factory, content):
         start = error.start
         # A character that a line end cuts off is wrong where it begins, in both.
         with pytest.raises(DataError, match=rf"byte 0x{content[start]:02x} at offset {start}"):
-            read_lines(path)
+            list(iter_lines(path))
     else:
-        read_lines(path)
+        list(iter_lines(path))
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from babelscope.activations import extraction
 from babelscope.activations import pooling as pooling_of_units
 from babelscope.activations.extraction import extract_language
-from babelscope.activations.inputs import bare_forward, encode_sentences, make_batches
+from babelscope.activations.inputs import encode_sentences, make_batches
 from babelscope.activations.parity import PARITY_TOLERANCE, ParityError, parity_check
 from babelscope.activations.settings import ExtractionSettings
 from babelscope.activations.store import TokenFile, UnitFile
@@ -38,11 +38,8 @@ def run(tmp_path, loaded, settings=SETTINGS, sentences=SENTENCES, lang="en", see
 
 
 def parity(loaded, sentences, settings):
-    return parity_check(
-        loaded, encode_sentences(loaded, sentences, max_length=20, where="sentences"),
-        sites=settings.sites, pooling=settings.pooling, compute_dtype=settings.compute_dtype,
-        n_sentences=settings.parity_sentences,
-    )  # fmt: skip
+    encoded = encode_sentences(loaded, sentences, max_length=20, where="sentences")
+    return parity_check(loaded, encoded, settings)
 
 
 POOL = {
@@ -91,7 +88,7 @@ def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
     loaded, sentences = tiny_loaded("bloom"), many_sentences()
     settings = SETTINGS.model_copy(update={"pooling": pooling, "mean_sentences": 30, "batch_size": 1})
     alone = run(tmp_path, loaded, settings, sentences, "one")
-    monkeypatch.setattr(extraction, "_WINDOW_ROWS", 25)
+    monkeypatch.setattr("babelscope.activations.settings.WINDOW_ROWS", 25)
     # More different lengths in a batch than spans, so that rows are also masked.
     together = run(tmp_path, loaded, settings.model_copy(update={"batch_size": 20}), sentences, "one")
     monkeypatch.setattr(pooling_of_units, "_MAX_SPANS", 1)
@@ -318,4 +315,3 @@ def test_batches_cover_every_row_once():
     for batch in batches:
         assert batch.mask_BS.sum(dim=1).tolist() == batch.lengths.tolist()
         assert batch.input_ids_BS.shape[1] == batch.lengths.max()
-    bare_forward(loaded, batches)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from babelscope.text.grammar.generate import (
     FRAMES,
     PREFIXES,
-    GrammarSettings,
     concept_words,
     make_documents,
     make_sentences,
@@ -23,8 +22,12 @@ ENDS = {"zh": "。？", "hi": "।?"}
 
 
 def documents(lang, n, *, switching=0.0, affinity=0.0, seed=1, languages=LANGUAGES):
-    bridges = GrammarSettings(code_switching=switching, anchor_affinity=affinity)
-    return list(make_documents(lang, n, languages=languages, weights=WEIGHTS, settings=bridges, seed=seed))
+    return list(
+        make_documents(
+            lang, n, languages=languages, weights=WEIGHTS, code_switching=switching,
+            anchor_affinity=affinity, seed=seed,
+        )
+    )  # fmt: skip
 
 
 def without_names(text):

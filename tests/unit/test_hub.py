@@ -18,7 +18,7 @@ import huggingface_hub.constants
 import pytest
 
 from babelscope.errors import DataError, StudyError
-from babelscope.models.files import NOT_FETCHED, Manifest, read_manifest, weights_hash
+from babelscope.models.files import Manifest, read_manifest, weights_hash
 from babelscope.models.hub.client import HubError, HubPlace
 from babelscope.models.hub.fetch import DISK_MARGIN, fetch_checkpoint
 from babelscope.models.hub.listing import list_repo
@@ -357,7 +357,7 @@ def test_an_empty_folder_is_replaced(server, tmp_path):
 
 
 def test_a_folder_that_was_not_fetched(tmp_path):
-    assert read_manifest(tmp_path) == NOT_FETCHED
+    assert read_manifest(tmp_path) == Manifest()
     (tmp_path / "fetched.json").write_text("{")
     with pytest.raises(DataError, match=r"fetched\.json: is damaged"):
         read_manifest(tmp_path)

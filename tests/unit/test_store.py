@@ -53,9 +53,9 @@ def values(seed: int = 0) -> dict[tuple[int, str], np.ndarray]:
     }
 
 
-def write_blocks(path: Path, blocks, *, dtype: str = "float32", ids=IDS) -> None:
+def write_blocks(path: Path, blocks, *, dtype: str = "float32") -> None:
     with atomic_h5(path, kind="units") as file:
-        write_units(file.create_group(CELL), PROVENANCE, ids, WIDTHS, blocks, dtype=dtype)
+        write_units(file.create_group(CELL), PROVENANCE, IDS, WIDTHS, blocks, dtype=dtype)
 
 
 def part(written: dict, start: int, stop: int) -> tuple[int, dict]:
@@ -307,13 +307,6 @@ def test_rows_join_by_id():
         align_rows(["a", "d", "e"], ["a", "b"], "zh")
     with pytest.raises(StoreError, match="1 of 3 row ids stand twice"):
         align_rows(["a"], ["a", "b", "a"], "zh")
-
-
-def test_sentence_ids_are_unique_and_there_is_one(tmp_path):
-    for ids in ([], ["a", "a"]):
-        with pytest.raises(StoreError, match="128/zh needs at least one sentence"):
-            write_blocks(tmp_path / "x.h5", [], ids=ids)
-    assert list(tmp_path.iterdir()) == []
 
 
 def write_cells(path: Path, *cells: tuple[int, str], model: str = "m", key: str = "{step}/{lang}") -> Path:

@@ -73,14 +73,7 @@ def extract_language(
     pairs = list(sentences)
     where = f"sentences of {lang}"
     encoded = encode_sentences(loaded, pairs, max_length=settings.max_length, where=where)
-    parity_check(
-        loaded,
-        encoded,
-        sites=settings.sites,
-        pooling=settings.pooling,
-        compute_dtype=settings.compute_dtype,
-        n_sentences=settings.parity_sentences,
-    )
+    parity_check(loaded, encoded, settings)
     provenance = Provenance(
         model=model,
         step=step,
@@ -180,13 +173,9 @@ class _States:
 def _sample_tokens(
     n_own: Sequence[int], n: int, *, seed: int, lang: str
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Sentences and positions of tokens drawn uniformly, in order.
+    """Sentences and positions of ``n`` tokens drawn uniformly, in order.
 
-    Args:
-        n_own: Tokens of each sentence without start and end token; the first is at position 1.
-        n: How many to draw.
-        seed: Of the study.
-        lang: Language of the sentences.
+    ``n_own`` are the tokens of each sentence without start and end token; the first is at position 1.
     """
     n_tokens = np.asarray(n_own)
     total = int(n_tokens.sum())
@@ -200,11 +189,9 @@ def _sample_tokens(
 
 def _rows_with_means(sentence_ids: Sequence[str], n: int) -> NDArray[np.intp]:
     """Rows of the first ``n`` ids in the order of a hash, so that all languages choose the same."""
-
-    def key(row: int) -> bytes:
-        return hashlib.sha256(sentence_ids[row].encode()).digest()
-
-    return np.array(sorted(sorted(range(len(sentence_ids)), key=key)[:n]), dtype=np.intp)
+    hashes = [hashlib.sha256(sentence_id.encode()).digest() for sentence_id in sentence_ids]
+    first = sorted(range(len(hashes)), key=hashes.__getitem__)[:n]
+    return np.array(sorted(first), dtype=np.intp)
 
 
 def _ranges(low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -76,11 +76,10 @@ def encode_sentences(
         twice = next(sentence_id for sentence_id in ids if ids.count(sentence_id) > 1)
         raise DataError(where, f"the sentence id {twice!r} stands twice")
     texts = [text for _, text in pairs]
-    encoded = loaded.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)[
-        "input_ids"
-    ]
+    options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+    encoded = loaded.tokenizer(texts, **options)
     rows, n_truncated = [], 0
-    for sentence_id, tokens in zip(ids, encoded, strict=True):
+    for sentence_id, tokens in zip(ids, encoded["input_ids"], strict=True):
         if not tokens:
             raise DataError(
                 where,
@@ -135,21 +134,12 @@ def make_batches(
         )
 
 
-@torch.inference_mode()
-def bare_forward(loaded: LoadedModel, batches: Iterable[InputBatch]) -> None:
-    """Run the blocks and keep nothing. What extraction is measured against."""
-    for batch in batches:
-        forward(loaded, batch)
-
-
 def forward(loaded: LoadedModel, batch: InputBatch) -> None:
     """Run the blocks on a batch, for what hooks see of it."""
     # Without the head: nothing reads the logits, and over a large vocabulary they cost the most.
-    run = loaded.model.base_model
-    if is_encoder({"model_type": loaded.model.config.model_type}):
-        run(input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS)
-    else:
-        run(input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False)
+    encoder = is_encoder({"model_type": loaded.model.config.model_type})
+    options = {} if encoder else {"use_cache": False}
+    loaded.model.base_model(input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, **options)
 
 
 def corpus_hash(sentences: Iterable[tuple[str, str]]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from babelscope.activations.inputs import Encoded, InputBatch, make_batches
 from babelscope.activations.pooling import MEAN, Recorder
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.activations.store import Site
 from babelscope.errors import BabelscopeError
 from babelscope.models.checkpoints import LoadedModel
@@ -27,24 +26,14 @@ class ParityError(BabelscopeError):
 
 
 @torch.inference_mode()
-def parity_check(
-    loaded: LoadedModel,
-    encoded: Encoded,
-    *,
-    sites: Sequence[str],
-    pooling: str,
-    compute_dtype: str,
-    n_sentences: int,
-) -> float:
+def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSettings) -> float:
     """Compare sentences in one padded batch with the same sentences alone.
 
     Args:
         loaded: The checkpoint.
         encoded: Sentences as inputs.
-        sites: Sites whose units are compared.
-        pooling: How units are pooled.
-        compute_dtype: Type of the forward pass, whose tolerance holds.
-        n_sentences: How many are compared, short to long.
+        settings: Say which units are pooled how, of how many sentences, short to long, and the type of the
+            forward pass, whose tolerance holds.
 
     Returns:
         The largest difference over pooled units and mean states, as a share of the largest absolute
@@ -54,12 +43,12 @@ def parity_check(
         ParityError: If it is above the tolerance of the type, with the layer and the site.
     """
     by_length = sorted(range(len(encoded.rows)), key=lambda row: len(encoded.rows[row]))
-    n = min(n_sentences, len(by_length))
+    n = min(settings.parity_sentences, len(by_length))
     chosen = [by_length[at] for at in np.linspace(0, len(by_length) - 1, n).round().astype(int)]
     # Every row gets padding, also the longest, as far as the model admits positions.
     longest = max(len(encoded.rows[row]) for row in chosen)
     extra = min(4, (max_positions(loaded.config) or longest + 4) - longest)
-    recorder = Recorder(loaded, sites, pooling)
+    recorder = Recorder(loaded, settings.sites, settings.pooling)
     with watching(recorder.watchers()):
         (together,) = make_batches(loaded, encoded.rows, batch_size=n, chosen=chosen, extra_padding=extra)
         in_batch = _all_values(recorder, together)
@@ -77,13 +66,13 @@ def parity_check(
         # A NaN is no difference here: the writer reports it, with its sentence.
         if difference > worst:
             worst, worst_where = difference, where
-    tolerance = PARITY_TOLERANCE[compute_dtype]
+    tolerance = PARITY_TOLERANCE[settings.compute_dtype]
     if worst > tolerance:
         layer, site = worst_where
         raise ParityError(
             f"{loaded.folder}: sentences give other values in a batch than alone: largest "
             f"difference {worst:.2g} of the largest value at layer {layer}, site {site}; "
-            f"allowed for {compute_dtype}: {tolerance:g}"
+            f"allowed for {settings.compute_dtype}: {tolerance:g}"
             "\nhint: the model looks at padding, so it cannot be run in batches"
         )
     return worst

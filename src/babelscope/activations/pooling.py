@@ -21,8 +21,6 @@ from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.hooks import Watcher, site_modules
 
-POOLINGS = ("max", "mean", "last")
-
 #: In place of a site: the mean state of a sentence after a layer.
 MEAN = "resid (mean)"
 

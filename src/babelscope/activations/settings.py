@@ -9,6 +9,9 @@ from pydantic import Field
 from babelscope.settings import EACH_ONCE, LIST, Count, Settings
 
 Site = Literal["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
+#: Rows of pooled units that are held before they are written, and the most bytes that they take.
+WINDOW_ROWS, WINDOW_BYTES = 1024, 2**30
+
 ComputeType = Literal["float32", "bfloat16", "float16"]
 
 
@@ -39,5 +42,5 @@ class ExtractionSettings(Settings):
     """Sentences of the parity self-test; more make it stricter and slower."""
 
     def window_rows(self, n_units: int) -> int:
-        """Sentences that are sorted by length and written together: at most 1 GiB of their pooled units."""
-        return max(self.batch_size, min(1024, 2**30 // (4 * n_units)))
+        """Sentences that are sorted by length and written together."""
+        return max(self.batch_size, min(WINDOW_ROWS, WINDOW_BYTES // (4 * n_units)))

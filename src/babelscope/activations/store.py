@@ -152,19 +152,15 @@ def write_units(
     Args:
         group: The cell's group, empty, in a file of units; the file is the caller's to close.
         provenance: Where the numbers come from.
-        sentence_ids: The rows, in their order; at least one.
+        sentence_ids: The rows, in their order; at least one, each once.
         widths: Units of each (layer, site), in unit order.
         blocks: The first row of each, in order, and per (layer, site) an array of shape ``(rows, U)``.
         dtype: ``float16`` or ``float32``.
 
     Raises:
         NumericsError: If a value is not finite or does not fit the type.
-        StoreError: If a sentence id stands twice, or there is none.
     """
     ids = list(sentence_ids)
-    if not ids or len(set(ids)) != len(ids):
-        problem = f"{group.name} needs at least one sentence, and each sentence id once"
-        raise StoreError(group.file.filename, problem)
     write_provenance(group, provenance)
     write_strings(group, "sentence_ids", ids)
     group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]

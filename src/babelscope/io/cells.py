@@ -56,14 +56,12 @@ def by_cell(
             ``lang`` of a group do not fit its name.
         DataError: If the cells are of several models, one stands twice, or a wanted one is missing.
     """
-    return _joined(
-        (
-            (model, cell, path, (path, cell_name(*cell)))
-            for path in map(Path, paths)
-            for model, cell in _models_and_cells(path, kind)
-        ),
-        wanted,
-    )
+    found = []
+    for path in map(Path, paths):
+        with open_h5(path, kind=kind) as file:
+            for cell, group in cells_of(file).items():
+                found.append((str(group.attrs["model"]), cell, path, (path, cell_name(*cell))))
+    return _joined(found, wanted)
 
 
 def cells_of(file: h5py.File) -> dict[Cell, h5py.Group]:
@@ -89,11 +87,6 @@ def cells_of(file: h5py.File) -> dict[Cell, h5py.Group]:
     return found
 
 
-def _models_and_cells(path: Path, kind: str) -> list[tuple[str, Cell]]:
-    with open_h5(path, kind=kind) as file:
-        return [(str(group.attrs["model"]), cell) for cell, group in cells_of(file).items()]
-
-
 class CellTables(Mapping[Cell, pd.DataFrame]):
     """The cells of one model in tables, each read when it is asked for: one file at a time is held.
 
@@ -106,14 +99,12 @@ class CellTables(Mapping[Cell, pd.DataFrame]):
     """
 
     def __init__(self, paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> None:
-        self._path = _joined(
-            (
-                (str(model), (int(step), str(lang)), path, path)
-                for path in paths
-                for model, step, lang in _distinct(read_table(path, _KEYS))
-            ),
-            wanted,
+        found = (
+            (str(model), (int(step), str(lang)), path, path)
+            for path in paths
+            for model, step, lang in _distinct(read_table(path, _KEYS))
         )
+        self._path = _joined(found, wanted)
         self._held: tuple[Path | None, pd.DataFrame] = (None, pd.DataFrame())
 
     def __getitem__(self, cell: Cell) -> pd.DataFrame:

@@ -12,9 +12,8 @@ mlp_in    output of the MLP's first linear map; gated MLPs: the gate's, which go
 mlp_act   input of the MLP's last linear map, what most call the neurons: act(mlp_in), or
           act(gate) * other in gated MLPs (Apertus has no gate)
 mlp_out   output of the MLP's last linear map
-attn_qkv  outputs of the query, key and value maps, one after the other. BLOOM and GPT-NeoX
-          interleave them by head in one map, see :func:`head_units`. Before norms of
-          queries and keys, clipping (OLMo) and rotation
+attn_qkv  outputs of the query, key and value maps, one after the other; in BLOOM and GPT-NeoX
+          those of each head. Before norms of queries and keys, clipping (OLMo) and rotation
 attn_out  output of attention's last linear map
 resid     residual stream: layer 0 the input of block 1, layer i the output of block i,
           before any final norm
@@ -85,7 +84,6 @@ class Architecture:
         tied: Default of ``tie_word_embeddings``.
         kind: A decoder predicts the next token. An encoder sees the tokens on both sides; its
             inputs have an end token, and it writes no text.
-        interleaved: Whether ``attn_qkv`` goes head by head; else it is all queries, keys, values.
         embedding: Width of the word embeddings, if they are projected to ``hidden``.
         position_rows: Rows of the table of learned positions beyond the key ``max_positions``;
             None without such a table.
@@ -110,7 +108,6 @@ class Architecture:
     head_size: Key = Key()
     embedding: Key = Key()
     kind: Kind = "decoder"
-    interleaved: bool = False
     position_rows: int | None = None
     padding: int | None = None
     dropouts: tuple[str, ...] = ()
@@ -136,7 +133,7 @@ def _read(model_type: str, row: Mapping[str, Any]) -> Architecture:
         "attn_qkv": tuple(Part(m, "out", width) for m, width in zip(row["attn_qkv"], queries, strict=True)),
         "attn_out": (Part(row["attn_out"], "out", "hidden"),),
     }
-    same = ("config_class", "blocks", "tied", "kind", "interleaved", "position_rows", "padding")
+    same = ("config_class", "blocks", "tied", "kind", "position_rows", "padding")
     given = {name: row[name] for name in same if name in row}
     dropouts = tuple(row.get("dropouts", ()))
     return Architecture(model_type, sites=sites, vocab=vocab, dropouts=dropouts, **keys, **given)

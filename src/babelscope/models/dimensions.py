@@ -136,29 +136,6 @@ def n_parameters(config: Mapping[str, Any]) -> int:
     return tables + sizes.n_layers * block + head
 
 
-def head_units(config: Mapping[str, Any], what: str, head: int) -> range:
-    """Where a head's queries, keys or values stand in the site ``attn_qkv``.
-
-    Args:
-        config: As for :func:`dimensions`.
-        what: ``query``, ``key`` or ``value``.
-        head: From 0; of keys and values there may be fewer heads.
-
-    Raises:
-        ValueError: If there is no such head.
-    """
-    entry, sizes = architecture(config.get("model_type")), dimensions(config)
-    order = ("query", "key", "value").index(what)
-    n_heads = (sizes.query if order == 0 else sizes.key) // sizes.head
-    if not 0 <= head < n_heads:
-        raise ValueError(f"{what} has heads 0 to {n_heads - 1}; got {head}")
-    if entry.interleaved:
-        start = (3 * head + order) * sizes.head
-    else:
-        start = (0, sizes.query, sizes.query + sizes.key)[order] + head * sizes.head
-    return range(start, start + sizes.head)
-
-
 def n_layers(config: Mapping[str, Any]) -> int:
     """Number of blocks."""
     return dimensions(config).n_layers

@@ -138,10 +138,10 @@ def tokenizer_files_hash(folder: Path | str) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was fetched from the hub; ``fetched.json`` in the folder."""
+    """What was fetched from the hub; ``fetched.json`` in the folder. All is empty where nothing was."""
 
-    repo: str
-    commit: str
+    repo: str = ""
+    commit: str = ""
     revision: str = ""
     """Tag, branch or commit that the study names."""
     subfolder: str = ""
@@ -156,12 +156,8 @@ class Manifest:
     """Per file ``name``, ``bytes``, ``sha256``."""
 
 
-#: Of a folder that was not fetched.
-NOT_FETCHED = Manifest(repo="", commit="")
-
-
 def read_manifest(folder: Path | str) -> Manifest:
-    """What is known of a fetched folder; :data:`NOT_FETCHED` for others.
+    """What is known of a fetched folder; of others an empty manifest.
 
     Raises:
         DataError: If ``fetched.json`` is damaged.
@@ -171,7 +167,7 @@ def read_manifest(folder: Path | str) -> Manifest:
         content = json.loads(file.read_text(encoding="utf-8"))
         return Manifest(**{**content, "files": tuple(content.get("files", ()))})
     except FileNotFoundError:
-        return NOT_FETCHED
+        return Manifest()
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(file, f"is damaged: {error!r}", "remove the folder and fetch it again") from error
 

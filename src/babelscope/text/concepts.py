@@ -26,8 +26,8 @@ from babelscope.text.lines import (
     check_lines,
     check_utf8,
     half_of,
+    iter_lines,
     line_id,
-    read_lines,
     read_tsv,
     text_file,
     write_tsv,
@@ -113,25 +113,20 @@ def read_concept_files(files: Sequence[ConceptFile], *, duplicates: str) -> Conc
     ids: dict[str, str] = {}
     with_negatives = {concept for concept, label, _ in files if label == "negative"}
     for concept, label, path in files:
-        prefix = concept if label == "positive" else f"{concept}-neg"
+        prefix, value = (concept, 1) if label == "positive" else (f"{concept}-neg", 0)
         own = found.labels.setdefault(concept, {})
         for number, text in read_list(Path(path), label, duplicates=duplicates):
             name = ids.setdefault(text, f"{prefix}-{number:05d}")
-            if own.get(name, label == "positive") != (label == "positive"):
-                problem = f"{label} sentence {number} is also positive for {concept}: {text[:80]!r}"
-                if label == "positive":
-                    problem = problem.replace("also positive", "also negative")
+            if own.setdefault(name, value) != value:
+                other = LABELS[value]
+                problem = f"{label} sentence {number} is also {other} for {concept}: {text[:80]!r}"
                 raise DataError(path, problem, "a sentence expresses a concept or does not; remove one")
             found.texts[name] = text
-            own[name] = int(label == "positive")
-    positives = {
-        concept: [name for name, value in own.items() if value] for concept, own in found.labels.items()
-    }
+    positive = [name for own in found.labels.values() for name, value in own.items() if value]
     for concept, own in found.labels.items():
         if concept not in with_negatives:  # compared with what expresses the other concepts
-            for others in positives.values():
-                for name in others:
-                    own.setdefault(name, 0)
+            for name in positive:
+                own.setdefault(name, 0)
     return found
 
 
@@ -181,17 +176,14 @@ def label_sentences(
         labels = read_concept_files(files, duplicates=duplicates).labels
     elif source == "words":
         assert label_text is not None
-        matches = match_words(read_lines(label_text), words)
-        labels = {
-            concept: {name: int(name in positive) for name in ids}
-            for concept, lines in matches.items()
-            for positive in [{line_id(line + 1) for line in lines}]
-        }
+        labels = {}
+        for concept, lines in match_words(list(iter_lines(label_text)), words).items():
+            positive = {line_id(line + 1) for line in lines}
+            labels[concept] = {name: int(name in positive) for name in ids}
     else:
-        concepts = dict.fromkeys(name.rpartition("-")[0] for name in ids)
-        labels = {
-            concept: {name: int(name.rpartition("-")[0] == concept) for name in ids} for concept in concepts
-        }
+        of = {name: name.rpartition("-")[0] for name in ids}
+        concepts = dict.fromkeys(of.values())
+        labels = {concept: {name: int(of[name] == concept) for name in ids} for concept in concepts}
     rows = [(concept, name, own[name]) for concept, own in labels.items() for name in ids if name in own]
     write_tsv(out, ("concept", "sentence_id", "label"), rows)
 
@@ -202,14 +194,11 @@ def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dic
     Whole words need white space or punctuation between them, so Chinese, Japanese or Thai does not
     do as the language of the lists.
     """
-    patterns = {
-        concept: re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, forms)) + r")(?!\w)", re.IGNORECASE)
-        for concept, forms in words.items()
-    }
-    return {
-        concept: [number for number, line in enumerate(lines) if pattern.search(line)]
-        for concept, pattern in patterns.items()
-    }
+    found = {}
+    for concept, forms in words.items():
+        pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, forms))})(?!\w)", re.IGNORECASE)
+        found[concept] = [number for number, line in enumerate(lines) if pattern.search(line)]
+    return found
 
 
 def check_concepts(
@@ -233,7 +222,7 @@ def check_concepts(
         DataError: As :func:`babelscope.text.lines.check_lines`; else naming concepts, languages, how many
             sentences there are and how many are needed.
     """
-    matches = match_words(read_lines(label_text), words)
+    matches = match_words(list(iter_lines(label_text)), words)
     problems = []
     for lang, path in files.items():
         kept = {number for number, _ in check_lines(path, duplicates=duplicates)}
@@ -297,21 +286,16 @@ def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
+    none = dict.fromkeys(("n_positive", "n_negative", "n_positive_a", "n_positive_b"), 0)
+    counts: dict[tuple[str, str], Counter[str]] = {}
     for lang, path in files.items():
-        counts: dict[str, Counter[str]] = {}
         for row in read_tsv(path):
-            counter = counts.setdefault(row["concept"], Counter())
+            counter = counts.setdefault((lang, row["concept"]), Counter(none))
             if row["label"] == "1":
                 counter.update(["n_positive", f"n_positive_{half_of(row['sentence_id'])}"])
             else:
                 counter.update(["n_negative"])
-        names = ("n_positive", "n_negative", "n_positive_a", "n_positive_b")
-        rows += [
-            {"lang": lang, "concept": concept, **{name: counter[name] for name in names}}
-            for concept, counter in counts.items()
-        ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"lang": lang, "concept": name, **each} for (lang, name), each in counts.items()])
 
 
 def write_concept_words(
@@ -330,10 +314,7 @@ def write_concept_words(
     """
     found: dict[str, dict[str, list[str]]] = {concept: {} for concept in concepts}
     if source == "grammar":
-        for lang in languages:
-            by_concept = concept_words(lang)
-            for concept in concepts:
-                found[concept][lang] = list(by_concept[concept])
+        found = {concept: {lang: concept_words(lang)[concept] for lang in languages} for concept in concepts}
     elif source == "words":
         for concept, forms in words.items():
             found[concept][label_language] = [form.lower() for form in forms]

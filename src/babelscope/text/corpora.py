@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from babelscope.errors import DataError
-from babelscope.text.grammar.generate import GrammarSettings, make_documents
+from babelscope.text.grammar.generate import make_documents
 from babelscope.text.lines import iter_lines, text_file
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ def make_documents_file(
         heldout: Share of documents that are held out.
         seed: Of everything random.
     """
-    settings = GrammarSettings(code_switching=code_switching, anchor_affinity=anchor_affinity)
     texts = make_documents(
-        lang, documents, languages=languages, weights=weights, settings=settings, seed=seed
-    )
+        lang, documents, languages=languages, weights=weights, code_switching=code_switching,
+        anchor_affinity=anchor_affinity, seed=seed,
+    )  # fmt: skip
     _write_documents(texts, out, heldout=heldout, seed=seed, source=out)
 
 
@@ -54,19 +54,8 @@ def prepare_text_corpus(source: Path, out: Path, *, heldout: float, seed: int) -
     Raises:
         DataError: If the file is not UTF-8 or has too little text to be split.
     """
-    n_empty = 0
-
-    def texts() -> Iterator[str]:
-        nonlocal n_empty
-        for line in iter_lines(source):
-            if text := line.strip():
-                yield text
-            else:
-                n_empty += 1
-
-    _write_documents(texts(), out, heldout=heldout, seed=seed, source=source)
-    if n_empty:
-        logger.warning("%s: %d empty lines left out", source, n_empty)
+    texts = (line.strip() for line in iter_lines(source))
+    _write_documents(texts, out, heldout=heldout, seed=seed, source=source)
 
 
 def prepare_dataset_corpus(
@@ -101,25 +90,29 @@ def prepare_dataset_corpus(
         hint = "paths are relative to the working directory; a name of the hub needs a network or its cache"
         raise DataError(place, f"cannot be read as a data set: {error}", hint) from error
     if column not in columns:
-        raise DataError(
-            place, f"has no column {column!r}; it has {', '.join(columns)}", "set corpora.*.column"
-        )
-    texts = (" ".join(str(row[column]).split()) for row in loaded if row[column])
-    filled = (text for text in texts if text)
-    _write_documents(filled, out, heldout=heldout, seed=seed, source=Path(place))
+        problem = f"has no column {column!r}; it has {', '.join(columns)}"
+        raise DataError(place, problem, "set corpora.*.column")
+    texts = (" ".join(str(row[column] or "").split()) for row in loaded)
+    _write_documents(texts, out, heldout=heldout, seed=seed, source=Path(place))
 
 
 def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: int, source: Path) -> None:
-    n = Counter[str]()
+    n = Counter(train=0, heldout=0, empty=0)
     with text_file(out) as file:
-        for number, text in enumerate(texts):
+        for text in texts:
+            if not text:
+                n["empty"] += 1
+                continue
+            number = n["train"] + n["heldout"]
             split = "heldout" if _uniform(seed, number) < heldout or number == 0 else "train"
             n[split] += 1
-            line = json.dumps({"text": text, "split": split}, ensure_ascii=False)
-            file.write(line + "\n")
+            file.write(json.dumps({"text": text, "split": split}, ensure_ascii=False) + "\n")
         if not n["train"]:
             problem = f"has no text to train on: {n['heldout']} documents, all held out"
-            raise DataError(source, problem if n else "has no text", "a document is a line; add some")
+            hint = "a document is a line; add some"
+            raise DataError(source, problem if n["heldout"] else "has no text", hint)
+    if n["empty"]:
+        logger.warning("%s: %d empty lines left out", source, n["empty"])
     logger.info("%s: %d documents to train on, %d held out", out, n["train"], n["heldout"])
 
 

@@ -55,11 +55,6 @@ def iter_lines(path: Path) -> Iterator[str]:
             yield from line.removesuffix("\n").removesuffix("\r").split("\r")
 
 
-def read_lines(path: Path) -> list[str]:
-    """All lines of a file, see :func:`iter_lines`."""
-    return list(iter_lines(path))
-
-
 def _not_utf8(path: Path, byte: int, offset: int) -> DataError:
     problem = f"is not UTF-8: byte 0x{byte:02x} at offset {offset}"
     return DataError(path, problem, "convert it, with iconv for instance")

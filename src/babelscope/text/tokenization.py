@@ -14,10 +14,11 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -124,14 +125,8 @@ def _assemble(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Toke
     unknown, start = SPECIAL_TOKENS["unk_token"], SPECIAL_TOKENS["bos_token"]
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, byte_fallback=True))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.NFC(), _pre_tokenizer()
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(content=" ", left=1, right=0),
-        ]
-    )
+    spaces, strip = decoders.Replace("▁", " "), decoders.Strip(content=" ", left=1, right=0)
+    tokenizer.decoder = decoders.Sequence([spaces, decoders.ByteFallback(), decoders.Fuse(), strip])
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start} $A", pair=f"{start} $A {start} $B", special_tokens=[(start, vocabulary[start])]
     )
@@ -140,13 +135,9 @@ def _assemble(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Toke
 
 
 def _pre_tokenizer() -> Any:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True),
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.Punctuation(behavior="isolated"),
-        ]
-    )
+    spaces = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    return pre_tokenizers.Sequence([spaces, digits, pre_tokenizers.Punctuation(behavior="isolated")])
 
 
 def _sample(path: Path, lang: str, seed: int) -> list[str]:
@@ -245,14 +236,11 @@ def _check_counts(path: Path, lang: str, counts: Mapping[str, _Count], length: i
         )
     if not counts["heldout"].n_windows:
         logger.warning("%s: no full held-out window, so no held-out loss", lang)
-    if train.kept < 0.5:
+    if (kept := train.kept_share(length)) < 0.5:
         logger.warning(
-            "%s: only %.0f %% of the training tokens are in windows, since documents are longer than "
-            "%d tokens",
-            lang,
-            100 * train.kept,
-            length,
-        )
+            "%s: only %.0f %% of the training tokens are in windows: documents are longer than %d tokens",
+            lang, 100 * kept, length,
+        )  # fmt: skip
 
 
 def _write_windows(
@@ -270,7 +258,7 @@ def _write_windows(
     corpus.update(f"{group.name.strip('/')}/{split}/{count.n_windows}".encode())
     data.attrs["n_documents"] = count.n_documents
     data.attrs["n_tokens"] = count.n_tokens
-    data.attrs["kept_share"] = count.kept
+    data.attrs["kept_share"] = count.kept_share(length)
 
 
 @dataclass
@@ -278,23 +266,22 @@ class _Count:
     n_documents: int = 0
     n_tokens: int = 0
     n_windows: int = 0
-    n_kept: int = 0
 
-    @property
-    def kept(self) -> float:
-        return self.n_kept / self.n_tokens if self.n_tokens else 0.0
+    def kept_share(self, length: int) -> float:
+        return self.n_windows * length / self.n_tokens if self.n_tokens else 0.0
 
 
 def _cut(path: Path, tokenizer: Tokenizer, start: int, length: int, folder: Path) -> dict[str, _Count]:
     """Write the windows of one language to raw files ``train`` and ``heldout`` in ``folder``."""
     counts = {"train": _Count(), "heldout": _Count()}
     unfinished: dict[str, list[int]] = {"train": [], "heldout": []}
-    files: dict[str, BinaryIO] = {split: open(folder / split, "wb") for split in counts}  # noqa: SIM115
-    try:
-        for texts, splits in _chunks(path):
-            encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    documents = read_documents(path)
+    with (folder / "train").open("wb") as train, (folder / "heldout").open("wb") as heldout:
+        files = {"train": train, "heldout": heldout}
+        while chunk := list(islice(documents, _DOCUMENTS_AT_ONCE)):
+            encoded = tokenizer.encode_batch_fast([text for text, _ in chunk], add_special_tokens=False)
             full: dict[str, list[list[int]]] = {"train": [], "heldout": []}
-            for encoding, split in zip(encoded, splits, strict=True):
+            for encoding, (_, split) in zip(encoded, chunk, strict=True):
                 if split not in counts:
                     raise DataError(path, f"a document has the split {split!r}: train or heldout")
                 window = unfinished[split]
@@ -308,24 +295,7 @@ def _cut(path: Path, tokenizer: Tokenizer, start: int, length: int, folder: Path
             for split, windows in full.items():
                 files[split].write(np.array(windows, "<i4").tobytes())
                 counts[split].n_windows += len(windows)
-                counts[split].n_kept += len(windows) * length
-    finally:
-        for file in files.values():
-            file.close()
     return counts
-
-
-def _chunks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
-    texts: list[str] = []
-    splits: list[str] = []
-    for text, split in read_documents(path):
-        texts.append(text)
-        splits.append(split)
-        if len(texts) == _DOCUMENTS_AT_ONCE:
-            yield texts, splits
-            texts, splits = [], []
-    if texts:
-        yield texts, splits
 
 
 @dataclass(frozen=True)
@@ -359,11 +329,10 @@ def open_windows(path: Path) -> TokenWindows:
             for lang, group in file.items():
                 for split, windows in splits.items():
                     data = group[split]
-                    if not len(data):
-                        windows[lang] = np.empty(data.shape, np.int32)
-                        continue
-                    offset = data.id.get_offset()
-                    windows[lang] = np.memmap(path, "<i4", "r", offset=offset, shape=data.shape)
+                    windows[lang] = np.empty(data.shape, np.int32)
+                    if len(data):
+                        offset = data.id.get_offset()
+                        windows[lang] = np.memmap(path, "<i4", "r", offset=offset, shape=data.shape)
             return TokenWindows(
                 sequence_length=int(file.attrs["sequence_length"]),
                 tokenizer_hash=str(file.attrs["tokenizer_hash"]),

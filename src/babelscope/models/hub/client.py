@@ -95,7 +95,10 @@ class Hub:
         try:
             info = self._try(place, lambda: self.api.repo_info(place.repo, revision=place.revision))
         except RevisionNotFoundError as error:
-            raise self._no_revision(place) from error
+            names = self.revisions(place.repo)
+            near = _nearest_names(place.revision, names)
+            hint = f"did you mean {', '.join(near)}?" if near else ""
+            raise HubError(place, f"there is no such revision; there are {few(names)}", hint) from error
         commit = str(info.sha)
         tree = functools.partial(self.api.list_repo_tree, place.repo, recursive=True, revision=commit)
         entries = self._try(place, lambda: list(tree()))
@@ -159,12 +162,6 @@ class Hub:
             raise HubError(place, f"its {index} names {missing[0]}, which is not there")
         return [named[index]] if index else [], [named[name] for name in names]
 
-    def _no_revision(self, place: HubPlace) -> HubError:
-        names = self.revisions(place.repo)
-        near = _nearest_names(place.revision, names)
-        hint = f"did you mean {', '.join(near)}?" if near else ""
-        return HubError(place, f"there is no such revision; there are {few(names)}", hint)
-
     def download(self, file: RemoteFile, folder: Path) -> None:
         """Bring a file, from where an earlier attempt stopped; a wrong hash is tried once more."""
         target, expected = folder / file.name, file.sha256 or file.blob
@@ -226,10 +223,8 @@ class Hub:
             try:
                 return action()
             except OfflineModeIsEnabled as error:
-                hint = (
-                    "run the one rule that needs network where there is some, without HF_HUB_OFFLINE: "
-                    "snakemake --until fetch_checkpoint"
-                )
+                where = "where there is network, without HF_HUB_OFFLINE"
+                hint = f"run the one rule that needs it {where}: snakemake --until fetch_checkpoint"
                 raise HubError(place, "HF_HUB_OFFLINE is set, so nothing can be fetched", hint) from error
             except GatedRepoError as error:
                 page = f"https://huggingface.co/{place.repo}"

@@ -77,7 +77,12 @@ def fetch_checkpoint(
             _compare_sizes(weights, config, sizes)
         small, large = _model_files(hub, weights, files, scratch)
         small += _tokenizer_files(tokenizer, words, taken={file.name for file in [*small, *large]})
-        twin = _download(hub, small, large, siblings, scratch)
+        for file in small:
+            hub.download(file, scratch)
+        twin = _link_weights(large, siblings, scratch)
+        _check_space(large, scratch)
+        for file in large:
+            hub.download(file, scratch)
         hashes = {file.name: file.sha256 or file_sha256(scratch / file.name) for file in [*small, *large]}
         manifest = Manifest(
             repo=weights.repo,
@@ -133,23 +138,6 @@ def _compare_sizes(place: HubPlace, config: Mapping[str, Any], believed: Mapping
     if differing:
         hint = "take the sizes from its config.json; `babelscope hub REPO` prints them"
         raise StudyError("architecture_config", dict(believed), "; ".join(differing), hint)
-
-
-def _download(
-    hub: Hub,
-    small: Sequence[RemoteFile],
-    large: Sequence[RemoteFile],
-    siblings: Sequence[Path],
-    scratch: Path,
-) -> Path | None:
-    """Bring all files, or link the weights from a sibling, which is then returned."""
-    for file in small:
-        hub.download(file, scratch)
-    twin = _link_weights(large, siblings, scratch)
-    _check_space(large, scratch)
-    for file in large:
-        hub.download(file, scratch)
-    return twin
 
 
 def _link_weights(files: Sequence[RemoteFile], siblings: Sequence[Path], scratch: Path) -> Path | None:

@@ -34,14 +34,8 @@ from babelscope.text.grammar.lexicon import (
 
 #: How often each frame is used.
 FRAMES = {
-    "fact": 0.34,
-    "two": 0.24,
-    "adjective": 0.12,
-    "here": 0.07,
-    "where": 0.07,
-    "topic": 0.07,
-    "picture": 0.09,
-}
+    "fact": 0.34, "two": 0.24, "adjective": 0.12, "here": 0.07, "where": 0.07, "topic": 0.07, "picture": 0.09,
+}  # fmt: skip
 PREFIXES = {"plain": 0.46, "source": 0.2, "photo": 0.14, "certain": 0.08, "report": 0.12}
 #: Only statements can be certain.
 _CERTAIN = ("fact", "two", "adjective")
@@ -50,24 +44,11 @@ NOUNS = (0.4, 0.3, 0.2, 0.1)
 _NOUN_PREFERS_VERB = 0.8
 #: One in so many meanings is never written into documents, so that analysed sentences are new to a model.
 _HELD_OUT = 3
-#: Concepts that share a sentence now and then, as a ring, in every language.
-_NEIGHBOUR_DISTANCE = 5
-_DISTRACTORS = 10
-
-
-@dataclass(frozen=True)
-class GrammarSettings:
-    """How documents are made."""
-
-    code_switching: float
-    """Probability that a sentence is written in another language."""
-    anchor_affinity: float
-    """Probability that a name or number is the concept's own, instead of any."""
-    sentences_per_document: int = 4
-    neighbour: float = 0.15
-    """Probability that a sentence is about the neighbour concept."""
-    distractor: float = 0.15
-    """Probability that a sentence is about nothing in particular."""
+_SENTENCES_PER_DOCUMENT = 4
+#: Concepts that share a sentence now and then, as a ring, in every language; and how often.
+_NEIGHBOUR_DISTANCE, _NEIGHBOUR_SHARE = 5, 0.15
+#: Sentences about nothing in particular, and how often one comes.
+_DISTRACTORS, _DISTRACTOR_SHARE = 10, 0.15
 
 
 @dataclass(frozen=True)
@@ -110,7 +91,8 @@ def make_documents(
     *,
     languages: Sequence[str],
     weights: Mapping[str, float],
-    settings: GrammarSettings,
+    code_switching: float,
+    anchor_affinity: float,
     seed: int,
 ) -> Iterator[str]:
     """Write documents of one language.
@@ -123,7 +105,8 @@ def make_documents(
         n: Number of documents.
         languages: Languages that a sentence may be switched to.
         weights: Their shares.
-        settings: Bridges and mixture.
+        code_switching: Probability that a sentence is written in another language.
+        anchor_affinity: Probability that a name or number is the concept's own, instead of any.
         seed: Of everything random.
     """
     for known in (lang, *languages):
@@ -134,19 +117,19 @@ def make_documents(
         rng = random.Random(f"{seed}/{lang}/{number}")
         topic = rng.randrange(len(CONCEPTS))
         sentences = []
-        for _ in range(settings.sentences_per_document):
-            switched = rng.random() < settings.code_switching and bool(others)
+        for _ in range(_SENTENCES_PER_DOCUMENT):
+            switched = rng.random() < code_switching and bool(others)
             spoken = rng.choices(others, shares)[0] if switched else lang
-            if rng.random() < settings.distractor:
-                sentences.append((spoken, _distractor(rng, load_lexicon(spoken), topic, settings)))
+            if rng.random() < _DISTRACTOR_SHARE:
+                sentences.append((spoken, _distractor(rng, load_lexicon(spoken), topic, anchor_affinity)))
                 continue
             concept = topic
-            if rng.random() < settings.neighbour:
+            if rng.random() < _NEIGHBOUR_SHARE:
                 concept = (topic + _NEIGHBOUR_DISTANCE) % len(CONCEPTS)
             meaning = _draw_meaning(rng, CONCEPTS[concept])
             while meaning.held_out:
                 meaning = _draw_meaning(rng, CONCEPTS[concept])
-            name, digits = _anchors(rng, concept, settings.anchor_affinity)
+            name, digits = _anchors(rng, concept, anchor_affinity)
             sentences.append((spoken, render(meaning, load_lexicon(spoken), name, digits)))
         yield _join(sentences)
 
@@ -319,9 +302,9 @@ def capitalised(text: str, lang: str) -> str:
     return text
 
 
-def _distractor(rng: random.Random, lexicon: Lexicon, concept: int, settings: GrammarSettings) -> str:
+def _distractor(rng: random.Random, lexicon: Lexicon, concept: int, affinity: float) -> str:
     frame = lexicon.distractors[rng.randrange(_DISTRACTORS)]
-    _, digits = _anchors(rng, concept, settings.anchor_affinity)
+    _, digits = _anchors(rng, concept, affinity)
     hour, minute, day = rng.randrange(10, 24), rng.randrange(10, 60), rng.randrange(7)
     return frame.format(day=lexicon.weekdays[day], h=hour, m=minute, n=digits)
 
