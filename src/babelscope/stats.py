@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def interval(resamples: NDArray[Any], level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap resamples; NaN if there are none."""
+def interval(resamples: NDArray[Any]) -> tuple[float, float]:
+    """95% percentile interval of bootstrap resamples; NaN if there are none."""
     finite = np.asarray(resamples, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return float("nan"), float("nan")
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 
 

@@ -15,7 +15,8 @@ readings stand side by side:
 Sentences are split into training and test by id, the same ids for all languages, so that no
 translation of a training sentence is ever tested.
 
-Shape suffixes: T tokens, D dimensions, L languages, S sentence ids, B bootstrap resamples.
+Shape suffixes: T tokens, D dimensions, L languages, S sentence ids, B bootstrap resamples, K seeds, b blocks
+of the tokens of one sentence in one language.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,17 +34,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from babelscope.activations.store import TokenFile
-from babelscope.analysis.probe_readings import (
-    Score,
-    SentenceSums,
-    TokenPool,
-    anchor_types,
-    between_variance,
-    cell_weights,
-    type_only_accuracy,
-)
 from babelscope.analysis.settings import ProbeSettings
-from babelscope.errors import BabelscopeError, NumericsError
+from babelscope.errors import BabelscopeError
 from babelscope.stats import interval
 
 logger = logging.getLogger(__name__)
@@ -61,6 +52,32 @@ COLUMNS = (
 #: Fewer anchor tokens than this in the test set are not worth a number.
 MIN_ANCHORS = 20
 
+#: Label permutations behind the null of the between-language variance.
+N_PERMUTATIONS = 50
+
+
+class _Pool(NamedTuple):
+    """The tokens of all languages of one layer, languages in sorted order."""
+
+    languages: tuple[str, ...]
+    states_TD: NDArray[np.float32]
+    labels_T: Ints
+    """Number of each token's language."""
+    sentences_T: Ints
+    """Number of its sentence; translations have the same."""
+    types_T: Ints
+    """Its id in the vocabulary."""
+    n_sentences: int
+
+
+class _Score(NamedTuple):
+    """A value with its resamples, before it becomes a row."""
+
+    value: float
+    resamples_B: Floats
+    n_test: int
+    null: float
+
 
 def fit_language_probe(
     token_files: Mapping[str, TokenFile],
@@ -76,8 +93,8 @@ def fit_language_probe(
         token_files: For each language its sampled token states.
         layer: Layer to read; 0 is the embedding output.
         settings: See :class:`ProbeSettings`.
-        model: Model id, copied into the table.
-        step: Training step, copied into the table.
+        model: Model id, for the table; so is ``step``.
+        step: Training step.
 
     Returns:
         Columns :data:`COLUMNS`, one row per (probe, metric, seed) and one with ``seed`` -1 that
@@ -88,19 +105,14 @@ def fit_language_probe(
         NaN.
 
     Raises:
-        BabelscopeError: If there are fewer than two languages, or too few tokens or sentences in
-        one.
-        NumericsError: If a state is not finite.
+        BabelscopeError: If there are fewer than two languages, or too few tokens or sentences in one.
     """
-    pool = _pool(token_files, layer, settings, model, step)
+    pool = _pool(token_files, layer, settings, f"model {model}, step {step}, layer {layer}")
     rng = np.random.default_rng([settings.seed, layer])
     # One draw of sentence weights serves all probes and seeds: scores on the same sentences move
     # together, so that differences and means over seeds get the interval they deserve.
-    weights_BS = rng.multinomial(
-        pool.n_sentences,
-        np.full(pool.n_sentences, 1 / pool.n_sentences),
-        size=settings.bootstrap,
-    ).astype(np.float32)
+    n = pool.n_sentences
+    weights_BS = rng.multinomial(n, np.full(n, 1 / n), size=settings.bootstrap).astype(np.float32)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     scores, sizes = [], []
     for seed in seeds:  # one at a time bounds the memory
@@ -108,36 +120,28 @@ def fit_language_probe(
         scores.append(_scores(pool, split, settings, weights_BS))
         sizes.append(split.train.size)
     pick_BK = rng.integers(settings.seeds, size=(settings.bootstrap, settings.seeds))
-    rows = []
+    found: list[tuple[str, str, int, int, _Score]] = []
     for probe, metric in scores[0]:
         of_seeds = [each[probe, metric] for each in scores]
-        for seed, score, size in zip(seeds, of_seeds, sizes, strict=True):
-            rows.append(_row(probe, metric, seed, score, size, settings.level))
-        mean = _mean_over_seeds(of_seeds, pick_BK)
-        rows.append(_row(probe, metric, -1, mean, round(np.mean(sizes)), settings.level))
-    share = between_variance(pool, weights_BS, rng)
-    rows.append(_row("between_variance", "share", -1, share, 0, settings.level))
-    table = pd.DataFrame(rows).assign(model=model, step=step, layer=layer, n_languages=len(pool.languages))
-    return table[list(COLUMNS)]
+        for seed, size, score in zip(seeds, sizes, of_seeds, strict=True):
+            found.append((probe, metric, seed, size, score))
+        found.append((probe, metric, -1, round(np.mean(sizes)), _mean_over_seeds(of_seeds, pick_BK)))
+    found.append(("between_variance", "share", -1, 0, _between_variance(pool, weights_BS, rng)))
+    rows = [
+        (
+            model, step, layer, probe, metric, seed, score.value, *interval(score.resamples_B), score.null,
+            n_train, score.n_test, len(pool.languages),
+        )
+        for probe, metric, seed, n_train, score in found
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(probe: str, metric: str, seed: int, score: Score, n_train: int, level: float) -> dict[str, Any]:
-    low, high = interval(score.resamples_B, level)
-    return {
-        "probe": probe, "metric": metric, "seed": seed, "value": score.value, "low": low, "high": high,
-        "null": score.null, "n_train": n_train, "n_test": score.n_test,
-    }  # fmt: skip
-
-
-def _mean_over_seeds(scores: Sequence[Score], pick_BK: Ints) -> Score:
+def _mean_over_seeds(scores: Sequence[_Score], pick_BK: Ints) -> _Score:
     """The mean of the scores of all seeds; its resamples draw seeds too."""
-    resamples_KB = np.stack([score.resamples_B for score in scores])
-    return Score(
-        float(np.mean([score.value for score in scores])),
-        resamples_KB[pick_BK, np.arange(len(pick_BK))[:, None]].mean(axis=1),
-        round(np.mean([score.n_test for score in scores])),
-        float(np.mean([score.null for score in scores])),
-    )
+    values, resamples, sizes, nulls = zip(*scores, strict=True)
+    resamples_B = np.stack(resamples)[pick_BK, np.arange(len(pick_BK))[:, None]].mean(axis=1)
+    return _Score(float(np.mean(values)), resamples_B, round(np.mean(sizes)), float(np.mean(nulls)))
 
 
 def split_sentences(n_sentences: int, test_share: float, seed: int) -> Ints:
@@ -149,30 +153,13 @@ def split_sentences(n_sentences: int, test_share: float, seed: int) -> Ints:
     return np.random.default_rng(seed).permutation(n_sentences)[:n_test]
 
 
-def _pool(
-    token_files: Mapping[str, TokenFile],
-    layer: int,
-    settings: ProbeSettings,
-    model: str,
-    step: int,
-) -> TokenPool:
+def _pool(token_files: Mapping[str, TokenFile], layer: int, settings: ProbeSettings, where: str) -> _Pool:
     languages = tuple(sorted(token_files))
-    where = f"model {model}, step {step}, layer {layer}"
     if len(languages) < 2:
         raise BabelscopeError(f"{where}: a language probe needs 2 languages; got {len(languages)}")
-    states, ids, types = {}, {}, {}
-    for lang in languages:
-        states[lang] = np.asarray(token_files[lang].states(layer), dtype=np.float32)
-        ids[lang] = [str(i) for i in token_files[lang].token_sentence_ids]
-        types[lang] = np.asarray(token_files[lang].token_ids, dtype=np.int64)
-        n_tokens = states[lang].shape[0]
-        assert n_tokens == len(ids[lang]) == types[lang].size, f"{where}, {lang}: ragged rows"
-        if not np.isfinite(states[lang]).all():
-            row = int(np.flatnonzero(~np.isfinite(states[lang]).all(axis=1))[0])
-            raise NumericsError(
-                f"{where}, language {lang}: the state of a token of sentence {ids[lang][row]} is not finite"
-            )
-    counts = {lang: states[lang].shape[0] for lang in languages}
+    files = [token_files[lang] for lang in languages]
+    states = [np.asarray(file.states(layer), dtype=np.float32) for file in files]
+    counts = {lang: len(of_lang) for lang, of_lang in zip(languages, states, strict=True)}
     poor = {lang: n for lang, n in counts.items() if n < settings.tokens_per_language}
     if poor:
         listed = ", ".join(f"{lang}: {n}" for lang, n in poor.items())
@@ -182,23 +169,24 @@ def _pool(
             "hint: lower probes.tokens_per_language, raise extraction.tokens_per_language, or add "
             "sentences"
         )
-    index = {name: i for i, name in enumerate(sorted({i for lang in languages for i in ids[lang]}))}
-    if len(index) < 4:
+    names, sentences_T = np.unique(
+        np.concatenate([file.token_sentence_ids for file in files]), return_inverse=True
+    )
+    if len(names) < 4:
         raise BabelscopeError(
-            f"{where}: the probe splits by sentence, needs at least 4 sentences; got {len(index)}"
+            f"{where}: the probe splits by sentence, needs at least 4 sentences; got {len(names)}"
         )
-    return TokenPool(
+    return _Pool(
         languages=languages,
-        states_TD=np.concatenate([states[lang] for lang in languages]),
-        labels_T=np.repeat(np.arange(len(languages)), [counts[lang] for lang in languages]),
-        sentences_T=np.array([index[i] for lang in languages for i in ids[lang]]),
-        types_T=np.concatenate([types[lang] for lang in languages]),
-        n_sentences=len(index),
+        states_TD=np.concatenate(states),
+        labels_T=np.repeat(np.arange(len(languages)), list(counts.values())),
+        sentences_T=sentences_T,
+        types_T=np.concatenate([file.token_ids for file in files]),
+        n_sentences=len(names),
     )
 
 
-@dataclass(frozen=True)
-class _Split:
+class _Split(NamedTuple):
     """The tokens of one seed, and their states, split by sentence."""
 
     seed: int
@@ -211,13 +199,8 @@ class _Split:
     """Standardised states."""
     x_test: Floats
 
-    @property
-    def both(self) -> Ints:
-        """Rows of all tokens of this seed."""
-        return np.concatenate([self.train, self.test])
 
-
-def _split(pool: TokenPool, seed: int, settings: ProbeSettings, where: str) -> _Split:
+def _split(pool: _Pool, seed: int, settings: ProbeSettings, where: str) -> _Split:
     """Sample tokens and split them by sentence."""
     rng = np.random.default_rng(seed)
     n_languages = len(pool.languages)
@@ -253,40 +236,46 @@ def _standardised(train_TD: Floats, test_TD: Floats, centre: Floats | float) -> 
 
 
 def _scores(
-    pool: TokenPool, split: _Split, settings: ProbeSettings, weights_BS: Floats
-) -> dict[tuple[str, str], Score]:
+    pool: _Pool, split: _Split, settings: ProbeSettings, weights_BS: Floats
+) -> dict[tuple[str, str], _Score]:
     """Fit and score the probes of one seed, by probe and metric."""
     train, test, n_languages = split.train, split.test, len(pool.languages)
     y_train, y_test = pool.labels_T[train], pool.labels_T[test]
-    sums = SentenceSums(pool.sentences_T[test], weights_BS)
+    sums = _SentenceSums(pool.sentences_T[test], weights_BS)
     chance = 1.0 / n_languages
-    scores: dict[tuple[str, str], Score] = {}
+    scores: dict[tuple[str, str], _Score] = {}
 
     def predict(name: str, y: Ints, x: Floats = split.x_train, x_new: Floats = split.x_test) -> Ints:
-        where = f"{split.where}, probe {name}, seed {split.seed}"
-        predicted: Ints = _fit(x, y, settings, where).predict(x_new)
-        return predicted
+        # Single precision halves the time; the predictions differ in the odd token at a boundary.
+        probe = LogisticRegression(C=settings.l2_c, max_iter=settings.max_iter, tol=1e-3)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            probe.fit(np.ascontiguousarray(x, dtype=np.float32), y)
+        if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
+            where = f"{split.where}, probe {name}, seed {split.seed}"
+            logger.info("%s: the solver stopped at max_iter = %d", where, settings.max_iter)
+        return np.asarray(probe.predict(x_new))
 
     full = predict("full", y_train)
     name = f"pc{settings.components}"
     leading = predict(name, y_train, *_leading_components(split, settings.components))
     for probe, predicted in (("full", full), (name, leading)):
-        scores[probe, "accuracy"] = Score(*sums.mean(predicted == y_test), test.size, chance)
-        scores[probe, "macro_f1"] = Score(*sums.macro_f1(y_test, predicted, n_languages), test.size, chance)
+        scores[probe, "accuracy"] = _Score(*sums.mean(predicted == y_test), test.size, chance)
+        scores[probe, "macro_f1"] = _Score(*sums.macro_f1(y_test, predicted, n_languages), test.size, chance)
 
     # A token type has the same control label in training and test: only memory of types helps.
     types, type_index = np.unique(pool.types_T, return_inverse=True)
     control_T = split.rng.integers(n_languages, size=types.size)[type_index]
     one_label = np.unique(control_T[train]).size == 1  # a vocabulary of a few types may get one only
     predicted = control_T[train][:1] if one_label else predict("control", control_T[train])
-    control = Score(*sums.mean(control_T[test] == predicted), test.size, chance)
+    control = _Score(*sums.mean(control_T[test] == predicted), test.size, chance)
     accuracy = scores["full", "accuracy"]
     scores["control", "accuracy"] = control
-    scores["control", "selectivity"] = Score(
+    scores["control", "selectivity"] = _Score(
         accuracy.value - control.value, accuracy.resamples_B - control.resamples_B, test.size, 0.0
     )
     shuffled = predict("shuffled", split.rng.permutation(y_train))
-    scores["shuffled", "accuracy"] = Score(*sums.mean(shuffled == y_test), test.size, chance)
+    scores["shuffled", "accuracy"] = _Score(*sums.mean(shuffled == y_test), test.size, chance)
     scores["anchors", "accuracy"] = _score_anchors(pool, split, settings, sums, full == y_test)
     return scores
 
@@ -298,28 +287,127 @@ def _leading_components(split: _Split, components: int) -> tuple[Floats, Floats]
 
 
 def _score_anchors(
-    pool: TokenPool, split: _Split, settings: ProbeSettings, sums: SentenceSums, right: NDArray[np.bool_]
-) -> Score:
+    pool: _Pool, split: _Split, settings: ProbeSettings, sums: _SentenceSums, right: NDArray[np.bool_]
+) -> _Score:
     """The full probe on tokens that are spelt the same in several languages."""
-    types_train, types_test = pool.types_T[split.train], pool.types_T[split.test]
-    y_train, y_test = pool.labels_T[split.train], pool.labels_T[split.test]
-    anchors = anchor_types(pool.types_T[split.both], pool.labels_T[split.both], settings.anchor_min_languages)
-    is_anchor = np.isin(types_test, anchors)
+    types, labels = pool.types_T, pool.labels_T
+    chosen, test = np.concatenate([split.train, split.test]), split.test
+    is_anchor = np.isin(
+        types[test], anchor_types(types[chosen], labels[chosen], settings.anchor_min_languages)
+    )
     n_anchors = int(is_anchor.sum())
-    if n_anchors < MIN_ANCHORS or np.unique(y_test[is_anchor]).size < 2:
-        return Score(np.nan, np.full(settings.bootstrap, np.nan), n_anchors, 1.0 / len(pool.languages))
-    weights = np.zeros(split.test.size)
-    weights[is_anchor] = cell_weights(types_test[is_anchor], y_test[is_anchor])
-    null = type_only_accuracy(types_train, y_train, types_test, y_test, weights)
-    return Score(*sums.mean(right, weights), n_anchors, null)
+    if n_anchors < MIN_ANCHORS or np.unique(labels[test][is_anchor]).size < 2:
+        return _Score(np.nan, np.full(settings.bootstrap, np.nan), n_anchors, 1.0 / len(pool.languages))
+    weights = np.zeros(test.size)
+    weights[is_anchor] = cell_weights(types[test][is_anchor], labels[test][is_anchor])
+    null = type_only_accuracy(types[split.train], labels[split.train], types[test], labels[test], weights)
+    return _Score(*sums.mean(right, weights), n_anchors, null)
 
 
-def _fit(x: Floats, y: Ints, settings: ProbeSettings, where: str) -> LogisticRegression:
-    # Single precision halves the time; the predictions differ in the odd token at a boundary.
-    probe = LogisticRegression(C=settings.l2_c, max_iter=settings.max_iter, tol=1e-3)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        probe.fit(np.ascontiguousarray(x, dtype=np.float32), y)
-    if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
-        logger.info("%s: the solver stopped at max_iter = %d", where, settings.max_iter)
-    return probe
+def anchor_types(types_T: Ints, labels_T: Ints, min_languages: int) -> Ints:
+    """Token ids that occur in at least ``min_languages`` languages, sorted."""
+    cells = np.unique(np.stack([types_T, labels_T], axis=1), axis=0)
+    types, n_languages = np.unique(cells[:, 0], return_counts=True)
+    anchors: Ints = types[n_languages >= min_languages]
+    return anchors
+
+
+def cell_weights(types_T: Ints, labels_T: Ints) -> Floats:
+    """Weight of each token such that every (token type, language) cell counts once.
+
+    A full stop that is ten times as frequent in one language would otherwise hint at it.
+    """
+    _, cell_T, count = np.unique(
+        np.stack([types_T, labels_T], axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    weights_T: Floats = 1.0 / count[cell_T.reshape(-1)]
+    return weights_T
+
+
+def type_only_accuracy(
+    types_train: Ints, labels_train: Ints, types_T: Ints, labels_T: Ints, weights_T: Floats
+) -> float:
+    """Weighted accuracy of guessing each token's most frequent training language.
+
+    This is what the token's spelling gives away by itself. Of equally frequent languages each is
+    guessed equally often; a type unseen in training scores 1/L.
+    """
+    n_languages = int(max(labels_train.max(), labels_T.max())) + 1
+    types, index = np.unique(np.concatenate([types_train, types_T]), return_inverse=True)
+    counts = np.zeros((types.size, n_languages))
+    np.add.at(counts, (index[: types_train.size], labels_train), 1)
+    best = counts == counts.max(axis=1, keepdims=True)
+    guess = best / best.sum(axis=1, keepdims=True)
+    return float(np.average(guess[index[types_train.size :], labels_T], weights=weights_T))
+
+
+class _SentenceSums:
+    """Scores of test tokens, and the same under resampled test sentences."""
+
+    def __init__(self, sentences_T: Ints, weights_BS: Floats) -> None:
+        present, self._index_T = np.unique(sentences_T, return_inverse=True)
+        self._n = present.size
+        self._weights_BS = weights_BS[:, present].astype(np.float64)
+
+    def _sum(self, values_T: Floats) -> Floats:
+        sums_S = np.bincount(self._index_T, weights=values_T, minlength=self._n)
+        return sums_S.astype(np.float64)
+
+    def mean(self, right_T: NDArray[Any], weights_T: Floats | None = None) -> tuple[float, Floats]:
+        """Weighted mean over tokens, and its resamples over sentences."""
+        weights_T = np.ones(right_T.size) if weights_T is None else weights_T
+        above_S, below_S = self._sum(right_T * weights_T), self._sum(weights_T)
+        below_B = self._weights_BS @ below_S
+        with np.errstate(invalid="ignore"):
+            resamples_B = np.where(below_B > 0, (self._weights_BS @ above_S) / below_B, np.nan)
+        return float(above_S.sum() / below_S.sum()), resamples_B
+
+    def macro_f1(self, true_T: Ints, predicted_T: Ints, n_classes: int) -> tuple[float, Floats]:
+        """Unweighted mean of the F1 of each class, and its resamples over sentences."""
+        right_T = true_T == predicted_T
+        hit, true, predicted = (  # each (classes, S)
+            np.stack([self._sum(counted & (labels_T == label)) for label in range(n_classes)])
+            for labels_T, counted in ((true_T, right_T), (true_T, True), (predicted_T, True))
+        )
+
+        def f1(hit_: Floats, true_: Floats, predicted_: Floats) -> Floats:
+            below = true_ + predicted_
+            each = np.where(below > 0, 2 * hit_ / np.maximum(below, 1), 0.0)
+            return np.asarray(each.mean(axis=-1))
+
+        value = f1(hit.sum(axis=1), true.sum(axis=1), predicted.sum(axis=1))
+        resampled = f1(*(self._weights_BS @ c.T for c in (hit, true, predicted)))
+        return float(value), resampled
+
+
+def _between_variance(pool: _Pool, weights_BS: Floats, rng: np.random.Generator) -> _Score:
+    """Share of the states' variance that lies between languages, over all pooled tokens.
+
+    Trace of the between-language scatter over trace of the total scatter. The null is the mean over
+    permutations, in which whole (sentence, language) blocks change their language, since tokens of one
+    are alike.
+    """
+    n_languages = len(pool.languages)
+    centred_TD = pool.states_TD - pool.states_TD.mean(axis=0)
+    blocks, block_T = np.unique(pool.sentences_T * n_languages + pool.labels_T, return_inverse=True)
+    block_label, block_sentence = blocks % n_languages, blocks // n_languages
+    order = np.argsort(block_T, kind="stable")
+    starts = np.searchsorted(block_T[order], np.arange(blocks.size))
+    sum_bD = np.add.reduceat(centred_TD[order], starts, axis=0).astype(np.float64)
+    square_b = np.add.reduceat((centred_TD[order].astype(np.float64) ** 2).sum(axis=1), starts)
+    count_b = np.bincount(block_T).astype(np.float64)
+
+    def share(weight_b: Floats, label_b: Ints) -> float:
+        onehot_Lb = np.zeros((n_languages, blocks.size))
+        onehot_Lb[label_b, np.arange(blocks.size)] = weight_b
+        sum_LD, count_L = onehot_Lb @ sum_bD, onehot_Lb @ count_b
+        correction = float((sum_LD.sum(axis=0) ** 2).sum() / count_L.sum())
+        total = float(weight_b @ square_b) - correction
+        present = count_L > 0
+        between = float(((sum_LD[present] ** 2).sum(axis=1) / count_L[present]).sum()) - correction
+        return between / total if total > 0 else 0.0
+
+    resamples_B = np.array([share(w[block_sentence].astype(float), block_label) for w in weights_BS])
+    ones = np.ones(blocks.size)
+    null = [share(ones, rng.permutation(block_label)) for _ in range(N_PERMUTATIONS)]
+    return _Score(share(ones, block_label), resamples_B, int(pool.labels_T.size), float(np.mean(null)))

@@ -41,8 +41,6 @@ class ProbeSettings(Probes):
 
     seed: Annotated[int, Field(ge=0)] = 0
     """First random seed; the splits use it and those that follow."""
-    level: _BetweenNoneAndAll = 0.95
-    """Coverage of the intervals; a larger one widens them."""
 
 
 class _Experts(Settings):
