@@ -25,13 +25,7 @@ from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyG
 from babelscope.study.steps import chunks
 from babelscope.study.word_lists import read_word_lists
 from babelscope.text.concepts import LABELS, find_concepts
-from babelscope.text.settings import (
-    Concepts,
-    Corpus,
-    GrammarCorpus,
-    Sentences,
-    TokenizerSettings,
-)
+from babelscope.text.settings import Concepts, Corpus, GrammarCorpus, Sentences, TokenizerSettings
 
 
 class StudySettings(Settings):
@@ -302,23 +296,16 @@ class Study:
 
 
 def with_defaults(given: Any, kind: Any) -> Any:
-    """A config with its defaults filled in, as plain values.
-
-    Where a source decides on the keys, the defaults of the other sources are filled in too.
-
-    Args:
-        given: What was read from YAML.
-        kind: The type that it was read as.
-    """
+    """A config with its defaults filled in, as plain values; ``given`` was read as ``kind``."""
     kind = bare(kind)
     if isinstance(given, dict) and get_origin(kind) is dict:
         return {key: with_defaults(value, get_args(kind)[1]) for key, value in given.items()}
-    kinds = list(members(kind).values()) or [kind]
-    fields = {name: field for each in kinds if is_settings(each) for name, field in each.model_fields.items()}
-    if not isinstance(given, dict) or not fields:
+    if isinstance(given, dict) and (sources := members(kind)):
+        kind = sources.get(str(given.get("source")))
+    if not isinstance(given, dict) or not is_settings(kind):
         return given
     full = dict(given)
-    for name, field in fields.items():
+    for name, field in kind.model_fields.items():
         unset = field.is_required() or UNSET in field.metadata or field.default in (None, ())
         if name not in full and not unset:
             full[name] = default_of(field)
