@@ -23,7 +23,7 @@ from babelscope.settings import UNSET, Name, Names, Settings, default_of
 from babelscope.study.models import Model, PretrainedModel, make_models
 from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyGeneration
 from babelscope.study.steps import chunks
-from babelscope.study.word_lists import read_word_lists
+from babelscope.study.yaml import read_word_lists
 from babelscope.text.concepts import LABELS, find_concepts
 from babelscope.text.settings import Concepts, Corpus, GrammarCorpus, Sentences, TokenizerSettings
 

@@ -110,18 +110,14 @@ class Suite(HubKeys):
         place = self.place(step)
         return {**place, "revision": self.tokenizer_revision or place["revision"]}
 
-    def faults_of(self, step: int) -> tuple[Fault, ...]:
-        """What is known against a step."""
-        return tuple(fault for fault in self.faults if not fault.steps or step in fault.steps)
-
 
 def suite_names(folder: Path = SUITES) -> list[str]:
     """Names of all suites."""
     return sorted(name for file in families(folder) for name in file.names)
 
 
-def load_suite(name: str, folder: Path = SUITES) -> Suite:
-    """A suite of the registry.
+def load_suite(name: str, folder: Path = SUITES, *, key: str = "suite") -> Suite:
+    """A suite of the registry, named at a key of the study.
 
     Raises:
         StudyError: If there is none of this name.
@@ -131,7 +127,8 @@ def load_suite(name: str, folder: Path = SUITES) -> Suite:
         if name in file.names:
             return file.load(name)
     names = suite_names(folder)
-    raise StudyError("suite", name, f"one of {len(names)} suites", nearest(name, names))
+    hint = nearest(name, names) or "docs/suites.md lists them"
+    raise StudyError(key, name, f"one of {len(names)} suites", hint)
 
 
 def step_warnings(suite: Suite, steps: Sequence[int]) -> list[str]:
