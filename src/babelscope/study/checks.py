@@ -364,27 +364,24 @@ def check_text(study: Study) -> None:
 
 def _check_files_exist(study: Study) -> None:
     """Every file that the study names is there; else all that are missing are listed."""
-    named: list[tuple[str, str, str, str]] = []  # key, template, of what, path
     sentences, concepts = study.sentences, study.concepts
-    for name, corpus in study.corpora.items():
-        if isinstance(corpus, TextCorpus):
-            named += [
-                (f"corpora.{name}.path", corpus.path, lang, study.corpus_path(name, lang))
-                for lang in corpus.languages
-            ]
+    named = [  # key, template, of what, path
+        (f"corpora.{name}.path", corpus.path, lang, study.corpus_path(name, lang))
+        for name, corpus in study.corpora.items()
+        if isinstance(corpus, TextCorpus)
+        for lang in corpus.languages
+    ]
     for lang in study.languages:
         if sentences.source == "parallel":
-            (path,) = study.sentence_files(lang)
-            named.append(("sentences.path", sentences.path, lang, path))
+            named += [("sentences.path", sentences.path, lang, path) for path in study.sentence_files(lang)]
         if concepts.source == "files":
             named += [
                 ("concepts.path", concepts.path, f"{concept}, {lang}, {label}", path)
                 for concept, label, path in study.concept_files(lang)
             ]
     if concepts.source == "words":
-        label_language = concepts.label_language
-        (path,) = study.label_files(label_language)
-        named.append(("concepts.label_language", label_language, label_language, path))
+        lang = concepts.label_language
+        named += [("concepts.label_language", lang, lang, path) for path in study.label_files(lang)]
     missing: dict[str, tuple[str, list[str]]] = {}
     for key, template, what, path in named:
         if not Path(path).is_file():

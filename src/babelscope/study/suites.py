@@ -24,8 +24,6 @@ from babelscope.study.yaml import merge
 SUITES = Path(__file__).parent / "registry"
 """Folder of the suites that the package knows."""
 
-#: Keys in which ``each`` replaces its names.
-_TEMPLATES = ("title", "repo", "tokenizer_repo")
 _Link = Annotated[str, Field(pattern="^https://")]
 _SAID = {
     "duplicate": "holds the weights of another step",
@@ -166,12 +164,7 @@ class Family:
                 continue
             for values in itertools.product(*each.values()):
                 fields = dict(zip(each, values, strict=True))
-                own = {key: value for key, value in entry.items() if key != "each"}
-                for key in _TEMPLATES:
-                    if key in own:
-                        own[key] = _fill(own[key], fields)
-                if "languages" in own:
-                    own["languages"] = [_fill(lang, fields) for lang in own["languages"]]
+                own = {key: _fill(value, fields) for key, value in entry.items() if key != "each"}
                 yield _fill(name, fields), own
 
     def load(self, name: str) -> Suite:
@@ -185,10 +178,13 @@ class Family:
             raise DataError(self.path, problem, error.hint) from error
 
 
-def _fill(template: str, fields: Mapping[str, str]) -> str:
-    for name, value in fields.items():
-        template = template.replace(f"{{{name}}}", value)
-    return template
+def _fill(part: Any, fields: Mapping[str, str]) -> Any:
+    """What stands in an entry, or in a list there, with the names of ``each`` replaced."""
+    if isinstance(part, list):
+        return [_fill(item, fields) for item in part]
+    for name, value in fields.items() if isinstance(part, str) else ():
+        part = part.replace(f"{{{name}}}", value)
+    return part
 
 
 @cache
