@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
-from babelscope.complaints import PATH_SAFE, name_hint, nearest
+from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint, nearest
 from babelscope.errors import DataError, StudyError
 from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions
@@ -127,7 +127,7 @@ def _check_sentences(study: Study) -> None:
                 hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
             raise StudyError("concepts.path", concepts.path, f"a path at which {lang} has concepts", hint)
         for concept in study.concept_ids:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", concept):
+            if not re.fullmatch(NAME_PATTERN, concept):
                 raise StudyError("concepts.ids", concept, PATH_SAFE, "rename its files")
             if concept.endswith("-neg"):
                 hint = "ids of negative sentences end so"

@@ -13,10 +13,7 @@ from babelscope.study.yaml import merge, read_named
 
 
 def load_study(config: Mapping[str, Any]) -> Study:
-    """Validate a config and give it as typed values.
-
-    Args:
-        config: The config, as read from YAML.
+    """Validate a config, as read from YAML, and give it as typed values.
 
     Raises:
         StudyError: Naming the key, the value given, what is allowed and a hint.
