@@ -51,7 +51,8 @@ _LIMITS = {
 def first_complaint(error: ValidationError, kind: type[BaseModel], where: str = "") -> StudyError:
     """The complaint to begin with; its hint counts the others.
 
-    Unknown keys come first: a misspelt key is the cause where another one is missing.
+    Unknown keys come first: a misspelt key is the cause where another one is missing. Keys of another source
+    come last.
 
     Args:
         error: What pydantic found.
@@ -60,12 +61,14 @@ def first_complaint(error: ValidationError, kind: type[BaseModel], where: str = 
     """
     parts: list[Mapping[str, Any]] = [dict(part) for part in error.errors(include_url=False)]
     lists_of_wrong_items = {part["loc"][:end] for part in parts for end in range(len(part["loc"]))}
-    found: dict[str, tuple[bool, StudyError]] = {}
+    found: dict[str, tuple[int, StudyError]] = {}
     for part in parts:
         if part["type"] == "too_short" and part["loc"] in lists_of_wrong_items:
             continue  # pydantic does not count the items that it refuses
-        complaint = _translate(part, kind, where)
-        found.setdefault(complaint.key, (part["type"] != "extra_forbidden", complaint))
+        place = _Place(kind, part["loc"], where)
+        rank = 1 if part["type"] != "extra_forbidden" else 2 * bool(place.owners)
+        complaint = _translate(part, place)
+        found.setdefault(complaint.key, (rank, complaint))
     first, *others = [complaint for _, complaint in sorted(found.values(), key=lambda pair: pair[0])]
     if others:
         keys = ", ".join(f"`{other.key}`" for other in others[:5])
@@ -75,8 +78,7 @@ def first_complaint(error: ValidationError, kind: type[BaseModel], where: str = 
     return first
 
 
-def _translate(part: Mapping[str, Any], kind: type[BaseModel], where: str) -> StudyError:
-    place = _Place(kind, part["loc"], where)
+def _translate(part: Mapping[str, Any], place: _Place) -> StudyError:
     type_, ctx, about = part["type"], part.get("ctx", {}), place.about
     given = None if part["input"] is NOTHING else part["input"]
     cause = ctx.get("error")
@@ -85,6 +87,10 @@ def _translate(part: Mapping[str, Any], kind: type[BaseModel], where: str) -> St
         return StudyError(key, cause.given, cause.allowed, cause.hint)
     if part["loc"][-1:] == ("[key]",):
         allowed, hint = PATH_SAFE, name_hint(given)
+    elif type_ == "extra_forbidden" and place.owners:
+        allowed = f"nothing: it is for source {' or '.join(place.owners)}"
+        where = place.key.removesuffix(f".{place.name}")
+        hint = f"{where}.source is {place.source}; remove `{place.name}`, or change that"
     elif type_ == "extra_forbidden":
         allowed, hint = "keys here are " + ", ".join(place.keys), nearest(place.name, place.keys)
     elif type_ == "missing" and isinstance(part["loc"][-1], int):  # of a list of fixed length
@@ -125,19 +131,21 @@ class _Place:
 
     Attributes:
         name: The last part of the key.
-        source: The source that alone needs this key; empty if all do.
+        source: The source here, where not all need this key; empty if all do.
+        owners: The sources that know this key.
     """
 
     def __init__(self, kind: Any, loc: Sequence[Any], where: str) -> None:
         self.key, self.name, self.about, self.source = where, "", "", ""
         self.keys: list[str] = []
-        variants: list[Any] = []  # where the part before was a source: the classes of all sources
+        self.owners: list[str] = []
+        variants: dict[str, Any] = {}  # where the part before was a source: the classes of all sources
         for part in loc:
             if part == "[key]":
                 break
             if tagged := members(kind):
                 kind, self.source = tagged[part], part
-                variants = list(tagged.values()) if is_settings(kind) else []
+                variants = {tag: each for tag, each in tagged.items() if is_settings(each)}
                 continue
             self.name, kind = str(part), bare(kind)
             text = f"[{part}]" if isinstance(part, int) and get_origin(kind) is tuple else f".{part}"
@@ -145,11 +153,12 @@ class _Place:
             if is_settings(kind):
                 self.keys, self.about = list(kind.model_fields), described(kind).get(self.name, "")
                 kind = kind.model_fields[self.name].annotation if self.name in self.keys else Any
-                if all(is_settings(each) and self.name in each.model_fields for each in variants):
+                self.owners = [tag for tag, each in variants.items() if self.name in each.model_fields]
+                if len(self.owners) == len(variants):
                     self.source = ""
             else:
                 kind = get_args(kind)[1 if get_origin(kind) is dict else 0]
-            variants = []
+            variants = {}
 
 
 @cache

@@ -20,10 +20,15 @@ from babelscope.commands import doctor as command
 from babelscope.errors import DataError, StudyError
 from babelscope.ops.doctor import environment
 from babelscope.ops.doctor.all_checks import diagnose
-from babelscope.ops.doctor.cluster import check_slurm, read_partitions
+from babelscope.ops.doctor.cluster import (
+    check_partitions,
+    check_settings,
+    check_slurm,
+    read_partitions,
+    read_profile,
+)
 from babelscope.ops.doctor.diagnosis import Diagnosis, diagnoses_text
 from babelscope.ops.doctor.environment import check_packages, check_torch
-from babelscope.ops.doctor.profile import check_partitions, check_settings, read_profile
 from babelscope.ops.doctor.study import check_disk, check_hub, check_study
 from babelscope.ops.programs import call, complaint
 from babelscope.study.loading import load_study

@@ -137,7 +137,8 @@ def test_defaults_are_filled_in(config):
         ("generation.languages", ["fr"], r"`generation.languages`: got 'fr'; allowed: en, de"),
         ("generation.concepts", ["cat"], r"`generation.concepts`: got 'cat'; allowed: dog, sea"),
         ("probes.tokens_per_language", 9999, r"at most extraction.tokens_per_language, 1500"),
-        ("sentences.source", "grammar", r"`concepts.source`: got 'words'; allowed: sentences grammar with concepts grammar"),
+        ("sentences", {"source": "grammar"}, r"`concepts.source`: got 'words'; allowed: sentences grammar with concepts grammar"),
+        ("sentences.source", "grammar", r"`sentences.path`.*allowed: nothing: it is for source parallel"),
         ("sentences.path", "dev.txt", r"`sentences.path`: got 'dev.txt'; allowed: a path with {lang}"),
         ("sentences.path", "{root}/{lang}", r"`sentences.path`.*'root' is not one of them"),
         ("concepts.ids", ["dog", "cat"], r"`concepts.ids`: got 'cat'; allowed: dog, sea"),
@@ -259,7 +260,7 @@ def test_local_folders_are_looked_into(config, tmp_path):
     with pytest.raises(DataError, match=r"run/2: has no tokenizer"):
         load_study(changed)
     (tmp_path / "run/2/model.safetensors").unlink()
-    with pytest.raises(DataError, match=r"run/2: has no weights"):
+    with pytest.raises(DataError, match=r"run/2: is not whole: it has no weights"):
         load_study(changed)
     changed["models"]["run"]["steps"] = [1, 2, 3]
     changed["models"]["run"]["tokenizer_path"] = "{data}/run/1"

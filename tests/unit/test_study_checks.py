@@ -212,7 +212,6 @@ def test_generation_writes_at_its_own_steps():
     steps = [[0, 2], [4, 8]]
     study = load_study(text_config(models__small__steps=steps, generation__steps=[4]))
     assert study.generation_batches("small-seed0") == ((4,),)
-    assert study.generation_steps("small-seed0") == (4,)
     off = load_study(text_config(generation={"enabled": False}))
     assert off.generation_batches("small-seed0") == ()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 import yaml
 
 from babelscope.io.files import leftovers
+from babelscope.models.files import file_sha256
 from babelscope.ops.layout import CONSTRAINTS, Found, describe, parse
 from babelscope.runtime import describe_environment
 
@@ -96,9 +96,7 @@ def _files_in(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _describe(file: Path) -> dict[str, Any]:
-    with file.open("rb") as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    found: dict[str, Any] = {"bytes": file.stat().st_size, "sha256": sha256}
+    found: dict[str, Any] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
     if file.suffix == ".h5":
         try:
             with h5py.File(file, "r") as opened:

@@ -56,14 +56,8 @@ class Plan:
 
     @property
     def total(self) -> Row:
-        """All rules; memory and longest job are the largest of any."""
-        summed = ("jobs", "gpu_hours", "cpu_hours", "kept", "temporary", "download")
-        return Row(
-            stage="total",
-            longest=max(row.longest for row in self.rows),
-            memory=max(row.memory for row in self.rows),
-            **{name: sum(getattr(row, name) for row in self.rows) for name in summed},
-        )
+        """All rules."""
+        return _together("total", self.rows)
 
     @property
     def peak_disk(self) -> float:
@@ -83,11 +77,11 @@ def make_plan(costs: CostModel, *, concurrent: int, limit: float | None = None) 
     Scoring goes before new extraction, so each job under way stands for the activations of at most one
     extraction job; with a limit, those of one more may lie there.
     """
-    by_stage: dict[str, list[Cost]] = {}
+    by_stage: dict[str, list[Row]] = {}
     for work in all_jobs(costs.study):
-        by_stage.setdefault(work.stage, []).append(costs.cost(work))
-    rows = tuple(_row(stage, found, costs.gpu) for stage, found in by_stage.items())
-    written = [cost.temporary for cost in by_stage["extract_activations"]]
+        by_stage.setdefault(work.stage, []).append(_row(work.stage, costs.cost(work), costs.gpu))
+    rows = tuple(_together(stage, jobs) for stage, jobs in by_stage.items())
+    written = [job.temporary for job in by_stage["extract_activations"]]
     peak = sum(heapq.nlargest(concurrent, written))
     if limit is not None:
         peak = min(peak, max(limit, max(written)) + max(written))
@@ -118,17 +112,15 @@ def plan_text(plan: Plan, *, gpu: bool) -> str:
     )
 
 
-def _row(stage: str, found: list[Cost], gpu: bool) -> Row:
-    hours = sum(cost.seconds for cost in found) / 3600
-    on_gpu = gpu and stage in RUN_A_MODEL
-    return Row(
-        stage=stage,
-        jobs=len(found),
-        gpu_hours=hours if on_gpu else 0.0,
-        cpu_hours=0.0 if on_gpu else hours,
-        longest=max(cost.wall for cost in found),
-        memory=max(cost.memory for cost in found),
-        kept=sum(cost.kept for cost in found),
-        temporary=sum(cost.temporary for cost in found),
-        download=sum(cost.download for cost in found),
-    )
+def _row(stage: str, cost: Cost, gpu: bool) -> Row:
+    hours = cost.seconds / 3600
+    on_gpu, on_cpu = (hours, 0.0) if gpu and stage in RUN_A_MODEL else (0.0, hours)
+    return Row(stage, 1, on_gpu, on_cpu, cost.wall, cost.memory, cost.kept, cost.temporary, cost.download)
+
+
+def _together(stage: str, rows: Sequence[Row]) -> Row:
+    """The sum; memory and longest job are the largest of any."""
+    summed = ("jobs", "gpu_hours", "cpu_hours", "kept", "temporary", "download")
+    sums = {name: sum(getattr(row, name) for row in rows) for name in summed}
+    largest = {name: max(getattr(row, name) for row in rows) for name in ("longest", "memory")}
+    return Row(stage, **sums, **largest)

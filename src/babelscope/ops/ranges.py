@@ -93,10 +93,7 @@ class StudyRanges:
                 if ranges
             },
             layers={
-                run_id: Ranges(
-                    f"layers of {run_id}",
-                    chunks(range(study.models[run_id].n_layers + 1), size.layers_per_job),
-                )
-                for run_id in models
+                run_id: Ranges(f"layers of {run_id}", chunks(range(model.n_layers + 1), size.layers_per_job))
+                for run_id, model in models.items()
             },
         )

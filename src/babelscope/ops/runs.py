@@ -158,7 +158,14 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
     jobs = active_jobs(runs)
     if jobs:
         call("scancel", *(job.job for job in jobs), timeout=60)
-        _wait_until_gone(runs, patience)
+        deadline = time.monotonic() + patience
+        while left := active_jobs(runs, ending=True):
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"{len(left)} jobs are still there {patience:.0f} s after scancel: {_shown(left)}\n"
+                    "hint: a node may hang; wait, and run this again"
+                )
+            time.sleep(1)
         done.append(f"cancelled {len(jobs)} jobs: {_shown(jobs)}")
     for lock in locks:
         lock.unlink(missing_ok=True)
@@ -170,17 +177,6 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
     if found:
         done.append(f"removed {len(found)} unfinished files")
     return done
-
-
-def _wait_until_gone(runs: Sequence[Run], patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while jobs := active_jobs(runs, ending=True):
-        if time.monotonic() > deadline:
-            raise RunError(
-                f"{len(jobs)} jobs are still there {patience:.0f} s after scancel: {_shown(jobs)}\n"
-                "hint: a node may hang; wait, and run this again"
-            )
-        time.sleep(1)
 
 
 def _locks_of(results: Path | str) -> list[Path]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
-from babelscope.complaints import PATH_SAFE, name_hint, nearest
+from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint, nearest
 from babelscope.errors import DataError, StudyError
 from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
-from babelscope.models.dimensions import dimensions, max_positions
-from babelscope.models.files import is_complete
+from babelscope.models.dimensions import Dimensions, dimensions, max_positions
+from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
 from babelscope.text.settings import (
     DatasetCorpus,
@@ -28,8 +28,8 @@ from babelscope.text.settings import (
     WordConcepts,
 )
 
-#: Files of which a folder of a tokenizer has one.
-_TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*")
+#: Which concepts go with which sentences.
+_PAIRS = {"grammar": "grammar", "parallel": "words", "concepts": "files"}
 
 if TYPE_CHECKING:
     from babelscope.study.config import Study
@@ -42,8 +42,8 @@ def cross_check(study: Study) -> None:
         StudyError: If two do not fit.
         DataError: If a folder is no whole checkpoint.
     """
-    _check_corpora(study)
     _check_sentences(study)
+    _check_corpora(study)
     for model in study.models.values():
         _check_model(study, model)
         _check_lengths(study, model)
@@ -100,6 +100,10 @@ def _check_grammar_languages(key: str, languages: Iterable[str]) -> None:
 
 def _check_sentences(study: Study) -> None:
     sentences, concepts = study.sentences, study.concepts
+    if _PAIRS[sentences.source] != concepts.source:
+        allowed = "; ".join(f"sentences {a} with concepts {b}" for a, b in _PAIRS.items())
+        hint = f"sentences.source is {sentences.source}, which goes with {_PAIRS[sentences.source]}"
+        raise StudyError("concepts.source", concepts.source, allowed, hint)
     if isinstance(sentences, GrammarSentences):
         from babelscope.text.grammar.lexicon import CONCEPTS
 
@@ -123,7 +127,7 @@ def _check_sentences(study: Study) -> None:
                 hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
             raise StudyError("concepts.path", concepts.path, f"a path at which {lang} has concepts", hint)
         for concept in study.concept_ids:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", concept):
+            if not re.fullmatch(NAME_PATTERN, concept):
                 raise StudyError("concepts.ids", concept, PATH_SAFE, "rename its files")
             if concept.endswith("-neg"):
                 hint = "ids of negative sentences end so"
@@ -177,8 +181,12 @@ def _check_hub_series(key: str, model: HubSeries) -> None:
                 f"steps {other} and {step} would both be {' '.join(filter(None, suite.place(step).values()))}"
             )
             raise StudyError(f"{key}.revision", suite.revision, "a place with {step} in it", hint)
+    _dimensions(key, model)
+
+
+def _dimensions(key: str, model: Model) -> Dimensions:
     try:
-        dimensions(model.config)
+        return dimensions(model.config)
     except StudyError as error:
         where = f"{key}.architecture_config.{error.key.rpartition('.')[2]}"
         raise StudyError(where, error.given, error.allowed, error.hint) from error
@@ -205,11 +213,7 @@ def _check_architecture(model: PretrainedModel) -> None:
             allowed = f"sizes of {model.architecture} are {', '.join(own)}"
             hint = near or f"{name} is a setting of another architecture"
             raise StudyError(f"{key}.{name}", value, allowed, hint)
-    try:
-        sizes = dimensions(model.config)
-    except StudyError as error:
-        where = f"{key}.{error.key.rpartition('.')[2]}"
-        raise StudyError(where, error.given, error.allowed, error.hint) from error
+    sizes = _dimensions(f"models.{model.id}", model)
     if not ARCHITECTURES[model.architecture].head_size.names and sizes.query != sizes.hidden:
         heads = ARCHITECTURES[model.architecture].heads
         where = f"{key}.{heads.names[0]}"
@@ -262,18 +266,13 @@ def _check_local_folder(model: LocalSeries, step: int) -> None:
     hint = "the path is relative to the working directory; {step} stands for the step"
     if not folder.is_dir():
         raise StudyError(f"models.{model.id}.path", str(folder), "a folder that exists", hint)
-    if not (folder / "config.json").is_file():
-        raise DataError(folder, "has no config.json", "name a folder in Hugging Face format")
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise DataError(folder, "has no weights (*.safetensors, *.bin)", "is it still written?")
-    problem = is_complete(folder)
-    if problem is not None:
-        hint = "is it still written? `steps: all` leaves such steps out until they are whole"
-        raise DataError(folder, f"is not whole: {problem}", hint)
+    if problem := is_complete(folder):
+        hint = "it must be in Hugging Face format. Is it still written? `steps: all` leaves such steps out"
+        raise DataError(folder, f"is not whole: {problem}", f"{hint} until they are whole")
     tokenizer = model.tokenizer_folder(step)
-    if not any(file for name in _TOKENIZERS for file in tokenizer.glob(name)):
+    if not any(is_vocabulary(file.name) for file in tokenizer.glob("*")):
         hint = f"name its folder in models.{model.id}.tokenizer_path"
-        raise DataError(tokenizer, f"has no tokenizer ({', '.join(_TOKENIZERS)})", hint)
+        raise DataError(tokenizer, "has no tokenizer (tokenizer.json, *.model, vocab.*)", hint)
 
 
 def _check_assumed(study: Study) -> None:
@@ -365,27 +364,24 @@ def check_text(study: Study) -> None:
 
 def _check_files_exist(study: Study) -> None:
     """Every file that the study names is there; else all that are missing are listed."""
-    named: list[tuple[str, str, str, str]] = []  # key, template, of what, path
     sentences, concepts = study.sentences, study.concepts
-    for name, corpus in study.corpora.items():
-        if isinstance(corpus, TextCorpus):
-            named += [
-                (f"corpora.{name}.path", corpus.path, lang, study.corpus_path(name, lang))
-                for lang in corpus.languages
-            ]
+    named = [  # key, template, of what, path
+        (f"corpora.{name}.path", corpus.path, lang, study.corpus_path(name, lang))
+        for name, corpus in study.corpora.items()
+        if isinstance(corpus, TextCorpus)
+        for lang in corpus.languages
+    ]
     for lang in study.languages:
         if sentences.source == "parallel":
-            (path,) = study.sentence_files(lang)
-            named.append(("sentences.path", sentences.path, lang, path))
+            named += [("sentences.path", sentences.path, lang, path) for path in study.sentence_files(lang)]
         if concepts.source == "files":
             named += [
                 ("concepts.path", concepts.path, f"{concept}, {lang}, {label}", path)
                 for concept, label, path in study.concept_files(lang)
             ]
     if concepts.source == "words":
-        label_language = concepts.label_language
-        (path,) = study.label_files(label_language)
-        named.append(("concepts.label_language", label_language, label_language, path))
+        lang = concepts.label_language
+        named += [("concepts.label_language", lang, lang, path) for path in study.label_files(lang)]
     missing: dict[str, tuple[str, list[str]]] = {}
     for key, template, what, path in named:
         if not Path(path).is_file():

@@ -6,14 +6,12 @@ compute), not the machine.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from babelscope.activations.settings import ExtractionSettings
 from babelscope.analysis.settings import AuditSettings, ExpertSettings, GenerationSettings, Probes, Sampling
@@ -23,15 +21,9 @@ from babelscope.settings import UNSET, Name, Names, Settings, default_of
 from babelscope.study.models import Model, PretrainedModel, make_models
 from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyGeneration
 from babelscope.study.steps import chunks
-from babelscope.study.word_lists import read_word_lists
+from babelscope.study.yaml import read_word_lists
 from babelscope.text.concepts import LABELS, find_concepts
-from babelscope.text.settings import (
-    Concepts,
-    Corpus,
-    GrammarCorpus,
-    Sentences,
-    TokenizerSettings,
-)
+from babelscope.text.settings import Concepts, Corpus, GrammarCorpus, Sentences, TokenizerSettings
 
 
 class StudySettings(Settings):
@@ -83,30 +75,14 @@ class StudySettings(Settings):
     """Keep the pooled unit activations, which are large; else they are removed once they are scored."""
 
 
-@dataclass(frozen=True)
-class Study:
-    """A validated study; see ``config/README.md`` for what its parts mean."""
+class Study(StudySettings):
+    """A validated study, which is its settings and what follows from them; see ``config/README.md``."""
 
-    name: str
-    seed: int
-    data: str
-    languages: tuple[str, ...]
-    corpora: Mapping[str, Corpus]
-    tokenizers: Mapping[str, TokenizerSettings]
-    models: Mapping[str, Model]
-    sentences: Sentences
-    concepts: Concepts
-    extraction: ExtractionSettings
-    probes: Probes
-    experts: ExpertSettings
-    generation: StudyGeneration
-    audit: AuditSettings
-    assumed: Mapping[str, str]
-    """Settings that are only assumed: dotted key, and why."""
-    report: ReportSettings
-    granularity: Granularity
-    keep_activations: bool
-    config: Mapping[str, Any]
+    model_config = ConfigDict(arbitrary_types_allowed=True, defer_build=True)
+
+    models: dict[str, Model]  # type: ignore[assignment]
+    """Every run, by run id."""
+    config: dict[str, Any]
     """The config with its defaults filled in, as plain values."""
 
     @classmethod
@@ -117,12 +93,7 @@ class Study:
             StudyError: Naming the key, the value given, what is allowed and a hint.
         """
         settings = StudySettings.from_yaml(given)
-        config = with_defaults(given, StudySettings)
-        parts: dict[str, Any] = {
-            entry.name: getattr(settings, entry.name)
-            for entry in dataclasses.fields(cls)
-            if entry.name not in ("name", "models", "config")
-        }
+        parts, config = dict(settings), with_defaults(given, StudySettings)
         langs, experts = settings.languages, settings.experts
         if "min_languages" not in experts.model_fields_set:  # a default must suit the smallest study
             least = min(experts.min_languages, len(langs))
@@ -130,19 +101,19 @@ class Study:
             config["experts"]["min_languages"] = least
         parts["corpora"] = {name: _named(corpus, langs) for name, corpus in settings.corpora.items()}
         parts["generation"] = _named(settings.generation, langs)
-        models = make_models(settings.models, data=settings.data, results=f"results/{settings.study}")
-        return cls(name=settings.study, models=models, config=config, **parts)
+        results = f"results/{settings.study}"
+        parts["models"] = make_models(settings.models, data=settings.data, results=results)
+        return cls.model_construct(**parts, config=config)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.study
 
     @property
     def results(self) -> str:
         """Folder of the results."""
         return f"results/{self.name}"
-
-    @cached_property
-    def all_languages(self) -> tuple[str, ...]:
-        """Languages that are analysed or trained on."""
-        trained = [lang for corpus in self.corpora.values() for lang in corpus.languages]
-        return tuple(dict.fromkeys([*self.languages, *trained]))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -210,12 +181,10 @@ class Study:
         if self.concepts.source != "words":
             return {}
         lists = read_word_lists(self.fill(self.concepts.lists))
-        chosen = self.concepts.ids or tuple(lists)
-        unknown = [concept for concept in chosen if concept not in lists]
-        if unknown:
-            hint = nearest(unknown[0], lists)
-            raise StudyError("concepts.ids", unknown[0], ", ".join(lists), hint)
-        return {concept: lists[concept] for concept in chosen}
+        for concept in self.concepts.ids:
+            if concept not in lists:
+                raise StudyError("concepts.ids", concept, ", ".join(lists), nearest(concept, lists))
+        return {concept: lists[concept] for concept in self.concepts.ids or lists}
 
     @cached_property
     def concept_ids(self) -> tuple[str, ...]:
@@ -258,8 +227,7 @@ class Study:
         """The step before ``step`` that another job saves; None if it is the first."""
         model = self.models[run_id]
         own = next(batch for batch in model.batches if step in batch)
-        before = [other for other in model.steps if other < own[0] and other not in own]
-        return before[-1] if before else None
+        return max((other for other in model.steps if other < own[0]), default=None)
 
     def analysis_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
         """Steps of a model as one job of the analysis takes them: inner lists, and so many of the others."""
@@ -275,25 +243,16 @@ class Study:
         if not self.generation.enabled:
             return ()
         wanted = self.generation.steps
-        batches = [
-            tuple(step for step in batch if wanted is None or step in wanted)
-            for batch in self.analysis_batches(run_id)
-        ]
-        return tuple(batch for batch in batches if batch)
-
-    def generation_steps(self, run_id: str) -> tuple[int, ...]:
-        """Steps of a model that write."""
-        return tuple(sorted(step for batch in self.generation_batches(run_id) for step in batch))
+        batches = self.analysis_batches(run_id)
+        if wanted is not None:
+            batches = tuple(tuple(step for step in batch if step in wanted) for batch in batches)
+        return tuple(filter(None, batches))
 
     @property
     def generation_concepts(self) -> tuple[str, ...]:
         """Concepts whose experts are forced."""
         wanted = self.generation.concepts
-        if wanted is None:
-            return self.concept_ids
-        if isinstance(wanted, int):
-            return self.concept_ids[:wanted]
-        return wanted
+        return wanted if isinstance(wanted, tuple) else self.concept_ids[:wanted]
 
     def generation_settings(self, run_id: str) -> GenerationSettings:
         """How a model's texts are drawn; all its experts are forced unless the study says how many."""
@@ -302,23 +261,16 @@ class Study:
 
 
 def with_defaults(given: Any, kind: Any) -> Any:
-    """A config with its defaults filled in, as plain values.
-
-    Where a source decides on the keys, the defaults of the other sources are filled in too.
-
-    Args:
-        given: What was read from YAML.
-        kind: The type that it was read as.
-    """
+    """A config with its defaults filled in, as plain values; ``given`` was read as ``kind``."""
     kind = bare(kind)
     if isinstance(given, dict) and get_origin(kind) is dict:
         return {key: with_defaults(value, get_args(kind)[1]) for key, value in given.items()}
-    kinds = list(members(kind).values()) or [kind]
-    fields = {name: field for each in kinds if is_settings(each) for name, field in each.model_fields.items()}
-    if not isinstance(given, dict) or not fields:
+    if isinstance(given, dict) and (sources := members(kind)):
+        kind = sources.get(str(given.get("source")))
+    if not isinstance(given, dict) or not is_settings(kind):
         return given
     full = dict(given)
-    for name, field in fields.items():
+    for name, field in kind.model_fields.items():
         unset = field.is_required() or UNSET in field.metadata or field.default in (None, ())
         if name not in full and not unset:
             full[name] = default_of(field)

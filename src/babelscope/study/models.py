@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from babelscope.complaints import nearest
-from babelscope.errors import DataError, StudyError
+from babelscope.errors import StudyError
 from babelscope.models.dimensions import n_layers, site_widths
-from babelscope.models.files import find_steps, stored_type
+from babelscope.models.files import find_steps, read_config, stored_type
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.study.settings import Entry, HubEntry, HubKeys, LocalEntry, PretrainEntry
 from babelscope.study.steps import label, step_batches
-from babelscope.study.suites import Suite, load_suite, step_warnings, suite_names
+from babelscope.study.suites import Suite, load_suite, step_warnings
 
 Batches = tuple[tuple[int, ...], ...]
 
@@ -68,8 +66,12 @@ class Model(ABC):
 
     @property
     def known_faults(self) -> dict[int, str]:
-        """What is known of steps that are not sound."""
-        return {}
+        """What the registry says of steps that are not sound."""
+        found: dict[int, list[str]] = {}
+        for fault in self.checkpoints.faults if self.checkpoints else ():
+            for step in set(self.steps) & set(fault.steps or self.steps):
+                found.setdefault(step, []).append(f"{fault.kind}: {fault.note} ({fault.source})")
+        return {step: "; ".join(found[step]) for step in sorted(found)}
 
     @property
     @abstractmethod
@@ -135,6 +137,7 @@ class PretrainedModel(Model):
     """A pre-training run of this study."""
 
     source = "pretrain"
+    stored_type = "float32"  # weights are saved as they are trained
     corpus: str
     tokenizer: str
     architecture: str
@@ -145,11 +148,6 @@ class PretrainedModel(Model):
     def config(self) -> dict[str, Any]:
         """Its sizes; the size of the vocabulary is the tokenizer's."""
         return {"model_type": self.architecture, **self.architecture_config}
-
-    @property
-    def stored_type(self) -> str:
-        """Weights are saved as they are trained."""
-        return "float32"
 
     def files(self, step: int) -> list[str]:
         """The list that the job which trains the step ends with."""
@@ -179,16 +177,6 @@ class HubSeries(Model):
         """As the suite has it."""
         return self.checkpoints.dtype or None
 
-    @property
-    def known_faults(self) -> dict[int, str]:
-        """What the registry says of steps that are not sound."""
-        faults = {step: self.checkpoints.faults_of(step) for step in self.steps}
-        return {
-            step: "; ".join(f"{fault.kind}: {fault.note} ({fault.source})" for fault in found)
-            for step, found in faults.items()
-            if found
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class LocalSeries(Model):
@@ -210,12 +198,7 @@ class LocalSeries(Model):
         Raises:
             DataError: If it cannot be read.
         """
-        file = self.folder(self.first_real_step) / "config.json"
-        try:
-            return dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            hint = "every step needs a folder in Hugging Face format"
-            raise DataError(file, f"is no model config: {error}", hint) from error
+        return read_config(self.folder(self.first_real_step))
 
     @property
     def stored_type(self) -> str | None:
@@ -246,12 +229,7 @@ class LocalSeries(Model):
 
 
 def make_models(entries: Mapping[str, Entry], *, data: str, results: str) -> dict[str, Model]:
-    """The models of a study by run id.
-
-    Args:
-        entries: The study's ``models``.
-        data: What ``{data}`` stands for in paths.
-        results: Folder of the study's results.
+    """The models of a study by run id; ``data`` and ``results`` as in :class:`Model`.
 
     Raises:
         StudyError: If a step or a suite is unknown, or a name given twice.
@@ -305,13 +283,13 @@ def _local(key: str, entry: LocalEntry, common: dict[str, Any]) -> LocalSeries:
             raise StudyError(f"{key}.path", entry.path, "a path with {step}: steps is all")
         whole, unfinished = find_steps(template)
         if not whole:
-            reasons = "; ".join(f"step {step}: {problem}" for step, problem in sorted(unfinished.items()))
+            reasons = "; ".join(f"step {step}: {problem}" for step, problem in unfinished.items())
             hint = reasons or "the path is relative to the working directory; {step} stands for the step"
             raise StudyError(f"{key}.path", entry.path, "a path of which at least one step is there", hint)
-        batches: Batches = tuple((step,) for step in sorted(whole))
+        batches: Batches = tuple((step,) for step in whole)
         warnings = [
             f"{common['id']}: step {step} is left out of this run, its folder is not whole: {problem}"
-            for step, problem in sorted(unfinished.items())
+            for step, problem in unfinished.items()
         ]
     else:
         batches = step_batches(entry.steps, f"{key}.steps")
@@ -369,26 +347,17 @@ def _suite(key: str, entry: HubEntry, name: str) -> Suite:
     """The entry's suite with what stands beside it, or a suite made of the entry alone."""
     given = {part: getattr(entry, part) for part in HubKeys.model_fields if getattr(entry, part)}
     if entry.suite:
-        names = suite_names()
-        if entry.suite not in names:
-            hint = nearest(entry.suite, names) or "docs/suites.md lists them"
-            raise StudyError(f"{key}.suite", entry.suite, f"one of {len(names)} suites", hint)
-        suite = load_suite(entry.suite)
+        suite = load_suite(entry.suite, key=f"{key}.suite")
         if suite.convert or suite.custom_code:
             why = suite.convert or "its model runs code of the repository, which babelscope refuses"
             raise StudyError(f"{key}.suite", entry.suite, "a suite that transformers can load", why)
         return suite.model_copy(update=given)
     hint = "or name a suite of docs/suites.md; `babelscope hub REPO` prints an entry to paste"
-    for part, others in (
-        ("repo", ("repos",)),
-        ("revision", ("revisions", "subfolder", "repos")),
-        ("architecture", ()),
-        ("architecture_config", ()),
-    ):
-        if part not in given and not any(other in given for other in others):
-            # One repository per step needs no revision; nor does a folder per step in one revision.
-            if part == "revision" and "{step" in entry.repo:
-                continue
+    instead = {"repo": {"repos"}, "revision": {"revisions", "subfolder", "repos"}}
+    for part in ("repo", "revision", "architecture", "architecture_config"):
+        # One repository per step needs no revision; nor does a folder per step in one revision.
+        told = {part, *instead.get(part, ())} & given.keys() or (part == "revision" and "{step" in entry.repo)
+        if not told:
             raise StudyError(f"{key}.{part}", None, "a value: source hub needs it", hint)
     return Suite(name=name, **given)
 

@@ -24,8 +24,6 @@ from babelscope.study.yaml import merge
 SUITES = Path(__file__).parent / "registry"
 """Folder of the suites that the package knows."""
 
-#: Keys in which ``each`` replaces its names.
-_TEMPLATES = ("title", "repo", "tokenizer_repo")
 _Link = Annotated[str, Field(pattern="^https://")]
 _SAID = {
     "duplicate": "holds the weights of another step",
@@ -110,18 +108,14 @@ class Suite(HubKeys):
         place = self.place(step)
         return {**place, "revision": self.tokenizer_revision or place["revision"]}
 
-    def faults_of(self, step: int) -> tuple[Fault, ...]:
-        """What is known against a step."""
-        return tuple(fault for fault in self.faults if not fault.steps or step in fault.steps)
-
 
 def suite_names(folder: Path = SUITES) -> list[str]:
     """Names of all suites."""
     return sorted(name for file in families(folder) for name in file.names)
 
 
-def load_suite(name: str, folder: Path = SUITES) -> Suite:
-    """A suite of the registry.
+def load_suite(name: str, folder: Path = SUITES, *, key: str = "suite") -> Suite:
+    """A suite of the registry, named at a key of the study.
 
     Raises:
         StudyError: If there is none of this name.
@@ -131,7 +125,8 @@ def load_suite(name: str, folder: Path = SUITES) -> Suite:
         if name in file.names:
             return file.load(name)
     names = suite_names(folder)
-    raise StudyError("suite", name, f"one of {len(names)} suites", nearest(name, names))
+    hint = nearest(name, names) or "docs/suites.md lists them"
+    raise StudyError(key, name, f"one of {len(names)} suites", hint)
 
 
 def step_warnings(suite: Suite, steps: Sequence[int]) -> list[str]:
@@ -169,12 +164,7 @@ class Family:
                 continue
             for values in itertools.product(*each.values()):
                 fields = dict(zip(each, values, strict=True))
-                own = {key: value for key, value in entry.items() if key != "each"}
-                for key in _TEMPLATES:
-                    if key in own:
-                        own[key] = _fill(own[key], fields)
-                if "languages" in own:
-                    own["languages"] = [_fill(lang, fields) for lang in own["languages"]]
+                own = {key: _fill(value, fields) for key, value in entry.items() if key != "each"}
                 yield _fill(name, fields), own
 
     def load(self, name: str) -> Suite:
@@ -188,10 +178,13 @@ class Family:
             raise DataError(self.path, problem, error.hint) from error
 
 
-def _fill(template: str, fields: Mapping[str, str]) -> str:
-    for name, value in fields.items():
-        template = template.replace(f"{{{name}}}", value)
-    return template
+def _fill(part: Any, fields: Mapping[str, str]) -> Any:
+    """What stands in an entry, or in a list there, with the names of ``each`` replaced."""
+    if isinstance(part, list):
+        return [_fill(item, fields) for item in part]
+    for name, value in fields.items() if isinstance(part, str) else ():
+        part = part.replace(f"{{{name}}}", value)
+    return part
 
 
 @cache

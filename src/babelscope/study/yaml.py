@@ -1,24 +1,21 @@
-"""YAML that a study names, and laying one config over another."""
+"""YAML that a study names: studies that it extends, laid below its own keys, and lists of words."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint
 from babelscope.errors import DataError, StudyError
 from babelscope.io.yaml import parse_yaml
 
 
 def read_named(key: str, path: str, allowed: str) -> Any:
-    """What a YAML file that a study names holds.
-
-    Args:
-        key: The key of the study.
-        path: The file.
-        allowed: What the key may name.
+    """What the YAML file that a key of the study names holds.
 
     Raises:
         StudyError: If the file is not there.
@@ -42,3 +39,26 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def read_word_lists(path: str) -> dict[str, list[str]]:
+    """The words of each concept.
+
+    Raises:
+        StudyError: If the file is not there.
+        DataError: If it is no mapping of names to lists of words.
+    """
+    lists = read_named("concepts.lists", path, "a YAML file that exists")
+    if not isinstance(lists, dict) or not lists:
+        raise DataError(path, "is no mapping of concepts to lists of words")
+    for concept, words in lists.items():
+        if not isinstance(concept, str) or not re.match(NAME_PATTERN, concept):
+            problem = f"{concept!r} is no name of a concept; allowed: {PATH_SAFE}"
+            raise DataError(path, problem, name_hint(concept))
+        if not isinstance(words, list) or not words:
+            raise DataError(path, f"is no mapping of concepts to lists of words: see {concept}")
+        for word in words:
+            if not isinstance(word, str) or not word.strip():
+                problem = f"{concept} lists {word!r}; allowed: words"
+                raise DataError(path, problem, "put words like `no` and numbers in quotes")
+    return {concept: [word.strip() for word in words] for concept, words in lists.items()}

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
-from babelscope.ops.doctor.cluster import check_slurm
+from babelscope.ops.doctor.cluster import check_partitions, check_settings, check_slurm, read_profile
 from babelscope.ops.doctor.diagnosis import OK, Diagnosis, diagnosis_of
 from babelscope.ops.doctor.environment import check_packages, check_torch
-from babelscope.ops.doctor.profile import check_partitions, check_settings, read_profile
 from babelscope.ops.doctor.study import check_study
 from babelscope.study.config import Study
 

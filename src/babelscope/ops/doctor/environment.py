@@ -70,8 +70,7 @@ def _version(name: str) -> str | None:
 def check_torch(*, on_cluster: bool = False) -> Diagnosis:
     """Torch can use the GPUs, asked in another process: it takes seconds, and a driver can end it.
 
-    Args:
-        on_cluster: Whether jobs go to other machines, with GPUs that this one may not have.
+    On a cluster jobs go to other machines, with GPUs that this one may not have.
     """
     done = call(sys.executable, "-c", _TORCH, timeout=120)
     if done.returncode:

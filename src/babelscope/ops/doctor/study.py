@@ -18,13 +18,7 @@ from babelscope.study.config import Study
 
 
 def check_study(load: Callable[[], Study], *, concurrent: int, limit: float | None) -> list[Diagnosis]:
-    """The study is valid, and this machine has what it needs.
-
-    Args:
-        load: Loads the study and checks its text.
-        concurrent: As for :func:`babelscope.ops.plan.make_plan`.
-        limit: As there.
-    """
+    """The study is valid, its text too, and there is room for what :func:`make_plan` says that it takes."""
     try:
         study = load()
     except BabelscopeError as error:
@@ -39,12 +33,7 @@ def check_study(load: Callable[[], Study], *, concurrent: int, limit: float | No
 
 
 def check_disk(results: Path, needed: float) -> Diagnosis:
-    """There is room for results.
-
-    Args:
-        results: The study's folder.
-        needed: Bytes that the whole study takes at most; what is there counts.
-    """
+    """There is room for the bytes that the whole study takes at most; what is there counts."""
     for folder, _, names in os.walk(results):
         for name in names:
             with suppress(OSError):  # a run may remove files meanwhile
@@ -68,8 +57,7 @@ def check_hub(study: Study) -> Diagnosis:
     n = sum(not folder.is_dir() for folder in folders)
     what = f"{counted(n, 'checkpoint')} not fetched yet" if n else "nothing to fetch"
     if n and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        fetch = (
-            "unset HF_HUB_OFFLINE; snakemake --cores 1 --until fetch_checkpoint   # with your --configfile"
-        )
-        return Diagnosis("hub", WARNING, f"{what}, and HF_HUB_OFFLINE is set", fetch)
+        what += ", and HF_HUB_OFFLINE is set"
+        fetch = "snakemake --cores 1 --until fetch_checkpoint   # with your --configfile"
+        return Diagnosis("hub", WARNING, what, f"unset HF_HUB_OFFLINE; {fetch}")
     return Diagnosis("hub", OK, what)
