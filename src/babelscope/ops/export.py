@@ -13,8 +13,7 @@ import h5py
 import numpy as np
 import yaml
 
-from babelscope.io.files import leftovers
-from babelscope.models.files import file_sha256
+from babelscope.io.files import file_sha256, leftovers
 from babelscope.ops.layout import CONSTRAINTS, Found, describe, parse
 from babelscope.runtime import describe_environment
 
