@@ -104,12 +104,14 @@ def test_the_table():
 def test_export_target_of_a_failure(tmp_path):
     from babelscope.ops.status import Failure
 
-    failure = Failure(
-        "score_units", "results/mini/scores/tiny-seed0/4/en.h5", "model tiny-seed0", "some.log", ("why",), "7"
-    )
+    names = (("model", "tiny-seed0"), ("steps", "0..4"), ("langs", "en"))
+    job = JobCells("score_units", "tiny-seed0", (0, 4), ("en",), wildcards=names)
+    output = "results/mini/scores/tiny-seed0/0..4/en.h5"
+    failure = Failure("score_units", output, job, "some.log", ("why",), "7")
     text = progress_text(Progress((), (failure,), None), command="snakemake --profile slurm")
-    assert "FAILED score_units (model tiny-seed0), Slurm job 7" in text
-    assert "snakemake --profile slurm results/mini/scores/tiny-seed0/4/en.h5" in text
-    assert "snakemake --profile slurm results/mini/export/tiny-seed0/4" in text
+    assert "FAILED score_units (model tiny-seed0, steps 0 to 4, en), Slurm job 7" in text
+    assert f"snakemake --profile slurm {output}\n" in text
+    for step in (0, 4):
+        assert f"snakemake --profile slurm results/mini/export/tiny-seed0/{step}" in text
     assert "    why" in text
     assert Path("some.log").name in text

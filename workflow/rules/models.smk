@@ -61,7 +61,7 @@ rule initialise_checkpoint:
         seed=STUDY.seed,
         version=version("initialise_checkpoint"),
     message:
-        "make step 0 of {wildcards.model} with random weights"
+        "make step {wildcards.step} of {wildcards.model}, with random weights"
     script:
         "../scripts/initialise_checkpoint.py"
 
