@@ -19,9 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from babelscope.analysis.audit.files import KIND, CheckpointAudit, HeldOutLoss, audit_files, write_audit
-from babelscope.analysis.audit.judge import judge
-from babelscope.analysis.audit.series import Curve, Distances, Series, most
-from babelscope.analysis.audit.tables import collect_audit
+from babelscope.analysis.audit.judge import Curve, Distances, Series, collect_audit, judge, most
 from babelscope.analysis.audit.weights import (
     SKETCH_ENTRIES,
     audit_checkpoint,

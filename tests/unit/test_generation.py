@@ -19,10 +19,9 @@ from babelscope.analysis.generation import (
     sample_tokens,
     text_requests,
 )
-from babelscope.analysis.generation_summary import collect_generation, summarise_generation
 from babelscope.analysis.scores import ScoreFile
 from babelscope.analysis.settings import GenerationSettings
-from babelscope.analysis.texts import count_hits
+from babelscope.analysis.texts import collect_generation, count_hits, summarise_generation
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import site_modules, watching
@@ -365,7 +364,7 @@ WORDS = {
     ],
 )
 def test_words_are_found(text, expected):
-    found = count_hits([text], WORDS)
+    found = count_hits([text], WORDS, {lang for forms in WORDS.values() for lang in forms})
     assert {(row.concept, row.lang): pytest.approx(row.hits) for row in found.itertuples()} == expected
 
 
@@ -401,7 +400,7 @@ def summary_of(texts, detected, languages=("en", "es", "zh"), n_resamples=200):
     hits = count_hits(texts["text"], WORDS, languages)
     table = summarise_generation(
         texts, detected, hits, languages=list(languages), concepts=list(WORDS),
-        n_resamples=n_resamples,
+        n_resamples=n_resamples, seed=0,
     )  # fmt: skip
     return table.set_index(["condition", "lang", "target", "metric"])
 
@@ -478,9 +477,8 @@ def test_collecting_checks_that_languages_belong_to_texts(tmp_path):
 def test_without_words_there_are_no_hits(tmp_path):
     words = tmp_path / "words.json"
     words.write_text(json.dumps({"house": {}, "quake": {}}), encoding="utf-8")
-    summary, _ = collect_generation(
-        *({CELL: table} for table in made_up_texts()), words=words, languages=["en", "es"], n_resamples=20
-    )
+    keyed = ({CELL: table} for table in made_up_texts())
+    summary, _ = collect_generation(*keyed, words=words, languages=["en", "es"], n_resamples=20, seed=0)
     assert set(summary["metric"]) == {"text_share", "nll", "degenerate"}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.analysis.audit.files import audit_files
-from babelscope.analysis.audit.tables import collect_audit
+from babelscope.analysis.audit.judge import collect_audit
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
 

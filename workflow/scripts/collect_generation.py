@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.analysis.generation_summary import collect_generation
+from babelscope.analysis.texts import collect_generation
 from babelscope.io.cells import tables_by_step
 from babelscope.io.tables import write_table
 from babelscope.runtime import job

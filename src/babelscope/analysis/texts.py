@@ -1,103 +1,436 @@
-"""The words of concepts in generated texts, in any language and script."""
+"""Generated texts in numbers: how often they hold the forced concept, in which language, how fluent.
+
+Words of concepts are found in any language and script. Legend: T texts, R resamples, M languages, C concepts,
+E hits.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from babelscope.errors import DataError
+from babelscope.stats import interval
+
+Floats = NDArray[np.float64]
 Words = Mapping[str, Mapping[str, Sequence[str]]]
+"""Concept -> language -> forms."""
 
 #: Written without spaces: a form is searched for anywhere in a text.
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue"})
 
+#: Summary over all source languages, or no target language.
+ALL = "*"
 
-class WordFinder:
-    """Finds the words of concepts in texts.
+#: The condition of forced texts in which words of the other concepts are counted.
+OTHER_CONCEPT = "other_concept"
+
+#: The language that texts may fall back to.
+PIVOT = "en"
+
+#: The summary's target that stands for each text's own source language.
+SOURCE = "source"
+
+#: Texts per model, step, condition and source language in the sample for the report.
+SAMPLE_SIZE = 8
+
+#: Weights of texts in resamples that are held at once.
+_WEIGHTS_AT_ONCE = 1 << 23
+
+SUMMARY_COLUMNS = [
+    "model", "step", "condition", "lang", "target", "metric", "value", "low", "high", "n",
+]  # fmt: skip
+
+SAMPLE_COLUMNS = [
+    "model", "step", "condition", "lang", "concept", "seed", "sample", "text", "prompt_ids", "nll",
+    "language", "confidence", "degenerate", "n_hits",
+]  # fmt: skip
+
+
+def collect_generation(
+    texts: Mapping[tuple[str, int], pd.DataFrame],
+    detected: Mapping[tuple[str, int], pd.DataFrame],
+    *,
+    words: Path,
+    languages: Sequence[str],
+    n_resamples: int,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summarise the texts of all checkpoints, and take a sample of them.
+
+    Args:
+        texts: Per model and step the table of :func:`babelscope.analysis.generation.generate_step`.
+        detected: Per model and step the table of
+            :func:`babelscope.analysis.identification.identify_languages`.
+        words: JSON file, concept -> language -> forms.
+        languages: Languages of the study.
+        n_resamples: Bootstrap resamples.
+        seed: Of the bootstrap.
+
+    Returns:
+        The summary of :func:`summarise_generation`, and the sample of :func:`sample_texts`.
+
+    Raises:
+        DataError: If the words cannot be read, or the languages of a checkpoint are missing or belong to
+            other texts.
+    """
+    try:
+        known: Words = json.loads(words.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(words, f"cannot be read: {error}") from error
+    spelt = [c for c, forms in known.items() if any(forms.get(lang) for lang in languages)]
+    summaries, samples = [], []
+    for (model, step), table in texts.items():
+        if (model, step) not in detected:
+            raise DataError("languages of texts", f"are not there for {model}, step {step}")
+        found, hits = detected[model, step], count_hits(table["text"], known, languages)
+        summary = summarise_generation(
+            table, found, hits, languages=languages, concepts=spelt, n_resamples=n_resamples, seed=seed
+        )
+        summaries.append(summary)
+        samples.append(sample_texts(table, found, hits))
+    return pd.concat(summaries, ignore_index=True), pd.concat(samples, ignore_index=True)
+
+
+def summarise_generation(
+    texts: pd.DataFrame,
+    detected: pd.DataFrame,
+    hits: pd.DataFrame,
+    *,
+    languages: Sequence[str],
+    concepts: Sequence[str],
+    n_resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Rates, shares and fluency of the texts of one checkpoint.
+
+    =============== =========================================================================
+    metric          value
+    =============== =========================================================================
+    hit_rate        share of texts with a word, in any language, of the concept whose units
+                    are forced; unforced: mean over the concepts of the share of texts with a
+                    word of the concept; ``other_concept``: the same over the other concepts
+    hit_share       share of these words that are of the language ``target``
+    text_share      share of texts whose language is ``target``; ``und`` texts count
+    nll             mean over texts of the nats per token under the unforced model
+    degenerate      share of degenerate texts
+    =============== =========================================================================
+
+    Intervals are 95 % percentiles of a bootstrap that draws concepts and, within each concept and
+    source language, texts; the same concepts for all languages.
+
+    Args:
+        texts: Table of :func:`babelscope.analysis.generation.generate_step`.
+        detected: Table of :func:`babelscope.analysis.identification.identify_languages` for these texts.
+        hits: Table of :func:`count_hits` for these texts.
+        languages: Languages of the study.
+        concepts: Concepts that have words; without any, the metrics of hits are left out.
+        n_resamples: Bootstrap resamples; ``seed`` is theirs.
+
+    Returns:
+        Columns ``model, step, condition, lang, target, metric, value, low, high, n``. ``lang`` is
+        the source language, or ``*`` for all of them (unforced texts have no other). ``target`` is
+        a language, ``*`` where a metric has none, and over all sources also ``source``: each text's
+        own source language; there the texts with the source English are left out, since their
+        source is where texts fall back to. ``n`` counts texts, or hits for ``hit_share``.
+
+    Raises:
+        DataError: If ``detected`` belongs to other texts.
+    """
+    model, step = texts["model"].iloc[0], int(texts["step"].iloc[0])
+    _check_detected(texts, detected, f"languages of the texts of {model}, step {step}")
+    table = texts.reset_index(drop=True).assign(language=detected["language"].to_numpy())
+    sources = [lang for lang in table["lang"].unique() if lang != ALL]
+    measured = [c for c in table["concept"].unique() if c != ALL and c in set(concepts)]
+    hits = hits[hits["concept"].isin(measured)]
+    rng = np.random.default_rng([seed, zlib.crc32(f"{model}/{step}".encode())])
+    rows: list[tuple[Any, ...]] = []
+    for condition, part in table.groupby("condition", sort=False):
+        here = hits[hits["row"].isin(part.index)]
+        group = _Condition(str(condition), part, here, list(languages), measured)
+        boot = _Bootstrap(part, n_resamples, rng)
+        rows += group.unforced(boot, sources, rng) if condition == "unforced" else group.forced(boot)
+    return pd.DataFrame([(model, step, *row) for row in rows], columns=SUMMARY_COLUMNS)
+
+
+def _check_detected(texts: pd.DataFrame, detected: pd.DataFrame, where: str) -> None:
+    crc = [zlib.crc32(text.encode("utf-8")) for text in texts["text"]]
+    hint = "remove the file and run again; it is computed anew"
+    if len(crc) != len(detected):
+        raise DataError(where, f"has {len(detected)} rows for {len(crc)} texts", hint)
+    wrong = np.flatnonzero(np.array(crc) != detected["text_crc32"].to_numpy())
+    if len(wrong):
+        raise DataError(where, f"row {wrong[0]} belongs to another text", hint)
+
+
+_Row = tuple[Any, ...]
+_Measure = tuple[str, str, Floats, Floats]
+"""Condition, metric, and a ratio of sums over texts: above (maybe a column per language), below."""
+
+
+class _Condition:
+    """The texts of one condition, and what was found in them."""
+
+    def __init__(
+        self, name: str, texts: pd.DataFrame, hits: pd.DataFrame, languages: list[str], concepts: list[str]
+    ) -> None:
+        self.name, self.texts, self.hits = name, texts, hits
+        self.languages, self.concepts = languages, concepts
+        self.one_T, self.every_T = np.ones(len(texts)), np.ones(len(texts), dtype=bool)
+        language_T = texts["language"].to_numpy()
+        self.in_language_TM = np.asarray(language_T[:, None] == np.array(languages), dtype=np.float64)
+        nll_T = texts["nll"].to_numpy(dtype=np.float64)
+        degenerate_T = texts["degenerate"].to_numpy(dtype=np.float64)
+        #: What needs neither words nor languages.
+        self.fluency: list[_Measure] = [
+            (name, "nll", np.nan_to_num(nll_T), np.isfinite(nll_T).astype(np.float64)),
+            (name, "degenerate", degenerate_T, self.one_T),
+        ]
+
+    def _places(self, hits: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Text and language of each hit, as row and column of arrays ``(T, M)``."""
+        text_E = self.texts.index.get_indexer(pd.Index(hits["row"]))
+        return text_E, pd.Index(self.languages).get_indexer(pd.Index(hits["lang"]))
+
+    def _by_language(self, hits: pd.DataFrame) -> Floats:
+        """Hits of each text by language, shape ``(T, M)``."""
+        hits_TM = np.zeros((len(self.texts), len(self.languages)))
+        np.add.at(hits_TM, self._places(hits), hits["hits"].to_numpy())
+        return hits_TM
+
+    def forced(self, boot: _Bootstrap) -> list[_Row]:
+        """Summary rows of a condition with a source language and a concept."""
+        source_T = self.texts["lang"].to_numpy()
+        plain, shares = self._forced_hits() if self.concepts else ([], [])
+        shares.append((self.name, "text_share", self.in_language_TM, self.one_T))
+        in_source_TM = source_T[:, None] == np.array(self.languages)
+        in_pivot_M = np.array(self.languages) == PIVOT
+        rows: list[_Row] = []
+        for lang in [*dict.fromkeys(source_T), ALL]:
+            chosen_T = self.every_T if lang == ALL else source_T == lang
+            for name, metric, top_T, below_T in plain + self.fluency:
+                (row,) = boot.ratios(top_T[:, None], below_T, chosen_T)
+                rows.append((name, lang, ALL, metric, *row, int((chosen_T & (below_T > 0)).sum())))
+            for name, metric, top_TM, below_T in shares:
+                targets, tops = self.languages, top_TM
+                if lang == ALL:
+                    chosen_T = source_T != PIVOT
+                    targets = [SOURCE, PIVOT] if PIVOT in self.languages else [SOURCE]
+                    columns = [(top_TM * in_source_TM).sum(1), (top_TM * in_pivot_M).sum(1)]
+                    tops = np.stack(columns[: len(targets)], axis=1)
+                if not chosen_T.any():
+                    continue
+                n = round(float(below_T[chosen_T].sum()))
+                for target, row in zip(targets, boot.ratios(tops, below_T, chosen_T), strict=True):
+                    rows.append((name, lang, target, metric, *row, n))
+        return rows
+
+    def _forced_hits(self) -> tuple[list[_Measure], list[_Measure]]:
+        """Rates and shares of words of the forced concept; where experts are forced, of the others too."""
+        of_own = self.hits["row"].map(self.texts["concept"]) == self.hits["concept"]
+        counted_T = self.texts["concept"].isin(self.concepts).to_numpy().astype(np.float64)
+        own_TM = self._by_language(self.hits[of_own])
+        rates: list[_Measure] = [(self.name, "hit_rate", (own_TM.sum(1) > 0) * counted_T, counted_T)]
+        shares: list[_Measure] = [(self.name, "hit_share", own_TM, own_TM.sum(1))]
+        if self.name == "forced" and len(self.concepts) > 1:
+            others = self.hits[~of_own]
+            n_others = others.groupby("row")["concept"].nunique().reindex(self.texts.index, fill_value=0)
+            rate_T = n_others.to_numpy() / (len(self.concepts) - counted_T)
+            other_TM = self._by_language(others)
+            rates.append((OTHER_CONCEPT, "hit_rate", rate_T, self.one_T))
+            shares.append((OTHER_CONCEPT, "hit_share", other_TM, other_TM.sum(1)))
+        return rates, shares
+
+    def unforced(self, boot: _Bootstrap, sources: Sequence[str], rng: np.random.Generator) -> list[_Row]:
+        """Summary rows of texts that belong to no concept: each is asked for every concept."""
+        languages, n_texts = self.languages, len(self.texts)
+        abroad = [languages.index(lang) for lang in sources if lang != PIVOT and lang in languages]
+        rows: list[_Row] = []
+
+        def add(target: str, metric: str, values_R: Floats, n: int) -> None:
+            """The first value is that of the sample, the others are resamples."""
+            rows.append((self.name, ALL, target, metric, values_R[0], *interval(values_R[1:]), n))
+
+        def add_shares(metric: str, shares_RM: Floats, n: int) -> None:
+            for target, values_R in zip(languages, shares_RM.T, strict=True):
+                add(target, metric, values_R, n)
+            if abroad:  # what a source language would get without forcing, mean over the sources
+                add(SOURCE, metric, shares_RM[:, abroad].mean(axis=1), n)
+
+        if self.concepts:
+            rates_R, shares_RM = self._unforced_hits(boot.n_resamples, rng)
+            add(ALL, "hit_rate", rates_R, n_texts)
+            add_shares("hit_share", shares_RM, round(float(self.hits["hits"].sum())))
+        add_shares("text_share", boot.resampled(self.in_language_TM, self.one_T, self.every_T), n_texts)
+        for _, metric, top_T, below_T in self.fluency:
+            values_R = boot.resampled(top_T[:, None], below_T, self.every_T)[:, 0]
+            add(ALL, metric, values_R, int((below_T > 0).sum()))
+        return rows
+
+    def _unforced_hits(self, n_resamples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Share of (text, concept) with a hit, ``(1 + R,)``; shares of hits by language, ``(1 + R, M)``."""
+        n_texts, n_concepts, n_languages = len(self.texts), len(self.concepts), len(self.languages)
+        text_E, lang_E = self._places(self.hits)
+        concept_E = pd.Index(self.concepts).get_indexer(pd.Index(self.hits["concept"]))
+        hits_TC = np.zeros((n_texts, n_concepts))
+        hits_TC[text_E, concept_E] = 1.0
+        rates, shares = [], []
+        for resample in range(n_resamples + 1):
+            concept_C, text_T = np.ones(n_concepts), self.one_T
+            if resample:
+                concept_C, text_T = (
+                    rng.multinomial(n, np.full(n, 1 / n)).astype(float) for n in (n_concepts, n_texts)
+                )
+            rates.append(float(text_T @ hits_TC @ concept_C) / hits_TC.size)
+            weight_E = self.hits["hits"].to_numpy() * text_T[text_E] * concept_C[concept_E]
+            by_lang = np.bincount(lang_E, weights=weight_E, minlength=n_languages)
+            total = by_lang.sum()
+            shares.append(by_lang / total if total else np.full(n_languages, np.nan))
+        return np.array(rates), np.array(shares)
+
+
+class _Bootstrap:
+    """Weights of texts in resamples: concepts are drawn, and texts within (concept, source)."""
+
+    def __init__(self, texts: pd.DataFrame, n_resamples: int, rng: np.random.Generator) -> None:
+        self.n_resamples = n_resamples
+        self._concept_T = texts.groupby("concept").ngroup().to_numpy()
+        self._cell_T = texts.groupby(["concept", "lang"]).ngroup().to_numpy()
+        self._seed = int(rng.integers(1 << 62))
+        self._kept: list[Floats] | None = None
+
+    def _weights(self) -> Iterable[Floats]:
+        if (self.n_resamples + 1) * len(self._cell_T) > _WEIGHTS_AT_ONCE:
+            return self._draw()
+        if self._kept is None:
+            self._kept = list(self._draw())
+        return self._kept
+
+    def _draw(self) -> Iterator[Floats]:
+        """Blocks of shape ``(R, T)``; the very first row is all ones: the sample itself."""
+        rng = np.random.default_rng(self._seed)
+        n_texts, n_concepts = len(self._cell_T), int(self._concept_T.max()) + 1
+        order, sizes = np.argsort(self._cell_T, kind="stable"), np.bincount(self._cell_T)
+        size, start = np.repeat(sizes, sizes), np.repeat(np.cumsum(sizes) - sizes, sizes)
+        at_once = max(1, _WEIGHTS_AT_ONCE // n_texts)
+        yield np.ones((1, n_texts))
+        for left in range(self.n_resamples, 0, -at_once):
+            n = min(left, at_once)
+            drawn = start + (rng.random((n, n_texts)) * size).astype(np.int64)
+            flat = drawn + n_texts * np.arange(n)[:, None]
+            weights = np.empty((n, n_texts))
+            weights[:, order] = np.bincount(flat.ravel(), minlength=n * n_texts).reshape(n, n_texts)
+            by_concept = rng.multinomial(n_concepts, np.full(n_concepts, 1 / n_concepts), size=n)
+            yield weights * by_concept[:, self._concept_T]
+
+    def resampled(self, top_TM: Floats, below_T: Floats, chosen_T: NDArray[np.bool_]) -> Floats:
+        """Ratios of weighted sums, shape ``(1 + R, M)``; NaN where there is nothing below."""
+        parts = []
+        for weights_RT in self._weights():
+            of_chosen = weights_RT[:, chosen_T]
+            below_R1 = (of_chosen @ below_T[chosen_T])[:, None]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                parts.append((of_chosen @ top_TM[chosen_T]) / below_R1)
+        return np.concatenate(parts)
+
+    def ratios(
+        self, top_TM: Floats, below_T: Floats, chosen_T: NDArray[np.bool_]
+    ) -> list[tuple[float, float, float]]:
+        """Value, low and high of each of M ratios."""
+        return [(float(v[0]), *interval(v[1:])) for v in self.resampled(top_TM, below_T, chosen_T).T]
+
+
+def sample_texts(texts: pd.DataFrame, detected: pd.DataFrame, hits: pd.DataFrame) -> pd.DataFrame:
+    """The first text of each of the first concepts, per condition and source language: not chosen.
+
+    Returns:
+        Columns ``model, step, condition, lang, concept, seed, sample, text, prompt_ids, nll,
+        language, confidence, degenerate, n_hits`` (words of the text's concept; of any concept if
+        nothing is forced).
+    """
+    columns = {name: detected[name].to_numpy() for name in ("language", "confidence")}
+    table = texts.reset_index(drop=True).assign(**columns)
+    concept = hits["row"].map(table["concept"])
+    counted = hits[(concept == ALL) | (concept == hits["concept"])]
+    totals = counted.groupby("row")["hits"].sum().reindex(table.index, fill_value=0.0)
+    table["n_hits"] = totals.round().astype(np.int64)
+    first = table.groupby(["condition", "lang", "concept"], sort=False).cumcount() == 0
+    kept = table[first | (table["concept"] == ALL)].groupby(["condition", "lang"], sort=False)
+    return kept.head(SAMPLE_SIZE)[SAMPLE_COLUMNS].reset_index(drop=True)
+
+
+def count_hits(texts: Iterable[str], words: Words, languages: Iterable[str]) -> pd.DataFrame:
+    """Words of concepts in texts: columns ``row`` (position of the text), ``concept``, ``lang``, ``hits``.
 
     In scripts with spaces a form is one or more whole words, whatever their case; only the forms
     that are listed count, no inflected ones. In scripts without spaces it may stand anywhere. Of
     forms that overlap the longest counts, from left to right. A form spelt alike in several
-    languages counts in equal parts to each of them.
+    languages counts in equal parts to each of them. A text without hits has no row.
 
     Args:
+        texts: What is searched.
         words: concept -> language -> forms.
-        languages: Languages whose forms are searched; all by default.
+        languages: Languages whose forms are searched.
     """
-
-    def __init__(self, words: Words, languages: Iterable[str] | None = None) -> None:
-        wanted = None if languages is None else set(languages)
-        self._forms: dict[str, dict[tuple[str, ...], list[str]]] = {}
-        for concept, by_language in words.items():
-            for lang, forms in by_language.items():
-                if wanted is not None and lang not in wanted:
-                    continue
-                known = self._forms.setdefault(lang, {})
-                for form in forms:
-                    pieces = tuple(piece for piece, _, _ in _pieces(_fold(form, lang), lang))
-                    if pieces and concept not in known.setdefault(pieces, []):
-                        known[pieces].append(concept)
-        self._lengths = {
-            lang: sorted({len(pieces) for pieces in forms}, reverse=True)
-            for lang, forms in self._forms.items()
-        }
-
-    def count(self, text: str) -> dict[tuple[str, str], float]:
-        """Hits by (concept, language)."""
+    forms: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    for concept, by_language in words.items():
+        for lang in (lang for lang in by_language if lang in set(languages)):
+            known = forms.setdefault(lang, {})
+            for form in by_language[lang]:
+                pieces = tuple(piece for piece, _, _ in _pieces(form, lang))
+                if pieces and concept not in known.setdefault(pieces, []):
+                    known[pieces].append(concept)
+    lengths = {lang: sorted({len(pieces) for pieces in known}, reverse=True) for lang, known in forms.items()}
+    rows = []
+    for row, text in enumerate(texts):
         found: dict[tuple[int, int, str], list[str]] = {}
-        text = unicodedata.normalize("NFC", text)
-        for lang, forms in self._forms.items():
-            pieces = _pieces(_fold(text, lang), lang)
-            at = 0
-            while at < len(pieces):
-                for length in self._lengths[lang]:
-                    key = tuple(piece for piece, _, _ in pieces[at : at + length])
-                    if len(key) == length and key in forms:
-                        span = pieces[at][1], pieces[at + length - 1][2]
-                        for concept in forms[key]:
-                            found.setdefault((*span, concept), []).append(lang)
-                        at += length
-                        break
-                else:
-                    at += 1
+        for lang, known in forms.items():
+            for start, end, concepts in _find(_pieces(text, lang), known, lengths[lang]):
+                for concept in concepts:
+                    found.setdefault((start, end, concept), []).append(lang)
         hits: dict[tuple[str, str], float] = {}
         for (_, _, concept), langs in found.items():
             for lang in langs:
                 hits[concept, lang] = hits.get((concept, lang), 0.0) + 1 / len(langs)
-        return hits
-
-
-def count_hits(texts: Iterable[str], words: Words, languages: Iterable[str] | None = None) -> pd.DataFrame:
-    """Hits of each text: columns ``row`` (position of the text), ``concept``, ``lang``, ``hits``.
-
-    A text without hits has no row. See :class:`WordFinder`.
-    """
-    finder = WordFinder(words, languages)
-    rows = [
-        (row, concept, lang, hits)
-        for row, text in enumerate(texts)
-        for (concept, lang), hits in finder.count(text).items()
-    ]
+        rows += [(row, *key, n) for key, n in hits.items()]
     types = {"row": np.int64, "concept": object, "lang": object, "hits": np.float64}
     return pd.DataFrame(rows, columns=list(types)).astype(types)
 
 
-def _fold(text: str, lang: str) -> str:
-    """Lower case, character by character, so that positions stay."""
-    text = unicodedata.normalize("NFC", text)
-    if lang.split("-")[0] in ("tr", "az"):
-        text = text.replace("I", "ı")
-    return text.replace("İ", "i").lower()
+def _find(
+    pieces: Sequence[tuple[str, int, int]], forms: Mapping[tuple[str, ...], list[str]], lengths: Sequence[int]
+) -> Iterator[tuple[int, int, list[str]]]:
+    """Start, end and concepts of each form, from left to right, the longest first."""
+    at = 0
+    while at < len(pieces):
+        for length in lengths:
+            key = tuple(piece for piece, _, _ in pieces[at : at + length])
+            if len(key) == length and key in forms:
+                yield pieces[at][1], pieces[at + length - 1][2], forms[key]
+                at += length
+                break
+        else:
+            at += 1
 
 
 def _pieces(text: str, lang: str) -> list[tuple[str, int, int]]:
-    """Words, or characters where words are not marked: (piece, start, end)."""
-    if lang.split("-")[0] in UNSPACED:
+    """Lower-case words, or characters where words are not marked: (piece, start, end)."""
+    text, primary = unicodedata.normalize("NFC", text), lang.split("-")[0]
+    if primary in ("tr", "az"):
+        text = text.replace("I", "ı")
+    text = text.replace("İ", "i").lower()
+    if primary in UNSPACED:
         return [(c, at, at + 1) for at, c in enumerate(text) if not c.isspace()]
     return [(match.group(), *match.span()) for match in _word_pattern().finditer(text)]
 
@@ -105,16 +438,8 @@ def _pieces(text: str, lang: str) -> list[tuple[str, int, int]]:
 @cache
 def _word_pattern() -> re.Pattern[str]:
     # To `re`, the vowel signs of Devanagari and others are no part of a word.
-    marks = [c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c))[0] == "M"]
-    spans = "".join(f"{re.escape(chr(a))}-{re.escape(chr(b))}" for a, b in _spans(marks))
-    return re.compile(f"[\\w\u200c\u200d{spans}]+")
-
-
-def _spans(codes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    start = before = codes[0]
-    for code in codes[1:]:
-        if code != before + 1:
-            yield start, before
-            start = code
-        before = code
-    yield start, before
+    marks = {c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c))[0] == "M"}
+    # As ranges, which are matched much faster than so many characters.
+    starts, ends = sorted(marks - {c + 1 for c in marks}), sorted(marks - {c - 1 for c in marks})
+    spans = (f"{re.escape(chr(a))}-{re.escape(chr(b))}" for a, b in zip(starts, ends, strict=True))
+    return re.compile(f"[\\w\u200c\u200d{''.join(spans)}]+")

@@ -45,7 +45,18 @@ class HeldOutLoss:
     @property
     def loss_se(self) -> float:
         """Standard error of :attr:`loss` over sentences, as a ratio of two sums."""
-        return ratio_se(self.nats_N, self.tokens_N)
+        return _ratio_se(self.nats_N, self.tokens_N)
+
+    def rise_se(self, other: HeldOutLoss) -> float:
+        """Standard error of the difference to another loss, 0 if not known.
+
+        Paired if both are of the same tokens of the same sentences.
+        """
+        if self.sentence_ids == other.sentence_ids and np.array_equal(self.tokens_N, other.tokens_N):
+            error = _ratio_se(other.nats_N - self.nats_N, self.tokens_N)
+        else:
+            error = float(np.hypot(self.loss_se, other.loss_se))
+        return error if np.isfinite(error) else 0.0
 
     @property
     def bits_per_byte(self) -> float:
@@ -56,7 +67,7 @@ class HeldOutLoss:
         return float(self.nats_N[whole].sum() / np.log(2) / self.bytes_N[whole].sum())
 
 
-def ratio_se(numerators_N: NDArray[np.float64], tokens_N: NDArray[np.int64]) -> float:
+def _ratio_se(numerators_N: NDArray[np.float64], tokens_N: NDArray[np.int64]) -> float:
     """Standard error of ``sum(numerators) / sum(tokens)`` over sentences; NaN for fewer than two."""
     n = len(numerators_N)
     if n < 2:
@@ -90,6 +101,23 @@ class WeightFacts:
     """Entries of each tensor in the sketch."""
     sketch_M: NDArray[np.float32]
 
+    def matrices(self) -> dict[tuple[str, int], tuple[float, NDArray[np.float64]]]:
+        """Norm and sketch of each matrix, by its name and size."""
+        sketches = np.split(self.sketch_M.astype(np.float64), np.cumsum(self.counts_T)[:-1])
+        found = zip(self.names, self.sizes_T.tolist(), self.norms_T, sketches, self.is_matrix_T, strict=True)
+        return {(name, size): (norm, sketch) for name, size, norm, sketch, is_matrix in found if is_matrix}
+
+    def distance_se(self, other: WeightFacts, distance: float) -> float:
+        """Standard error of a distance, from the spread of the squared differences within each tensor."""
+        variance, others = 0.0, other.matrices()
+        for (name, size), (_, entries) in self.matrices().items():
+            if (name, size) in others:
+                squares = (others[name, size][1] - entries) ** 2
+                n = len(squares)
+                if 1 < n < size:
+                    variance += size**2 * (1 - n / size) * squares.var(ddof=1) / n
+        return float(np.sqrt(variance) / (2 * distance))
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointAudit(WeightFacts):
@@ -104,6 +132,18 @@ class CheckpointAudit(WeightFacts):
     repo: str = ""
     revision: str = ""
     commit: str = ""
+
+    @property
+    def not_finite(self) -> str:
+        """What is not finite, in words; empty if all is."""
+        found = []
+        if self.n_nonfinite:
+            numbers = f"{self.n_nonfinite:,} of {self.n_weights:,} weights"
+            found.append(f"{numbers} are NaN or infinite, the first in {self.first_nonfinite}")
+        langs = [lang for lang, held in self.losses.items() if not np.isfinite(held.loss)]
+        if langs:
+            found.append(f"the loss is no finite number in {', '.join(langs)}")
+        return " and ".join(found)
 
 
 def write_audit(group: h5py.Group, audit: CheckpointAudit) -> None:
@@ -125,12 +165,36 @@ def write_audit(group: h5py.Group, audit: CheckpointAudit) -> None:
             of_lang[name] = getattr(held, name)
 
 
-def read_audit(group: h5py.Group) -> CheckpointAudit:
-    """Read what :func:`write_audit` wrote.
+def audit_files(paths: Iterable[Path]) -> dict[tuple[str, int], CheckpointAudit]:
+    """Read the audits of files of the kind :data:`KIND`, each of which may hold several steps.
+
+    Returns:
+        By model and step, as they say of themselves.
 
     Raises:
-        StoreError: If it is damaged.
+        StoreError: If a file is missing, foreign, of another version or damaged, or a group is not
+            named by the step that it says it is of.
+        DataError: If a (model, step) comes twice.
     """
+    found: dict[tuple[str, int], CheckpointAudit] = {}
+    for path in paths:
+        with open_h5(path, kind=KIND) as file:
+            if not len(file):
+                raise StoreError(path, "holds no step", AGAIN)
+            for name, group in file.items():
+                audit = _read_audit(group)
+                if name != str(audit.step):
+                    problem = f"its group {name} says that it is of model {audit.model}, step {audit.step}"
+                    raise StoreError(path, problem, AGAIN)
+                if (audit.model, audit.step) in found:
+                    problem = f"model {audit.model}, step {audit.step} has another audit besides this one"
+                    raise DataError(path, problem)
+                found[audit.model, audit.step] = audit
+    return found
+
+
+def _read_audit(group: h5py.Group) -> CheckpointAudit:
+    """Read what :func:`write_audit` wrote."""
     try:
         losses = {
             lang: HeldOutLoss(
@@ -150,31 +214,3 @@ def read_audit(group: h5py.Group) -> CheckpointAudit:
         )
     except (KeyError, OSError, RuntimeError) as error:
         raise StoreError(group.file.filename, f"group {group.name} is damaged: {error}", AGAIN) from error
-
-
-def audit_files(paths: Iterable[Path]) -> dict[tuple[str, int], CheckpointAudit]:
-    """Read the audits of files of the kind :data:`KIND`, each of which may hold several steps.
-
-    Returns:
-        By model and step, as they say of themselves.
-
-    Raises:
-        StoreError: If a file is missing, foreign, of another version or damaged, or a group is not
-            named by the step that it says it is of.
-        DataError: If a (model, step) comes twice.
-    """
-    found: dict[tuple[str, int], CheckpointAudit] = {}
-    for path in paths:
-        with open_h5(path, kind=KIND) as file:
-            if not len(file):
-                raise StoreError(path, "holds no step", AGAIN)
-            for name, group in file.items():
-                audit = read_audit(group)
-                if name != str(audit.step):
-                    problem = f"its group {name} says that it is of model {audit.model}, step {audit.step}"
-                    raise StoreError(path, problem, AGAIN)
-                if (audit.model, audit.step) in found:
-                    problem = f"model {audit.model}, step {audit.step} has another audit besides this one"
-                    raise DataError(path, problem)
-                found[audit.model, audit.step] = audit
-    return found

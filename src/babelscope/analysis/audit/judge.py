@@ -14,13 +14,24 @@ step. Step 0 is never flagged for its loss.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from babelscope.analysis.audit.series import Curve, Distances, Floats, Series, most
+from babelscope.analysis.audit.files import CheckpointAudit
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+#: A loss counts as above another if it is so by this many standard errors, besides a margin in nats.
+LOSS_Z = 4.0
 
 #: A loss is out of line if it is above both neighbours by LOSS_Z standard errors and by this many nats per
 #: token. Spikes of training and restarts of the learning rate that a checkpoint happens to catch stay
@@ -59,15 +70,131 @@ SWAP_SHORTENS_AT_END = 0.3
 #: Equal weights belong to the step where they lengthen the path at most this share of what they do elsewhere.
 DETOUR_SHARE = 0.6
 
+_AS_MEASURED = ("n_weights", "n_nonfinite", "digest", "weights_hash", "repo", "revision", "commit", "no_loss")
+_LOSSES = ["model", "step", "lang", "loss", "loss_se", "bits_per_byte", "n_sentences", "n_tokens"]
+
 
 @dataclass(frozen=True)
-class Flag:
+class Curve:
+    """Losses of one model."""
+
+    loss_SL: Floats
+    """Nats per token."""
+    rise_se_SSL: Floats
+    """Standard error of the difference of the loss of two steps."""
+
+    def above(self, least: float) -> Floats:
+        """By how much the loss of the second step exceeds that of the first and the margin; ``(S, S, L)``."""
+        rise_SSL = self.loss_SL[None, :, :] - self.loss_SL[:, None, :]
+        return rise_SSL - np.maximum(LOSS_Z * self.rise_se_SSL, least)
+
+    @property
+    def mean_S(self) -> Floats:
+        return np.asarray(self.loss_SL.mean(axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far the matrices of the steps of one model are from each other, estimated from sketches.
+
+    Only tensors of two dimensions or more count: gains that begin at 1 make all checkpoints alike.
+    A distance is the root of ``sum over tensors of size / entries * sum over entries of (a - b)^2``, an
+    unbiased estimate of the squared Euclidean distance; it is 0 where the digests are equal.
+    """
+
+    distance_SS: Floats
+    """Euclidean; NaN where a step has weights that are not finite."""
+    cosine_SS: Floats
+    norm_S: Floats
+    """Exact norm of each step."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """What the judge sees of one model, steps in their order."""
+
+    steps: tuple[int, ...]
+    digests: tuple[str, ...]
+    broken: tuple[str, ...]
+    """Per step what is not finite, in words; empty if all is."""
+    curve: Curve | None = None
+    distances: Distances | None = None
+
+
+class Flag(NamedTuple):
     """A sign that a checkpoint is not what its name says."""
 
     kind: str
     """``nonfinite``, ``swap``, ``loss``, ``duplicate`` or ``distance``."""
     reason: str
     """A sentence with numbers."""
+
+
+def collect_audit(
+    audits: Mapping[tuple[str, int], CheckpointAudit],
+    *,
+    known_faults: Mapping[str, Mapping[int, str]] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Judge all checkpoints of a study.
+
+    Args:
+        audits: By model and step, see :func:`babelscope.analysis.audit.files.audit_files`.
+        known_faults: Per model and step what a registry says of it; shown, not judged by.
+
+    Returns:
+        The audit, one row per (model, step): ``model, step, flag, kinds, reasons, known_fault,
+        mean_loss, distance_to_previous, distance_se, previous_step, n_weights, n_nonfinite, digest,
+        weights_hash, repo, revision, commit, no_loss``; reasons and kinds are separated by ``; ``, the
+        distance is relative to the norm of the previous step.
+
+        The losses, one row per (model, step, lang): ``model, step, lang, loss, loss_se,
+        bits_per_byte, n_sentences, n_tokens``.
+    """
+    rows, losses = [], []
+    for model in dict.fromkeys(model for model, _ in audits):
+        steps = sorted((a for a in audits.values() if a.model == model), key=lambda audit: audit.step)
+        series = _series(steps)
+        flags = judge(series)
+        for at, audit in enumerate(steps):
+            known = (known_faults or {}).get(model, {}).get(audit.step, "")
+            rows.append(_row(steps, series, at, flags[audit.step], known))
+            losses += [
+                (
+                    model, audit.step, lang, held.loss, held.loss_se, held.bits_per_byte,
+                    len(held.sentence_ids), int(held.tokens_N.sum()),
+                )
+                for lang, held in audit.losses.items()
+            ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"previous_step": "Int64"}), pd.DataFrame(losses, columns=_LOSSES)
+
+
+def _row(
+    audits: Sequence[CheckpointAudit], series: Series, at: int, flags: Sequence[Flag], known: str
+) -> dict[str, object]:
+    audit, previous = audits[at], audits[at - 1] if at else None
+    for flag in flags:
+        logger.warning("model %s, step %d: %s", audit.model, audit.step, flag.reason)
+    distance = error = np.nan
+    if previous is not None and series.distances is not None:
+        norm = series.distances.norm_S[at - 1]
+        distance = float(series.distances.distance_SS[at - 1, at] / norm) if norm else np.nan
+        if distance == 0:
+            error = 0.0
+        elif np.isfinite(distance):
+            error = audit.distance_se(previous, distance * norm) / norm
+    return {
+        "model": audit.model,
+        "step": audit.step,
+        "flag": bool(flags),
+        "kinds": "; ".join(dict.fromkeys(flag.kind for flag in flags)),
+        "reasons": "; ".join(flag.reason for flag in flags),
+        "known_fault": known,
+        "mean_loss": np.nan if series.curve is None else series.curve.mean_S[at],
+        "distance_to_previous": distance,
+        "distance_se": error,
+        "previous_step": None if previous is None else previous.step,
+        **{name: getattr(audit, name) for name in _AS_MEASURED},
+    }
 
 
 def judge(series: Series) -> dict[int, list[Flag]]:
@@ -78,12 +205,64 @@ def judge(series: Series) -> dict[int, list[Flag]]:
     then distances.
     """
     judged = _Judge(series)
-    judged.nonfinite()
     judged.swaps()
     judged.losses()
     judged.duplicates()
     judged.distances()
     return {step: judged.flags[at] for at, step in enumerate(series.steps)}
+
+
+def _series(audits: Sequence[CheckpointAudit]) -> Series:
+    return Series(
+        steps=tuple(audit.step for audit in audits),
+        digests=tuple(audit.digest for audit in audits),
+        broken=tuple(audit.not_finite for audit in audits),
+        curve=_curve(audits),
+        distances=_distances(audits),
+    )
+
+
+def most(values: Floats) -> Floats:
+    """The largest number that more than half of the values reach, along the last axis."""
+    return np.asarray(-np.sort(-values, axis=-1)[..., values.shape[-1] // 2], dtype=np.float64)
+
+
+def _curve(audits: Sequence[CheckpointAudit]) -> Curve | None:
+    langs = [lang for lang in audits[0].losses if all(lang in audit.losses for audit in audits)]
+    if not langs:
+        return None
+    n = len(audits)
+    loss_SL = np.array([[audit.losses[lang].loss for lang in langs] for audit in audits], dtype=np.float64)
+    se_SSL = np.zeros((n, n, len(langs)))
+    for a, b in itertools.combinations(range(n), 2):
+        rises = [audits[a].losses[lang].rise_se(audits[b].losses[lang]) for lang in langs]
+        se_SSL[a, b] = se_SSL[b, a] = rises
+    return Curve(loss_SL, se_SSL)
+
+
+def _distances(audits: Sequence[CheckpointAudit]) -> Distances | None:
+    """Over the matrices that all steps have; None if there are none."""
+    matrices = [audit.matrices() for audit in audits]
+    shared = [key for key in matrices[0] if all(key in of_step for of_step in matrices)]
+    if not shared:
+        return None
+    n = len(audits)
+    dot_SS, square_S = np.zeros((n, n)), np.zeros(n)
+    for key in shared:
+        norms, sketches = zip(*(of_step[key] for of_step in matrices), strict=True)
+        entries_Sm = np.array(sketches)
+        dot_SS += key[1] / entries_Sm.shape[1] * (entries_Sm @ entries_Sm.T)
+        square_S += [norm**2 for norm in norms]
+    # A sketch may miss a weight that is not finite.
+    finite_S = np.array([audit.n_nonfinite == 0 for audit in audits])
+    dot_SS[~finite_S, :] = dot_SS[:, ~finite_S] = np.nan
+    own_S = np.diag(dot_SS)
+    distance_SS = np.sqrt(np.maximum(own_S[:, None] + own_S[None, :] - 2 * dot_SS, 0.0))
+    digests = np.array([audit.digest for audit in audits])
+    distance_SS[digests[:, None] == digests[None, :]] = 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine_SS = dot_SS / np.sqrt(own_S[:, None] * own_S[None, :])
+    return Distances(distance_SS, cosine_SS, np.sqrt(square_S))
 
 
 class _Judge:
@@ -93,10 +272,12 @@ class _Judge:
         self.flags: list[list[Flag]] = [[] for _ in series.steps]
         self.kept = list(range(len(series.steps)))
         """Steps that are no fault so far: the neighbours of the others."""
-        self.equal = frozenset(
-            at for at, digest in enumerate(series.digests) if series.digests.count(digest) > 1
-        )
+        self.equal = [at for at, own in enumerate(series.digests) if series.digests.count(own) > 1]
         """Steps that share their weights with another one."""
+        for at, problem in enumerate(series.broken):
+            if problem:
+                self.flag(at, "nonfinite", problem)
+                self.drop(at)
 
     def flag(self, at: int, kind: str, reason: str) -> None:
         self.flags[at].append(Flag(kind, reason))
@@ -107,15 +288,8 @@ class _Judge:
     def around(self, at: int, without: Collection[int] = ()) -> tuple[int | None, int | None]:
         """The nearest kept steps before and after one."""
         others = [other for other in self.kept if other != at and other not in without]
-        before = [other for other in others if other < at]
-        after = [other for other in others if other > at]
+        before, after = [other for other in others if other < at], [other for other in others if other > at]
         return (before[-1] if before else None), (after[0] if after else None)
-
-    def nonfinite(self) -> None:
-        for at, problem in enumerate(self.series.broken):
-            if problem:
-                self.flag(at, "nonfinite", problem)
-                self.drop(at)
 
     # -- exchanged steps
 
@@ -123,9 +297,7 @@ class _Judge:
         distances, curve = self.series.distances, self.series.curve
         if distances is None or len(self.kept) < 4:
             return
-        rise_SS = None
-        if curve is not None:
-            rise_SS = np.maximum(most(curve.above(MIN_SWAP_RISE)), 0.0)
+        rise_SS = None if curve is None else np.maximum(most(curve.above(MIN_SWAP_RISE)), 0.0)
         while (best := self._best_swap(distances.distance_SS, rise_SS)) is not None:
             a, b, share = best
             for one, other in ((a, b), (b, a)):
@@ -235,29 +407,21 @@ class _Judge:
     # -- equal weights
 
     def duplicates(self) -> None:
-        groups: dict[str, list[int]] = {}
-        for at, digest in enumerate(self.series.digests):
-            groups.setdefault(digest, []).append(at)
-        for group in groups.values():
-            if len(group) > 1:
-                self._duplicate(group)
-
-    def _duplicate(self, group: Sequence[int]) -> None:
-        true, how = self._true_place(group)
-        curve = self.series.curve
-        for at in group:
-            others = _steps_text([self.steps[other] for other in group if other != at])
-            if true is None:
-                self.flag(at, "duplicate", f"its weights are those of {others}; {how}")
-            elif at != true:
-                text = (
-                    f"its weights are those of {others}; they belong to step {self.steps[true]}, where {how}"
-                )
-                beside = any(other is not None for other in self.around(at, group))
-                if curve is not None and beside:
-                    text += f" (here {self._loss_text(curve, at, group)})"
-                self.flag(at, "duplicate", text)
-        self.drop(*(at for at in group if at != true))
+        digests, curve = self.series.digests, self.series.curve
+        for digest in dict.fromkeys(digests[at] for at in self.equal):
+            group = [at for at in self.equal if digests[at] == digest]
+            true, how = self._true_place(group)
+            for at in group:
+                others = _steps_text([self.steps[other] for other in group if other != at])
+                text = f"its weights are those of {others}; "
+                if true is None:
+                    self.flag(at, "duplicate", text + how)
+                elif at != true:
+                    text += f"they belong to step {self.steps[true]}, where {how}"
+                    if curve is not None and any(other is not None for other in self.around(at, group)):
+                        text += f" (here {self._loss_text(curve, at, group)})"
+                    self.flag(at, "duplicate", text)
+            self.drop(*(at for at in group if at != true))
 
     def _true_place(self, group: Sequence[int]) -> tuple[int | None, str]:
         """Which step equal weights are of, and how that is known."""

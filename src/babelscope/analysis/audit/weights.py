@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ _CHUNK = 2**20
 _LOGIT_BYTES = {"cpu": 2**25, "cuda": 2**31}
 
 #: First parts of names that one format writes and another leaves out.
-_PREFIXES = ("transformer.", "model.", "gpt_neox.", "bert.", "roberta.", "decoder.")
+_PREFIX = re.compile(r"^(transformer\.)?(model\.)?(gpt_neox\.)?(bert\.)?(roberta\.)?(decoder\.)?")
 
 
 def measure_weights(folder: Path | str) -> WeightFacts:
@@ -53,7 +54,7 @@ def measure_weights(folder: Path | str) -> WeightFacts:
     """
     values: dict[str, str] = {}
     facts: dict[str, tuple[int, bool, float, int, NDArray[np.float32]]] = {}
-    for name, tensor in sorted_tensors(Path(folder)):
+    for name, tensor in _sorted_tensors(Path(folder)):
         if name in values:
             raise DataError(folder, f"holds the tensor {name} twice", "remove the files of other checkpoints")
         values[name], norm, n_bad = _read(tensor)
@@ -79,10 +80,10 @@ def measure_weights(folder: Path | str) -> WeightFacts:
     )
 
 
-def sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+def _sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Weights of a folder by their names without prefix, one at a time; no buffers, no masks."""
     places = [
-        (_bare(name), name, file, read)
+        (_PREFIX.sub("", name), name, file, read)
         for file in weight_files(folder)
         for name, read in _readers(file).items()
     ]
@@ -91,7 +92,10 @@ def sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
             tensor = read()
         except Exception as error:  # a damaged file has errors of many kinds
             raise DataError(file, f"its tensor {name} cannot be read: {error}") from error
-        if tensor.is_floating_point() and not _is_buffer(bare, tensor):
+        # Some versions of transformers store constants: masks, rotary frequencies.
+        leaf = bare.rsplit(".", 1)[-1]
+        is_buffer = leaf in ("masked_bias", "inv_freq") or (leaf == "bias" and tensor.ndim == 4)
+        if tensor.is_floating_point() and not is_buffer:
             yield bare, tensor
 
 
@@ -103,7 +107,11 @@ def _readers(file: Path) -> dict[str, Callable[[], torch.Tensor]]:
         if file.suffix == ".safetensors":
             opened: Any = safe_open(file, framework="pt").__enter__()  # type: ignore[no-untyped-call]
             return {name: partial(opened.get_tensor, name) for name in opened.keys()}  # noqa: SIM118
-        tensors = _load_bin(file)
+        load = partial(torch.load, file, map_location="cpu", weights_only=True)
+        try:
+            tensors = load(mmap=True)
+        except RuntimeError:  # the format before torch 1.6 cannot be mapped
+            tensors = load()
         return {
             name: partial(tensors.__getitem__, name)
             for name, value in tensors.items()
@@ -111,27 +119,6 @@ def _readers(file: Path) -> dict[str, Callable[[], torch.Tensor]]:
         }
     except Exception as error:  # each format has errors of its own
         raise DataError(file, f"its weights cannot be read: {error}") from error
-
-
-def _load_bin(path: Path) -> dict[str, Any]:
-    try:
-        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except RuntimeError:
-        # The format before torch 1.6 cannot be mapped.
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    return dict(found)
-
-
-def _bare(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _is_buffer(name: str, tensor: torch.Tensor) -> bool:
-    """Whether it is a constant that some versions of transformers store: masks, rotary frequencies."""
-    leaf = name.rsplit(".", 1)[-1]
-    return leaf in ("masked_bias", "inv_freq") or (leaf == "bias" and tensor.ndim == 4)
 
 
 def _read(tensor: torch.Tensor) -> tuple[str, float, int]:
@@ -143,7 +130,7 @@ def _read(tensor: torch.Tensor) -> tuple[str, float, int]:
         values = flat[start : start + _CHUNK].float().contiguous()
         digest.update(values.numpy().tobytes())
         finite = torch.isfinite(values)
-        n_bad += int(values.numel() - int(finite.sum()))
+        n_bad += int((~finite).sum())
         square += float(torch.where(finite, values, 0.0).double().square().sum())
     return digest.hexdigest(), math.sqrt(square), n_bad
 
@@ -246,13 +233,12 @@ def audit_checkpoint(
             model, step, facts.n_nonfinite, facts.first_nonfinite,
         )  # fmt: skip
     losses: dict[str, HeldOutLoss] = {}
-    encoder = is_encoder(read_config(folder))
+    encoder, origin = is_encoder(read_config(folder)), read_manifest(folder)
     if not encoder:
         loaded = load_checkpoint(folder, tokenizer=tokenizer, dtype=compute_dtype, device=device)
         for lang, pairs in sentences.items():
             chosen = choose_sentences(pairs, n_sentences)
             losses[lang] = heldout_loss(loaded, chosen, max_length=max_length, where=f"sentences of {lang}")
-    origin = read_manifest(folder)
     return CheckpointAudit(
         **vars(facts),
         model=model,
