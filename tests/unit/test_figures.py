@@ -14,7 +14,7 @@ from matplotlib.collections import QuadMesh
 from babelscope.report.captions import load_captions, load_sections
 from babelscope.report.figures.gallery import FIGURES, draw, save_figure
 from babelscope.report.figures.spec import part
-from babelscope.report.figures.style import PlotStyle, model_colours, short
+from babelscope.report.figures.style import PlotStyle, model_looks, short
 from babelscope.report.findings.criteria import TITLES
 from babelscope.report.summaries import model_ids, model_label
 from synthetic_tables import synthetic_tables
@@ -34,7 +34,7 @@ def svg(name, tables, tmp_path):
 def test_captions_cover_all_figures():
     captions = load_captions()
     assert list(captions) == list(FIGURES)
-    assert {spec.finding for spec in FIGURES.values()} == {"", *TITLES}
+    assert {spec.caption.finding for spec in FIGURES.values()} == {"", *TITLES}
     assert {caption.section for caption in captions.values()} == {"overview", *load_sections()}
 
 
@@ -218,7 +218,7 @@ def test_models_stand_in_one_order(study, name):
 
 def test_a_model_has_one_colour_in_all_figures():
     keys = drawn("two models", "hero")[2]
-    colours = model_colours(keys, PlotStyle())
+    colours = {key: look.colour for key, look in model_looks(keys, PlotStyle()).items()}
     assert len(set(colours.values())) == len(keys)
     for name, kind in (("hero", "overlap"), ("overlap_over_steps", "overlap"), ("reliability", "mean")):
         frame, panels, _ = drawn("two models", name)

@@ -5,12 +5,11 @@ Light on purpose, since the workflow reads it while it plans.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
-import yaml
+from babelscope.io.yaml import packaged_yaml
 
 #: Tables that every figure takes where the study has them: which steps the audit flagged, and the tokens
 #: that each step has seen.
@@ -27,31 +26,36 @@ class Caption:
     """Heading of the report under which it stands."""
     title: str
     """Title, a noun phrase."""
-    tables: tuple[str, ...]
+    tables: list[str]
     """Collected tables that it is drawn from."""
     read: str
     """How to read it: axes, lines, references."""
     alt: str
     """What a person who cannot see it needs to know of its form."""
+    lacks: str = "rows for this figure"
+    """What its main table lacks if there is nothing to draw."""
+    columns: list[str] = field(default_factory=list)
+    """Columns that are shown of the numbers behind it, all by default."""
+    finding: str = ""
+    """Key of the finding that says what it shows."""
 
 
 @cache
 def load_captions() -> dict[str, Caption]:
     """Captions of all figures, in the order of the report."""
-    return {
-        name: Caption(name=name, **{**entry, "tables": tuple(entry["tables"])})
-        for name, entry in _document()["figures"].items()
-    }
+    return {name: Caption(name=name, **entry) for name, entry in _document()["figures"].items()}
 
 
-@cache
 def load_sections() -> dict[str, str]:
     """Headings of the report that hold figures, by the key that captions use, in order."""
     return dict(_document()["sections"])
 
 
-@cache
+def load_labels(kind: str) -> dict[str, Any]:
+    """Titles of panels and lines, by what they stand for, in order."""
+    return dict(_document()["labels"][kind])
+
+
 def _document() -> dict[str, Any]:
-    text = files("babelscope.report").joinpath("captions.yaml").read_text(encoding="utf-8")
-    document: dict[str, Any] = yaml.safe_load(text)
+    document: dict[str, Any] = packaged_yaml("babelscope.report", "captions.yaml")
     return document

@@ -130,9 +130,8 @@ def _figure(
     if path is not None and path.exists():
         image, missing = data_uri(path.read_bytes(), _MEDIA_TYPES[path.suffix]), ""
     numbers = spec.numbers(tables) if spec.numbers else pd.DataFrame()
-    table = None if numbers.empty else table_view(numbers, spec.name)
-    here = spec.sentences(tables) if spec.sentences else []
-    if spec.finding:
-        of_key = [finding for finding in findings if finding.key == spec.finding]
-        here = [f"{model_label((f.model, f.role))}: {f.text}" for f in of_key]
+    columns = spec.caption.columns or numbers.columns
+    table = None if numbers.empty else table_view(numbers[columns], spec.name)
+    here = list(spec.sentences(tables)) if spec.sentences else []
+    here += [f"{model_label((f.model, f.role))}: {f.text}" for f in findings if f.key == spec.caption.finding]
     return FigureView(spec.caption, image, missing, here, table)

@@ -159,46 +159,22 @@ def over_seeds(
     return out.drop(columns=["sd", "smallest", "largest"])
 
 
-def overlap_totals(overlap: pd.DataFrame, variant: str | None = None) -> pd.DataFrame:
-    """Summary rows over all layers and language pairs, of one variant or of all."""
-    rows = _whole_model(overlap)
-    rows = rows[(rows["lang_a"] == ALL) & (rows["lang_b"] == ALL)]
+def overlap_totals(overlap: pd.DataFrame, variant: str | None = None, pairs: str = ALL) -> pd.DataFrame:
+    """Summary rows over all layers, of one variant or of all.
+
+    They are means over pairs of languages or, with ``pairs`` :data:`SAME`, over languages with themselves,
+    which is the ceiling.
+    """
+    rows = overlap[(overlap["scope"] == "model") & (overlap["layer"] == -1)]
+    rows = rows[(rows["lang_a"] == pairs) & (rows["lang_b"] == pairs)]
     return rows if variant is None else rows[rows["variant"] == variant]
 
 
-def overlap_ceilings(overlap: pd.DataFrame) -> pd.DataFrame:
-    """Summary rows of each language with itself over all layers."""
-    rows = _whole_model(overlap)
-    return rows[(rows["lang_a"] == SAME) & (rows["lang_b"] == SAME)]
-
-
-def overlap_pair_rows(overlap: pd.DataFrame) -> pd.DataFrame:
-    """Rows of single language pairs over all layers, of the strictest variant."""
-    rows = _whole_model(overlap)
-    keep = (rows["variant"] == preferred_variant(overlap)) & ~rows["lang_a"].isin([ALL, SAME])
-    return rows[keep]
-
-
-def _whole_model(overlap: pd.DataFrame) -> pd.DataFrame:
-    return overlap[(overlap["scope"] == "model") & (overlap["layer"] == -1)]
-
-
-def overlap_layers(overlap: pd.DataFrame, variant: str | None = None) -> pd.DataFrame:
-    """Summary rows over language pairs of each layer, experts chosen within the layer."""
-    variant = variant or preferred_variant(overlap)
-    keep = (overlap["scope"] == "layer") & (overlap["layer"] >= 0)
-    keep &= (overlap["variant"] == variant) & (overlap["lang_a"] == ALL) & (overlap["lang_b"] == ALL)
-    return overlap[keep]
-
-
-def layer_significance(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :func:`overlap_layers` with ``q_value`` over all runs, layers and steps."""
-    rows = rows.copy()
-    rows["q_value"] = np.nan
-    tested = rows["p_value"].notna() if "p_value" in rows else pd.Series(False, rows.index)
-    if tested.any():
-        rows.loc[tested, "q_value"] = stats.false_discovery_control(rows.loc[tested, "p_value"])
-    return rows
+def overlap_layers(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Summary rows over language pairs of each layer, experts chosen within it, of the strictest variant."""
+    rows = overlap[(overlap["scope"] == "layer") & (overlap["layer"] >= 0)]
+    rows = rows[(rows["lang_a"] == ALL) & (rows["lang_b"] == ALL)]
+    return rows[rows["variant"] == preferred_variant(overlap)]
 
 
 def preferred_variant(overlap: pd.DataFrame) -> str:

@@ -12,10 +12,10 @@ from babelscope.report.figures.spec import Tables, part, points
 from babelscope.report.findings.criteria import TITLES, Finding
 from babelscope.report.formats import TableView, cell, inline, table_view, text
 from babelscope.report.summaries import (
+    SAME,
     flagged_rows,
     model_ids,
     model_label,
-    overlap_ceilings,
     overlap_totals,
     per_model,
     preferred_variant,
@@ -79,7 +79,7 @@ def tiles(tables: Tables) -> list[dict[str, str]]:
     totals = overlap_totals(overlap, preferred_variant(overlap))
     shared = points(totals, models, ["step"], "overlap")
     null = points(totals, models, ["step"], "null", band=False)
-    ceiling = points(overlap_ceilings(overlap), models, ["step"], "overlap")
+    ceiling = points(overlap_totals(overlap, pairs=SAME), models, ["step"], "overlap")
     main, *others = model_ids(models, [overlap])
     wanted = [
         ("shared at the end", shared, main, -1),

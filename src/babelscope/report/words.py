@@ -5,12 +5,11 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import yaml
+
+from babelscope.io.yaml import packaged_yaml
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,9 @@ def count(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
-@cache
 def words() -> dict[str, Any]:
     """The templates."""
-    text = files("babelscope.report").joinpath("words.yaml").read_text(encoding="utf-8")
-    document: dict[str, Any] = yaml.safe_load(text)
+    document: dict[str, Any] = packaged_yaml("babelscope.report", "words.yaml")
     return document
 
 

@@ -67,7 +67,7 @@ def draw(
         return nothing(f"This study has no table “{main}”, so there is nothing to draw.", style)
     frame = spec.data(there)
     if frame.empty:
-        return nothing(f"The table “{main}” has no {spec.rows}.", style)
+        return nothing(f"The table “{main}” has no {spec.caption.lacks}.", style)
     axis = StepAxis.of(there, model_ids(there.get("models"), [there[main]]))
     if spec.shares_panels:
         frame, axis = axis.in_tokens(frame)

@@ -4,38 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import FLAG, StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points
-from babelscope.report.figures.style import (
-    GREY,
-    INK,
-    PlotStyle,
-    legend,
-    line,
-    model_dashes,
-    panels,
-    seeds_note,
-)
+from babelscope.report.figures.style import GREY, INK, Look, PlotStyle, legend, line, model_looks, panels
 from babelscope.report.summaries import ALL, SOURCE, generation_series
-
-CONDITION_TITLES = {
-    "unforced": "no forcing",
-    "forced": "experts forced",
-    "random": "random units forced",
-    "other_concept": "another concept forced",
-}
-
-#: Panels: metric, title, label of the axis. The first and the last compare conditions, the others languages.
-PANELS = (
-    ("hit_rate", "texts with a hit", "hit rate"),
-    ("hit_share", "language of the hits", "share of hits"),
-    ("text_share", "language of the texts", "share of texts"),
-    ("nll", "fluency", "NLL per token (nats)"),
-)
-
-_SHARES = ("hit_share", "text_share")
 
 
 def _data(tables: Tables) -> pd.DataFrame:
@@ -44,32 +18,34 @@ def _data(tables: Tables) -> pd.DataFrame:
     series = generation_series(tables["generation"]).rename(columns={"metric": "kind"})
     rows = points(series, tables.get("models"), ["step", "condition", "kind", "target"])
     plain = rows["kind"].isin(["hit_rate", "nll"]) & (rows["target"] == ALL)
-    share = rows["kind"].isin(_SHARES) & (rows["target"] != ALL)
+    share = rows["kind"].isin(["hit_share", "text_share"]) & (rows["target"] != ALL)
     unforced = (rows["condition"] == "unforced") & (rows["role"] != "control")
     rows.loc[share & unforced, ["low", "high"]] = float("nan")
     return rows[plain | (share & ((rows["condition"] == "forced") | unforced))].reset_index(drop=True)
 
 
 def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
-    """A panel per metric, all models in it."""
+    """A panel per metric, all models in it: conditions are compared, or the languages of forced texts."""
     palette = style.colours()
-    conditions = dict(zip(CONDITION_TITLES, [GREY, palette[0], palette[1], palette[4]], strict=True))
-    conditions = {name: colour for name, colour in conditions.items() if name in set(frame["condition"])}
-    targets = {SOURCE: palette[3], "en": palette[2]}
+    colours = zip(load_labels("conditions").items(), [GREY, palette[0], palette[1], palette[4]], strict=True)
+    conditions = {
+        name: Look(title, colour, marker="o")
+        for (name, title), colour in colours
+        if name in set(frame["condition"])
+    }
+    targets = {SOURCE: Look("in the source language", palette[3]), "en": Look("in English", palette[2])}
+    unforced = Look("the same without forcing", INK, ":")
+    models = model_looks(axis.models, style)
     figure, axes = panels(2, 2, style, height=3.1)
-    for ax, (metric, title, label) in zip(axes.flat, PANELS, strict=True):
-        for key in axis.models:
+    for ax, (metric, (title, label)) in zip(axes.flat, load_labels("generation").items(), strict=True):
+        for key, model in models.items():
             rows = part(frame, key, kind=metric)
-            if metric not in _SHARES:
-                for condition, colour in conditions.items():
-                    line(ax, part(rows, condition=condition), colour, model_dashes(key), "o")
-                continue
-            for target, colour in targets.items():
+            for condition, look in conditions.items():
+                line(ax, part(rows, condition=condition, target=ALL), look, dashes=model.dashes)
+            for target, look in targets.items():
                 of_target = part(rows, target=target)
-                line(ax, part(of_target, condition="forced"), colour, model_dashes(key), "o")
-                base = part(of_target, condition="unforced")
-                if key[1] != "control":
-                    ax.plot(base["step"], base["value"], ":", color=colour, lw=1.4)
+                line(ax, part(of_target, condition="forced"), look, dashes=model.dashes, marker="o")
+                line(ax, part(of_target, condition="unforced"), unforced, colour=look.colour, lw=1.4)
         ax.set(title=title, ylabel=label)
         axis.lines(ax, frame["step"], dict.fromkeys(axis.models, FLAG))
         ax.set_ylim(bottom=0)
@@ -77,26 +53,15 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
             ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes, color=GREY)
     for ax in axes[0]:
         ax.set_xlabel("")
-    handles = [
-        Line2D([], [], color=colour, marker="o", ms=4, label=CONDITION_TITLES[name])
-        for name, colour in conditions.items()
-    ]
-    handles += [
-        Line2D([], [], color=targets[SOURCE], label="in the source language"),
-        Line2D([], [], color=targets["en"], label="in English"),
-        Line2D([], [], color=INK, ls=":", label="the same without forcing"),
-    ]
+    looks = [*conditions.values(), *targets.values(), unforced]
     if any(role == "control" for _, role in axis.models):
-        handles.append(Line2D([], [], color=INK, ls="--", label="control model"))
-    legend(figure, handles, seeds_note(frame))
+        looks.append(Look("control model", INK, "--"))
+    legend(figure, looks, frame)
     return figure
 
 
-GENERATION = FigureSpec(
-    "generation",
-    _data,
-    _draw,
-    numbers=lambda tables: generation_series(tables["generation"]),
-    finding="forced_generation",
-    shares_panels=True,
-)
+def _numbers(tables: Tables) -> pd.DataFrame:
+    return generation_series(tables["generation"])
+
+
+GENERATION = FigureSpec("generation", _data, _draw, _numbers, shares_panels=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, present, stack
-from babelscope.report.figures.style import PlotStyle, category_axes, panels, thin
+from babelscope.report.figures.style import PlotStyle, category_axes, heat_map, panels, thin
 from babelscope.report.summaries import model_label, per_model, shared_unit_counts, traced_units, with_roles
 from babelscope.report.words import say
 
@@ -68,8 +69,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     for (ax, below), key in zip(axes.T, keys, strict=True):
         units = part(frame, key, kind="unit")
         grid = units.pivot(index="row", columns="step", values="value")
-        edges = (np.arange(n + 1) for n in grid.shape[::-1])
-        mesh = ax.pcolormesh(*edges, grid.to_numpy(), cmap=cmap, norm=norm, rasterized=True)
+        mesh = heat_map(ax, grid, cmap=cmap, norm=norm, rasterized=True)
         category_axes(ax, grid.columns, [])
         axis.cells(ax, grid.columns, key)
         ax.set_title(f"{model_label(key)}: {len(grid)} of {units['n_total'].iloc[0]} units")
@@ -93,16 +93,16 @@ def _draw_best(ax: Any, rows: pd.DataFrame, steps: pd.Index, style: PlotStyle) -
         ax.plot(x, unit["value"], "-o", ms=3, color=colour)
 
 
-def _sentences(tables: Tables) -> list[str]:
-    out = []
+def _sentences(tables: Tables) -> Iterator[str]:
     for label, rows in per_model(shared_unit_counts(tables["lifelines"]), tables.get("models")):
         rows = rows[rows["model"] == rows["model"].min()]
-        last = rows[rows["step"] == rows["step"].max()]
-        kept, most = (last["n_languages"] >= 2).sum(), last["n_languages"].max()
-        out.append(say("traced", model=label, n=len(last), step=rows["step"].max(), kept=kept, most=most))
-    return out
+        step = rows["step"].max()
+        last = rows.loc[rows["step"] == step, "n_languages"]
+        yield say("traced", model=label, n=len(last), step=step, kept=(last >= 2).sum(), most=last.max())
 
 
-LIFELINES = FigureSpec(
-    "lifelines", _data, _draw, numbers=lambda tables: traced_units(tables["lifelines"]), sentences=_sentences
-)
+def _numbers(tables: Tables) -> pd.DataFrame:
+    return traced_units(tables["lifelines"])
+
+
+LIFELINES = FigureSpec("lifelines", _data, _draw, _numbers, _sentences)

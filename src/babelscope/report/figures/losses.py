@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 from matplotlib.figure import Figure
 
+from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, by_model, points
 from babelscope.report.figures.style import GREY, PlotStyle, language_looks
 from babelscope.report.summaries import per_model
 from babelscope.report.words import say
-
-_LABELS = {"loss": "loss (nats per token)", "bits_per_byte": "bits per byte"}
 
 
 def _held_out_rows(tables: Tables) -> pd.DataFrame:
@@ -23,21 +24,20 @@ def _held_out(tables: Tables) -> pd.DataFrame:
     return points(_held_out_rows(tables), tables.get("models"), ["step", "lang"], "loss", kind="loss")
 
 
-def _draw_held_out(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
-    """Held-out loss per language against step, a panel per model."""
+def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
+    """Loss per language against step, a panel per model."""
     looks = language_looks(sorted(frame["lang"].unique()), style, ".")
     figure, axes = by_model(frame, style, axis, "lang", looks, height=3.4)
-    axes[0].set_ylabel(_LABELS["loss"])
+    axes[0].set_ylabel(load_labels("losses")[frame["kind"].iloc[0]])
     return figure
 
 
-def _sentences(tables: Tables) -> list[str]:
-    out = []
+def _sentences(tables: Tables) -> Iterator[str]:
     for label, rows in per_model(_held_out_rows(tables), tables.get("models")):
-        last = rows[rows["step"] == rows["step"].max()].groupby("lang")["loss"].mean()
-        given = {"lowest": last.idxmin(), "low": last.min(), "highest": last.idxmax(), "high": last.max()}
-        out.append(say("losses", model=label, step=rows["step"].max(), mean=last.mean(), **given))
-    return out
+        step = rows["step"].max()
+        last = rows[rows["step"] == step].groupby("lang")["loss"].mean()
+        ends = {"lowest": last.idxmin(), "low": last.min(), "highest": last.idxmax(), "high": last.max()}
+        yield say("losses", model=label, step=step, mean=last.mean(), **ends)
 
 
 def _audit(tables: Tables) -> pd.DataFrame:
@@ -61,11 +61,9 @@ def _draw_audit(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure
             "flagged steps may lie above", (0.01, 0.98), xycoords="axes fraction", va="top", color=GREY,
             fontsize="small",
         )  # fmt: skip
-    axes[0].set_ylabel(_LABELS[frame["kind"].iloc[0]])
+    axes[0].set_ylabel(load_labels("losses")[frame["kind"].iloc[0]])
     return figure
 
 
-HELD_OUT = FigureSpec(
-    "losses", _held_out, _draw_held_out, numbers=lambda tables: tables["losses"], sentences=_sentences
-)
-AUDIT = FigureSpec("audit_losses", _audit, _draw_audit, numbers=lambda tables: tables["audit_losses"])
+HELD_OUT = FigureSpec("losses", _held_out, _draw, lambda tables: tables["losses"], _sentences)
+AUDIT = FigureSpec("audit_losses", _audit, _draw_audit, lambda tables: tables["audit_losses"])

@@ -3,54 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from scipy import stats
 
+from babelscope.report import summaries
+from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points, present, stack
 from babelscope.report.figures.style import (
     GREY,
     INK,
     PALE,
+    Look,
     PlotStyle,
     category_axes,
+    heat_map,
     legend,
     line,
-    model_colours,
-    model_dashes,
-    model_handles,
+    model_looks,
     panels,
-    seeds_note,
     thin,
 )
-from babelscope.report.summaries import (
-    ALL,
-    SAME,
-    Key,
-    at_last_step,
-    layer_significance,
-    model_ids,
-    model_label,
-    overlap_ceilings,
-    overlap_layers,
-    overlap_pair_rows,
-    overlap_totals,
-    per_model,
-    preferred_variant,
-    with_roles,
-)
+from babelscope.report.summaries import ALL, SAME, Key, model_label, overlap_totals
 from babelscope.report.words import say
 
-VARIANT_TITLES = {"disjoint_lines": "disjoint sentences", "same_lines": "same sentences"}
-
-_REFERENCES = (
-    ("null", "null: other concepts", ":", INK),
-    ("ceiling", "ceiling: same language", "-.", GREY),
-)
+_NULL = Look("null: other concepts", INK, ":", lw=1.3)
+_CEILING = Look("ceiling: same language", INK, "-.", lw=1.1)
+_CHANCE = Look("chance K/N", PALE, lw=1.2)
 
 _HEAT = {"cmap": "mako_r", "vmin": 0, "edgecolor": "white"}
 
@@ -58,8 +43,8 @@ _HEAT = {"cmap": "mako_r", "vmin": 0, "edgecolor": "white"}
 def _over_steps(tables: Tables) -> pd.DataFrame:
     """Kinds ``overlap``, ``run`` (each seed, where there are several), ``null``, ``ceiling``, ``chance``."""
     models, totals = tables.get("models"), overlap_totals(tables["overlap"])
-    ceilings = overlap_ceilings(tables["overlap"])
-    runs = with_roles(totals, models)
+    ceilings = overlap_totals(tables["overlap"], pairs=SAME)
+    runs = summaries.with_roles(totals, models)
     several = runs.groupby("id")["model"].transform("nunique") > 1
     runs = runs[several][["id", "role", "model", "variant", "step", "overlap"]]
     chance = totals.groupby("variant")["chance"].median().dropna().rename("value").reset_index()
@@ -75,19 +60,18 @@ def _over_steps(tables: Tables) -> pd.DataFrame:
 
 def _hero(tables: Tables) -> pd.DataFrame:
     """Of the strictest variant; null and ceiling of the first model alone."""
-    frame = part(_over_steps(tables), variant=preferred_variant(tables["overlap"]))
-    main, _ = model_ids(tables.get("models"), [tables["overlap"]])[0]
+    frame = part(_over_steps(tables), variant=summaries.preferred_variant(tables["overlap"]))
+    main, _ = summaries.model_ids(tables.get("models"), [tables["overlap"]])[0]
     of_main = frame["kind"].isin(["null", "ceiling"]) & (frame["id"] == main)
     return frame[frame["kind"].isin(["overlap", "run"]) | of_main]
 
 
-def _draw_model(ax: Any, frame: pd.DataFrame, key: Key, colour: Any) -> pd.DataFrame:
+def _draw_model(ax: Any, frame: pd.DataFrame, key: Key, look: Look) -> pd.DataFrame:
     """The line of a model, thin ones for its seeds; returns the points of the line."""
     rows = part(frame, key, kind="overlap")
-    line(ax, rows, colour, model_dashes(key), "o")
-    runs = part(frame, key, kind="run")
-    for _, run in runs.groupby("model") if not runs.empty else ():
-        ax.plot(run["step"], run["value"], color=colour, lw=0.6, alpha=0.6)
+    line(ax, rows, look)
+    for _, run in part(frame, key, kind="run").groupby("model") if "model" in frame else ():
+        line(ax, run, look, dashes="-", marker="", lw=0.6, alpha=0.6)
     return rows
 
 
@@ -95,75 +79,67 @@ def _draw_hero(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     """Overlap over steps of all models, with ceiling and null, lines labelled where they end."""
     figure, axes = panels(1, 1, style, width=9, height=4.2)
     ax = axes[0, 0]
-    labels: list[tuple[float, str, Any]] = []
-    colours = model_colours(axis.models, style)
-    for key, colour in colours.items():
-        rows = _draw_model(ax, frame, key, colour)
-        labels += [(value, model_label(key), colour) for value in rows["value"].tail(1)]
-    for kind, label, dashes, colour in _REFERENCES:
-        rows = part(frame, kind=kind)
-        if not rows.empty:
-            ax.plot(rows["step"], rows["value"], dashes, color=colour, lw=1.4)
-            labels.append((rows["value"].iloc[-1], label, colour))
-    axis.lines(ax, frame["step"], colours)
+    looks = model_looks(axis.models, style)
+    drawn = [(_draw_model(ax, frame, key, look), look) for key, look in looks.items()]
+    for kind, look in (("null", _NULL), ("ceiling", replace(_CEILING, colour=GREY))):
+        drawn.append((part(frame, kind=kind), look))
+        line(ax, *drawn[-1], lw=1.4)
+    axis.lines(ax, frame["step"], {key: look.colour for key, look in looks.items()})
     ax.set(ylabel="shared experts", ylim=(0, frame[["value", "high"]].max().max() * 1.12))
-    _end_labels(ax, labels)
-    variant = VARIANT_TITLES[frame["variant"].iloc[0]]
+    _end_labels(ax, [(value, look) for rows, look in drawn for value in rows["value"].tail(1)])
+    variant = load_labels("variants")[frame["variant"].iloc[0]]
     ax.set_title(f"Experts of one concept shared by two languages ({variant})")
     return figure
 
 
-def _end_labels(ax: Any, labels: list[tuple[float, str, Any]]) -> None:
+def _end_labels(ax: Any, ends: list[tuple[float, Look]]) -> None:
     """Write each label right of its line's end, moved apart where they would touch."""
     low, high = ax.get_ylim()
     gap = 0.065 * (high - low)
     y = low
-    for value, text, colour in sorted(labels, key=lambda label: label[0]):
+    for value, look in sorted(ends, key=lambda end: end[0]):
         y = max(value, y + gap) if y > low else max(value, low + gap / 2)
         ax.annotate(
-            text, (1, y), xycoords=("axes fraction", "data"), xytext=(6, 0), va="center",
-            textcoords="offset points", color=colour, annotation_clip=False,
+            look.label, (1, y), xycoords=("axes fraction", "data"), xytext=(6, 0), va="center",
+            textcoords="offset points", color=look.colour, annotation_clip=False,
         )  # fmt: skip
 
 
 def _draw_over_steps(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     """Overlap against step, a panel per variant, with null, chance and ceiling."""
-    variants = [variant for variant in VARIANT_TITLES if variant in set(frame["variant"])]
+    variants = {v: title for v, title in load_labels("variants").items() if v in set(frame["variant"])}
     figure, axes = panels(1, len(variants), style, height=4.0, sharey=True)
-    colours = model_colours(axis.models, style)
-    for ax, variant in zip(axes[0], variants, strict=True):
+    looks = model_looks(axis.models, style)
+    for ax, (variant, title) in zip(axes[0], variants.items(), strict=True):
         of_variant = part(frame, variant=variant)
-        for key, colour in colours.items():
-            if _draw_model(ax, of_variant, key, colour).empty:
-                continue
-            for kind, dashes, width, alpha in (("null", ":", 1.3, 1.0), ("ceiling", "-.", 1.1, 0.8)):
-                rows = part(of_variant, key, kind=kind)
-                if not rows.empty:
-                    ax.plot(rows["step"], rows["value"], dashes, color=colour, lw=width, alpha=alpha)
+        for key, look in looks.items():
+            _draw_model(ax, of_variant, key, look)
+            line(ax, part(of_variant, key, kind="null"), _NULL, colour=look.colour)
+            line(ax, part(of_variant, key, kind="ceiling"), _CEILING, colour=look.colour, alpha=0.8)
         for chance in part(of_variant, kind="chance")["value"]:
-            ax.axhline(chance, color=PALE, lw=1.2, zorder=0)
-        ax.set_title(VARIANT_TITLES[variant])
-        axis.lines(ax, frame["step"].dropna(), colours)
+            ax.axhline(chance, zorder=0, **_CHANCE.of_line)
+        ax.set_title(title)
+        axis.lines(ax, frame["step"].dropna(), {key: look.colour for key, look in looks.items()})
     axes[0, 0].set_ylabel("overlap of experts")
     axes[0, 0].set_ylim(bottom=0)
-    handles = model_handles(colours)
-    handles += [
-        Line2D([], [], color=INK, ls=":", lw=1.3, label="null: other concepts"),
-        Line2D([], [], color=INK, ls="-.", lw=1.1, label="ceiling: same language"),
-        Line2D([], [], color=PALE, lw=1.2, label="chance K/N"),
-    ]
-    legend(figure, handles, seeds_note(frame))
+    legend(figure, [*looks.values(), _NULL, _CEILING, _CHANCE], frame)
     return figure
 
 
 def _by_layer(tables: Tables) -> pd.DataFrame:
-    """Kind ``cell``: calibrated overlap of a layer at a step, and the largest ``q_value`` of its runs."""
-    models, rows = tables.get("models"), overlap_layers(tables["overlap"])
-    keys = ["layer", "step"]
-    cells = points(rows, models, keys, "calibrated", kind="cell", band=False)
-    tested = with_roles(layer_significance(rows), models)
-    tested = tested.groupby(["id", "role", *keys])["q_value"].max().reset_index()
-    return cells.merge(tested, how="left")
+    """Kind ``cell``: calibrated overlap of a layer at a step, and the largest ``q_value`` of its runs.
+
+    It corrects ``p_value`` over all runs, layers and steps.
+    """
+    models, rows = tables.get("models"), summaries.overlap_layers(tables["overlap"])
+    cells = points(rows, models, ["layer", "step"], "calibrated", kind="cell", band=False)
+    runs = summaries.with_roles(rows, models).assign(q_value=np.nan)
+    tested = runs["p_value"].notna()
+    if tested.any():
+        runs.loc[tested, "q_value"] = stats.false_discovery_control(runs.loc[tested, "p_value"])
+    return cells.merge(
+        runs.groupby(["id", "role", "layer", "step"])["q_value"].max().reset_index(), how="left"
+    )
 
 
 def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
@@ -174,11 +150,10 @@ def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Fig
     figure, axes = panels(math.ceil(len(keys) / columns), columns, style, height=height)
     top = max(float(frame["value"].max()), 0.05)
     for ax, key in zip(axes.flat, keys, strict=False):
-        rows = part(frame, key)
-        grid = rows.pivot(index="layer", columns="step", values="value")
-        edges = (np.arange(n + 1) for n in grid.shape[::-1])
-        mesh = ax.pcolormesh(*edges, grid.to_numpy(), vmax=top, linewidth=0.6, **_HEAT)
-        q_value = rows.pivot(index="layer", columns="step", values="q_value")
+        grid, q_value = (
+            part(frame, key).pivot(index="layer", columns="step", values=of) for of in ("value", "q_value")
+        )
+        mesh = heat_map(ax, grid, vmax=top, linewidth=0.6, **_HEAT)
         y, x = np.nonzero(q_value.to_numpy() <= 0.05)
         dark = grid.to_numpy()[y, x] > 0.55 * top
         ax.scatter(x + 0.5, y + 0.5, s=5, c=np.where(dark, "white", INK), linewidths=0)
@@ -191,10 +166,17 @@ def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Fig
     return figure
 
 
+def _pair_rows(tables: Tables) -> pd.DataFrame:
+    """Rows of single language pairs over all layers, of the strictest variant."""
+    rows = tables["overlap"]
+    keep = (rows["scope"] == "model") & (rows["layer"] == -1) & ~rows["lang_a"].isin([ALL, SAME])
+    return rows[keep & (rows["variant"] == summaries.preferred_variant(rows))]
+
+
 def _pairs(tables: Tables) -> pd.DataFrame:
     """Kind ``cell``: overlap of two languages in both orders, at three steps of each model; ``top`` is the
     largest of any step."""
-    rows, keys = overlap_pair_rows(tables["overlap"]), ["step", "lang_a", "lang_b"]
+    rows, keys = _pair_rows(tables), ["step", "lang_a", "lang_b"]
     cells = points(rows, tables.get("models"), keys, "overlap", kind="cell", band=False)
     cells = cells.assign(top=cells["value"].max())
     shown = [
@@ -219,15 +201,15 @@ def _draw_pairs(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure
             ax.set_visible(False)
         for ax, step in zip(axes[row], steps[key], strict=False):
             cells = part(frame, key, step=step).pivot(index="lang_a", columns="lang_b", values="value")
-            grid = cells.reindex(index=languages, columns=languages).to_numpy()
-            mesh = ax.pcolormesh(grid, vmax=top, linewidth=0.5, **_HEAT)
+            grid = cells.reindex(index=languages, columns=languages)
+            mesh = heat_map(ax, grid, vmax=top, linewidth=0.5, **_HEAT)
             category_axes(ax, languages, languages, most=24)
             ax.tick_params(axis="x", rotation=90 if len(languages) > 10 else 0)
             ax.invert_yaxis()
             ax.set_aspect("equal")
             ax.set_title(f"{key[0]}, {axis.name(int(step), key)}", fontsize="medium")
             if len(languages) <= 8:
-                _write_cells(ax, grid, top, 6.5 * style.font_scale)
+                _write_cells(ax, grid.to_numpy(), top, 6.5 * style.font_scale)
     figure.colorbar(mesh, ax=axes, label="overlap", shrink=0.8, pad=0.02)
     return figure
 
@@ -240,67 +222,36 @@ def _write_cells(ax: Any, grid: np.ndarray[Any, Any], top: float, size: float) -
             ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=size)
 
 
-def _pair_sentences(tables: Tables) -> list[str]:
-    out = []
-    pairs = overlap_pair_rows(tables["overlap"])
+def _pair_sentences(tables: Tables) -> Iterator[str]:
+    pairs = _pair_rows(tables)
     pairs = pairs[pairs["lang_a"] != pairs["lang_b"]]
-    for label, rows in per_model(pairs, tables.get("models")):
-        last = rows[rows["step"] == rows["step"].max()]
-        by_pair = last.groupby(["lang_a", "lang_b"])["overlap"].mean()
-        given = {
-            "least": by_pair.idxmin(),
-            "low": by_pair.min(),
-            "most": by_pair.idxmax(),
-            "high": by_pair.max(),
-        }
-        out.append(say("pairs", model=label, step=rows["step"].max(), n=len(by_pair), **given))
-    return out
+    for label, rows in summaries.per_model(pairs, tables.get("models")):
+        step = rows["step"].max()
+        values = rows[rows["step"] == step].groupby(["lang_a", "lang_b"])["overlap"].mean()
+        ends = {"least": values.idxmin(), "low": values.min(), "most": values.idxmax(), "high": values.max()}
+        yield say("pairs", model=label, step=step, n=len(values), **ends)
 
 
 def _total_numbers(tables: Tables) -> pd.DataFrame:
-    rows = pd.concat([overlap_totals(tables["overlap"]), overlap_ceilings(tables["overlap"])])
-    rows = rows.assign(pairs=rows["lang_a"].map({ALL: "between languages"}).fillna("same language"))
-    columns = ["model", "step", "variant", "pairs", "overlap", "low", "high", "null", "chance",
-               "calibrated", "p_value", "q_value", "n_concepts", "k", "n_units"]  # fmt: skip
-    return rows.sort_values(["model", "variant", "pairs", "step"])[columns]
+    overlap, order = tables["overlap"], ["model", "variant", "pairs", "step"]
+    between = overlap_totals(overlap).assign(pairs="between languages")
+    within = overlap_totals(overlap, pairs=SAME).assign(pairs="same language")
+    return pd.concat([between, within]).sort_values(order)
 
 
 def _layer_numbers(tables: Tables) -> pd.DataFrame:
-    columns = ["model", "step", "layer", "overlap", "low", "high", "null", "calibrated", "p_value",
-               "q_value", "k"]  # fmt: skip
-    return overlap_layers(tables["overlap"]).sort_values(["model", "step", "layer"])[columns]
+    return summaries.overlap_layers(tables["overlap"]).sort_values(["model", "step", "layer"])
 
 
 def _pair_numbers(tables: Tables) -> pd.DataFrame:
     overlap = tables["overlap"]
     rows = overlap[(overlap["scope"] == "model") & ~overlap["lang_a"].isin([ALL, SAME])]
-    columns = ["model", "step", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null",
-               "calibrated", "p_value", "q_value"]  # fmt: skip
-    return at_last_step(rows)[columns]
+    return summaries.at_last_step(rows)
 
 
 HERO = FigureSpec("hero", _hero, _draw_hero, shares_panels=True)
 OVER_STEPS = FigureSpec(
-    "overlap_over_steps",
-    _over_steps,
-    _draw_over_steps,
-    numbers=_total_numbers,
-    finding="expert_overlap",
-    shares_panels=True,
+    "overlap_over_steps", _over_steps, _draw_over_steps, _total_numbers, shares_panels=True
 )
-BY_LAYER = FigureSpec(
-    "overlap_by_layer",
-    _by_layer,
-    _draw_by_layer,
-    rows="rows by layer",
-    numbers=_layer_numbers,
-    finding="middle_layers",
-)
-PAIRS = FigureSpec(
-    "overlap_pairs",
-    _pairs,
-    _draw_pairs,
-    rows="language pairs",
-    numbers=_pair_numbers,
-    sentences=_pair_sentences,
-)
+BY_LAYER = FigureSpec("overlap_by_layer", _by_layer, _draw_by_layer, _layer_numbers)
+PAIRS = FigureSpec("overlap_pairs", _pairs, _draw_pairs, _pair_numbers, _pair_sentences)

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points, stack
 from babelscope.report.figures.style import (
     GREY,
     INK,
-    MAX_LINES,
+    Look,
     PlotStyle,
     legend,
     line,
     panels,
-    seeds_note,
-    shades,
+    shaded_looks,
     thin,
 )
 from babelscope.report.summaries import component_probe, model_label, with_roles
 
 BETWEEN = "between_variance"
 
-_TITLES = {"full": "all dimensions", "anchors": "anchor tokens only", BETWEEN: "variance between languages"}
+_CHANCE, _NULL = Look("chance", GREY, "--", lw=1), Look("null", INK, ":", lw=1.3)
+
+#: More lines than this in one panel cannot be told apart.
+_MOST_LINES = 9
 
 #: More layers than this are drawn without bands.
 _MOST_BANDS = 6
-
-
-def _title(probe: str) -> str:
-    return _TITLES.get(probe, f"leading {probe.removeprefix('pc')} components")
 
 
 def _rows(probes: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -62,7 +64,7 @@ def _null(probes: pd.DataFrame, models: pd.DataFrame | None, name: str) -> pd.Da
 def _over_steps(tables: Tables) -> pd.DataFrame:
     """Kinds ``probe`` by layer, ``chance`` and ``null``, of each ``probe``."""
     probes, models = tables["probes"], tables.get("models")
-    layers = thin(sorted(probes["layer"].unique()), MAX_LINES)
+    layers = thin(sorted(probes["layer"].unique()), _MOST_LINES)
     parts = []
     for name in _names(probes):
         rows = _rows(probes, name)
@@ -77,41 +79,51 @@ def _over_steps(tables: Tables) -> pd.DataFrame:
 
 def _draw_over_steps(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     """Accuracy per layer against step; a row per probe, a column per model."""
-    names = list(frame["probe"].unique())
-    figure, axes = panels(len(names), len(axis.models), style, height=2.4, sharey="row")
     layers = sorted(frame["layer"].dropna().unique())
-    colours = dict(zip(layers, shades(len(layers)), strict=True))
-    for row, name in enumerate(names):
-        for column, key in enumerate(axis.models):
-            ax, of_model = axes[row, column], part(frame, key, probe=name)
-            for layer, colour in colours.items():
-                line(ax, part(of_model, kind="probe", layer=layer), colour, "-", ".")
-            for chance in part(of_model, kind="chance")["value"]:
-                ax.axhline(chance, color=GREY, ls="--", lw=1)
-            null = part(of_model, kind="null")
-            ax.plot(null["step"], null["value"], ":", color=INK, lw=1.3)
-            axis.lines(ax, frame["step"].dropna(), key)
-            ax.set_title(model_label(key) if row == 0 else "")
-            if row < len(names) - 1:
+    looks = shaded_looks({layer: f"layer {layer:.0f}" if layer else "embeddings" for layer in layers})
+    dotted = {layer: replace(look, marker=".", ms=4) for layer, look in looks.items()}
+    figure = _grid(frame, style, axis, "step", "layer", dotted, height=2.4)
+    legend(figure, [*looks.values(), _CHANCE, _NULL], frame)
+    return figure
+
+
+def _grid(
+    frame: pd.DataFrame,
+    style: PlotStyle,
+    axis: StepAxis,
+    x: str,
+    by: str,
+    looks: Mapping[Any, Look],
+    *,
+    height: float,
+) -> Figure:
+    """A row per probe, a column per model, in each a line against ``x`` for each value of ``by``."""
+    names, labels = list(frame["probe"].unique()), load_labels("probes")
+    figure, axes = panels(len(names), len(axis.models), style, height=height, sharey="row")
+    for row, name in zip(axes, names, strict=True):
+        for ax, key in zip(row, axis.models, strict=True):
+            of_model = part(frame, key, probe=name)
+            for value, look in looks.items():
+                line(ax, part(of_model, kind="probe", **{by: value}).sort_values(x), look, x)
+            line(ax, part(of_model, kind="chance"), _CHANCE)
+            line(ax, part(of_model, kind="null"), _NULL)
+            ax.set_title(model_label(key) if name == names[0] else "")
+            if x == "step":
+                axis.lines(ax, frame["step"].dropna(), key)
+            else:
+                ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
+                ax.set_xlabel("layer")
+            if name != names[-1]:
                 ax.set_xlabel("")
-        axes[row, 0].set_ylabel(_title(name))
-        axes[row, 0].set_ylim(0, None if name == BETWEEN else 1.04)
-    handles = [
-        Line2D([], [], color=colour, label=f"layer {layer:.0f}" if layer else "embeddings")
-        for layer, colour in colours.items()
-    ]
-    handles += [
-        Line2D([], [], color=GREY, ls="--", lw=1, label="chance"),
-        Line2D([], [], color=INK, ls=":", lw=1.3, label="null"),
-    ]
-    legend(figure, handles, seeds_note(frame))
+        row[0].set_ylabel(labels.get(name, f"leading {name.removeprefix('pc')} components"))
+        row[0].set_ylim(0, None if name == BETWEEN else 1.04)
     return figure
 
 
 def _by_layer(tables: Tables) -> pd.DataFrame:
     """Kinds ``probe`` by layer and ``chance``, of each ``probe``."""
     probes, models = tables["probes"], tables.get("models")
-    steps = thin(sorted(probes["step"].unique()), MAX_LINES)
+    steps = thin(sorted(probes["step"].unique()), _MOST_LINES)
     parts = []
     for name in _names(probes):
         if name not in ("anchors", BETWEEN):
@@ -124,38 +136,16 @@ def _by_layer(tables: Tables) -> pd.DataFrame:
 
 def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     """Accuracy as a profile over layers, a line per step."""
-    names = list(frame["probe"].unique())
-    figure, axes = panels(len(names), len(axis.models), style, height=2.8, sharey=True)
     steps = [int(step) for step in sorted(frame["step"].dropna().unique())]
-    colours = dict(zip(steps, shades(len(steps)), strict=True))
-    for row, name in enumerate(names):
-        for column, key in enumerate(axis.models):
-            ax, of_model = axes[row, column], part(frame, key, probe=name)
-            for step, colour in colours.items():
-                profile = part(of_model, kind="probe", step=step).sort_values("layer")
-                ax.plot(profile["layer"], profile["value"], "-o", ms=3, color=colour)
-            for chance in part(of_model, kind="chance")["value"]:
-                ax.axhline(chance, color=GREY, ls="--", lw=1)
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
-            ax.set_title(model_label(key) if row == 0 else "")
-            ax.set_xlabel("layer" if row == len(names) - 1 else "")
-        axes[row, 0].set_ylabel(_title(name))
-        axes[row, 0].set_ylim(0, 1.04)
-    handles = [
-        Line2D([], [], color=colour, marker="o", ms=3, label=axis.name(step, *axis.models))
-        for step, colour in colours.items()
-    ]
-    legend(figure, [*handles, Line2D([], [], color=GREY, ls="--", lw=1, label="chance")])
+    looks = shaded_looks({step: axis.name(step, *axis.models) for step in steps}, "o")
+    figure = _grid(frame, style, axis, "layer", "step", looks, height=2.8)
+    legend(figure, [*looks.values(), _CHANCE])
     return figure
 
 
 def _numbers(tables: Tables) -> pd.DataFrame:
-    columns = ["model", "step", "layer", "probe", "metric", "value", "low", "high", "null",
-               "n_train", "n_test"]  # fmt: skip
-    return tables["probes"].loc[tables["probes"]["seed"] == -1, columns]
+    return tables["probes"][tables["probes"]["seed"] == -1]
 
 
-OVER_STEPS = FigureSpec(
-    "probes_over_steps", _over_steps, _draw_over_steps, numbers=_numbers, finding="language_identity"
-)
+OVER_STEPS = FigureSpec("probes_over_steps", _over_steps, _draw_over_steps, _numbers)
 BY_LAYER = FigureSpec("probes_by_layer", _by_layer, _draw_by_layer)

@@ -6,24 +6,23 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points, stack
 from babelscope.report.figures.style import (
     INK,
+    Look,
     PlotStyle,
     legend,
     line,
-    model_colours,
+    model_looks,
     panels,
-    seeds_note,
-    shades,
+    shaded_looks,
     short,
     thin,
 )
-from babelscope.report.summaries import ALL, at_last_step, best_unit, model_label
+from babelscope.report.summaries import ALL, at_last_step, best_unit
 
 
 def _data(tables: Tables) -> pd.DataFrame:
@@ -43,32 +42,22 @@ def _data(tables: Tables) -> pd.DataFrame:
 def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     """Worst-language average precision on the left, counts of shared units on the right; a row per model."""
     figure, axes = panels(len(axis.models), 2, style, height=3.1, sharey="col")
-    counts = [int(m) for m in sorted(frame["m"].dropna().unique())]
-    looks = dict(zip(counts, shades(len(counts)), strict=True))
-    for (left, right), (key, colour) in zip(axes, model_colours(axis.models, style).items(), strict=True):
+    shared = shaded_looks({m: f"in ≥ {m:.0f} languages" for m in sorted(frame["m"].dropna().unique())}, "o")
+    mean, concept = Look("mean over concepts", INK, lw=2), Look("one concept", INK, lw=0.7, alpha=0.5)
+    null = Look("null: permuted concepts", INK, ":")
+    for (left, right), (key, look) in zip(axes, model_looks(axis.models, style).items(), strict=True):
         of_model = part(frame, key)
         for _, rows in part(of_model, kind="concept").groupby("concept"):
-            left.plot(rows["step"], rows["value"], color=colour, lw=0.6, alpha=0.35)
-        line(left, part(of_model, kind="mean"), colour, "-", "o")
-        null = part(of_model, kind="null")
-        left.plot(null["step"], null["value"], ":", color=INK, lw=1.4)
-        left.set(title=model_label(key), ylabel="worst average precision")
-        for m, shade in looks.items():
-            rows = part(of_model, kind="shared", m=m)
-            right.plot(rows["step"], rows["value"], "-o", ms=3, color=shade)
+            line(left, rows, concept, colour=look.colour, lw=0.6, alpha=0.35)
+        line(left, part(of_model, kind="mean"), look, dashes="-")
+        line(left, part(of_model, kind="null"), null, lw=1.4)
+        left.set(title=look.label, ylabel="worst average precision")
+        for m, shade in shared.items():
+            line(right, part(of_model, kind="shared", m=m), shade)
         _count_axis(right)
         for ax in (left, right):
             axis.lines(ax, frame["step"], key)
-    handles = [
-        Line2D([], [], color=INK, lw=2, label="mean over concepts"),
-        Line2D([], [], color=INK, lw=0.7, alpha=0.5, label="one concept"),
-        Line2D([], [], color=INK, ls=":", label="null: permuted concepts"),
-    ]
-    handles += [
-        Line2D([], [], color=shade, marker="o", ms=3, label=f"in ≥ {m} languages")
-        for m, shade in looks.items()
-    ]
-    legend(figure, handles, seeds_note(frame))
+    legend(figure, [mean, concept, null, *shared.values()], frame)
     return figure
 
 
@@ -83,8 +72,7 @@ def _count_axis(ax: Any) -> None:
 
 
 def _numbers(tables: Tables) -> pd.DataFrame:
-    columns = ["model", "step", "concept", "layer", "site", "unit", "value", "low", "high", "null"]
-    return at_last_step(best_unit(tables["reliability"]))[columns].rename(columns={"value": "worst_ap"})
+    return at_last_step(best_unit(tables["reliability"])).rename(columns={"value": "worst_ap"})
 
 
-RELIABILITY = FigureSpec("reliability", _data, _draw, numbers=_numbers, finding="reliable_units")
+RELIABILITY = FigureSpec("reliability", _data, _draw, _numbers)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from babelscope.report.captions import Caption, load_captions
 from babelscope.report.figures.axis import StepAxis
-from babelscope.report.figures.style import Look, PlotStyle, legend, line, panels, seeds_note
+from babelscope.report.figures.style import Look, PlotStyle, legend, line, panels
 from babelscope.report.summaries import Key, model_label, over_seeds
 
 Tables = Mapping[str, pd.DataFrame]
@@ -32,14 +31,10 @@ class FigureSpec:
     and ``high`` (NaN where no band is drawn), and what else tells the rows of a kind apart."""
     draw: Callable[[pd.DataFrame, PlotStyle, StepAxis], Figure]
     """The frame as a figure."""
-    rows: str = "rows for this figure"
-    """What the main table lacks if the frame is empty."""
     numbers: Callable[[Tables], pd.DataFrame] | None = None
-    """The numbers behind it, as a table for the page."""
-    sentences: Callable[[Tables], list[str]] | None = None
-    """What it shows in this study, one sentence a model."""
-    finding: str = ""
-    """Key of the finding that says it in place of ``sentences``."""
+    """The numbers behind it; the caption says which columns the page shows."""
+    sentences: Callable[[Tables], Iterable[str]] | None = None
+    """What it shows in this study, one sentence a model, unless a finding says it."""
     shares_panels: bool = False
     """Models stand in one panel: where their suites count steps differently, tokens seen are the axis."""
 
@@ -104,9 +99,8 @@ def by_model(
     figure, axes = panels(1, len(axis.models), style, height=height, sharey=True)
     for ax, key in zip(axes[0], axis.models, strict=True):
         for value, look in looks.items():
-            line(ax, part(frame, key, **{series: value}), look.colour, look.dashes, look.marker)
+            line(ax, part(frame, key, **{series: value}), look)
         axis.lines(ax, frame["step"], key)
         ax.set_title(model_label(key))
-    handles = [Line2D([], [], color=look.colour, ls=look.dashes, label=look.label) for look in looks.values()]
-    legend(figure, handles, seeds_note(frame))
+    legend(figure, [replace(look, marker="") for look in looks.values()], frame)
     return figure, list(axes[0])

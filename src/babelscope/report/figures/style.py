@@ -8,7 +8,7 @@ from a font.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -24,9 +25,6 @@ from babelscope.report.summaries import Key, model_label
 INK = "#1f2933"
 GREY = "#6b7280"
 PALE = "#b6bec8"
-
-#: More lines than this in one panel cannot be told apart.
-MAX_LINES = 9
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,21 @@ class Look:
     colour: Any
     dashes: str = "-"
     marker: str = ""
+    ms: float = 4
+    lw: float | None = None
+    alpha: float | None = None
+
+    @property
+    def of_line(self) -> dict[str, Any]:
+        """The same in words of Matplotlib."""
+        return {
+            "color": self.colour,
+            "linestyle": self.dashes,
+            "linewidth": self.lw,
+            "alpha": self.alpha,
+            "marker": self.marker,
+            "markersize": self.ms,
+        }
 
 
 def panels(
@@ -114,39 +127,32 @@ def nothing(message: str, style: PlotStyle) -> Figure:
     return figure
 
 
-def line(
-    ax: Axes, rows: pd.DataFrame, colour: Any, dashes: str = "-", marker: str = "", ms: float = 4
-) -> None:
-    """Draw ``value`` against ``step``, with a band where the rows have ``low`` and ``high``."""
+def line(ax: Axes, rows: pd.DataFrame, look: Look, x: str = "step", **changes: Any) -> None:
+    """Draw ``value`` against ``x``, with a band where the rows have ``low`` and ``high``.
+
+    Rows without ``x`` become lines across the panel. ``changes`` are made to the look.
+    """
+    look = replace(look, **changes)
+    for value in rows.loc[rows[x].isna(), "value"]:
+        ax.axhline(value, **look.of_line)
+    rows = rows[rows[x].notna()]
     if rows.empty:
         return
     if rows["low"].notna().any():
-        ax.fill_between(rows["step"], rows["low"], rows["high"], color=colour, alpha=0.16, lw=0)
-    ax.plot(rows["step"], rows["value"], ls=dashes, marker=marker, ms=ms, color=colour)
+        ax.fill_between(rows[x], rows["low"], rows["high"], color=look.colour, alpha=0.16, lw=0)
+    ax.plot(rows[x], rows["value"], **look.of_line)
 
 
-def model_colours(models: Iterable[Key], style: PlotStyle) -> dict[Key, Any]:
-    """A colour for each model of a study, the same in all figures."""
-    main, controls = style.colours(), [GREY, "#a3764c", "#8a6d9b"]
-    colours: dict[Key, Any] = {}
+def model_looks(models: Iterable[Key], style: PlotStyle) -> dict[Key, Look]:
+    """Name, colour and dashes of each model of a study, the same in all figures; controls are dashed."""
+    palettes = {True: [GREY, "#a3764c", "#8a6d9b"], False: style.colours()}
+    looks: dict[Key, Look] = {}
     for key in models:
-        palette = controls if key[1] == "control" else main
-        taken = sum((other[1] == "control") == (key[1] == "control") for other in colours)
-        colours[key] = palette[taken % len(palette)]
-    return colours
-
-
-def model_dashes(key: Key) -> str:
-    """Lines of a control model are dashed."""
-    return "--" if key[1] == "control" else "-"
-
-
-def model_handles(colours: Mapping[Key, Any]) -> list[Line2D]:
-    """Entries of a legend for models."""
-    return [
-        Line2D([], [], color=colour, marker="o", ms=4, label=model_label(key), ls=model_dashes(key))
-        for key, colour in colours.items()
-    ]
+        control = key[1] == "control"
+        taken = sum((other[1] == "control") == control for other in looks)
+        colour = palettes[control][taken % len(palettes[control])]
+        looks[key] = Look(model_label(key), colour, "--" if control else "-", "o")
+    return looks
 
 
 def language_looks(languages: Sequence[str], style: PlotStyle, marker: str = "") -> dict[str, Look]:
@@ -158,49 +164,50 @@ def language_looks(languages: Sequence[str], style: PlotStyle, marker: str = "")
     }
 
 
-def legend(figure: Figure, handles: list[Line2D], note: str = "") -> None:
-    """A legend beneath a figure, in as many columns as its labels leave room for."""
+def shaded_looks(labels: Mapping[Any, str], marker: str = "") -> dict[Any, Look]:
+    """Looks from light to dark, readable on white."""
+    shades = sns.color_palette("flare", len(labels)) if len(labels) > 1 else ["#4878a8"]
+    shaded = zip(labels.items(), shades, strict=False)
+    return {key: Look(label, shade, marker=marker, ms=3) for (key, label), shade in shaded}
+
+
+def legend(figure: Figure, looks: Iterable[Look], frame: pd.DataFrame | None = None) -> None:
+    """A legend beneath a figure, in as many columns as its labels leave room for.
+
+    It tells what a line and its band are if models of ``frame`` were trained with several seeds.
+    """
+    handles = [Line2D([], [], label=look.label, **look.of_line) for look in looks]
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    columns = max(1, min(len(handles), int(105 / (longest + 6))))
+    n = 1 if frame is None else int(frame["n_seeds"].max())
+    band = "their range" if n == 2 else "95 % interval of the mean"
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=columns,
+        ncols=max(1, min(len(handles), int(105 / (longest + 6)))),
         fontsize="small",
-        title=note or None,
+        title=f"mean over pre-training seeds, n = {n}; band: {band}" if n > 1 else None,
         title_fontsize="small",
     )
 
 
-def seeds_note(frame: pd.DataFrame) -> str:
-    """What a line and its band are if a model was trained with several seeds; else nothing."""
-    n = int(frame["n_seeds"].max())
-    if n <= 1:
-        return ""
-    band = "their range" if n == 2 else "95 % interval of the mean"
-    return f"mean over pre-training seeds, n = {n}; band: {band}"
+def heat_map(ax: Axes, grid: pd.DataFrame, **look: Any) -> QuadMesh:
+    """Draw a table as coloured cells of size one, its first row at the bottom."""
+    edges = (np.arange(n + 1) for n in grid.shape[::-1])
+    return ax.pcolormesh(*edges, grid.to_numpy(), **look)
 
 
 def category_axes(
-    ax: Axes,
-    columns: Sequence[Any] | pd.Index,
-    rows: Sequence[Any] | pd.Index | None,
-    most: int = 12,
+    ax: Axes, columns: Sequence[Any] | pd.Index, rows: Sequence[Any] | pd.Index | None, most: int = 12
 ) -> None:
     """Label cells of a mesh in their middle; ``rows`` None leaves the y axis numeric."""
-    names = list(columns)
-    shown = thin(range(len(names)), most)
-    width = ax.get_position().width
-    if width < 0.3 and isinstance(names[0], (int, np.integer)):
-        shown = thin(range(len(names)), 5)
+    numbers = isinstance(columns[0], (int, np.integer))
+    shown = thin(range(len(columns)), 5 if numbers and ax.get_position().width < 0.3 else most)
     ax.set_xticks(
-        [i + 0.5 for i in shown],
-        [short(names[i]) if isinstance(names[i], (int, np.integer)) else str(names[i]) for i in shown],
+        [i + 0.5 for i in shown], [short(columns[i]) if numbers else str(columns[i]) for i in shown]
     )
     if rows is not None:
-        labels = list(rows)
-        ticks = thin(range(len(labels)), most)
-        ax.set_yticks([i + 0.5 for i in ticks], [str(labels[i]) for i in ticks])
+        shown = thin(range(len(rows)), most)
+        ax.set_yticks([i + 0.5 for i in shown], [str(rows[i]) for i in shown])
         ax.grid(False)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
@@ -212,11 +219,6 @@ def thin(values: Iterable[Any], most: int) -> list[Any]:
     if len(values) <= most:
         return values
     return [values[i] for i in np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))]
-
-
-def shades(n: int) -> list[Any]:
-    """Light to dark, readable on white."""
-    return list(sns.color_palette("flare", n)) if n > 1 else ["#4878a8"]
 
 
 def short(value: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -33,21 +35,17 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     return figure
 
 
-def _sentences(tables: Tables) -> list[str]:
-    out = []
+def _sentences(tables: Tables) -> Iterator[str]:
     for label, rows in per_model(transfer_totals(tables["transfer"]), tables.get("models")):
         means = rows.groupby(["step", "series"])["value"].mean().unstack("series")
         means = means.reindex(columns=["own", "moved", "other", "rate"])
         first, last = means.iloc[0].to_dict(), means.iloc[-1].to_dict()
         start, end = means.index[[0, -1]]
-        out.append(say("transfer", model=label, first=first, start=start, last=last, end=end))
-    return out
+        yield say("transfer", model=label, first=first, start=start, last=last, end=end)
 
 
-OVER_STEPS = FigureSpec(
-    "transfer_over_steps",
-    _data,
-    _draw,
-    numbers=lambda tables: transfer_totals(tables["transfer"]),
-    sentences=_sentences,
-)
+def _numbers(tables: Tables) -> pd.DataFrame:
+    return transfer_totals(tables["transfer"])
+
+
+OVER_STEPS = FigureSpec("transfer_over_steps", _data, _draw, _numbers, _sentences)

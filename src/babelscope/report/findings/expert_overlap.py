@@ -13,7 +13,7 @@ from babelscope.report.findings.criteria import (
     below,
     quantity,
 )
-from babelscope.report.summaries import over_seeds, overlap_ceilings, overlap_totals, preferred_variant
+from babelscope.report.summaries import SAME, over_seeds, overlap_totals, preferred_variant
 from babelscope.report.words import Statement
 
 KEY = "expert_overlap"
@@ -36,7 +36,7 @@ def judge(subject: Subject) -> Finding:
         return subject.untested(KEY, "no summary over pairs")
     first, last = int(totals["step"].min()), int(totals["step"].max())
     start, end = (_at(subject, totals, step) for step in (first, last))
-    ceilings = over_seeds(overlap_ceilings(rows), subject.models, ["step"], "overlap")
+    ceilings = over_seeds(overlap_totals(rows, pairs=SAME), subject.models, ["step"], "overlap")
     ceiling = quantity(ceilings[ceilings["step"] == last], "overlap", f"ceiling at step {last}", step=last)
     quantities = [start, end, ceiling] if first != last else [end, ceiling]
     above = _above_null(totals[totals["step"] == last], end)
