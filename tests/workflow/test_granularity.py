@@ -51,6 +51,10 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
     study = finished.copy(tmp_path)
     study.config["granularity"] = COARSE
     study.config["models"]["tiny"]["steps"] = [[0, 4]]
+    # As usual: pooled activations went as soon as they were scored.
+    study.config["keep_activations"] = False
+    for file in study.results.rglob("*.units.h5"):
+        file.unlink()
     said = study.dry_run()
     unused = (
         "0 (activations, alignment, audit, experts, models, probes, scores) is no longer used, 0..4 takes"

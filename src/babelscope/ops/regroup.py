@@ -33,7 +33,7 @@ from babelscope.study.loading import load_study
 #: The column of a table, or part of a group's name, that a wildcard ranges over.
 _PARTS = {"langs": "lang", "layers": "layer"}
 #: Parts of the config that do not change what a cell holds.
-_GROUPING = ("granularity", "report", "assumed")
+_GROUPING = ("granularity", "keep_activations", "report", "assumed")
 #: Sentences on unused files, at most.
 _MOST = 6
 _Key = tuple[str, str]
@@ -221,7 +221,8 @@ def _up_to_date(before: Mapping[str, Any]) -> dict[_Key, dict[str, JobCells]]:
         )  # params are compared as text
         file.write_text(text, encoding="utf-8")
         rows = summary(["--configfile", str(file)])
-        whole = {row.path for row in rows if not (row.pending or row.missing)}
+        # Temporary files that have gone are up to date, too.
+        whole = {row.path for row in rows if not row.pending and Path(row.path).exists()}
     jobs = _wanted(load_study(before))
     return {key: {path: job for path, job in found.items() if path in whole} for key, found in jobs.items()}
 
