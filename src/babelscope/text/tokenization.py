@@ -197,8 +197,6 @@ def tokenize_corpus(
     Raises:
         DataError: If a file cannot be read, or a language has not one full window to train on.
     """
-    if sequence_length < 2:
-        raise ValueError(f"sequence_length must be at least 2; got {sequence_length}")
     tokenizer = Tokenizer.from_file(str(Path(tokenizer_dir, "tokenizer.json")))
     start = tokenizer.token_to_id(SPECIAL_TOKENS["bos_token"])
     assert start is not None
