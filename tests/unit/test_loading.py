@@ -137,17 +137,12 @@ def test_decoders_have_none(tmp_path):
     assert (loaded.end_id, loaded.repo, loaded.commit) == (None, "", "")
 
 
-def test_where_a_fetched_checkpoint_and_its_tokenizer_are_from(tmp_path):
-    tiny_model("gpt2").save_pretrained(tmp_path / "4")
-    for folder in ("4", "words"):
-        tiny_tokenizer().save_pretrained(tmp_path / folder)
-    words = {"tokenizer_repo": "org/words", "tokenizer_commit": "d" * 40}
-    write_manifest(tmp_path / "4", Manifest(repo="org/name", commit="c" * 40, **words))
-    loaded = load_checkpoint(tmp_path / "4", device="cpu")
+def test_where_a_fetched_checkpoint_is_from(tmp_path):
+    tiny_model("gpt2").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    write_manifest(tmp_path, Manifest(repo="org/name", commit="c" * 40))
+    loaded = load_checkpoint(tmp_path, device="cpu")
     assert (loaded.repo, loaded.commit) == ("org/name", "c" * 40)
-    assert (loaded.tokenizer_repo, loaded.tokenizer_commit) == ("org/words", "d" * 40)
-    loaded = load_checkpoint(tmp_path / "4", tokenizer=tmp_path / "words", device="cpu")
-    assert (loaded.repo, loaded.tokenizer_repo) == ("org/name", "")
 
 
 def test_an_encoder_without_an_end_token():

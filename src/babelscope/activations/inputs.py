@@ -81,11 +81,8 @@ def encode_sentences(
     rows, n_truncated = [], 0
     for sentence_id, tokens in zip(ids, encoded["input_ids"], strict=True):
         if not tokens:
-            raise DataError(
-                where,
-                f"sentence {sentence_id!r} has no token besides the start token",
-                "remove empty sentences, in all languages if they are parallel",
-            )
+            problem = f"sentence {sentence_id!r} has no token besides the start token"
+            raise DataError(where, problem, "remove empty sentences, in all languages if they are parallel")
         n_truncated += len(tokens) > n_own
         rows.append([loaded.start_id, *tokens[:n_own], *end])
     return Encoded(ids, rows, n_truncated)

@@ -7,8 +7,9 @@ sentences of a batch, ``S`` positions, ``D`` width of a part of a site, ``d`` wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -110,10 +111,10 @@ class Recorder:
         """All hooks; for :func:`babelscope.models.hooks.watching`."""
         for layer, site in self.units:
             for part, place in enumerate(site_modules(self.loaded.model, site, layer)):
-                yield place, self._watch_units((layer, site, part))
+                yield place, partial(self._reduce, self.pooling, (layer, site, part))
         for layer in range(self.n_layers + 1):
             (place,) = site_modules(self.loaded.model, "resid", layer)
-            yield place, self._watch_states(layer)
+            yield place, partial(self._keep_states, layer)
 
     def run(
         self,
@@ -165,7 +166,7 @@ class Recorder:
     def _read(self, key: tuple[int, str, int]) -> NDArray[np.float32]:
         return _numpy(self._results[key][: self._n_rows])
 
-    def _reduce(self, pooling: str, x_BSD: torch.Tensor, key: tuple[int, str, int]) -> None:
+    def _reduce(self, pooling: str, key: tuple[int, str, int], x_BSD: torch.Tensor) -> None:
         assert self._pooler is not None
         if x_BSD.shape[:2] != self._pooler.shape:
             raise BabelscopeError(
@@ -181,20 +182,11 @@ class Recorder:
         getattr(self._pooler, pooling)(x_BSD, result[: len(x_BSD)])
         self._seen.add(key)
 
-    def _watch_units(self, key: tuple[int, str, int]) -> Callable[[torch.Tensor], None]:
-        def watch(x_BSD: torch.Tensor) -> None:
-            self._reduce(self.pooling, x_BSD, key)
-
-        return watch
-
-    def _watch_states(self, layer: int) -> Callable[[torch.Tensor], None]:
-        def watch(x_BSd: torch.Tensor) -> None:
-            if self._wants_means:
-                self._reduce("mean", x_BSd, (layer, MEAN, 0))
-            if self._tokens is not None:
-                self._states[layer] = x_BSd[self._tokens]
-
-        return watch
+    def _keep_states(self, layer: int, x_BSd: torch.Tensor) -> None:
+        if self._wants_means:
+            self._reduce("mean", (layer, MEAN, 0), x_BSd)
+        if self._tokens is not None:
+            self._states[layer] = x_BSd[self._tokens]
 
 
 def _numpy(values: torch.Tensor) -> NDArray[np.float32]:

@@ -152,12 +152,8 @@ def architecture(model_type: Any) -> Architecture:
         StudyError: If there is none, with those that exist.
     """
     if model_type not in ARCHITECTURES:
-        raise StudyError(
-            "architecture",
-            model_type,
-            "one of " + ", ".join(sorted(ARCHITECTURES)),
-            "another architecture is one more row of babelscope/models/architectures.yaml",
-        )
+        hint = "another architecture is one more row of babelscope/models/architectures.yaml"
+        raise StudyError("architecture", model_type, "one of " + ", ".join(sorted(ARCHITECTURES)), hint)
     return ARCHITECTURES[model_type]
 
 

@@ -59,8 +59,6 @@ class LoadedModel:
     repo: str = ""
     """Repository of the hub that it was fetched from; empty if it was not."""
     commit: str = ""
-    tokenizer_repo: str = ""
-    tokenizer_commit: str = ""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -91,13 +89,10 @@ def load_checkpoint(
     words = load_tokenizer(tokenizer_folder)
     model = load_model(folder, dtype=dtype, device=device)
     if len(words) > model.config.vocab_size:
-        raise DataError(
-            tokenizer_folder,
-            f"its tokenizer has {len(words)} tokens, the model only {model.config.vocab_size}",
-            "name the tokenizer that the model was trained with",
-        )
+        problem = f"its tokenizer has {len(words)} tokens, the model only {model.config.vocab_size}"
+        raise DataError(tokenizer_folder, problem, "name the tokenizer that the model was trained with")
     start = start_token(words, model)
-    origin, words_origin = read_manifest(folder), read_manifest(tokenizer_folder)
+    origin = read_manifest(folder)
     return LoadedModel(
         model=model,
         tokenizer=words,
@@ -109,8 +104,6 @@ def load_checkpoint(
         end_id=end_token(words) if is_encoder(model.config.to_dict()) else None,
         repo=origin.repo,
         commit=origin.commit,
-        tokenizer_repo=words_origin.tokenizer_repo,
-        tokenizer_commit=words_origin.tokenizer_commit,
     )
 
 

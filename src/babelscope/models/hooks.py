@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -71,50 +72,40 @@ def watching(watchers: Iterable[Watcher]) -> Iterator[None]:
             if place.block is not None:
                 if place.block not in shapes:
                     shapes[place.block] = torch.Size()
-                    handles.append(place.block.register_forward_pre_hook(_note_shape(shapes)))
-                watch = _unflattened(watch, place.block, shapes)
+                    handles.append(place.block.register_forward_pre_hook(partial(_note_shape, shapes)))
+                watch = partial(_unflattened, watch, shapes, place.block)
             if place.end == "in":
-                handles.append(place.module.register_forward_pre_hook(_on_input(watch)))
+                handles.append(place.module.register_forward_pre_hook(partial(_on_input, watch)))
             else:
-                handles.append(place.module.register_forward_hook(_on_output(watch)))
+                handles.append(place.module.register_forward_hook(partial(_on_output, watch)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _note_shape(shapes: dict[nn.Module, torch.Size]) -> Callable[..., None]:
-    def hook(block: nn.Module, args: tuple[Any, ...]) -> None:
-        shapes[block] = args[0].shape[:2]
-
-    return hook
+def _note_shape(shapes: dict[nn.Module, torch.Size], block: nn.Module, args: tuple[Any, ...]) -> None:
+    shapes[block] = args[0].shape[:2]
 
 
-def _unflattened(watch: Watch, block: nn.Module, shapes: dict[nn.Module, torch.Size]) -> Watch:
-    def unflattened(values: torch.Tensor) -> torch.Tensor | None:
-        replaced = watch(values.view(*shapes[block], values.shape[-1]))
-        return None if replaced is None else replaced.reshape(values.shape)
-
-    return unflattened
-
-
-def _on_input(watch: Watch) -> Callable[..., Any]:
-    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        replaced = watch(args[0])
-        return None if replaced is None else (replaced, *args[1:])
-
-    return hook
+def _unflattened(
+    watch: Watch, shapes: dict[nn.Module, torch.Size], block: nn.Module, values: torch.Tensor
+) -> torch.Tensor | None:
+    replaced = watch(values.view(*shapes[block], values.shape[-1]))
+    return None if replaced is None else replaced.reshape(values.shape)
 
 
-def _on_output(watch: Watch) -> Callable[..., Any]:
-    def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        # BLOOM's blocks return the state and the attention weights.
-        if isinstance(output, tuple):
-            replaced = watch(output[0])
-            return None if replaced is None else (replaced, *output[1:])
-        return watch(output)
+def _on_input(watch: Watch, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    replaced = watch(args[0])
+    return None if replaced is None else (replaced, *args[1:])
 
-    return hook
+
+def _on_output(watch: Watch, _: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+    # BLOOM's blocks return the state and the attention weights.
+    if isinstance(output, tuple):
+        replaced = watch(output[0])
+        return None if replaced is None else (replaced, *output[1:])
+    return watch(output)
 
 
 def _model_type(model: nn.Module) -> str:

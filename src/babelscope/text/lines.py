@@ -12,7 +12,6 @@ from __future__ import annotations
 import codecs
 import csv
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -169,10 +168,9 @@ def half_of(sentence_id: str) -> str:
     The same sentence is in the same half in every language, so experts of two languages can be
     chosen on disjoint sentences.
     """
-    digits = re.search(r"\d+$", sentence_id)
-    if digits is None:
+    if not sentence_id[-1:].isdecimal():
         raise ValueError(f"a sentence id ends with a number; got {sentence_id!r}")
-    return "ab"[int(digits.group()) % 2]
+    return "ab"[int(sentence_id[-1]) % 2]
 
 
 @contextmanager

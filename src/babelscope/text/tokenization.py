@@ -75,12 +75,9 @@ def train_tokenizer(
     fixed = [*SPECIAL_TOKENS.values(), *BYTE_TOKENS]
     room = vocabulary_size - len(fixed)
     if room < len(documents) * 16:
-        raise StudyError(
-            "tokenizers.*.vocabulary_size",
-            vocabulary_size,
-            f"at least {len(fixed) + len(documents) * 16} for {len(documents)} languages",
-            f"{len(fixed)} pieces are special tokens and bytes; 2000 is small, 8000 comfortable",
-        )
+        allowed = f"at least {len(fixed) + len(documents) * 16} for {len(documents)} languages"
+        hint = f"{len(fixed)} pieces are special tokens and bytes; 2000 is small, 8000 comfortable"
+        raise StudyError("tokenizers.*.vocabulary_size", vocabulary_size, allowed, hint)
     texts = {lang: _sample(path, lang, seed) for lang, path in sorted(documents.items())}
     pieces, merges = _learn(texts, room)
     vocabulary = {piece: i for i, piece in enumerate(fixed + pieces)}
@@ -197,8 +194,6 @@ def tokenize_corpus(
     Raises:
         DataError: If a file cannot be read, or a language has not one full window to train on.
     """
-    if sequence_length < 2:
-        raise ValueError(f"sequence_length must be at least 2; got {sequence_length}")
     tokenizer = Tokenizer.from_file(str(Path(tokenizer_dir, "tokenizer.json")))
     start = tokenizer.token_to_id(SPECIAL_TOKENS["bos_token"])
     assert start is not None
@@ -229,11 +224,9 @@ def tokenize_corpus(
 def _check_counts(path: Path, lang: str, counts: Mapping[str, _Count], length: int) -> None:
     train = counts["train"]
     if not train.n_windows:
-        raise DataError(
-            path,
-            f"language {lang} has {train.n_tokens} training tokens, less than one window of {length}",
-            "add text, shorten training.sequence_length or leave the language out",
-        )
+        problem = f"language {lang} has {train.n_tokens} training tokens, less than one window of {length}"
+        hint = "add text, shorten training.sequence_length or leave the language out"
+        raise DataError(path, problem, hint)
     if not counts["heldout"].n_windows:
         logger.warning("%s: no full held-out window, so no held-out loss", lang)
     if (kept := train.kept_share(length)) < 0.5:

@@ -177,12 +177,10 @@ class Hub:
                 return
             part.unlink()
             logger.warning("%s: %s has a wrong hash (attempt %d)", file.repo, file.path, attempt)
-        raise HubError(
-            f"{file.repo} at {file.commit}",
-            f"{file.path} does not have the hash that the hub names: expected "
-            f"{expected}, found {found} twice",
-            "something between the hub and here changes files; nothing of it was kept",
-        )
+        found = f"expected {expected}, found {found} twice"
+        problem = f"{file.path} does not have the hash that the hub names: {found}"
+        hint = "something between the hub and here changes files; nothing of it was kept"
+        raise HubError(f"{file.repo} at {file.commit}", problem, hint)
 
     def _get(self, file: RemoteFile, part: Path) -> None:
         from huggingface_hub import hf_hub_url

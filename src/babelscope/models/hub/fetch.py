@@ -167,11 +167,9 @@ def _check_space(files: Sequence[RemoteFile], folder: Path) -> None:
             missing += file.n_bytes - (part.stat().st_size if part.exists() else 0)
     free = shutil.disk_usage(folder).free
     if missing and missing + DISK_MARGIN > free:
-        raise HubError(
-            folder,
-            f"{missing / 1e9:.1f} GB are still to be downloaded, {free / 1e9:.1f} GB are free",
-            f"make room ({DISK_MARGIN / 1e9:.0f} GB are kept free), or run in a folder on another disk",
-        )
+        problem = f"{missing / 1e9:.1f} GB are still to be downloaded, {free / 1e9:.1f} GB are free"
+        room = f"make room ({DISK_MARGIN / 1e9:.0f} GB are kept free)"
+        raise HubError(folder, problem, f"{room}, or run in a folder on another disk")
 
 
 @contextlib.contextmanager

@@ -35,9 +35,10 @@ from safetensors.torch import load_file, save_file
 from babelscope import __version__
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.tables import write_table
-from babelscope.models.checkpoints import load_model, resolve_device, save_model
+from babelscope.models.architectures import architecture as architecture_of
+from babelscope.models.checkpoints import load_model, load_tokenizer, resolve_device, save_model
+from babelscope.models.dimensions import max_positions
 from babelscope.models.files import weights_hash
-from babelscope.models.training.config import model_config
 from babelscope.models.training.order import WindowOrder
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.models.training.steps import (
@@ -117,9 +118,6 @@ def pretrain_steps(
         DataError: If ``previous`` is incomplete or was trained with other settings.
         NumericsError: If the loss or a gradient is not finite.
     """
-    steps = list(steps)
-    if not steps or steps != sorted(set(steps)) or steps[0] < 0 or set(steps) - set(out_dirs):
-        raise ValueError(f"steps must increase and have a folder each; got {steps}, {list(out_dirs)}")
     if not isinstance(training, TrainingSettings):
         training = TrainingSettings(**training)
     windows = open_windows(tokens_h5)
@@ -151,7 +149,7 @@ def pretrain_steps(
                 run.load(origins[max(before)])
                 logger.info("%s: goes on from step %d", name, run.step, extra=PROGRESS)
             elif previous is not None:
-                check_previous(previous, name, run.fingerprint, steps[0])
+                check_previous(previous, name, run.fingerprint)
                 run.load(previous)
             else:
                 run.initialise(architecture, architecture_config)
@@ -209,7 +207,7 @@ class _Run:
         from transformers.utils import logging as transformers_logging
 
         positions = self.settings.sequence_length
-        config = model_config(self.name, architecture, architecture_config, self.tokenizer_dir, positions)
+        config = _model_config(self.name, architecture, architecture_config, self.tokenizer_dir, positions)
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.manual_seed(self.seed)  # on the CPU, so that a GPU starts from the same weights
         kind: Any = AutoModelForCausalLM
@@ -349,12 +347,12 @@ class _Run:
             (unfinished / PROGRESS_FILE).write_text(json.dumps(progress, indent=1) + "\n")
 
     def _moments(self) -> dict[str, torch.Tensor]:
-        moments = {}
-        for name, parameter in self.model.named_parameters():
-            state = self.optimizer.state.get(parameter, {})
-            for moment in _MOMENTS:
-                if moment in state:
-                    moments[f"{name}/{moment}"] = state[moment].contiguous()
+        moments = {
+            f"{name}/{moment}": self.optimizer.state[parameter][moment].contiguous()
+            for name, parameter in self.model.named_parameters()
+            if parameter in self.optimizer.state
+            for moment in _MOMENTS
+        }
         return moments or {"none": torch.zeros(0)}
 
     def _progress(self) -> dict[str, Any]:
@@ -375,6 +373,47 @@ class _Run:
             "torch": str(torch.__version__),
             "package_version": __version__,
         }
+
+
+def _model_config(
+    name: str, architecture: str, given: Mapping[str, Any], tokenizer_dir: Path, positions: int
+) -> Any:
+    """A config of transformers with the study's settings and the tokenizer's ids.
+
+    ``positions`` is the length of the inputs that the model is trained on. Refused are settings that the
+    config class does not know, and windows that are too long for it.
+    """
+    from transformers import AutoConfig
+
+    key = f"models.{name.rsplit('-seed', 1)[0]}.architecture_config"
+    dropouts = architecture_of(architecture).dropouts
+    plain = AutoConfig.for_model(architecture)
+    known = {*plain.to_dict(), *plain.attribute_map}
+    for setting in given:
+        if setting not in known:
+            names = ", ".join(sorted(name for name in known if not name.startswith("_")))
+            raise StudyError(f"{key}.{setting}", given[setting], f"a setting of {architecture}: {names}")
+    tokenizer = load_tokenizer(tokenizer_dir)
+    try:
+        config = AutoConfig.for_model(
+            architecture,
+            **{
+                **dict.fromkeys(dropouts, 0.0),
+                **given,
+                "vocab_size": len(tokenizer),
+                "bos_token_id": tokenizer.bos_token_id,
+                "eos_token_id": tokenizer.eos_token_id,
+                "pad_token_id": tokenizer.pad_token_id,
+            },
+        )
+    except (TypeError, ValueError) as error:
+        hint = "see the config class of this architecture in the documentation of transformers"
+        raise StudyError(key, dict(given), f"what transformers takes ({error})", hint) from error
+    longest = max_positions(config.to_dict())
+    if longest is not None and longest < positions:
+        allowed = f"room for training.sequence_length, {positions} positions"
+        raise StudyError(key, dict(given), allowed, f"as it is, the model has {longest}")
+    return config
 
 
 def _mix(seed: int, step: int) -> int:

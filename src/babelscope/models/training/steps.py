@@ -39,22 +39,15 @@ def read_progress(folder: Path) -> dict[str, Any]:
     return dict(progress)
 
 
-def check_previous(previous: Path, name: str, fingerprint: str, first: int) -> None:
+def check_previous(previous: Path, name: str, fingerprint: str) -> None:
     """Refuse to go on from a step that other settings or other text made.
 
     Raises:
         DataError: Naming the folder.
-        ValueError: If it is not before the step ``first``.
     """
-    progress = read_progress(previous)
-    if progress["settings_hash"] != fingerprint:
-        raise DataError(
-            previous,
-            f"was trained with other settings or text than model {name} has now",
-            "remove the model's folder and run again; it is trained anew",
-        )
-    if progress["step"] >= first:
-        raise ValueError(f"cannot go from step {progress['step']} back to {first}")
+    if read_progress(previous)["settings_hash"] != fingerprint:
+        problem = f"was trained with other settings or text than model {name} has now"
+        raise DataError(previous, problem, "remove the model's folder and run again; it is trained anew")
 
 
 def is_whole(folder: Path, fingerprint: str) -> bool:

@@ -328,13 +328,8 @@ def concept_words(lang: str) -> dict[str, list[str]]:
     everywhere = [_words_of(known) for known in LANGUAGES]
     found = {}
     for concept in CONCEPTS:
-        elsewhere = {
-            word
-            for words in everywhere
-            for other, theirs in words.items()
-            if other != concept
-            for word in theirs
-        }
+        others = (words for each in everywhere for other, words in each.items() if other != concept)
+        elsewhere = set().union(*others)
         mine = _nouns_of(lang)[concept]
         if lang in UNSPACED:
             found[concept] = sorted(w for w in mine if not any(w in other for other in elsewhere))
