@@ -18,13 +18,7 @@ from babelscope.models.hooks import Watcher, site_modules, watching
 
 
 class UnitSet:
-    """Units and the values that they are held at.
-
-    Args:
-        layers: Layer of each unit.
-        sites: Site of each unit.
-        units: Index of each unit in its site.
-        values: Value of each unit.
+    """Units, each by its layer, its site and its index in the site, and the values that they are held at.
 
     Attributes:
         cells: Per (layer, site) the indices and the values of its units.
