@@ -115,21 +115,6 @@ class UnitIndex:
             _name(*place) for place in zip(*(part.tolist() for part in self.places(numbers)), strict=True)
         ]
 
-    def named(self, names: Iterable[str]) -> Ints:
-        """Numbers by name; the inverse of :meth:`names`.
-
-        Raises:
-            ValueError: If a name is not of this form, or there is no such unit.
-        """
-        places = []
-        for name in names:
-            layer, _, rest = name.removeprefix("L").partition(".")
-            site, _, unit = rest.rpartition(".")
-            if not (name.startswith("L") and layer.isdecimal() and unit.isdecimal()):
-                raise ValueError(f"{name!r} is no name of a unit; allowed: such as L03.mlp_act.117")
-            places.append((int(layer), site, int(unit)))
-        return self.numbers(*zip(*places, strict=True)) if places else np.empty(0, dtype=np.int64)
-
 
 def _name(layer: int, site: str, unit: int) -> str:
     return f"L{layer:02d}.{site}.{unit}"

@@ -11,7 +11,7 @@ from babelscope.analysis.experts import select_experts
 from babelscope.analysis.language_pairs import two_way_interval
 from babelscope.analysis.lifelines import trace_units
 from babelscope.analysis.overlap import add_false_discovery, overlap_table
-from babelscope.analysis.reliability import _pair_concepts, reliability_table
+from babelscope.analysis.reliability import _pairings, reliability_table
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.analysis.transfer import transfer_table
 from babelscope.units import UnitIndex
@@ -221,8 +221,10 @@ def test_languages_of_other_concepts_are_refused(study, tmp_path):
 @pytest.mark.parametrize(("n_concepts", "n_langs"), [(6, 4), (4, 4), (2, 2), (3, 7)])
 def test_pairings_of_the_null_never_match_the_first_language(n_concepts, n_langs):
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        pairing = _pair_concepts(n_concepts, n_langs, rng)
+    own, *pairings = _pairings(n_concepts, n_langs, 20, rng)
+    assert (own == np.arange(n_concepts)).all()
+    assert len(pairings) == 20
+    for pairing in pairings:
         assert (np.sort(pairing, axis=1) == np.arange(n_concepts)).all()
         assert (pairing[0] == np.arange(n_concepts)).all()
         assert (pairing[1:] != pairing[0]).all()

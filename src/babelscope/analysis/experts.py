@@ -15,10 +15,6 @@ from babelscope.analysis.scores import OTHER_HALF, SUBSETS, ScoreFile
 from babelscope.errors import StudyError
 
 Floats = NDArray[np.float64]
-COLUMNS = (
-    "model", "step", "lang", "scope", "subset", "concept", "rank", "layer", "site", "unit", "ap",
-    "held_out_ap", "forced_value", "k",
-)  # fmt: skip
 
 
 def select_experts(scores: ScoreFile, *, k: int) -> pd.DataFrame:
@@ -39,7 +35,7 @@ def select_experts(scores: ScoreFile, *, k: int) -> pd.DataFrame:
     Raises:
         StudyError: If K exceeds the number of units.
     """
-    units, n_concepts = scores.units, len(scores.concepts)
+    cell, units, n_concepts = scores.provenance, scores.units, len(scores.concepts)
     if not 1 <= k <= len(units):
         hint = "lower experts.k or add sites to extraction.sites"
         raise StudyError("experts.k", k, f"at most the number of units, {len(units)}", hint)
@@ -52,6 +48,9 @@ def select_experts(scores: ScoreFile, *, k: int) -> pd.DataFrame:
             layer, site, unit = units.places(unit_CK.ravel())
             n_ranks = ap_CK.shape[1]
             part = {
+                "model": cell.model,
+                "step": cell.step,
+                "lang": cell.lang,
                 "scope": "model" if at == -1 else "layer",
                 "subset": subset,
                 "concept": np.repeat(np.array(scores.concepts, dtype=object), n_ranks),
@@ -65,9 +64,7 @@ def select_experts(scores: ScoreFile, *, k: int) -> pd.DataFrame:
                 "k": k_scope,
             }
             parts.append(pd.DataFrame(part))
-    cell = scores.provenance
-    table = pd.concat(parts, ignore_index=True).assign(model=cell.model, step=cell.step, lang=cell.lang)
-    return table[list(COLUMNS)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _best_by_scope(scores: ScoreFile, k_of: Mapping[int, int]) -> dict[tuple[str, int], Floats]:

@@ -14,17 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope.models.dimensions import site_widths
-from babelscope.models.hooks import ModuleEnd, Watcher, site_modules, watching
+from babelscope.models.hooks import Watcher, site_modules, watching
 
 
 class UnitSet:
-    """Units and the values that they are held at.
-
-    Args:
-        layers: Layer of each unit.
-        sites: Site of each unit.
-        units: Index of each unit in its site.
-        values: Value of each unit.
+    """Units, each by its layer, its site and its index in the site, and the values that they are held at.
 
     Attributes:
         cells: Per (layer, site) the indices and the values of its units.
@@ -61,7 +55,9 @@ def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
         places = site_modules(model, site, layer)
         start, width = 0, held_BU.shape[1]
         for place in places:
-            stop = width if len(places) == 1 else start + _width(place)
+            module: Any = place.module
+            own = "out_features" if place.end == "out" else "in_features"
+            stop = width if len(places) == 1 else start + int(getattr(module, own))
             part = slice(start, stop)
             if held_BU[:, part].any():
                 watchers.append((place, _forcing(held_BU[:, part], value_BU[:, part], model)))
@@ -87,11 +83,6 @@ def _rows(
         held_BU[row, indices] = True
         value_BU[row, indices] = values
     return held_BU, value_BU
-
-
-def _width(place: ModuleEnd) -> int:
-    module: Any = place.module
-    return int(module.out_features if place.end == "out" else module.in_features)
 
 
 def _forcing(held_BU: NDArray[np.bool_], value_BU: NDArray[np.float64], model: Any) -> Any:

@@ -10,23 +10,21 @@ import logging
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from babelscope.analysis.experts import of_model
 from babelscope.analysis.forcing import UnitSet, force_units
+from babelscope.analysis.scores import ScoreFile
 from babelscope.analysis.settings import GenerationSettings
 from babelscope.errors import NumericsError, StudyError
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import max_positions
-
-if TYPE_CHECKING:  # it imports numba, which is of no use here
-    from babelscope.analysis.scores import ScoreFile
 
 logger = logging.getLogger(__name__)
 
@@ -49,25 +47,21 @@ TEXT_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class TextRequest:
-    """One text to be written.
-
-    Attributes:
-        condition: ``unforced``, ``forced`` or ``random``.
-        lang: Language that the units are experts in; ``*`` if nothing is forced.
-        concept: Concept that they are experts of; ``*`` if nothing is forced.
-        sample: Number of the text.
-        seed: Number of the seed.
-        units: What is forced.
-    """
+class TextRequest(NamedTuple):
+    """One text to be written."""
 
     condition: str
+    """``unforced``, ``forced`` or ``random``."""
     lang: str
+    """Language that the units are experts in; ``*`` if nothing is forced."""
     concept: str
+    """Concept that they are experts of; ``*`` if nothing is forced."""
     sample: int
+    """Number of the text."""
     seed: int
+    """Number of the seed."""
     units: UnitSet | None
+    """What is forced."""
 
 
 def text_requests(
@@ -104,65 +98,46 @@ def text_requests(
     forced: list[TextRequest] = []
     random: list[TextRequest] = []
     for lang, table in experts.items():
-        whole = table[(table["scope"] == "model") & (table["subset"] == "all")]
-        chosen = _choose(whole, lang, concepts, settings.k)
-        drawn = _draw_random(whole, chosen, scores[lang], lang, seed)
+        whole = of_model(table)
         for concept in concepts:
-            part = chosen[concept]
-            units = UnitSet(part["layer"], part["site"], part["unit"], part["forced_value"])
+            of_concept = whole[whole["concept"] == concept]
+            if of_concept.empty:
+                allowed = f"concepts with experts in {lang}: {', '.join(whole['concept'].unique())}"
+                raise StudyError("generation.concepts", concept, allowed)
+            if len(of_concept) < settings.k:
+                raise StudyError("generation.k", settings.k, f"at most experts.k, {len(of_concept)}")
+            chosen = of_concept.sort_values("rank").head(settings.k)
+            units = UnitSet(chosen["layer"], chosen["site"], chosen["unit"], chosen["forced_value"])
+            rng = np.random.default_rng([seed, zlib.crc32(f"random/{lang}/{concept}".encode())])
+            drawn = _draw_random(chosen, of_concept, concept, scores[lang], rng)
             forced += requests(FORCED, lang, concept, settings.samples, units)
-            random += requests(RANDOM, lang, concept, settings.samples, drawn[concept])
+            random += requests(RANDOM, lang, concept, settings.samples, drawn)
     return unforced + forced + random
 
 
-def _choose(experts: pd.DataFrame, lang: str, concepts: Sequence[str], k: int) -> dict[str, pd.DataFrame]:
-    """The first ``k`` experts of each concept."""
-    chosen = {}
-    for concept in concepts:
-        of_concept = experts[experts["concept"] == concept]
-        if of_concept.empty:
-            allowed = f"concepts with experts in {lang}: {', '.join(experts['concept'].unique())}"
-            raise StudyError("generation.concepts", concept, allowed)
-        if len(of_concept) < k:
-            raise StudyError("generation.k", k, f"at most experts.k, {len(of_concept)}")
-        chosen[concept] = of_concept.sort_values("rank").head(k)
-    return chosen
-
-
 def _draw_random(
-    experts: pd.DataFrame,
-    chosen: Mapping[str, pd.DataFrame],
-    scores: ScoreFile,
-    lang: str,
-    seed: int,
-) -> dict[str, UnitSet]:
-    """As many random units per (layer, site) as there are experts, with their medians."""
-
-    def numbers(table: pd.DataFrame) -> NDArray[np.int64]:
-        return scores.units.numbers(table["layer"], table["site"], table["unit"])
-
-    drawn = {}
-    for concept, rows in chosen.items():
-        rng = np.random.default_rng([seed, zlib.crc32(f"random/{lang}/{concept}".encode())])
-        forced = numbers(rows)
-        excluded = numbers(experts[experts["concept"] == concept])
-        parts = []
-        for layer, site, part in sorted(scores.units.parts(), key=lambda part: part[:2]):
-            count = int(((part.start <= forced) & (forced < part.stop)).sum())
-            free = np.setdiff1d(np.arange(part.start, part.stop), excluded)
-            if len(free) < count:
-                raise StudyError(
-                    "experts.k",
-                    int(experts["k"].max()),
-                    f"so few that {count} units of layer {layer}, site {site}, are no experts",
-                    "the random control draws from the units that are no experts of the concept",
-                )
-            if count:
-                parts.append(np.sort(rng.choice(free, size=count, replace=False)))
-        units = np.concatenate(parts)
-        row = np.full(len(units), scores.concepts.index(concept))
-        drawn[concept] = UnitSet(*scores.units.places(units), scores.gather("median", row, units))
-    return drawn
+    chosen: pd.DataFrame, experts: pd.DataFrame, concept: str, scores: ScoreFile, rng: np.random.Generator
+) -> UnitSet:
+    """As many random units per (layer, site) as are chosen, none of the experts, with their medians."""
+    forced, excluded = (
+        scores.units.numbers(table["layer"], table["site"], table["unit"]) for table in (chosen, experts)
+    )
+    parts = []
+    for layer, site, part in sorted(scores.units.parts(), key=lambda part: part[:2]):
+        count = int(((part.start <= forced) & (forced < part.stop)).sum())
+        free = np.setdiff1d(np.arange(part.start, part.stop), excluded)
+        if len(free) < count:
+            raise StudyError(
+                "experts.k",
+                int(experts["k"].max()),
+                f"so few that {count} units of layer {layer}, site {site}, are no experts",
+                "the random control draws from the units that are no experts of the concept",
+            )
+        if count:
+            parts.append(np.sort(rng.choice(free, size=count, replace=False)))
+    units = np.concatenate(parts)
+    row = np.full(len(units), scores.concepts.index(concept))
+    return UnitSet(*scores.units.places(units), scores.gather("median", row, units))
 
 
 def generate_step(
@@ -176,15 +151,11 @@ def generate_step(
     settings: GenerationSettings,
     seed: int,
 ) -> pd.DataFrame:
-    """All texts of one (model, step), with columns ``model`` and ``step`` in front.
-
-    See :func:`text_requests` and :func:`generate_texts`.
-    """
+    """The texts of :func:`generate_texts` for all :func:`text_requests`; ``model`` and ``step`` in front."""
     requests = text_requests(experts, scores, concepts=concepts, settings=settings, seed=seed)
     started = time.monotonic()
     texts = generate_texts(loaded, requests, settings, seed=seed, where=f"model {model}, step {step}")
-    seconds = time.monotonic() - started
-    logger.info("%s step %d: %d texts in %.1f s", model, step, len(texts), seconds)
+    logger.info("%s step %d: %d texts in %.1f s", model, step, len(texts), time.monotonic() - started)
     texts.insert(0, "model", model)
     texts.insert(1, "step", step)
     return texts
@@ -196,7 +167,7 @@ def generate_texts(
     settings: GenerationSettings,
     *,
     seed: int,
-    where: str = "the model",
+    where: str,
 ) -> pd.DataFrame:
     """Sample a text for each request, from the start token alone.
 
@@ -223,7 +194,9 @@ def generate_texts(
         NumericsError: If the logits are not finite.
     """
     _check_writes(loaded, settings.max_new_tokens, where)
-    stops = _stop_tokens(loaded)
+    tokenizer = loaded.tokenizer
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    stops = sorted({loaded.start_id, *(int(token) for token in special if token is not None)})
     rows: list[tuple[Any, ...]] = []
     for start in range(0, len(requests), settings.batch_size):
         batch = requests[start : start + settings.batch_size]
@@ -231,10 +204,11 @@ def generate_texts(
         with torch.inference_mode():
             with force_units(loaded.model, [request.units for request in batch]):
                 ids_BT = _write(loaded, uniforms_BT, settings, stops, where)
-            lengths_B = _lengths(ids_BT, stops)
+            stop_BT = np.isin(ids_BT, stops)  # what follows a stop token has no meaning
+            lengths_B = np.where(stop_BT.any(axis=1), stop_BT.argmax(axis=1), ids_BT.shape[1])
             nll_B = _score(loaded, ids_BT, lengths_B)
         tokens = [ids[:n].tolist() for ids, n in zip(ids_BT, lengths_B, strict=True)]
-        texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         for asked, text, ids, nll in zip(batch, texts, tokens, nll_B, strict=True):
             share = len(set(ids)) / len(ids) if ids else 0.0
             rows.append(
@@ -267,12 +241,6 @@ def is_degenerate(text: str, token_ids: Sequence[int]) -> bool:
     return max(len(list(run)) for _, run in itertools.groupby(token_ids)) >= MAX_REPEATS
 
 
-def _stop_tokens(loaded: LoadedModel) -> list[int]:
-    tokenizer = loaded.tokenizer
-    named = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
-    return sorted({loaded.start_id, *(int(token) for token in named if token is not None)})
-
-
 def _uniforms(asked: TextRequest, n: int, seed: int) -> NDArray[np.float64]:
     what = zlib.crc32(f"{asked.condition}/{asked.lang}/{asked.concept}".encode())
     return np.random.default_rng([seed, what, asked.seed, asked.sample]).random(n)
@@ -285,18 +253,15 @@ def _write(
     stops: Sequence[int],
     where: str,
 ) -> NDArray[np.int64]:
-    """Sample a batch with a cache of keys and values; what follows a stop token has no meaning."""
-    n_rows, n_positions = uniforms_BT.shape
-    device = loaded.device
-    uniforms = torch.from_numpy(uniforms_BT).to(device)
+    """Sample a batch, with a cache of keys and values, until each text has a stop token."""
+    device, n_rows = loaded.device, len(uniforms_BT)
     stop_S = torch.tensor(stops, device=device)
     ended_B = torch.zeros(n_rows, dtype=torch.bool, device=device)
     ids_B1 = torch.full((n_rows, 1), loaded.start_id, dtype=torch.long, device=device)
     written, cache = [], None
-    for position in range(n_positions):
+    for uniforms_B in torch.from_numpy(uniforms_BT).to(device).T:
         out = loaded.model(input_ids=ids_B1, past_key_values=cache, use_cache=True)
         cache = out.past_key_values
-        uniforms_B = uniforms[:, position]
         ids_B = sample_tokens(out.logits[:, -1], uniforms_B, settings.temperature, settings.top_p)
         if ids_B is None:
             raise NumericsError(f"{where}: the logits of a generated text are not finite")
@@ -346,13 +311,6 @@ def _sort_descending(values_BV: torch.Tensor) -> torch.Tensor:
     if values_BV.device.type == "cpu":  # NumPy's sort is vectorised: 20 times faster here
         return torch.from_numpy(np.sort(values_BV.numpy(), axis=-1)[:, ::-1].copy())
     return values_BV.sort(dim=-1, descending=True).values
-
-
-def _lengths(ids_BT: NDArray[np.int64], stops: Sequence[int]) -> NDArray[np.int64]:
-    """Tokens before the first stop token."""
-    stop_BT = np.isin(ids_BT, stops)
-    lengths_B = np.where(stop_BT.any(axis=1), stop_BT.argmax(axis=1), ids_BT.shape[1])
-    return np.asarray(lengths_B, dtype=np.int64)
 
 
 def _score(

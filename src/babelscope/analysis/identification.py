@@ -14,9 +14,8 @@ from babelscope.errors import StudyError
 
 logger = logging.getLogger(__name__)
 
-#: A text with fewer letters has no language; a syllable or a word of Chinese is one letter.
+#: A text with fewer letters has no language; but a syllable or a word of Chinese is one letter.
 MIN_LETTERS = 3
-MIN_LETTERS_UNSPACED = 1
 
 #: Language of a text that has too few letters.
 UNDETERMINED = "und"
@@ -43,7 +42,7 @@ def identify_languages(texts: pd.DataFrame, languages: Sequence[str]) -> pd.Data
     Raises:
         StudyError: If lingua does not know a language, or two codes are one language to it.
     """
-    codes = lingua_languages(languages)
+    codes = _lingua_languages(languages)
     if len(codes) > 1:
         detector = LanguageDetectorBuilder.from_languages(*codes).build()
     else:
@@ -64,12 +63,8 @@ def identify_languages(texts: pd.DataFrame, languages: Sequence[str]) -> pd.Data
     return pd.concat([texts[["model", "step"]].reset_index(drop=True), found], axis=1)
 
 
-def lingua_languages(languages: Sequence[str]) -> dict[Language, str]:
-    """The study's code of each of lingua's languages.
-
-    Raises:
-        StudyError: If a code is unknown to lingua, or two codes are the same language to it.
-    """
+def _lingua_languages(languages: Sequence[str]) -> dict[Language, str]:
+    """The study's code of each of lingua's languages."""
     known: dict[str, Language] = {}
     for language in Language.all():
         known[language.iso_code_639_1.name.lower()] = language
@@ -92,8 +87,5 @@ def lingua_languages(languages: Sequence[str]) -> dict[Language, str]:
 
 def _long_enough(text: str) -> bool:
     letters = [c for c in text if unicodedata.category(c)[0] == "L"]
-    if len(letters) >= MIN_LETTERS:
-        return True
     # Ideographs and syllables (Lo of Chinese, Japanese, Korean, Thai) say more than a letter.
-    unspaced = sum(c >= "⺀" or "฀" <= c <= "๿" for c in letters)
-    return unspaced >= MIN_LETTERS_UNSPACED
+    return len(letters) >= MIN_LETTERS or any(c >= "⺀" or "฀" <= c <= "๿" for c in letters)

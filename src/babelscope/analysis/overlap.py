@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from babelscope.analysis.language_pairs import ALL, HALVES, SAME, expert_sets, two_way_interval
+from babelscope.analysis.language_pairs import ALL, SAME, expert_sets, two_way_interval
 from babelscope.analysis.scores import OTHER_HALF
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import benjamini_hochberg, bootstrap_weights, interval, permutation_p
@@ -86,18 +86,9 @@ def _shared(
     sets: Mapping[tuple[str, str], sparse.csr_array], lang_a: str, lang_b: str, variant: str
 ) -> Floats:
     """Units that the experts of concept i in one language share with those of j in the other, (C, C)."""
-    if variant == "same_lines":
-        product = sets[lang_a, "all"] @ sets[lang_b, "all"].T
-        return np.asarray(product.toarray(), dtype=np.float64)
-    both = [(sets[lang_a, half] @ sets[lang_b, OTHER_HALF[half]].T).toarray() for half in HALVES]
-    return np.asarray((both[0] + both[1]) / 2, dtype=np.float64)
-
-
-def _off_diagonal_mean(shared_CC: Floats) -> float:
-    n = len(shared_CC)
-    if n < 2:
-        return float("nan")
-    return float((shared_CC.sum() - np.trace(shared_CC)) / (n * (n - 1)))
+    subsets = [("all", "all")] if variant == "same_lines" else list(OTHER_HALF.items())
+    counts = [(sets[lang_a, one] @ sets[lang_b, other].T).toarray() for one, other in subsets]
+    return np.asarray(np.mean(counts, axis=0), dtype=np.float64)
 
 
 def _overlap_rows(
@@ -109,7 +100,8 @@ def _overlap_rows(
     rng = np.random.default_rng([settings.seed, 1])
     order_PC = np.array([rng.permutation(n_concepts) for _ in range(settings.permutations)])
     own_C = {pair: np.diag(shared_CC) for pair, shared_CC in shared.items()}
-    null = {pair: _off_diagonal_mean(shared_CC) for pair, shared_CC in shared.items()}
+    n_other = n_concepts * (n_concepts - 1)
+    null = {pair: (s.sum() - np.trace(s)) / n_other if n_other else np.nan for pair, s in shared.items()}
     permuted_P = {
         pair: shared_CC[np.arange(n_concepts), order_PC].mean(axis=1) for pair, shared_CC in shared.items()
     }

@@ -306,10 +306,8 @@ def _score_anchors(
 
 def anchor_types(types_T: Ints, labels_T: Ints, min_languages: int) -> Ints:
     """Token ids that occur in at least ``min_languages`` languages, sorted."""
-    cells = np.unique(np.stack([types_T, labels_T], axis=1), axis=0)
-    types, n_languages = np.unique(cells[:, 0], return_counts=True)
-    anchors: Ints = types[n_languages >= min_languages]
-    return anchors
+    n_languages = pd.Series(labels_T).groupby(types_T).nunique()
+    return n_languages.index[n_languages >= min_languages].to_numpy()
 
 
 def cell_weights(types_T: Ints, labels_T: Ints) -> Floats:
@@ -317,11 +315,7 @@ def cell_weights(types_T: Ints, labels_T: Ints) -> Floats:
 
     A full stop that is ten times as frequent in one language would otherwise hint at it.
     """
-    _, cell_T, count = np.unique(
-        np.stack([types_T, labels_T], axis=1), axis=0, return_inverse=True, return_counts=True
-    )
-    weights_T: Floats = 1.0 / count[cell_T.reshape(-1)]
-    return weights_T
+    return 1.0 / pd.Series(types_T).groupby([types_T, labels_T]).transform("size").to_numpy()
 
 
 def type_only_accuracy(

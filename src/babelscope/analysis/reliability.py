@@ -71,15 +71,14 @@ def _best_units(
 ) -> list[dict[str, Any]]:
     n_langs, first = len(scores), next(iter(scores.values()))
     n_concepts = len(first.concepts)
-    n_nulls = _BEST_UNIT_NULLS if n_concepts > 1 and n_langs > 1 else 0
-    # First every language's own concept, then the pairings of the null.
-    own_LC = np.tile(np.arange(n_concepts), (n_langs, 1))
-    pairings = [own_LC, *(_pair_concepts(n_concepts, n_langs, rng) for _ in range(n_nulls))]
-    found = {half: _search(scores, pairings, half) for half in HALVES}
-    layer_C, site_C, unit_C = first.units.places(found["a"].unit_C)
+    pairings = _pairings(n_concepts, n_langs, _BEST_UNIT_NULLS, rng)
+    a, b = (_search(scores, pairings, half) for half in HALVES)
+    layer_C, site_C, unit_C = first.units.places(a.unit_C)
     rows = []
-    for metric in ("worst_ap", "mean_ap"):
-        value_PC = (getattr(found["a"], f"{metric}_PC") + getattr(found["b"], f"{metric}_PC")) / 2
+    for metric, value_PC in (
+        ("worst_ap", (a.worst_ap_PC + b.worst_ap_PC) / 2),
+        ("mean_ap", (a.mean_ap_PC + b.mean_ap_PC) / 2),
+    ):
         value_C, null_PC = value_PC[0], value_PC[1:]
         common = {"kind": "best_unit", "metric": metric, "m": n_langs}
         for c, concept in enumerate(first.concepts):
@@ -87,15 +86,8 @@ def _best_units(
             row = {**common, "concept": concept, "value": value_C[c], "n": 1, **place}
             rows.append({**row, **_null_columns(null_PC[:, c])})
         low, high = interval(bootstrap_weights(n_concepts, settings.bootstrap, settings.seed) @ value_C)
-        summary = {
-            **common,
-            "concept": ALL,
-            "value": value_C.mean(),
-            "n": n_concepts,
-            "low": low,
-            "high": high,
-        }
-        rows.append({**summary, **_null_columns(null_PC.mean(axis=1))})
+        summary = {**common, "concept": ALL, "value": value_C.mean(), "n": n_concepts}
+        rows.append({**summary, "low": low, "high": high, **_null_columns(null_PC.mean(axis=1))})
     return rows
 
 
@@ -144,19 +136,20 @@ def _null_columns(null_P: Floats) -> dict[str, float]:
     return {"null": mean, "null_low": low, "null_high": high}
 
 
-def _pair_concepts(n_concepts: int, n_langs: int, rng: np.random.Generator) -> Ints:
-    """For each language and row a concept: random, and in one row a different one in each language.
+def _pairings(n_concepts: int, n_langs: int, n_nulls: int, rng: np.random.Generator) -> list[Ints]:
+    """For each language and row a concept, shape ``(L, C)``: the same in all, then ``n_nulls`` at random.
 
-    The first language keeps its order, each language has each concept once, and no language has the
-    first one's concept in the same row. With more languages than concepts some must meet.
-
-    Returns:
-        Shape ``(L, C)``.
+    Where random, the first language keeps its order, each language has each concept once, and no language has
+    the first one's concept in the same row. With more languages than concepts some must meet.
     """
-    circle_C = rng.permutation(n_concepts)
-    position_C = np.argsort(circle_C)
-    shifts = np.resize(rng.permutation(np.arange(1, n_concepts)), n_langs - 1)
-    return np.stack([circle_C[(position_C + shift) % n_concepts] for shift in (0, *shifts.tolist())])
+    pairings = [np.tile(np.arange(n_concepts), (n_langs, 1))]
+    for _ in range(n_nulls if n_concepts > 1 and n_langs > 1 else 0):
+        circle_C = rng.permutation(n_concepts)
+        position_C = np.argsort(circle_C)
+        shifts = np.resize(rng.permutation(np.arange(1, n_concepts)), n_langs - 1)
+        paired = [circle_C[(position_C + shift) % n_concepts] for shift in (0, *shifts.tolist())]
+        pairings.append(np.stack(paired))
+    return pairings
 
 
 def _shared_units(
@@ -168,11 +161,9 @@ def _shared_units(
     first, n_langs = next(iter(scores.values())), len(experts)
     n_concepts = len(first.concepts)
     sets = [expert_sets(of_model(table), first.units, first.concepts) for table in experts.values()]
-    possible = n_concepts > 1 and n_langs > 1
-    n_nulls = min(_SHARED_UNITS_NULLS, settings.permutations) if possible else 0
-    own_LC = np.tile(np.arange(n_concepts), (n_langs, 1))
+    n_nulls = min(_SHARED_UNITS_NULLS, settings.permutations)
     counts = []
-    for pairing_LC in (own_LC, *(_pair_concepts(n_concepts, n_langs, rng) for _ in range(n_nulls))):
+    for pairing_LC in _pairings(n_concepts, n_langs, n_nulls, rng):
         paired = [each[order_C] for each, order_C in zip(sets, pairing_LC, strict=True)]
         languages = sum(paired[1:], start=paired[0]).data
         counts.append([int((languages >= m).sum()) for m in range(2, n_langs + 1)])

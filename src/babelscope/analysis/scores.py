@@ -10,11 +10,11 @@ languages. Scores exist for three subsets: ``all`` sentences and each half.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numba
@@ -30,6 +30,7 @@ from babelscope.text.lines import half_of
 from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 SUBSETS = ("all", "a", "b")
 OTHER_HALF = {"a": "b", "b": "a"}
 POSITIVE, NEGATIVE, EXCLUDED = 1, 0, -1
@@ -67,16 +68,23 @@ def average_precision(
     n_units = values_NU.shape[1]
     ap_CU = np.empty((labels_NC.shape[1], n_units))
 
-    def score(first: int, group: _Group) -> None:
+    def score(first: int, rows: Ints, columns: Ints, starts: Ints, concepts: Ints) -> None:
         units = slice(first, first + block_units)
-        block = values_NU[:, units] if len(group.rows) == len(values_NU) else values_NU[group.rows, units]
-        out_UC = np.empty((block.shape[1], len(group.columns)))
-        _walk(_sort_descending(block), group.starts, group.concepts, n_positive_C[group.columns], out_UC)
-        ap_CU[group.columns, units] = out_UC.T
+        block = values_NU[:, units] if len(rows) == len(values_NU) else values_NU[rows, units]
+        out_UC = np.empty((block.shape[1], len(columns)))
+        _walk(_sort_descending(block), starts, concepts, n_positive_C[columns], out_UC)
+        ap_CU[columns, units] = out_UC.T
 
+    patterns, group_C = np.unique(labels_NC != EXCLUDED, axis=1, return_inverse=True)
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        for group in _same_sentences(labels_NC):
-            list(pool.map(partial(score, group=group), range(0, n_units, block_units)))
+        for number, pattern_N in enumerate(patterns.T):
+            # Concepts that use the same sentences: one sort serves them all.
+            rows, columns = np.flatnonzero(pattern_N), np.flatnonzero(group_C.reshape(-1) == number)
+            positive_NC = labels_NC[np.ix_(rows, columns)] == POSITIVE
+            # The concepts that the sentences express, sentence by sentence; where each sentence's start.
+            starts, concepts = np.cumsum([0, *positive_NC.sum(axis=1)]), np.nonzero(positive_NC)[1]
+            part = partial(score, rows=rows, columns=columns, starts=starts, concepts=concepts)
+            list(pool.map(part, range(0, n_units, block_units)))
     return ap_CU
 
 
@@ -98,28 +106,6 @@ def _check_scorable(values_NU: NDArray[Any], labels_NC: NDArray[np.integer[Any]]
         without = np.flatnonzero(n_positive_C == 0).tolist()
         raise ValueError(f"average precision needs a positive sentence; none in columns {without}")
     return n_positive_C
-
-
-class _Group(NamedTuple):
-    """Concepts that use the same sentences: one sort serves them all."""
-
-    rows: NDArray[np.intp]
-    """The sentences."""
-    columns: NDArray[np.intp]
-    """The concepts."""
-    starts: NDArray[np.int64]
-    """Where each sentence's part of ``concepts`` starts, and the end of the last."""
-    concepts: NDArray[np.int64]
-    """The concepts that the sentences express, sentence by sentence, as places in ``columns``."""
-
-
-def _same_sentences(labels_NC: NDArray[Any]) -> Iterator[_Group]:
-    patterns, group_C = np.unique(labels_NC != EXCLUDED, axis=1, return_inverse=True)
-    for number in range(patterns.shape[1]):
-        rows, columns = np.flatnonzero(patterns[:, number]), np.flatnonzero(group_C.reshape(-1) == number)
-        positive_NC = labels_NC[np.ix_(rows, columns)] == POSITIVE
-        starts = np.concatenate([[0], np.cumsum(positive_NC.sum(axis=1))])
-        yield _Group(rows, columns, starts.astype(np.int64), np.nonzero(positive_NC)[1].astype(np.int64))
 
 
 def _sort_descending(values_NU: NDArray[Any]) -> NDArray[np.uint64]:

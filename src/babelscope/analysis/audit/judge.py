@@ -153,7 +153,13 @@ def collect_audit(
     rows, losses = [], []
     for model in dict.fromkeys(model for model, _ in audits):
         steps = sorted((a for a in audits.values() if a.model == model), key=lambda audit: audit.step)
-        series = _series(steps)
+        series = Series(
+            steps=tuple(audit.step for audit in steps),
+            digests=tuple(audit.digest for audit in steps),
+            broken=tuple(audit.not_finite for audit in steps),
+            curve=_curve(steps),
+            distances=_distances(steps),
+        )
         flags = judge(series)
         for at, audit in enumerate(steps):
             known = (known_faults or {}).get(model, {}).get(audit.step, "")
@@ -209,17 +215,7 @@ def judge(series: Series) -> dict[int, list[Flag]]:
     judged.losses()
     judged.duplicates()
     judged.distances()
-    return {step: judged.flags[at] for at, step in enumerate(series.steps)}
-
-
-def _series(audits: Sequence[CheckpointAudit]) -> Series:
-    return Series(
-        steps=tuple(audit.step for audit in audits),
-        digests=tuple(audit.digest for audit in audits),
-        broken=tuple(audit.not_finite for audit in audits),
-        curve=_curve(audits),
-        distances=_distances(audits),
-    )
+    return dict(zip(series.steps, judged.flags, strict=True))
 
 
 def most(values: Floats) -> Floats:
@@ -363,9 +359,8 @@ class _Judge:
                 before, after = self.around(at, without=self.equal)
                 if before is None or self.steps[at] == 0:
                     continue
-                if after is None:
-                    by = above_last_SS[before, at]
-                else:
+                by = above_last_SS[before, at]
+                if after is not None:
                     by = min(above_SS[before, at], above_SS[after, at])
                 if by > 0:
                     lower = sum(above_SS[other, at] > 0 for other in judged if other < at)
@@ -397,12 +392,8 @@ class _Judge:
         n, text = curve.loss_SL.shape[1], f"{curve.mean_S[at]:.2f} nats per token against {steps}"
         if n == 1 or not (above or below):
             return text
-        how = (
-            f"higher by more than {MIN_RISE:g} in {above}"
-            if above > below
-            else f"lower by more than {MIN_RISE:g} in {below}"
-        )
-        return f"{text}, {how} of {n} languages"
+        how, most_of = ("higher", above) if above > below else ("lower", below)
+        return f"{text}, {how} by more than {MIN_RISE:g} in {most_of} of {n} languages"
 
     # -- equal weights
 
