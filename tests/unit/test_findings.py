@@ -195,7 +195,7 @@ def test_every_template_of_the_findings_has_a_use_and_every_record_its_words():
     def note(statement):
         said["sentences"].add(statement.key)
         for value in statement.given.values():
-            for part in value if isinstance(value, tuple) else [value]:
+            for part in value if isinstance(value, list) else [value]:
                 if isinstance(part, Statement):
                     note(part)
 

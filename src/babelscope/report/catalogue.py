@@ -17,6 +17,10 @@ from babelscope.io.h5 import open_h5
 from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.files import read_config, weight_files
 
+#: What of a provenance is shown.
+_ORIGIN = ("model", "step", "lang", "n_truncated", "pooling", "dtype", "weights_hash", "tokenizer_hash",
+           "corpus_hash", "repo", "commit")  # fmt: skip
+
 
 def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -> pd.DataFrame:
     """One row per model: what it is and how many units of the chosen sites it has.
@@ -33,27 +37,25 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
     """
     rows = []
     for model in models:
-        folder = Path(model["folder"])
+        known, folder = dict(model), Path(model["folder"])
+        del known["folder"]
         config = read_config(folder)
-        rows.append(
-            {
-                **{key: value for key, value in model.items() if key != "folder"},
-                "languages": " ".join(model.get("languages", [])),
-                "architecture": config["model_type"],
-                "n_parameters": count_parameters(folder),
-                "n_layers": n_layers(config),
-                "vocabulary_size": config["vocab_size"],
-                "n_units": sum(site_widths(config, sites).values()),
-            }
-        )
+        what = {
+            "languages": " ".join(model.get("languages", [])),
+            "architecture": config["model_type"],
+            "n_parameters": count_parameters(folder),
+            "n_layers": n_layers(config),
+            "vocabulary_size": config["vocab_size"],
+            "n_units": sum(site_widths(config, sites).values()),
+        }
+        rows.append(known | what)
     return pd.DataFrame(rows)
 
 
 def describe_steps(tokens: Mapping[str, Mapping[int, int | None]]) -> pd.DataFrame:
     """One row per (model, step): ``model, step, tokens`` seen in training; empty where unknown."""
     rows = [(model, int(step), n) for model, steps in tokens.items() for step, n in steps.items()]
-    table = pd.DataFrame(rows, columns=["model", "step", "tokens"])
-    return table.astype({"tokens": "Int64"})
+    return pd.DataFrame(rows, columns=["model", "step", "tokens"]).astype({"tokens": "Int64"})
 
 
 def count_parameters(folder: Path) -> int | None:
@@ -65,8 +67,8 @@ def count_parameters(folder: Path) -> int | None:
     total = 0
     for file in files:
         with safe_open(file, framework="numpy") as tensors:
-            shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
-        total += sum(math.prod(shape) for shape in shapes)
+            names = tensors.keys()
+            total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
     return total
 
 
@@ -78,8 +80,7 @@ def describe_extraction(files: Sequence[Path], languages: Sequence[str] = ()) ->
         languages: Order of the languages of a step; as the files have them by default.
 
     Returns:
-        Columns ``model, step, lang, n_truncated, pooling, dtype, weights_hash, tokenizer_hash,
-        corpus_hash, repo, commit`` (empty unless fetched from a hub).
+        Fields of :class:`Provenance` as columns; ``repo`` and ``commit`` are empty unless fetched from a hub.
     """
     origins: list[Provenance] = []
     for file in files:
@@ -87,27 +88,8 @@ def describe_extraction(files: Sequence[Path], languages: Sequence[str] = ()) ->
             origins += [read_provenance(group) for group in cells_of(opened).values()]
     models = list(dict.fromkeys(origin.model for origin in origins))
     places = {lang: place for place, lang in enumerate(languages)}
-    origins.sort(
-        key=lambda origin: (models.index(origin.model), origin.step, places.get(origin.lang, len(places)))
-    )
-    return pd.DataFrame(
-        [
-            {
-                "model": origin.model,
-                "step": origin.step,
-                "lang": origin.lang,
-                "n_truncated": origin.n_truncated,
-                "pooling": origin.pooling,
-                "dtype": origin.dtype,
-                "weights_hash": origin.weights_hash,
-                "tokenizer_hash": origin.tokenizer_hash,
-                "corpus_hash": origin.corpus_hash,
-                "repo": origin.repo,
-                "commit": origin.commit,
-            }
-            for origin in origins
-        ]
-    )
+    origins.sort(key=lambda of: (models.index(of.model), of.step, places.get(of.lang, len(places))))
+    return pd.DataFrame([{name: getattr(origin, name) for name in _ORIGIN} for origin in origins])
 
 
 def check_same_weights(extraction: pd.DataFrame, audit: pd.DataFrame, study: str) -> None:
@@ -165,6 +147,7 @@ def extraction_warnings(extraction: pd.DataFrame, concepts: pd.DataFrame) -> lis
     same = extraction.drop_duplicates(["model", "step"]).groupby(["model", "weights_hash"], sort=False)
     for (model, _), rows in same:
         if len(rows) > 1:
-            steps = ", ".join(map(str, rows["step"]))
-            found.append(f"Checkpoints of {model} with equal weights: steps {steps}.")
+            found.append(
+                f"Checkpoints of {model} with equal weights: steps {', '.join(map(str, rows['step']))}."
+            )
     return found

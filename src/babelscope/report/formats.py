@@ -31,13 +31,7 @@ class TableView:
 
 
 def table_view(table: pd.DataFrame, name: str, shown: int = SHOWN_ROWS) -> TableView:
-    """Format a table for the page, with a download of all of it.
-
-    Args:
-        table: The table; its index is left out.
-        name: File name of the download, without suffix.
-        shown: Number of rows to show.
-    """
+    """Format a table for the page without its index; all of it can be downloaded as ``name.tsv``."""
     content = table.to_csv(sep="\t", index=False, float_format="%.6g").encode("utf-8")
     download = ""
     if len(content) <= MAX_DOWNLOAD_BYTES:

@@ -7,7 +7,7 @@ tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ from babelscope.report.figures.spec import FigureSpec
 from babelscope.report.findings.criteria import Finding
 from babelscope.report.formats import TableView, data_uri, flat, plain, table_view
 from babelscope.report.summaries import model_label, without_flagged
+from babelscope.report.words import words
 
-_SYMBOLS = {"holds": "✓", "holds in part": "◐", "does not hold": "✕", "cannot be tested": "?"}
-_CLASSES = {"holds": "yes", "holds in part": "part", "does not hold": "no", "cannot be tested": "open"}
 _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -87,12 +86,11 @@ def render_report(
         tiles=views.tiles(present),
         cards=views.cards(findings),
         score=views.score(findings),
-        symbols=_SYMBOLS,
-        classes=_CLASSES,
-        caveats=views.caveats(study, present),
-        warnings=views.warnings(study, present, provenance),
+        verdicts=words()["verdicts"],
+        caveats=list(views.caveats(study, present)),
+        warnings=list(views.warnings(study, present, provenance)),
         hero=shown["hero"],
-        sections=_sections(list(shown.values())),
+        sections=list(_sections(list(shown.values()))),
         models=views.shown_table(present, "models"),
         facts=views.facts(study, present),
         settings=yaml.safe_dump(plain(study), sort_keys=False, allow_unicode=True),
@@ -108,11 +106,11 @@ def render_report(
         unfinished.write_text(page, encoding="utf-8")
 
 
-def _sections(figures: Sequence[FigureView]) -> list[dict[str, Any]]:
+def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:
     """Headings with their figures, in order; none without."""
-    of_section = {key: [v for v in figures if v.caption.section == key] for key in load_sections()}
-    titles = load_sections()
-    return [{"key": key, "title": titles[key], "figures": of} for key, of in of_section.items() if of]
+    for key, title in load_sections().items():
+        if of_section := [view for view in figures if view.caption.section == key]:
+            yield {"key": key, "title": title, "figures": of_section}
 
 
 def _figure(
@@ -123,11 +121,10 @@ def _figure(
 ) -> FigureView:
     main = spec.caption.tables[0]
     if main not in tables:
-        why = f"This study has no data for this figure (table “{main}”)."
-        return FigureView(spec.caption, missing=why)
-    path = Path(figures[spec.name]) if spec.name in figures else None
+        return FigureView(spec.caption, missing=f"This study has no data for this figure (table “{main}”).")
+    path = Path(figures.get(spec.name, ""))
     image, missing = "", "The figure was not drawn."
-    if path is not None and path.exists():
+    if path.is_file():
         image, missing = data_uri(path.read_bytes(), _MEDIA_TYPES[path.suffix]), ""
     numbers = spec.numbers(tables) if spec.numbers else pd.DataFrame()
     columns = spec.caption.columns or numbers.columns

@@ -95,14 +95,11 @@ def without_flagged(tables: Mapping[str, pd.DataFrame | None]) -> dict[str, pd.D
     Those of the audit stay whole, since they say why; so does ``steps``, which holds no results.
     """
     flagged = flagged_rows(tables.get("audit"))
-    bad = set(zip(flagged["model"], flagged["step"], strict=True))
-    kept: dict[str, pd.DataFrame | None] = {}
+    bad = list(zip(flagged["model"], flagged["step"], strict=True))
+    kept = dict(tables)
     for name, table in tables.items():
-        kept[name] = table
-        if table is None or name in _WHOLE or not {"model", "step"} <= set(table) or not bad:
-            continue
-        cells = zip(table["model"], table["step"], strict=True)
-        kept[name] = table[np.fromiter((cell not in bad for cell in cells), dtype=bool, count=len(table))]
+        if bad and table is not None and name not in _WHOLE and {"model", "step"} <= set(table):
+            kept[name] = table[~pd.MultiIndex.from_frame(table[["model", "step"]]).isin(bad)]
     return kept
 
 
@@ -110,15 +107,11 @@ def tokens_seen(steps: pd.DataFrame | None, models: pd.DataFrame | None) -> dict
     """Tokens seen at each step of each model ``(id, role)`` of which all are known."""
     if steps is None or steps.empty:
         return {}
-    rows = with_roles(steps, models)
-    known = {}
-    for (id_, role), part in rows.groupby(["id", "role"], sort=False):
-        tokens = part["tokens"].astype("Float64")
-        if tokens.notna().all():
-            known[str(id_), str(role)] = {
-                int(step): float(n) for step, n in zip(part["step"], tokens, strict=True)
-            }
-    return known
+    return {
+        (str(id_), str(role)): dict(zip(part["step"].astype(int), part["tokens"].astype(float), strict=True))
+        for (id_, role), part in with_roles(steps, models).groupby(["id", "role"], sort=False)
+        if part["tokens"].notna().all()
+    }
 
 
 def over_seeds(
@@ -127,16 +120,14 @@ def over_seeds(
     """Reduce the runs of each model id to one series.
 
     Args:
-        table: Columns ``model``, ``keys``, ``value``; ``low`` and ``high`` where one seed has an
-        interval.
+        table: Columns ``model``, ``keys``, ``value``; ``low`` and ``high`` where one seed has an interval.
         models: The models table.
         keys: What tells the points of one run apart, such as ``["step", "layer"]``.
         value: Column to reduce.
 
     Returns:
-        Columns ``id``, ``role``, ``keys``, ``value``, ``low``, ``high``, ``n_seeds``. With one seed
-        the interval is that of the table; with two it is their range; from three on a t interval at
-        95 % of the mean over seeds.
+        Columns ``id, role, keys, value, low, high, n_seeds``. With one seed the interval is of the table,
+        with two it is their range, from three on a t interval at 95 % of the mean over seeds.
     """
     table = with_roles(table, models)
     for bound in ("low", "high"):
@@ -147,16 +138,11 @@ def over_seeds(
         mean=(value, "mean"), sd=(value, "std"), n_seeds=("model", "nunique"),
         smallest=(value, "min"), largest=(value, "max"), low=("low", "mean"), high=("high", "mean"),
     ).reset_index()  # fmt: skip
-    several = out["n_seeds"] >= 3
-    if several.any():
-        n = out.loc[several, "n_seeds"].to_numpy()
-        half = stats.t.ppf(0.975, n - 1) * out.loc[several, "sd"].to_numpy() / np.sqrt(n)
-        out.loc[several, "low"] = out.loc[several, "mean"] - half
-        out.loc[several, "high"] = out.loc[several, "mean"] + half
-    two = out["n_seeds"] == 2
-    out.loc[two, "low"], out.loc[two, "high"] = out.loc[two, "smallest"], out.loc[two, "largest"]
-    out = out.rename(columns={"mean": value}) if value != "mean" else out
-    return out.drop(columns=["sd", "smallest", "largest"])
+    n = out["n_seeds"].to_numpy()
+    half = stats.t.ppf(0.975, n - 1) * out["sd"] / np.sqrt(n)
+    out["low"] = out["low"].where(n < 2, out["smallest"]).where(n < 3, out["mean"] - half)
+    out["high"] = out["high"].where(n < 2, out["largest"]).where(n < 3, out["mean"] + half)
+    return out.rename(columns={"mean": value}).drop(columns=["sd", "smallest", "largest"])
 
 
 def overlap_totals(overlap: pd.DataFrame, variant: str | None = None, pairs: str = ALL) -> pd.DataFrame:

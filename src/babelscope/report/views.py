@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,13 @@ from babelscope.report.summaries import (
     traced_units,
     with_roles,
 )
-from babelscope.report.words import count, say
+from babelscope.report.words import count, say, words
 
 Study = Mapping[str, Any]
 """The study's config as a plain mapping."""
 
 #: Positives per half of the sentences below which held-out values of a concept are shaky.
 FEW_POSITIVES = 10
-
-_VERBS = {
-    "holds": "found", "holds in part": "found in part", "does not hold": "not found",
-    "cannot be tested": "not testable here",
-}  # fmt: skip
 
 
 def excludes_flagged(study: Study) -> bool:
@@ -65,7 +60,7 @@ def lede(study: Study, tables: Tables, findings: Sequence[Finding]) -> str:
     sentences = [say("studied", codes=codes, names=names, span=span, **counts)]
     for model in dict.fromkeys(f.model for f in findings if f.role == "main"):
         verdicts: list[str] = [f.verdict for f in findings if f.model == model and f.number.isdigit()]
-        parts = [f"{n} {_VERBS[v]}" for v in _VERBS if (n := verdicts.count(v))]
+        parts = [f"{n} {how['verb']}" for v, how in words()["verdicts"].items() if (n := verdicts.count(v))]
         sentences.append(say("verdicts", n=len(verdicts), model=model, parts=parts))
     sentences += [f.text for f in findings if f.key == "expert_overlap" and f.role == "main"][:1]
     return " ".join(sentences)
@@ -111,48 +106,45 @@ def score(findings: Sequence[Finding]) -> dict[str, Any]:
 
 def cards(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Each finding of the paper with its verdicts; a second half of it stands by itself."""
+    by_number: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_number.setdefault(finding.number, []).append(finding)
     return [
-        {
-            "number": number,
-            "title": next(f.title for f in findings if f.number == number),
-            "findings": [f for f in findings if f.number == number],
-            "second": [f for f in findings if f.number == f"{number}b"],
-        }
-        for number in dict.fromkeys(f.number for f in findings if f.number.isdigit())
+        {"number": number, "title": of[0].title, "findings": of, "second": by_number.get(f"{number}b")}
+        for number, of in by_number.items()
+        if number.isdigit()
     ]
 
 
 # ----------------------------------------------------------------------------------- limits and warnings
 
 
-def caveats(study: Study, tables: Tables) -> list[str]:
+def caveats(study: Study, tables: Tables) -> Iterator[str]:
     """What this study can and cannot show, from how it is made."""
     models = {str(name): model or {} for name, model in (study.get("models") or {}).items()}
     corpora = [corpus or {} for corpus in (study.get("corpora") or {}).values()]
     roles = {name: str(model.get("role", "main")) for name, model in models.items()}
     has_control = "control" in (roles | dict(model_ids(tables.get("models")))).values()
-    out = []
     if any(corpus.get("source") == "grammar" for corpus in corpora):
-        out.append(say("grammar", how="with a control" if has_control else "without a control"))
+        yield say("grammar", how="with a control" if has_control else "without a control")
     if (study.get("sentences") or {}).get("source") == "parallel":
-        out.append(say("parallel sentences"))
+        yield say("parallel sentences")
     if models and not has_control:
-        out.append(say("no control"))
+        yield say("no control")
     pretrained = {name: model for name, model in models.items() if model.get("source") == "pretrain"}
-    single = [name for name, model in pretrained.items() if len(model.get("seeds") or [0]) < 2]
-    if single:
-        out.append(say("one seed", models=single))
+    if single := [name for name, model in pretrained.items() if len(model.get("seeds") or [0]) < 2]:
+        yield say("one seed", models=single)
     steps = analysed_steps(tables)
     if len(steps) == 1:
-        out.append(say("one step"))
+        yield say("one step")
     elif steps and steps[0] > 0:
-        out.append(say("no untrained step", first=steps[0]))
-    return [*out, say("criteria")]
+        yield say("no untrained step", first=steps[0])
+    yield say("criteria")
 
 
-def warnings(study: Study, tables: Tables, provenance: Mapping[str, Any]) -> list[str]:
+def warnings(study: Study, tables: Tables, provenance: Mapping[str, Any]) -> Iterator[str]:
     """What to take with care: from the run, the audit, the sentences and the probes."""
-    out = [str(warning) for warning in provenance.get("warnings", [])]
+    yield from map(str, provenance.get("warnings", []))
     flagged = flagged_rows(tables.get("audit"))
     if not flagged.empty:
         cells = [
@@ -161,35 +153,30 @@ def warnings(study: Study, tables: Tables, provenance: Mapping[str, Any]) -> lis
         ]
         how = "left out" if excludes_flagged(study) else "marked"
         checkpoints = count(len(tables["audit"]), "checkpoint")
-        out.append(say("flagged", n=len(flagged), checkpoints=checkpoints, cells=cells, how=how))
+        yield say("flagged", n=len(flagged), checkpoints=checkpoints, cells=cells, how=how)
     if "concepts" in tables:
-        out += _few_positives(tables["concepts"])
+        yield from _few_positives(tables["concepts"])
     if "probes" in tables:
-        out += _probe_warnings(tables["probes"])
-    return out
+        yield from _probe_warnings(tables["probes"])
 
 
-def _few_positives(concepts: pd.DataFrame, shown: int = 8) -> list[str]:
-    out = []
+def _few_positives(concepts: pd.DataFrame, shown: int = 8) -> Iterator[str]:
     for half in ("a", "b"):
         few = concepts.assign(n=concepts[f"n_positive_{half}"]).query("n < @FEW_POSITIVES")
         cells = [f"{row.concept} ({row.lang}: {row.n})" for row in few.head(shown).itertuples()]
         more = f" and {len(few) - shown} more" if len(few) > shown else ""
         if cells:
-            out.append(say("few positives", least=FEW_POSITIVES, half=half, cells=cells, more=more))
-    return out
+            yield say("few positives", least=FEW_POSITIVES, half=half, cells=cells, more=more)
 
 
-def _probe_warnings(probes: pd.DataFrame) -> list[str]:
-    out = []
+def _probe_warnings(probes: pd.DataFrame) -> Iterator[str]:
     means = probes[probes["seed"] == -1]
     anchors = means[means["probe"] == "anchors"]
     if empty := int(anchors["value"].isna().sum()):
-        out.append(say("anchors", n=empty, of=len(anchors)))
+        yield say("anchors", n=empty, of=len(anchors))
     shuffled = means[(means["probe"] == "shuffled") & (means["metric"] == "accuracy")]
     if leaks := int((shuffled["low"] > shuffled["null"] + 0.05).sum()):
-        out.append(say("leaks", n=leaks, of=len(shuffled)))
-    return out
+        yield say("leaks", n=leaks, of=len(shuffled))
 
 
 # -------------------------------------------------------------------------------------------------- audit
@@ -202,13 +189,10 @@ def audit(study: Study, tables: Tables) -> dict[str, Any] | None:
     table = tables["audit"]
     known = table["known_fault"].map(text) != ""
     items = [
-        {
-            "where": f"{row.model}, step {row.step}",
-            "found": _sentence(text(row.reasons)) if bool(row.flag) else "",
-            "known": text(row.known_fault),
-        }
+        {"where": f"{row.model}, step {row.step}", "known": text(row.known_fault),
+         "found": _sentence(text(row.reasons)) if row.flag else ""}
         for row in table[table["flag"].astype(bool) | known].itertuples()
-    ]
+    ]  # fmt: skip
     shown = table.copy()
     for column in ("digest", "weights_hash", "commit"):
         shown[column] = [text(value)[:12] for value in shown[column]]

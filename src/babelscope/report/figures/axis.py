@@ -72,11 +72,7 @@ class StepAxis:
         """Put training steps on the x axis: log 2 from the first step, with one octave for step 0.
 
         Where all models drawn here saw the same, known number of tokens, it stands beneath each step.
-
-        Args:
-            ax: Axes whose x values are steps.
-            steps: All steps that the axis has room for.
-            keys: The model that is drawn here, or the models with the colours of their crosses.
+        ``keys`` is the model that is drawn here, or the models with the colours of their crosses.
         """
         present = sorted({int(step) for step in steps})
         models: Mapping[Key, Any] = {keys: FLAG} if isinstance(keys, tuple) else keys

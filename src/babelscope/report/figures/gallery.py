@@ -89,17 +89,9 @@ def save_figure(figure: Figure, path: Path | str, style: PlotStyle | None = None
         ValueError: If the suffix is neither.
     """
     path = Path(path)
-    metadata: dict[str, dict[str, Any]] = {
-        ".svg": {"Date": None, "Creator": None},
-        ".png": {"Software": None},
-    }
-    if path.suffix not in metadata:
+    metadata = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}.get(path.suffix)
+    if metadata is None:
         raise ValueError(f"a figure is saved as .svg or .png; got {path.name!r}")
+    form: dict[str, Any] = {"format": path.suffix[1:], "metadata": metadata}
     with mpl.rc_context((style or PlotStyle()).rc()), written_whole(path) as unfinished:
-        figure.savefig(
-            unfinished,
-            format=path.suffix[1:],
-            metadata=metadata[path.suffix],
-            bbox_inches="tight",
-            facecolor="white",
-        )
+        figure.savefig(unfinished, **form, bbox_inches="tight", facecolor="white")

@@ -20,9 +20,12 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from babelscope.io.yaml import packaged_yaml
 from babelscope.report.summaries import Key, model_label
 
-INK = "#1f2933"
+_SETTINGS = packaged_yaml("babelscope.report.figures", "style.yaml")
+
+INK: str = _SETTINGS["text.color"]
 GREY = "#6b7280"
 PALE = "#b6bec8"
 
@@ -44,30 +47,7 @@ class PlotStyle:
         """Matplotlib settings of this style."""
         # The notebook context is made for one big figure; ours stand in a column of text.
         context = sns.plotting_context(self.context, font_scale=0.8 * self.font_scale)
-        return {
-            **sns.axes_style("ticks"),
-            **context,
-            "font.family": "sans-serif",
-            "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],
-            "text.color": INK,
-            "axes.labelcolor": INK,
-            "axes.edgecolor": "#9aa5b1",
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.grid": True,
-            "grid.color": "#e5e9ee",
-            "grid.linewidth": 0.8,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "legend.frameon": False,
-            "lines.linewidth": 1.8,
-            "savefig.dpi": self.dpi,
-            # Text stays text: small files that can be searched and follow the reader's zoom.
-            "svg.fonttype": "none",
-            "svg.hashsalt": "babelscope",
-        }
+        return {**sns.axes_style("ticks"), **context, **_SETTINGS, "savefig.dpi": self.dpi}
 
     def colours(self) -> list[Any]:
         """Colours of categories."""

@@ -14,22 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from babelscope.report.summaries import Key
-from babelscope.report.words import Statement, asked, evidence, number
+from babelscope.report.summaries import Key, over_seeds, with_roles
+from babelscope.report.words import Statement, asked, evidence, number, words
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
 Part = Literal["core", "extra", "shown"]
 
-TITLES = {
-    "language_identity": (
-        "1",
-        "Language identity fades in the middle layers and recovers at the end",
-    ),
-    "expert_overlap": ("2", "Experts of one concept align across languages"),
-    "middle_layers": ("2b", "They align most in the middle layers"),
-    "reliable_units": ("3", "Single units become reliable predictors in many languages"),
-    "forced_generation": ("4", "Forced experts write their own language early, English late"),
-}
+#: Number and title of each finding by its key, in order.
+TITLES: dict[str, tuple[str, str]] = words()["findings"]
 
 
 @dataclass(frozen=True)
@@ -88,19 +80,19 @@ class Criterion:
         return evidence(self.key, self.given, self.lacks)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Finding:
-    """A finding of the paper, judged for one model of the study."""
+    """A finding of the paper for one model of the study, with all that its judge asks and tells."""
 
     key: str
     model: str
     """Model id of the study (all pre-training seeds of it)."""
     role: str
-    verdict: Verdict
-    statements: tuple[Statement, ...]
+    statements: list[Statement] = field(default_factory=list)
     """What its paragraph tells, in order."""
-    criteria: tuple[Criterion, ...] = ()
-    quantities: tuple[Quantity, ...] = ()
+    criteria: list[Criterion] = field(default_factory=list)
+    """What it is judged by; none if something is missing, which a statement tells."""
+    quantities: list[Quantity] = field(default_factory=list)
 
     @property
     def number(self) -> str:
@@ -113,9 +105,23 @@ class Finding:
         return TITLES[self.key][1]
 
     @property
+    def verdict(self) -> Verdict:
+        """What the criteria come to."""
+        return verdict_of(self.criteria)
+
+    @property
     def text(self) -> str:
         """One paragraph made from the numbers."""
         return " ".join(map(str, self.statements))
+
+    def ask(self, key: str, met: bool | None, part: Part = "core", lacks: str = "", **given: Any) -> None:
+        """Judge by a criterion."""
+        self.criteria.append(Criterion(key, met, given, part, lacks))
+
+    def tell(self, key: str, **given: Any) -> Finding:
+        """Add a sentence; returns the finding."""
+        self.statements.append(Statement(key, given))
+        return self
 
 
 @dataclass(frozen=True)
@@ -138,30 +144,20 @@ class Subject:
 
     def rows(self, name: str, model: str | None = None) -> pd.DataFrame:
         """Rows of a table of all runs of the model, or of another one; empty without the table."""
-        table, model = self.tables.get(name), model or self.model
+        table = self.tables.get(name)
         if table is None:
             return pd.DataFrame()
-        runs = {model}
-        if self.models is not None:
-            runs = set(self.models.loc[self.models["id"] == model, "model"]) or runs
-        return table[table["model"].isin(runs)]
+        return table[with_roles(table, self.models)["id"] == (model or self.model)]
 
-    def judged(
-        self,
-        key: str,
-        criteria: Sequence[Criterion],
-        quantities: Sequence[Quantity],
-        statements: Sequence[Statement],
-    ) -> Finding:
-        """The finding with its verdict."""
-        verdict = verdict_of(criteria)
-        return Finding(
-            key, self.model, self.role, verdict, tuple(statements), tuple(criteria), tuple(quantities)
-        )
-
-    def untested(self, key: str, why: str, **given: Any) -> Finding:
-        """The finding, for which something is missing."""
-        return Finding(key, self.model, self.role, "cannot be tested", (Statement(why, given),))
+    def quantity(self, rows: pd.DataFrame, column: str, name: str, **at: Any) -> Quantity:
+        """A column over pre-training seeds where the columns of ``at``, the step among them, have these
+        values; NaN if there are no such rows."""
+        found = over_seeds(rows, self.models, list(at), column)
+        for key, value in at.items():
+            found = found[found[key] == value]
+        for row in found.to_dict("records"):
+            return Quantity(name, row[column], row["low"], row["high"], step=at["step"])
+        return Quantity(name, np.nan, step=at["step"])
 
 
 def verdict_of(criteria: Sequence[Criterion]) -> Verdict:
@@ -177,14 +173,6 @@ def verdict_of(criteria: Sequence[Criterion]) -> Verdict:
     if all(core) and all(extra):
         return "holds"
     return "holds in part" if any(core) else "does not hold"
-
-
-def quantity(rows: pd.DataFrame, column: str, name: str, **more: Any) -> Quantity:
-    """The first row's value and interval; NaN if there is no row."""
-    if rows.empty:
-        return Quantity(name, np.nan, **more)
-    row = rows.iloc[0]
-    return Quantity(name, float(row[column]), float(row["low"]), float(row["high"]), **more)
 
 
 def below(a: Quantity, b: Quantity) -> bool | None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from babelscope.report.findings import (
-    expert_overlap,
-    forced_generation,
-    language_identity,
-    middle_layers,
-    reliable_units,
-)
+from babelscope.report.findings import expert_overlap, forced_generation, language_identity, reliable_units
 from babelscope.report.findings.criteria import Finding, Quantity, Subject
 from babelscope.report.summaries import flagged_steps, model_ids, without_flagged
-from babelscope.report.words import Statement
 
-_JUDGES = (language_identity, expert_overlap, middle_layers, reliable_units, forced_generation)
+_JUDGES = {
+    "language_identity": language_identity.judge,
+    "expert_overlap": expert_overlap.judge,
+    "middle_layers": expert_overlap.judge_layers,
+    "reliable_units": reliable_units.judge,
+    "forced_generation": forced_generation.judge,
+}
 
 
 def evaluate_findings(
@@ -42,21 +40,15 @@ def evaluate_findings(
     there = {name: table for name, table in tables.items() if table is not None and not table.empty}
     judged_by = ("overlap", "probes", "reliability", "generation")
     ids = model_ids(there.get("models"), [there[name] for name in judged_by if name in there])
-    findings = [
-        _with_doubt(judge.judge(Subject(*key, there, ids, pivot)), flagged.get(key, frozenset()))
-        for judge in _JUDGES
-        for key in ids
-    ]
+    findings = []
+    for key, judge in _JUDGES.items():
+        for model in ids:
+            finding = judge(Subject(*model, there, ids, pivot), Finding(key, *model))
+            doubtful = sorted(flagged.get(model, frozenset()) & {q.step for q in finding.quantities})
+            if doubtful:
+                finding.tell("flagged step" if len(doubtful) == 1 else "flagged steps", steps=doubtful)
+            findings.append(finding)
     return findings, findings_table(findings)
-
-
-def _with_doubt(finding: Finding, flagged: frozenset[int]) -> Finding:
-    """The finding; it tells which of the steps that it rests on the audit flagged."""
-    doubtful = sorted(flagged & {q.step for q in finding.quantities})
-    if not doubtful:
-        return finding
-    doubt = Statement("flagged step" if len(doubtful) == 1 else "flagged steps", {"steps": tuple(doubtful)})
-    return dataclasses.replace(finding, statements=(*finding.statements, doubt))
 
 
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
@@ -66,13 +58,11 @@ def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
         Columns ``number, finding, model, role, verdict, quantity, step, value, low, high, null,
         n``. A finding without numbers has one row with an empty quantity.
     """
-    rows = []
-    for finding in findings:
-        for q in finding.quantities or (Quantity("", np.nan),):
-            rows.append(
-                (finding.number, finding.key, finding.model, finding.role, finding.verdict, q.name,
-                 q.step, q.value, q.low, q.high, q.null, q.n)
-            )  # fmt: skip
     columns = ["number", "finding", "model", "role", "verdict", "quantity", "step", "value", "low",
                "high", "null", "n"]  # fmt: skip
+    rows = [
+        (f.number, f.key, f.model, f.role, f.verdict, q.name, q.step, q.value, q.low, q.high, q.null, q.n)
+        for f in findings
+        for q in f.quantities or [Quantity("", np.nan)]
+    ]
     return pd.DataFrame(rows, columns=columns)

@@ -3,92 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from babelscope.report.findings.criteria import (
-    Criterion,
-    Finding,
-    Quantity,
-    Subject,
-    below,
-    quantity,
-)
-from babelscope.report.summaries import ALL, SOURCE, generation_series, over_seeds
-from babelscope.report.words import Statement
-
-KEY = "forced_generation"
+from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
+from babelscope.report.summaries import ALL, SOURCE, generation_series
 
 Get = Callable[[int, str, str, str], Quantity]
 """A value by step, condition, metric and target."""
 
 
-def judge(subject: Subject) -> Finding:
+def judge(subject: Subject, finding: Finding) -> Finding:
     """Judge the finding by the table of generation."""
     rows = subject.rows("generation")
     if rows.empty:
-        return subject.untested(KEY, "no texts")
+        return finding.tell("no texts")
     series = generation_series(rows, subject.pivot)
     get = _lookup(subject, series)
     steps = [int(step) for step in sorted(series["step"].unique())]
-    rates = {
-        step: (get(step, "forced", "hit_rate", ALL), get(step, "unforced", "hit_rate", ALL)) for step in steps
-    }
+    rates = {step: [get(step, c, "hit_rate", ALL) for c in ("forced", "unforced")] for step in steps}
     last = steps[-1]
     hits, base = rates[last]
     if not np.isfinite(hits.value):
-        return subject.untested(KEY, "no forced texts")
+        return finding.tell("no forced texts")
     works = [step for step, (forced, unforced) in rates.items() if below(unforced, forced)]
-    given = {"steps": tuple(works), "last": last, "hits": hits, "base": base}
+    given: dict[str, Any] = {"steps": works, "last": last, "hits": hits, "base": base}
+    finding.quantities += [hits, base]
     if not works:
-        never = Criterion("forcing works at all", False, given)
-        return subject.judged(KEY, [never], [hits, base], [Statement("never works", given)])
-    criteria = [Criterion("forcing works", last in works, given, "extra")]
-    quantities = [hits, base]
-    statements = [Statement("forcing works", {**given, "early": works[0]})]
+        finding.ask("forcing works at all", False, **given)
+        return finding.tell("never works", **given)
+    finding.ask("forcing works", last in works, "extra", **given)
+    finding.tell("forcing works", **given, early=works[0])
     for metric, label in (("text_share", "texts"), ("hit_share", "hits")):
-        values = _shares(get, metric, works[0], last, subject.pivot)
-        if np.isfinite(values["start"].value):
-            quantities += [q for q in values.values() if np.isfinite(q.value)]
-            shares = {**values, "label": label, "pivot": subject.pivot}
-            criteria += _share_criteria(values, shares)
-            statements.append(Statement("languages", shares))
-    return subject.judged(KEY, criteria, quantities, statements)
+        _judge_shares(finding, get, metric, label, works[0], last, subject.pivot)
+    return finding
 
 
 def _lookup(subject: Subject, series: pd.DataFrame) -> Get:
-    keys = ["step", "condition", "metric", "target"]
-    values = over_seeds(series, subject.models, keys).set_index(keys)
-    ns = series.groupby(keys)["n"].sum()
+    ns = series.groupby(["step", "condition", "metric", "target"])["n"].sum()
 
     def get(step: int, condition: str, metric: str, target: str) -> Quantity:
-        wanted = (step, condition, metric, target)
-        found = values.loc[[wanted]] if wanted in values.index else values.head(0)
         name = f"{metric}, {condition}" + ("" if target == ALL else f", {target}")
-        return quantity(found, "value", name, n=float(ns.get(wanted, np.nan)), step=step)
+        at = {"condition": condition, "metric": metric, "target": target}
+        found = subject.quantity(series, "value", name, step=step, **at)
+        return replace(found, n=float(ns.get((step, *at.values()), np.nan)))
 
     return get
 
 
-def _shares(get: Get, metric: str, early: int, last: int, pivot: str) -> dict[str, Quantity]:
+def _judge_shares(
+    finding: Finding, get: Get, metric: str, label: str, early: int, last: int, pivot: str
+) -> None:
     """Shares of the source language where forcing first works and at the end, and of the pivot then."""
-    return {
-        "start": get(early, "forced", metric, SOURCE),
-        "end": get(last, "forced", metric, SOURCE),
-        "base_start": get(early, "unforced", metric, SOURCE),
-        "base_end": get(last, "unforced", metric, SOURCE),
-        "other": get(last, "forced", metric, pivot),
-        "base_other": get(last, "unforced", metric, pivot),
+    start, end = (get(step, "forced", metric, SOURCE) for step in (early, last))
+    if not np.isfinite(start.value):
+        return
+    base_start, base_end = (get(step, "unforced", metric, SOURCE) for step in (early, last))
+    other, base_other = (get(last, condition, metric, pivot) for condition in ("forced", "unforced"))
+    values = {
+        **{"start": start, "end": end, "base_start": base_start, "base_end": base_end},
+        **{"other": other, "base_other": base_other},
     }
-
-
-def _share_criteria(of: dict[str, Quantity], given: dict[str, object]) -> list[Criterion]:
-    leans = below(of["base_start"], of["start"])
-    falls = below(of["end"], of["start"]) if of["start"].step != of["end"].step else None
-    return [
-        Criterion("source first", leans, given, "extra"),
-        Criterion("source falls", None if leans is None or falls is None else leans and falls, given),
-        Criterion("pivot at the end", below(of["end"], of["other"]), given, "extra"),
-        Criterion("pivot by forcing", below(of["base_other"], of["other"]), given, "shown"),
-    ]
+    finding.quantities += [q for q in values.values() if np.isfinite(q.value)]
+    given: dict[str, Any] = {**values, "label": label, "pivot": pivot}
+    leans = below(base_start, start)
+    falls = below(end, start) if early != last else None
+    finding.ask("source first", leans, "extra", **given)
+    finding.ask("source falls", None if leans is None or falls is None else leans and falls, **given)
+    finding.ask("pivot at the end", below(end, other), "extra", **given)
+    finding.ask("pivot by forcing", below(base_other, other), "shown", **given)
+    finding.tell("languages", **given)

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from babelscope.report.findings.criteria import Criterion, Finding, Quantity, Subject, below
+from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
 from babelscope.report.summaries import component_probe, over_seeds
-from babelscope.report.words import Statement
-
-KEY = "language_identity"
 
 #: A drop of probe accuracy smaller than this is no drop, however narrow the intervals.
 MIN_DROP = 0.02
@@ -26,60 +23,53 @@ _HOW = {
 }  # fmt: skip
 
 
-def judge(subject: Subject) -> Finding:
+def judge(subject: Subject, finding: Finding) -> Finding:
     """Judge the finding by the table of probes."""
     rows = subject.rows("probes")
     if rows.empty:
-        return subject.untested(KEY, "no probes")
+        return finding.tell("no probes")
     n_steps, n_layers = rows["step"].nunique(), int(rows["layer"].max())
     middle = middle_layers(n_layers)
     if n_steps < 2 or not middle:
-        return subject.untested(KEY, "too few steps or layers", n_steps=n_steps, n_layers=n_layers)
-    criteria: list[Criterion] = []
-    quantities: list[Quantity] = []
-    statements: list[Statement] = []
+        return finding.tell("too few steps or layers", n_steps=n_steps, n_layers=n_layers)
     pc = component_probe(rows)
     for probe, label in (("full", "all dimensions"), (pc, f"{(pc or 'pc')[2:]} components")):
         part = rows[(rows["probe"] == probe) & (rows["metric"] == "accuracy") & (rows["seed"] == -1)]
         if part.empty:
-            criteria.append(Criterion("drop and recovery", None, {"label": label}, lacks="probe"))
+            finding.ask("drop and recovery", None, lacks="probe", label=label)
             continue
         values = over_seeds(part, subject.models, ["step", "layer"])
-        found, spread, given = _change(values, middle, n_layers, label)
-        quantities += found
+        found, spread = _change(values, middle, n_layers, label)
+        finding.quantities += found
         if probe == "full":
-            quantities.append(spread)
-            level = {"spread": spread, "most": LEVEL_SPREAD}
-            criteria.append(Criterion("equal layers", spread.value <= LEVEL_SPREAD, level, "extra"))
-        dropped, recovered = (_falls(given["after"], given[other]) for other in ("before", "end"))
-        criteria.append(Criterion("middle drops", dropped, given))
-        criteria.append(Criterion("end recovers", recovered, given, "extra"))
+            finding.quantities.append(spread)
+            met = spread.value <= LEVEL_SPREAD
+            finding.ask("equal layers", met, "extra", spread=spread, most=LEVEL_SPREAD)
+        before, _, after, end = found
+        given: dict[str, Any] = {"label": label, "before": before, "after": after, "end": end}
+        dropped, recovered = _falls(after, before), _falls(after, end)
+        finding.ask("middle drops", dropped, **given)
+        finding.ask("end recovers", recovered, "extra", **given)
         how = _HOW[bool(dropped), bool(recovered)]
-        statements.append(Statement("probe", {**given, "how": how, "first": middle[0], "last": middle[-1]}))
-    chance = 1 / max(float(rows["n_languages"].max()), 1)
-    return subject.judged(KEY, criteria, quantities, [*statements, Statement("chance", {"chance": chance})])
+        finding.tell("probe", **given, how=how, first=middle[0], last=middle[-1])
+    return finding.tell("chance", chance=1 / max(float(rows["n_languages"].max()), 1))
 
 
 def _change(
     values: pd.DataFrame, middle: Sequence[int], n_layers: int, label: str
-) -> tuple[list[Quantity], Quantity, dict[str, Any]]:
-    """Accuracies of the middle and the last layer at the step where it peaks and at the last one.
-
-    Returns:
-        All of them, their spread over layers at the peak, and those that are told, by name.
-    """
+) -> tuple[list[Quantity], Quantity]:
+    """Accuracies of the middle and the last layer where it peaks and at the last step, and their spread over
+    layers at the peak."""
     blocks = values[values["layer"] >= 1]
     by_step = blocks.groupby("step")["value"].mean()
-    early, late = int(by_step.index[int(by_step.to_numpy().argmax())]), int(values["step"].max())
+    early, late = int(by_step.index[int(by_step.argmax())]), int(values["step"].max())
     found = [
         _mean_over(values, step, layers, f"{label}, {where}, {when}")
         for when, step in (("peak", early), ("last", late))
         for where, layers in (("middle layers", middle), ("last layer", [n_layers]))
     ]
-    before, _, after, end = found
-    peak = blocks.loc[blocks["step"] == early, "value"]
-    spread = Quantity("spread over layers at the peak", float(peak.max() - peak.min()), step=early)
-    return found, spread, {"label": label, "before": before, "after": after, "end": end}
+    spread = float(np.ptp(blocks.loc[blocks["step"] == early, "value"]))
+    return found, Quantity("spread over layers at the peak", spread, step=early)
 
 
 def _falls(low: Quantity, high: Quantity) -> bool | None:

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from babelscope.report.findings.criteria import Criterion, Finding, Quantity, Subject
+from babelscope.report.findings.criteria import Finding, Quantity, Subject
 from babelscope.report.summaries import ALL, best_unit
 from babelscope.report.words import Statement
 
-KEY = "reliable_units"
 
-
-def judge(subject: Subject) -> Finding:
+def judge(subject: Subject, finding: Finding) -> Finding:
     """Judge the finding by the table of reliability."""
     rows = subject.rows("reliability")
     if rows.empty:
-        return subject.untested(KEY, "no reliability")
-    criteria: list[Criterion] = []
-    quantities: list[Quantity] = []
-    statements: list[Statement] = []
+        return finding.tell("no reliability")
     for metric, label in (("worst_ap", "worst"), ("mean_ap", "mean")):
         single = best_unit(rows, metric)
         single = single[single["concept"] != ALL]
         if not single.empty:
-            asked, found, told = _judge_metric(single, label)
-            criteria, quantities = criteria + asked, quantities + found
-            statements.append(Statement("same unit" if statements else "best unit", {"clause": told}))
-    if not criteria:
-        return subject.untested(KEY, "no best units")
+            told = _judge_metric(finding, single, label)
+            finding.tell("same unit" if finding.statements else "best unit", clause=told)
+    if not finding.criteria:
+        return finding.tell("no best units")
     shared = rows[(rows["kind"] == "shared_units") & (rows["m"] >= 3)]
     if not shared.empty:
         m = int(shared["m"].min())
         counts = shared[shared["m"] == m].groupby("step")["value"].mean()
-        given = {"m": m, "before": counts.iloc[0], "first": counts.index[0], "after": counts.iloc[-1],
-                 "last": counts.index[-1]}  # fmt: skip
-        statements.append(Statement("shared units", given))
-    return subject.judged(KEY, criteria, quantities, statements)
+        (first, last), (before, after) = counts.index[[0, -1]], counts.iloc[[0, -1]]
+        finding.tell("shared units", m=m, before=before, first=first, after=after, last=last)
+    return finding
 
 
-def _judge_metric(single: pd.DataFrame, label: str) -> tuple[list[Criterion], list[Quantity], Statement]:
-    """Criteria, quantities and what is told of one average over languages."""
+def _judge_metric(finding: Finding, single: pd.DataFrame, label: str) -> Statement:
+    """Judge by one average over languages; returns what is told of it."""
     # Seeds of one model are averaged per concept: concepts are what is resampled.
     grid = single.groupby(["step", "concept"])[["value", "null"]].mean().unstack("concept")
     values, nulls = grid["value"], grid["null"]
@@ -53,28 +48,28 @@ def _judge_metric(single: pd.DataFrame, label: str) -> tuple[list[Criterion], li
         return _over_concepts(values.loc[step], name, null=null, step=step)
 
     end, over = at(last), _over_concepts(excess.loc[last], f"{label} AP above the null", step=last)
+    finding.quantities += [end, over]
     above = bool(over.low > 0) if np.isfinite(over.low) else None
-    given = {"label": label, "end": end, "n": int(end.n)}
-    criteria = [Criterion("above permuted concepts", above, given, "extra")]
+    given: dict[str, Any] = {"label": label, "end": end, "n": int(end.n)}
+    finding.ask("above permuted concepts", above, "extra", **given)
     if first == last:
-        criteria.append(Criterion("reliability grows at all", None, given, lacks="steps"))
-        return criteria, [end, over], Statement("reliability", given)
+        finding.ask("reliability grows at all", None, lacks="steps", **given)
+        return Statement("reliability", given)
     # The excess over the null, since the untrained baseline of both may move.
     name = f"growth of the {label} AP above the null"
     growth = _over_concepts(excess.loc[last] - excess.loc[first], name, step=last)
-    start = at(first)
-    given |= {"start": start, "growth": growth}
+    given |= {"start": at(first), "growth": growth}
+    finding.quantities += [at(first), growth]
     met = bool(above and growth.low > 0) if np.isfinite(growth.low) else None
-    criteria.append(Criterion("reliability grows", met, given))
-    return criteria, [end, over, start, growth], Statement("growth of reliability", given)
+    finding.ask("reliability grows", met, **given)
+    return Statement("growth of reliability", given)
 
 
 def _over_concepts(values: pd.Series, name: str, *, null: float = np.nan, step: int = -1) -> Quantity:
     """Mean over concepts with its t interval, which stays honest where concepts are few."""
     array = values.dropna().to_numpy(dtype=float)
+    mean = float(array.mean()) if array.size else np.nan
     if array.size < 3:
-        mean = float(array.mean()) if array.size else np.nan
         return Quantity(name, mean, null=null, n=array.size, step=step)
-    mean = float(array.mean())
     half = stats.t.ppf(0.975, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size)
     return Quantity(name, mean, float(mean - half), float(mean + half), null, array.size, step)
