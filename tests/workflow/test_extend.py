@@ -33,7 +33,7 @@ def blocks(section: str) -> list[tuple[str, str, str, str]]:
 
 
 def written(section: str, checkout: Path) -> None:
-    """Put the blocks of a section where the page says."""
+    """Put the blocks of a section where the page says; they keep the project's style."""
     for kind, name, anchor, content in blocks(section):
         file = checkout / name
         if kind == "new":
@@ -47,6 +47,9 @@ def written(section: str, checkout: Path) -> None:
             line = next(line for line in text.splitlines(keepends=True) if anchor in line)
             text = text.replace(line, content + line if kind == "before" else line + content, 1)
         file.write_text(text, encoding="utf-8")
+    files = sorted({name for _, name, _, _ in blocks(section) if name.endswith(".py")})
+    run(checkout, "-m", "ruff", "check", *files)
+    run(checkout, "-m", "ruff", "format", "--check", *files)
 
 
 def run(checkout: Path, *command: str, folder: Path | None = None) -> str:
@@ -85,8 +88,6 @@ def test_a_metric_is_a_module_a_rule_a_script_and_a_row(finished: MiniStudy, che
         "-k", "measure_reach or script_is_a_stage",
     )  # fmt: skip
     assert int(re.search(r"(\d+) passed", said)[1]) > 4
-    run(checkout, "-m", "ruff", "check", ".")
-    run(checkout, "-m", "ruff", "format", "--check", ".")
 
     study = finished.copy(tmp_path / "study")
     said = snakemake(checkout, study, "tables")
@@ -103,8 +104,6 @@ def test_a_metric_is_a_module_a_rule_a_script_and_a_row(finished: MiniStudy, che
 def test_a_figure_is_a_spec_its_name_and_its_words(finished: MiniStudy, checkout, tmp_path):
     written("A metric: a new stage", checkout)
     written("A figure", checkout)
-    run(checkout, "-m", "ruff", "check", ".")
-    run(checkout, "-m", "ruff", "format", "--check", ".")
     said = run(
         checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_figures.py",
         "-k", "reach or captions_cover",

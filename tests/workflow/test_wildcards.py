@@ -84,34 +84,10 @@ def test_recut_leaves_no_cell_to_compute(finished, tmp_path):
     assert list(content["hashes"]) == ["0", "4"]
 
 
-def test_an_override_of_no_rule_is_refused(finished):
-    done = finished.snakemake("--dry-run", "--set-resources", "score_unit:mem_mb=64000", check=False)
-    assert done.returncode
-    assert "did you mean `score_units`?" in said(done)
-
-
 def test_a_range_that_the_study_does_not_have_is_refused_in_words(finished):
     wanted = "results/mini/scores/tiny-seed0/8/en.h5"
     done = finished.snakemake(wanted, "--dry-run", check=False)
     assert "steps of tiny-seed0: got '8'; allowed: 0, 4" in said(done)
-
-
-@pytest.mark.parametrize(
-    "target",
-    ["models", "activations", "scores", "probes", "alignment", "generation", "tables", "figures", "report"],
-)
-def test_a_target_names_a_part_of_the_work(finished, tmp_path, target):
-    study = MiniStudy(tmp_path, finished.config)
-    shutil.copytree(finished.folder / "data", tmp_path / "data")
-    planned = study.planned(target)
-    last = {
-        "models": "pretrain_step", "activations": "extract_activations", "scores": "select_experts", "probes": "collect_probes",
-        "alignment": "collect_alignment", "generation": "collect_generation", "tables": "collect_alignment", "figures": "plot_figure",
-        "report": "render_report",
-    }[target]  # fmt: skip
-    assert planned[last]
-    assert ("plot_figure" in planned) == (target in ("figures", "report"))
-    assert ("score_units" in planned) == (target not in ("models", "activations", "probes"))
 
 
 def test_a_step_is_trained_anew_where_its_folder_is_gone(finished, tmp_path):
