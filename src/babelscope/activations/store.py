@@ -58,6 +58,7 @@ class Provenance:
 
     @property
     def cell(self) -> str:
+        """Model, step and language, for messages."""
         return f"model {self.model}, step {self.step}, language {self.lang}"
 
 
@@ -252,6 +253,7 @@ class UnitFile(_CellFile):
 
     @property
     def n_units(self) -> int:
+        """Units at all sites."""
         return sum(width for _, _, width in self.sites)
 
     def read(self, layer: int, site: str, columns: slice = slice(None)) -> NDArray[Any]:

@@ -67,6 +67,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
+        """Where it runs."""
         return torch.device(self.model.device)
 
 

@@ -38,6 +38,7 @@ class Dimensions:
 
     @property
     def query_key_value(self) -> int:
+        """Width of query, key and value beside each other."""
         return self.query + 2 * self.key
 
     @property

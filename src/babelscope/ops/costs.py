@@ -186,6 +186,7 @@ class CostModel:
         return memory + ENGINE_MEMORY
 
     def extract(self, job: JobCells) -> Cost:
+        """A forward pass over the sentences: computing, pooling, writing."""
         config, settings = self._config(job.model), self._settings(job.model)
         n_units, shape = self.study.n_units(job.model), dimensions(config)
         stored = STORED[self.study.extraction.dtype]
@@ -216,6 +217,7 @@ class CostModel:
         )
 
     def score(self, job: JobCells) -> Cost:
+        """Ranks once per unit, and a walk for every label."""
         n_units, concepts = self.study.n_units(job.model), self._n_concepts
         # A sentence of a concept's file speaks of that concept; any other is labelled for all of them.
         labels = 1 if self.study.concepts.source == "files" else concepts
@@ -238,6 +240,7 @@ class CostModel:
         )
 
     def select(self, job: JobCells) -> Cost:
+        """Reads all scores, keeps the best."""
         pairs = self.study.n_units(job.model) * self._n_concepts
         cells = len(job.steps) * len(job.parts)
         return Cost(
@@ -247,6 +250,7 @@ class CostModel:
         )
 
     def align(self, job: JobCells) -> Cost:
+        """Pairs of languages in every layer, with their resamples and permutations."""
         languages, concepts = len(self.study.languages), self._n_concepts
         experts = self.study.n_experts(job.model) * concepts * languages
         pairs = languages * (languages - 1) / 2
@@ -263,6 +267,7 @@ class CostModel:
         )
 
     def trace(self, job: JobCells) -> Cost:
+        """Reads the scores of shared units at every step."""
         languages, steps = len(self.study.languages), len(self.study.models[job.model].steps)
         cells = languages * steps
         experts = self.study.n_experts(job.model) * self._n_concepts
@@ -275,6 +280,7 @@ class CostModel:
         )
 
     def probe(self, job: JobCells) -> Cost:
+        """A fit per seed, layer and step."""
         probes, languages = self.study.probes, len(self.study.languages)
         rows = probes.tokens_per_language * languages
         width = dimensions(self._config(job.model)).hidden
@@ -287,6 +293,7 @@ class CostModel:
         )
 
     def audit(self, job: JobCells) -> Cost:
+        """Hashes the weights, and a forward pass over the held-out sentences."""
         config, settings = self._config(job.model), self._settings(job.model)
         texts = [self._text(lang) for lang in self.study.languages]
         read = sum(min(self.study.audit.sentences, text.sentences) * text.tokens for text in texts)
@@ -298,6 +305,7 @@ class CostModel:
         return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept=len(job.steps) * 4e5)
 
     def generate(self, job: JobCells) -> Cost:
+        """A pass for each new token of every text."""
         config, settings = self._config(job.model), self._settings(job.model)
         generation = self.study.generation
         wanted = len(self.study.generation_concepts) * len(generation.languages)
@@ -316,6 +324,7 @@ class CostModel:
         return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept)
 
     def identify(self, job: JobCells) -> Cost:
+        """Texts against the profiles of the study's languages."""
         generation = self.study.generation
         texts = generation.samples * generation.seeds * len(generation.languages)
         texts *= 3 * len(self.study.generation_concepts) + 1
@@ -324,6 +333,7 @@ class CostModel:
         return Cost(_START["plain"] + seconds, _PLAIN_MEMORY + models, kept=len(job.steps) * texts * 20)
 
     def pretrain(self, job: JobCells) -> Cost:
+        """Forward and backward over what lies between its first and its last step."""
         model = self.study.models[job.model]
         assert isinstance(model, PretrainedModel)
         config, training = self._config(job.model), model.training
@@ -343,6 +353,7 @@ class CostModel:
         )
 
     def fetch(self, job: JobCells) -> Cost:
+        """The weights over the network."""
         config = self._config(job.model)
         stored = self.study.models[job.model].stored_type or "float32"
         size = sizes.weight_bytes(config, stored) + 5e6
@@ -350,15 +361,18 @@ class CostModel:
         return Cost(_START["plain"] + seconds, kept=len(job.steps) * size, download=len(job.steps) * size)
 
     def initialise(self, job: JobCells) -> Cost:
+        """Reads weights and writes as many."""
         size = sizes.weight_bytes(self._config(job.model), "float32")
         memory = sizes.RUNTIME + 2 * size + ENGINE_MEMORY
         return Cost(_START["torch"] + 3 * size / self.rates.disk, memory, kept=size)
 
     def tokenizer(self, _: JobCells) -> Cost:
+        """Reads the corpora."""
         size = sum(self._corpus_bytes(name) for name in self.study.corpora)
         return Cost(_START["plain"] + size / 5e6, _PLAIN_MEMORY + 2 * min(size, 2e9), kept=5e6)
 
     def tokenize(self, _: JobCells) -> Cost:
+        """Reads the corpora, writes their subwords."""
         size = sum(self._corpus_bytes(name) for name in self.study.corpora)
         return Cost(_START["plain"] + size / 2e6, _PLAIN_MEMORY + 1e9, kept=size)
 
@@ -372,11 +386,13 @@ class CostModel:
         return 0.0  # a data set is opened by its job
 
     def corpus(self, job: JobCells) -> Cost:
+        """Writes a language of a corpus."""
         corpora = self.study.corpora
         size = sum(self._corpus_bytes(name) / len(corpora[name].languages) for name in corpora)
         return Cost(_START["plain"] + size / 3e6, _PLAIN_MEMORY + 100e6, kept=1.2 * size)
 
     def prepare(self, job: JobCells) -> Cost:
+        """Reads the sentences of a language."""
         lines = max(text.sentences for text in map(self._text, self.study.languages))
         return Cost(_START["plain"] + lines * 5e-5, _PLAIN_MEMORY + 2000 * lines, kept=120 * lines)
 
@@ -396,6 +412,7 @@ class CostModel:
         return Cost(_START["plain"] + (scores + self._weights(job.model)) / self.rates.disk, kept=2e7)
 
     def plot(self, _: JobCells) -> Cost:
+        """Reads collected tables and draws."""
         cells = sum(len(model.steps) for model in self.study.models.values())
         rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
         seconds = _START["science"] + 3 + cells * 0.05 + rows * 1e-6

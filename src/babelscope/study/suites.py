@@ -168,6 +168,7 @@ class Family:
                 yield _fill(name, fields), own
 
     def load(self, name: str) -> Suite:
+        """A suite of this file, with what all of the file share."""
         common, own = self.content.get("common", {}), self.names[name]
         faults = [*common.get("faults", []), *own.get("faults", [])]
         entry = {**merge(common, own), "faults": faults, "name": name, "family": self.content["family"]}

@@ -90,6 +90,7 @@ class Curve:
 
     @property
     def mean_S(self) -> Floats:
+        """Mean over languages at each step."""
         return np.asarray(self.loss_SL.mean(axis=1), dtype=np.float64)
 
 
