@@ -8,12 +8,12 @@ from test_expertise import make_labels, make_units, score
 
 from babelscope.analysis.alignment import align_experts
 from babelscope.analysis.experts import select_experts
-from babelscope.analysis.language_pairs import two_way_interval
 from babelscope.analysis.lifelines import trace_units
 from babelscope.analysis.overlap import add_false_discovery, overlap_table
 from babelscope.analysis.reliability import _pairings, reliability_table
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.analysis.transfer import transfer_table
+from babelscope.stats import two_way_interval
 from babelscope.units import UnitIndex
 
 LANGS = ("en", "de", "ru", "zh")
@@ -333,7 +333,7 @@ def test_two_way_intervals_cover_the_mean_over_languages_and_concepts(n_langs, n
         values = np.array(
             [0.5 + concept + lang[a] + lang[b] + rng.normal(0, 0.05, size=n_concepts) for a, b in pairs]
         )
-        low, high = two_way_interval(values, pairs, n_langs, SETTINGS.model_copy(update={"seed": trial}))
+        low, high = two_way_interval(values, pairs, n_langs, bootstrap=200, seed=trial)
         assert 0 <= low < values.mean() < high <= 1
         covered += low <= 0.5 <= high
     # Three standard errors below 95%; few languages make it cautious, not narrow.
@@ -342,7 +342,7 @@ def test_two_way_intervals_cover_the_mean_over_languages_and_concepts(n_langs, n
 
 def test_two_languages_have_an_interval_over_concepts():
     values = np.array([[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]])
-    low, high = two_way_interval(values, [(0, 1)], 2, SETTINGS)
+    low, high = two_way_interval(values, [(0, 1)], 2, bootstrap=200, seed=0)
     assert 0.2 < low < 0.45 < high < 0.7
 
 

@@ -24,9 +24,8 @@ def align_experts(
         settings: Resamples, permutations, seed.
 
     Returns:
-        The tables of :func:`babelscope.analysis.overlap.overlap_table`,
-        :func:`babelscope.analysis.transfer.transfer_table` and
-        :func:`babelscope.analysis.reliability.reliability_table`, each with ``model`` and ``step`` in front.
+        The tables of :func:`overlap_table`, :func:`transfer_table` and :func:`reliability_table`, each with
+        ``model`` and ``step`` in front.
 
     Raises:
         ValueError: If languages do not have the same concepts or units.

@@ -5,14 +5,16 @@ Names of shapes: ``C`` concepts, ``K`` experts, ``U`` units.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from babelscope.analysis.scores import OTHER_HALF, SUBSETS, ScoreFile
 from babelscope.errors import StudyError
+from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]
 
@@ -102,3 +104,14 @@ def top(scores_U: Floats, k: int) -> NDArray[np.intp]:
 def of_model(experts: pd.DataFrame, subset: str = "all") -> pd.DataFrame:
     """The experts of the whole model, chosen on a subset of the sentences."""
     return experts[(experts["scope"] == "model") & (experts["subset"] == subset)]
+
+
+def expert_sets(experts: pd.DataFrame, units: UnitIndex, concepts: Sequence[str]) -> sparse.csr_array:
+    """Sets of experts as a sparse matrix of ones, shape ``(C, U)``, rows and columns in the orders given.
+
+    ``experts`` has each pair of concept and unit once.
+    """
+    rows = pd.Index(concepts).get_indexer(pd.Index(experts["concept"]))
+    columns = units.numbers(experts["layer"], experts["site"], experts["unit"])
+    ones = np.ones(len(experts), dtype=np.int32)
+    return sparse.csr_array((ones, (rows, columns)), shape=(len(concepts), len(units)))

@@ -51,18 +51,19 @@ def trace_units(
     members, shared = _members(experts, scores)
     first, langs = next(iter(scores.values())), list(dict.fromkeys(lang for _, lang in members))
     pair_P = np.unique(np.concatenate([pair[n >= min_languages] for pair, n in shared.values()]))
+    n_total = len(pair_P)
     columns = ["model", "step", "lang", *_UNIT, "is_expert", "ap", "rank_worst_ap", "rank_mean_ap", "n_total"]
-    if not len(pair_P):
+    if not n_total:
         return pd.DataFrame(columns=columns)
-    n_units = len(first.units)
-    last_LP = np.array([_own_ap(scores[max(shared), lang], pair_P) for lang in langs])
+    concept_P, unit_P = np.divmod(pair_P, len(first.units))
+    last_LP = np.array([scores[max(shared), lang].gather("ap_all", concept_P, unit_P) for lang in langs])
     by_worst_P = np.argsort(-last_LP.min(axis=0), kind="stable")
     by_mean_P = np.argsort(-last_LP.mean(axis=0), kind="stable")
     followed = by_worst_P[:max_units]
-    chosen_P = pair_P[followed]
-    places = first.units.places(chosen_P % n_units)
+    concept_P, unit_P, pair_P = concept_P[followed], unit_P[followed], pair_P[followed]
+    places = first.units.places(unit_P)
     units = pd.DataFrame(dict(zip(_UNIT[1:], places, strict=True))).assign(
-        concept=np.array(first.concepts, dtype=object)[chosen_P // n_units],
+        concept=np.array(first.concepts, dtype=object)[concept_P],
         rank_worst_ap=np.arange(len(followed)),
         rank_mean_ap=np.argsort(by_mean_P)[followed],
     )
@@ -70,13 +71,13 @@ def trace_units(
         units.assign(
             step=step,
             lang=lang,
-            is_expert=np.isin(chosen_P, members[step, lang]),
-            ap=_own_ap(scores[step, lang], chosen_P),
+            is_expert=np.isin(pair_P, members[step, lang]),
+            ap=scores[step, lang].gather("ap_all", concept_P, unit_P),
         )
         for step, lang in members
     ]
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(model=first.provenance.model, n_total=len(pair_P))[columns]
+    return table.assign(model=first.provenance.model, n_total=n_total)[columns]
 
 
 def lifespans(experts: Mapping[Cell, pd.DataFrame], scores: Mapping[Cell, ScoreFile]) -> pd.DataFrame:
@@ -149,13 +150,6 @@ def _members(
             concept = pd.Index(first.concepts).get_indexer(pd.Index(chosen["concept"]))
             units = first.units.numbers(chosen["layer"], chosen["site"], chosen["unit"])
             members[step, lang] = concept * len(first.units) + units
-        pair, n_languages = np.unique(
-            np.concatenate([members[step, lang] for lang in langs]), return_counts=True
-        )
-        shared[step] = pair, n_languages
+        every = np.concatenate([members[step, lang] for lang in langs])
+        shared[step] = np.unique(every, return_counts=True)
     return members, shared
-
-
-def _own_ap(scores: ScoreFile, pair_P: Ints) -> NDArray[np.float64]:
-    """AP of each unit for its own concept."""
-    return scores.gather("ap_all", *np.divmod(pair_P, len(scores.units)))

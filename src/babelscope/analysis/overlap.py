@@ -14,7 +14,7 @@ Names of shapes: ``C`` concepts, ``P`` pairs of languages or permutations, ``B``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -23,14 +23,24 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from babelscope.analysis.language_pairs import ALL, SAME, expert_sets, two_way_interval
+from babelscope.analysis.experts import expert_sets
 from babelscope.analysis.scores import OTHER_HALF
 from babelscope.analysis.settings import AlignmentSettings
-from babelscope.stats import benjamini_hochberg, bootstrap_weights, interval, permutation_p
+from babelscope.stats import (
+    benjamini_hochberg,
+    bootstrap_weights,
+    interval,
+    permutation_p,
+    two_way_interval,
+)
 from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]
 ALL_LAYERS = -1
+#: In columns of languages: the mean over all pairs of different languages.
+ALL = "*"
+#: In columns of languages: the mean over languages, each with itself.
+SAME = "="
 _COLUMNS = (
     "scope", "layer", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null", "chance",
     "calibrated", "p_value", "n_concepts", "k", "n_units",
@@ -111,18 +121,21 @@ def _overlap_rows(
         mean = float(overlap_C.mean())
         p_value = permutation_p(mean, permuted_P[a, b])
         rows.append((langs[a], langs[b], mean, low, high, null[a, b], p_value))
-    for name, pairs in (
-        (ALL, [(a, b) for a, b in shared if a != b]),
-        (SAME, [(a, b) for a, b in shared if a == b]),
-    ):
-        if not pairs:
-            continue
+    for name, pairs in summarised_pairs(shared).items():
         overlap_PC = np.array([own_C[pair] for pair in pairs])
-        low, high = two_way_interval(overlap_PC, pairs, len(langs), settings)
+        low, high = two_way_interval(overlap_PC, pairs, len(langs), settings.bootstrap, settings.seed)
         mean = float(overlap_PC.mean())
         p_value = permutation_p(mean, np.mean([permuted_P[pair] for pair in pairs], axis=0))
         rows.append((name, name, mean, low, high, np.mean([null[pair] for pair in pairs]), p_value))
     return pd.DataFrame(rows, columns=["lang_a", "lang_b", "overlap", "low", "high", "null", "p_value"])
+
+
+def summarised_pairs(pairs: Iterable[tuple[int, int]]) -> dict[str, list[tuple[int, int]]]:
+    """Pairs of different languages, and of languages with themselves, by :data:`ALL` and :data:`SAME`."""
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for a, b in sorted(pairs, key=lambda pair: pair[0] == pair[1]):
+        groups.setdefault(SAME if a == b else ALL, []).append((a, b))
+    return groups
 
 
 def add_false_discovery(overlap: pd.DataFrame) -> pd.DataFrame:

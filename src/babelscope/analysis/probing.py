@@ -258,7 +258,9 @@ def _scores(
 
     full = predict("full", y_train)
     name = f"pc{settings.components}"
-    leading = predict(name, y_train, *_leading_components(split, settings.components))
+    pca = PCA(min(settings.components, *split.x_train.shape), random_state=split.seed).fit(split.x_train)
+    components = _standardised(pca.transform(split.x_train), pca.transform(split.x_test), centre=0.0)
+    leading = predict(name, y_train, *components)
     for probe, predicted in (("full", full), (name, leading)):
         scores[probe, "accuracy"] = _Score(*sums.mean(predicted == y_test), test.size, chance)
         scores[probe, "macro_f1"] = _Score(*sums.macro_f1(y_test, predicted, n_languages), test.size, chance)
@@ -278,12 +280,6 @@ def _scores(
     scores["shuffled", "accuracy"] = _Score(*sums.mean(shuffled == y_test), test.size, chance)
     scores["anchors", "accuracy"] = _score_anchors(pool, split, settings, sums, full == y_test)
     return scores
-
-
-def _leading_components(split: _Split, components: int) -> tuple[Floats, Floats]:
-    """Training and test states on the leading principal components, of unit variance."""
-    pca = PCA(min(components, *split.x_train.shape), random_state=split.seed).fit(split.x_train)
-    return _standardised(pca.transform(split.x_train), pca.transform(split.x_test), centre=0.0)
 
 
 def _score_anchors(
@@ -344,8 +340,7 @@ class _SentenceSums:
         self._weights_BS = weights_BS[:, present].astype(np.float64)
 
     def _sum(self, values_T: Floats) -> Floats:
-        sums_S = np.bincount(self._index_T, weights=values_T, minlength=self._n)
-        return sums_S.astype(np.float64)
+        return np.bincount(self._index_T, weights=values_T, minlength=self._n).astype(np.float64)
 
     def mean(self, right_T: NDArray[Any], weights_T: Floats | None = None) -> tuple[float, Floats]:
         """Weighted mean over tokens, and its resamples over sentences."""

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from babelscope.analysis.experts import of_model
-from babelscope.analysis.language_pairs import ALL, HALVES, expert_sets
+from babelscope.analysis.experts import expert_sets, of_model
+from babelscope.analysis.overlap import ALL
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import bootstrap_weights, interval
@@ -72,7 +72,7 @@ def _best_units(
     n_langs, first = len(scores), next(iter(scores.values()))
     n_concepts = len(first.concepts)
     pairings = _pairings(n_concepts, n_langs, _BEST_UNIT_NULLS, rng)
-    a, b = (_search(scores, pairings, half) for half in HALVES)
+    a, b = (_search(scores, pairings, half) for half in OTHER_HALF)
     layer_C, site_C, unit_C = first.units.places(a.unit_C)
     rows = []
     for metric, value_PC in (

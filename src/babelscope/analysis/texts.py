@@ -75,8 +75,7 @@ def collect_generation(
             :func:`babelscope.analysis.identification.identify_languages`.
         words: JSON file, concept -> language -> forms.
         languages: Languages of the study.
-        n_resamples: Bootstrap resamples.
-        seed: Of the bootstrap.
+        n_resamples: Bootstrap resamples; ``seed`` is theirs.
 
     Returns:
         The summary of :func:`summarise_generation`, and the sample of :func:`sample_texts`.

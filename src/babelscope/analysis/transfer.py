@@ -6,17 +6,17 @@ Names of shapes: ``C`` concepts, ``L`` languages, ``U`` units, ``P`` pairs of la
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from babelscope.analysis.experts import of_model
-from babelscope.analysis.language_pairs import ALL, HALVES, SAME, expert_sets, two_way_interval
+from babelscope.analysis.experts import expert_sets, of_model
+from babelscope.analysis.overlap import ALL, summarised_pairs
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
 from babelscope.analysis.settings import AlignmentSettings
+from babelscope.stats import two_way_interval
 
 Floats = NDArray[np.float64]
 _COLUMNS = (
@@ -46,20 +46,15 @@ def transfer_table(
     langs, concepts = list(scores), next(iter(scores.values())).concepts
     k, own_LLC, other_LLC = _mean_ap(scores, experts)
     rate_LC = np.array([scores[lang].positive_rate for lang in langs])
-    everyone = list(product(range(len(langs)), repeat=2))
+    everyone = [(a, b) for a in range(len(langs)) for b in range(len(langs))]
     rows = []
     for a, b in everyone:
         for c, concept in enumerate(concepts):
             own, other, rate = own_LLC[a, b, c], other_LLC[a, b, c], rate_LC[b, c]
             rows.append((langs[a], langs[b], concept, own, np.nan, np.nan, other, rate, k, 1))
-    for name, pairs in (
-        (ALL, [(a, b) for a, b in everyone if a != b]),
-        (SAME, [(a, b) for a, b in everyone if a == b]),
-    ):
-        if not pairs:
-            continue
+    for name, pairs in summarised_pairs(everyone).items():
         values_PC = np.array([own_LLC[pair] for pair in pairs])
-        low, high = two_way_interval(values_PC, pairs, len(langs), settings)
+        low, high = two_way_interval(values_PC, pairs, len(langs), settings.bootstrap, settings.seed)
         other = np.mean([other_LLC[pair] for pair in pairs])
         rows.append((name, name, ALL, values_PC.mean(), low, high, other, rate_LC.mean(), k, values_PC.size))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
@@ -74,7 +69,7 @@ def _mean_ap(
     k = 0
     sets: dict[tuple[str, str], list[sparse.csr_array]] = {}  # per (layer, site) a matrix (C, units)
     for source, table in experts.items():
-        for half in HALVES:
+        for half in OTHER_HALF:
             chosen = of_model(table, half)
             k = int(chosen["k"].iloc[0])
             columns = expert_sets(chosen, first.units, first.concepts).tocsc()
@@ -82,10 +77,10 @@ def _mean_ap(
     own_LLC = np.zeros((len(langs), len(langs), n_concepts))
     other_LLC = np.zeros_like(own_LLC)
     for b, target in enumerate(langs):
-        for half in HALVES:
+        for half, other in OTHER_HALF.items():
             total_LCC = np.zeros((len(langs), n_concepts, n_concepts))
             for number, (layer, site, _) in enumerate(first.units.sites):  # one at a time bounds the memory
-                ap_UC = scores[target].read(layer, site, f"ap_{OTHER_HALF[half]}").T
+                ap_UC = scores[target].read(layer, site, f"ap_{other}").T
                 for a, source in enumerate(langs):
                     # Row: the concept whose experts are used. Column: the concept that is scored.
                     total_LCC[a] += sets[source, half][number] @ ap_UC

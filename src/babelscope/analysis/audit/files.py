@@ -147,10 +147,7 @@ class CheckpointAudit(WeightFacts):
 
 
 def write_audit(group: h5py.Group, audit: CheckpointAudit) -> None:
-    """Write the audit of a checkpoint into a group of a file of the kind :data:`KIND`.
-
-    The group is named by the step, and is read by :func:`audit_files`.
-    """
+    """Write an audit into a group, named by the step, of a file of the kind :data:`KIND`."""
     assert int(audit.counts_T.sum()) == len(audit.sketch_M)
     for name in _ARRAYS:
         group[name] = getattr(audit, name)
