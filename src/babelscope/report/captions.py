@@ -57,5 +57,4 @@ def load_labels(kind: str) -> dict[str, Any]:
 
 
 def _document() -> dict[str, Any]:
-    document: dict[str, Any] = packaged_yaml("babelscope.report", "captions.yaml")
-    return document
+    return dict(packaged_yaml("babelscope.report", "captions.yaml"))

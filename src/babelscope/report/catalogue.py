@@ -37,18 +37,19 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
     """
     rows = []
     for model in models:
-        known, folder = dict(model), Path(model["folder"])
-        del known["folder"]
+        folder = Path(model["folder"])
         config = read_config(folder)
-        what = {
-            "languages": " ".join(model.get("languages", [])),
-            "architecture": config["model_type"],
-            "n_parameters": count_parameters(folder),
-            "n_layers": n_layers(config),
-            "vocabulary_size": config["vocab_size"],
-            "n_units": sum(site_widths(config, sites).values()),
-        }
-        rows.append(known | what)
+        rows.append(
+            {
+                **{key: value for key, value in model.items() if key != "folder"},
+                "languages": " ".join(model.get("languages", [])),
+                "architecture": config["model_type"],
+                "n_parameters": count_parameters(folder),
+                "n_layers": n_layers(config),
+                "vocabulary_size": config["vocab_size"],
+                "n_units": sum(site_widths(config, sites).values()),
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -33,16 +33,13 @@ class TableView:
 def table_view(table: pd.DataFrame, name: str, shown: int = SHOWN_ROWS) -> TableView:
     """Format a table for the page without its index; all of it can be downloaded as ``name.tsv``."""
     content = table.to_csv(sep="\t", index=False, float_format="%.6g").encode("utf-8")
-    download = ""
-    if len(content) <= MAX_DOWNLOAD_BYTES:
-        download = data_uri(content, "text/tab-separated-values")
     return TableView(
         name=name,
         columns=[str(column).replace("_", " ") for column in table.columns],
         rows=[[cell(value) for value in row] for row in table.head(shown).itertuples(index=False)],
         numeric=[pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes],
         n_rows=len(table),
-        download=download,
+        download=data_uri(content, "text/tab-separated-values") if len(content) <= MAX_DOWNLOAD_BYTES else "",
     )
 
 

@@ -21,7 +21,7 @@ from babelscope.io.files import written_whole
 from babelscope.report import views
 from babelscope.report.captions import Caption, load_sections
 from babelscope.report.figures.gallery import FIGURES
-from babelscope.report.figures.spec import FigureSpec
+from babelscope.report.figures.spec import FigureSpec, Tables
 from babelscope.report.findings.criteria import Finding
 from babelscope.report.formats import TableView, data_uri, flat, plain, table_view
 from babelscope.report.summaries import model_label, without_flagged
@@ -114,10 +114,7 @@ def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:
 
 
 def _figure(
-    spec: FigureSpec,
-    tables: Mapping[str, pd.DataFrame],
-    figures: Mapping[str, Path | str],
-    findings: Sequence[Finding],
+    spec: FigureSpec, tables: Tables, figures: Mapping[str, Path | str], findings: Sequence[Finding]
 ) -> FigureView:
     main = spec.caption.tables[0]
     if main not in tables:
@@ -126,7 +123,7 @@ def _figure(
     image, missing = "", "The figure was not drawn."
     if path.is_file():
         image, missing = data_uri(path.read_bytes(), _MEDIA_TYPES[path.suffix]), ""
-    numbers = spec.numbers(tables) if spec.numbers else pd.DataFrame()
+    numbers = spec.numbers(tables[main]) if spec.numbers else pd.DataFrame()
     columns = spec.caption.columns or numbers.columns
     table = None if numbers.empty else table_view(numbers[columns], spec.name)
     here = list(spec.sentences(tables)) if spec.sentences else []

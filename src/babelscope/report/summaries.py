@@ -34,14 +34,10 @@ _WHOLE = frozenset({"audit", "audit_losses", "steps"})
 
 def with_roles(table: pd.DataFrame, models: pd.DataFrame | None) -> pd.DataFrame:
     """Add ``id`` and ``role`` of each run; a run that ``models`` does not list is a main model."""
-    table = table.copy()
     if models is None or models.empty:
-        table["id"], table["role"] = table["model"], "main"
-        return table
-    known = models.drop_duplicates("model").set_index("model")
-    table["id"] = table["model"].map(known["id"]).fillna(table["model"])
-    table["role"] = table["model"].map(known["role"]).fillna("main")
-    return table
+        return table.assign(id=table["model"], role="main")
+    known, runs = models.drop_duplicates("model").set_index("model"), table["model"]
+    return table.assign(id=runs.map(known["id"]).fillna(runs), role=runs.map(known["role"]).fillna("main"))
 
 
 def model_ids(models: pd.DataFrame | None, tables: Sequence[pd.DataFrame] = ()) -> list[Key]:
@@ -130,9 +126,7 @@ def over_seeds(
         with two it is their range, from three on a t interval at 95 % of the mean over seeds.
     """
     table = with_roles(table, models)
-    for bound in ("low", "high"):
-        if bound not in table:
-            table[bound] = np.nan
+    table = table.assign(**{bound: np.nan for bound in ("low", "high") if bound not in table})
     grouped = table.groupby(["id", "role", *keys], sort=False, dropna=False)
     out = grouped.agg(
         mean=(value, "mean"), sd=(value, "std"), n_seeds=("model", "nunique"),
@@ -195,15 +189,10 @@ def transfer_totals(transfer: pd.DataFrame) -> pd.DataFrame:
 
 
 def generation_series(generation: pd.DataFrame, pivot: str = "en") -> pd.DataFrame:
-    """Generation metrics over all source languages.
+    """Generation metrics over all source languages: summary rows of the table of generation.
 
-    Args:
-        generation: The table of :func:`babelscope.analysis.texts.collect_generation`.
-        pivot: The language that late checkpoints may fall back to.
-
-    Returns:
-        Its summary rows, with ``lang`` ``"*"`` and as ``target`` one of ``"*"`` (metrics without a target),
-        ``"source"`` and ``pivot``, in this order.
+    Their ``lang`` is ``"*"`` and their ``target`` one of ``"*"`` (metrics without a target), ``"source"`` and
+    ``pivot``, the language that late checkpoints may fall back to, in this order.
     """
     order = {ALL: 0, SOURCE: 1, pivot: 2}
     keys = ["model", "step", "condition", "metric"]
@@ -219,13 +208,13 @@ def shared_unit_counts(lifelines: pd.DataFrame) -> pd.DataFrame:
         Columns ``model, concept, layer, site, unit, step, n_languages, worst_ap, mean_ap,
         best_ap``.
     """
-    keys = ["model", "concept", "layer", "site", "unit", "step"]
-    return (
-        lifelines.groupby(keys, sort=False)
-        .agg(n_languages=("is_expert", "sum"), worst_ap=("ap", "min"), mean_ap=("ap", "mean"),
-             best_ap=("ap", "max"))
-        .reset_index()
-    )  # fmt: skip
+    units = lifelines.groupby(["model", "concept", "layer", "site", "unit", "step"], sort=False)
+    return units.agg(
+        n_languages=("is_expert", "sum"),
+        worst_ap=("ap", "min"),
+        mean_ap=("ap", "mean"),
+        best_ap=("ap", "max"),
+    ).reset_index()
 
 
 def traced_units(lifelines: pd.DataFrame) -> pd.DataFrame:
@@ -234,9 +223,8 @@ def traced_units(lifelines: pd.DataFrame) -> pd.DataFrame:
     keys = ["model", "concept", "layer", "site", "unit"]
     shared = counts[counts["n_languages"] >= 2]
     spans = shared.groupby(keys, sort=False).agg(
-        first_shared=("step", "min"), steps_shared=("step", "nunique"),
-        most_languages=("n_languages", "max"),
-    )  # fmt: skip
+        first_shared=("step", "min"), steps_shared=("step", "nunique"), most_languages=("n_languages", "max")
+    )
     rows = at_last_step(counts).merge(spans.astype("Int64").reset_index(), on=keys, how="left")
     rows = rows.rename(columns={"n_languages": "languages_at_end"})
     columns = [*keys, *spans.columns, "languages_at_end", "worst_ap", "mean_ap"]

@@ -83,13 +83,12 @@ def tiles(tables: Tables) -> list[dict[str, str]]:
         ("ceiling: same language", ceiling, main, -1),
     ]
     wanted += [(f"control: {key[0]}", shared, key, -1) for key in others if key[1] == "control"][:1]
-    found = []
-    for label, table, key, at in wanted:
-        for _, row in part(table, key).iloc[at:][:1].iterrows():
-            interval = f"{row['low']:.3f} to {row['high']:.3f}" if np.isfinite(row["low"]) else ""
-            value = f"{row['value']:.3f}"
-            found.append({"label": label, "value": value, "interval": interval, "step": str(row["step"])})
-    return found
+    return [
+        {"label": label, "value": f"{row['value']:.3f}", "step": str(row["step"]),
+         "interval": f"{row['low']:.3f} to {row['high']:.3f}" if np.isfinite(row["low"]) else ""}
+        for label, table, key, at in wanted
+        for _, row in part(table, key).iloc[at:][:1].iterrows()
+    ]  # fmt: skip
 
 
 def score(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -193,9 +192,8 @@ def audit(study: Study, tables: Tables) -> dict[str, Any] | None:
          "found": _sentence(text(row.reasons)) if row.flag else ""}
         for row in table[table["flag"].astype(bool) | known].itertuples()
     ]  # fmt: skip
-    shown = table.copy()
-    for column in ("digest", "weights_hash", "commit"):
-        shown[column] = [text(value)[:12] for value in shown[column]]
+    hashes = ("digest", "weights_hash", "commit")
+    shown = table.assign(**{name: [text(value)[:12] for value in table[name]] for name in hashes})
     columns = [
         *("model", "step", "flag", "mean_loss", "previous_step", "distance_to_previous", "distance_se"),
         *("n_weights", "n_nonfinite", "digest", "weights_hash", "repo", "revision", "commit"),
@@ -221,7 +219,7 @@ def _audit_notes(study: Study, table: pd.DataFrame, models: pd.DataFrame | None)
 
 
 def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+    return words[:1].upper() + words[1:].removesuffix(".") + "."
 
 
 # -------------------------------------------------------------------------------------------------- texts
@@ -232,19 +230,17 @@ def texts(tables: Tables, per_cell: int = 4, most: int = 32) -> dict[str, Any] |
     if "texts" not in tables:
         return None
     table = with_roles(tables["texts"], tables.get("models"))
-    groups, prompts = [], []
-    for key, of_model in table.groupby(["id", "role"], sort=False):
-        first, last = of_model["step"].min(), of_model["step"].max()
-        for step in dict.fromkeys([first, last]):
+    groups = []
+    for (id_, role), of_model in table.groupby(["id", "role"], sort=False):
+        for step in dict.fromkeys([of_model["step"].min(), of_model["step"].max()]):
             rows = of_model[of_model["step"] == step]
             rows = rows[rows["model"] == rows["model"].iloc[0]]
             by_cell = rows.groupby(["condition", "lang"], sort=False)
             shown = [row for _, cells in by_cell for row in cells.head(per_cell).to_dict("records")]
-            title = f"{model_label((str(key[0]), str(key[1])))}, step {step}"
+            title = f"{model_label((str(id_), str(role)))}, step {step}"
             groups.append({"title": title, "rows": [_text_row(row) for row in shown[:most]]})
-    for name, of_model in table.groupby("id", sort=False):
-        prompts.append((str(name), str(of_model["prompt_ids"].iloc[0])))
-    return {"groups": groups, "prompts": prompts}
+    prompts = table.groupby("id", sort=False)["prompt_ids"].first()
+    return {"groups": groups, "prompts": list(prompts.astype(str).items())}
 
 
 def _text_row(row: Mapping[str, Any]) -> dict[str, str]:
@@ -313,10 +309,9 @@ def facts(study: Study, tables: Tables) -> list[tuple[str, str]]:
         out.append(("analysed sentences", inline(study["sentences"])))
     out += [(f"corpus {name}", inline(corpus)) for name, corpus in (study.get("corpora") or {}).items()]
     steps: dict[str, list[int]] = {}
-    for name in ("overlap", "probes"):
-        if name in tables:
-            for label, rows in per_model(tables[name], tables.get("models")):
-                steps.setdefault(label, sorted({int(step) for step in rows["step"]}))
+    for table in [tables[name] for name in ("overlap", "probes") if name in tables]:
+        for label, rows in per_model(table, tables.get("models")):
+            steps.setdefault(label, sorted({int(step) for step in rows["step"]}))
     out += [(f"steps of {label}", ", ".join(map(str, found))) for label, found in steps.items()]
     if "overlap" in tables and not (totals := overlap_totals(tables["overlap"])).empty:
         k, n_units = totals["k"].iloc[0], totals["n_units"].iloc[0]

@@ -20,23 +20,12 @@ class Statement:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return _fill(words()["sentences"][self.key], self.given)
+        return fill(words()["sentences"][self.key], self.given)
 
 
 def say(key: str, **given: Any) -> str:
     """A sentence of ``words.yaml`` with its numbers."""
     return str(Statement(key, given))
-
-
-def asked(key: str, given: Mapping[str, Any]) -> str:
-    """What a condition asks."""
-    return _fill(words()["conditions"][key]["asked"], given)
-
-
-def evidence(key: str, given: Mapping[str, Any], lacks: str = "") -> str:
-    """The numbers a condition was judged by; if something was missing, what."""
-    template = words()["lacking"][lacks] if lacks else words()["conditions"][key]["evidence"]
-    return _fill(template, given)
 
 
 def number(value: float) -> str:
@@ -51,11 +40,11 @@ def count(n: int, word: str) -> str:
 
 def words() -> dict[str, Any]:
     """The templates."""
-    document: dict[str, Any] = packaged_yaml("babelscope.report", "words.yaml")
-    return document
+    return dict(packaged_yaml("babelscope.report", "words.yaml"))
 
 
-def _fill(template: str, given: Mapping[str, Any]) -> str:
+def fill(template: str, given: Mapping[str, Any]) -> str:
+    """A template with its numbers."""
     codes = words()["codes"]
     told = {name: codes[name][value] if name in codes else value for name, value in given.items()}
     return _Filler().vformat(template, (), told)

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from babelscope.report.figures.style import INK, short
-from babelscope.report.summaries import Key, flagged_steps, tokens_seen
+from babelscope.report.summaries import Key
 
 #: Colour of crosses; of the bands beneath lines.
 FLAG = "#b3382c"
@@ -39,12 +39,6 @@ class StepAxis:
     label: str = "training step"
     crosses: set[Any] = field(default_factory=set)
     """Colours of the crosses drawn so far."""
-
-    @classmethod
-    def of(cls, tables: Mapping[str, pd.DataFrame | None], models: Sequence[Key]) -> StepAxis:
-        """From the tables ``audit``, ``steps`` and ``models``; any may be missing."""
-        runs = tables.get("models")
-        return cls(models, flagged_steps(tables.get("audit"), runs), tokens_seen(tables.get("steps"), runs))
 
     def in_tokens(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, StepAxis]:
         """The frame of a figure with tokens seen in place of steps, and its axis.
@@ -147,7 +141,12 @@ def _scale(ax: Axes, present: Sequence[int], tokens: Mapping[int, float]) -> Non
     if len(present) > 1:
         edges = np.array([places[0] - 0.03 * span, places[-1] + 0.03 * span])
         ax.set_xlim(*transform.inverted().transform(edges))
-    ax.xaxis.set_major_locator(FixedLocator(_ticks(present, places)))
+    # Labels that do not touch, that of the last step among them.
+    shown = {present[-1]: places[-1]}
+    for step, place in zip(present[:-1], places[:-1], strict=True):
+        if min(abs(place - other) for other in shown.values()) >= span / 8:
+            shown[step] = place
+    ax.xaxis.set_major_locator(FixedLocator(sorted(shown)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_minor_formatter(NullFormatter())
 
@@ -156,14 +155,3 @@ def _scale(ax: Axes, present: Sequence[int], tokens: Mapping[int, float]) -> Non
         return f"{short(value)}\n{short(tokens[step])}" if step in tokens else short(value)
 
     ax.xaxis.set_major_formatter(text)
-
-
-def _ticks(present: Sequence[int], places: np.ndarray[Any, Any]) -> list[int]:
-    """Steps whose labels do not touch, the last one among them."""
-    span = float(np.ptp(places)) or 1.0
-    ticks, taken = [present[-1]], [places[-1]]
-    for step, place in zip(present[:-1], places[:-1], strict=True):
-        if min(abs(place - other) for other in taken) >= span / 8:
-            ticks.append(step)
-            taken.append(place)
-    return sorted(ticks)

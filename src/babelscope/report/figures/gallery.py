@@ -15,7 +15,7 @@ from babelscope.report.figures import generation, lifelines, losses, overlap, pr
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec
 from babelscope.report.figures.style import PlotStyle, nothing
-from babelscope.report.summaries import model_ids, without_flagged
+from babelscope.report.summaries import flagged_steps, model_ids, tokens_seen, without_flagged
 
 #: Every figure by its name, in the order of ``captions.yaml``.
 FIGURES: dict[str, FigureSpec] = {
@@ -46,12 +46,8 @@ def draw(
 ) -> Figure:
     """Draw a figure by its name; say so in the figure if its table is missing or empty.
 
-    Args:
-        name: A key of :data:`FIGURES`.
-        tables: Collected tables by name; those the figure does not need are ignored. Of ``audit`` it
-            takes the steps to mark, of ``steps`` the tokens seen; both may be missing.
-        style: Look of the figure.
-        exclude_flagged: Leave flagged steps out in place of marking them.
+    Of the table ``audit`` it takes the steps to mark, or to leave out with ``exclude_flagged``, and of
+    ``steps`` the tokens seen; both may be missing.
 
     Raises:
         ValueError: If there is no such figure.
@@ -68,7 +64,9 @@ def draw(
     frame = spec.data(there)
     if frame.empty:
         return nothing(f"The table “{main}” has no {spec.caption.lacks}.", style)
-    axis = StepAxis.of(there, model_ids(there.get("models"), [there[main]]))
+    models = there.get("models")
+    flagged, tokens = flagged_steps(there.get("audit"), models), tokens_seen(there.get("steps"), models)
+    axis = StepAxis(model_ids(models, [there[main]]), flagged, tokens)
     if spec.shares_panels:
         frame, axis = axis.in_tokens(frame)
     with mpl.rc_context(style.rc()):
@@ -80,10 +78,7 @@ def draw(
 def save_figure(figure: Figure, path: Path | str, style: PlotStyle | None = None) -> None:
     """Write a figure as ``.svg`` or ``.png``; the same figure gives the same bytes.
 
-    Args:
-        figure: The figure.
-        path: Where to; the suffix chooses the format, parent folders are made.
-        style: Resolution and fonts; pass the style the figure was drawn with.
+    Parent folders are made. Pass the style the figure was drawn with.
 
     Raises:
         ValueError: If the suffix is neither.

@@ -60,8 +60,4 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     return figure
 
 
-def _numbers(tables: Tables) -> pd.DataFrame:
-    return generation_series(tables["generation"])
-
-
-GENERATION = FigureSpec("generation", _data, _draw, _numbers, shares_panels=True)
+GENERATION = FigureSpec("generation", _data, _draw, generation_series, shares_panels=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -36,18 +35,16 @@ def _data(tables: Tables) -> pd.DataFrame:
     table = with_roles(tables["lifelines"], tables.get("models"))
     n_languages = table["lang"].nunique()
     parts = []
-    for _, of_model in table.groupby(["id", "role"], sort=False):
+    for (id_, role), of_model in table.groupby(["id", "role"], sort=False):
         run = of_model[of_model["model"] == of_model["model"].min()]
+        marks = {"id": id_, "role": role, "n_total": run["n_total"].max(), "of_languages": n_languages}
         counts = shared_unit_counts(run)
-        marks = {"id": run["id"].iloc[0], "role": run["role"].iloc[0], "n_total": run["n_total"].max(),
-                 "of_languages": n_languages}  # fmt: skip
-        rows = counts.rename(columns={"n_languages": "value"})[[*_UNIT, "step", "value"]]
-        rows = rows.merge(_raster_order(counts, min(3, n_languages)).reset_index())
+        rows = counts.merge(_raster_order(counts, min(3, n_languages)).reset_index())
+        rows = rows.assign(kind="unit", value=rows["n_languages"], **marks)
         last = counts[counts["step"] == counts["step"].max()].nlargest(MAX_BEST, "worst_ap")
         best = counts.merge(last[_UNIT].assign(row=range(len(last))))
-        best = best.assign(value=best["worst_ap"], low=best["worst_ap"], high=best["best_ap"])
-        best = best[[*_UNIT, "step", "row", "value", "low", "high"]]
-        parts += [rows.assign(kind="unit", **marks), best.assign(kind="best", **marks)]
+        ends = {"value": best["worst_ap"], "low": best["worst_ap"], "high": best["best_ap"]}
+        parts += [rows, best.assign(kind="best", **ends, **marks)]
     return stack(*parts)
 
 
@@ -74,7 +71,11 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
         axis.cells(ax, grid.columns, key)
         ax.set_title(f"{model_label(key)}: {len(grid)} of {units['n_total'].iloc[0]} units")
         ax.grid(False)
-        _draw_best(below, part(frame, key, kind="best"), grid.columns, style)
+        best = part(frame, key, kind="best").groupby("row")
+        for (_, unit), colour in zip(best, style.colours(), strict=False):
+            x = np.searchsorted(grid.columns.to_numpy(), unit["step"].to_numpy()) + 0.5
+            below.fill_between(x, unit["low"], unit["high"], color=colour, alpha=0.15, lw=0)
+            below.plot(x, unit["value"], "-o", ms=3, color=colour)
         category_axes(below, grid.columns, None)
         axis.cells(below, grid.columns, key)
         below.set(xlabel="training step", xlim=(0, grid.shape[1]))
@@ -86,13 +87,6 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     return figure
 
 
-def _draw_best(ax: Any, rows: pd.DataFrame, steps: pd.Index, style: PlotStyle) -> None:
-    for (_, unit), colour in zip(rows.groupby("row"), style.colours(), strict=False):
-        x = np.searchsorted(steps.to_numpy(), unit["step"].to_numpy()) + 0.5
-        ax.fill_between(x, unit["low"], unit["high"], color=colour, alpha=0.15, lw=0)
-        ax.plot(x, unit["value"], "-o", ms=3, color=colour)
-
-
 def _sentences(tables: Tables) -> Iterator[str]:
     for label, rows in per_model(shared_unit_counts(tables["lifelines"]), tables.get("models")):
         rows = rows[rows["model"] == rows["model"].min()]
@@ -101,8 +95,4 @@ def _sentences(tables: Tables) -> Iterator[str]:
         yield say("traced", model=label, n=len(last), step=step, kept=(last >= 2).sum(), most=last.max())
 
 
-def _numbers(tables: Tables) -> pd.DataFrame:
-    return traced_units(tables["lifelines"])
-
-
-LIFELINES = FigureSpec("lifelines", _data, _draw, _numbers, _sentences)
+LIFELINES = FigureSpec("lifelines", _data, _draw, traced_units, _sentences)

@@ -24,10 +24,10 @@ def _held_out(tables: Tables) -> pd.DataFrame:
     return points(_held_out_rows(tables), tables.get("models"), ["step", "lang"], "loss", kind="loss")
 
 
-def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
+def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis, height: float = 3.4) -> Figure:
     """Loss per language against step, a panel per model."""
     looks = language_looks(sorted(frame["lang"].unique()), style, ".")
-    figure, axes = by_model(frame, style, axis, "lang", looks, height=3.4)
+    figure, axes = by_model(frame, style, axis, "lang", looks, height=height)
     axes[0].set_ylabel(load_labels("losses")[frame["kind"].iloc[0]])
     return figure
 
@@ -48,22 +48,19 @@ def _audit(tables: Tables) -> pd.DataFrame:
 
 
 def _draw_audit(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
-    """Bits per byte of the analysed sentences per language against step, a panel per model."""
-    looks = language_looks(sorted(frame["lang"].unique()), style, ".")
-    figure, axes = by_model(frame, style, axis, "lang", looks, height=3.6)
+    figure = _draw(frame, style, axis, height=3.6)
     # A broken checkpoint would press all the others into a line.
     cells = zip(frame["id"], frame["role"], frame["step"], strict=True)
     flagged = [step in axis.flagged.get((id_, role), ()) for id_, role, step in cells]
     top = frame.loc[[not bad for bad in flagged], "value"].max()
     if frame["value"].max() > 3 * top:
-        axes[0].set_ylim(0, top * 1.08)
-        axes[0].annotate(
+        figure.axes[0].set_ylim(0, top * 1.08)
+        figure.axes[0].annotate(
             "flagged steps may lie above", (0.01, 0.98), xycoords="axes fraction", va="top", color=GREY,
             fontsize="small",
         )  # fmt: skip
-    axes[0].set_ylabel(load_labels("losses")[frame["kind"].iloc[0]])
     return figure
 
 
-HELD_OUT = FigureSpec("losses", _held_out, _draw, lambda tables: tables["losses"], _sentences)
-AUDIT = FigureSpec("audit_losses", _audit, _draw_audit, lambda tables: tables["audit_losses"])
+HELD_OUT = FigureSpec("losses", _held_out, _draw, lambda losses: losses, _sentences)
+AUDIT = FigureSpec("audit_losses", _audit, _draw_audit, lambda losses: losses)

@@ -137,9 +137,8 @@ def _by_layer(tables: Tables) -> pd.DataFrame:
     tested = runs["p_value"].notna()
     if tested.any():
         runs.loc[tested, "q_value"] = stats.false_discovery_control(runs.loc[tested, "p_value"])
-    return cells.merge(
-        runs.groupby(["id", "role", "layer", "step"])["q_value"].max().reset_index(), how="left"
-    )
+    q_values = runs.groupby(["id", "role", "layer", "step"])["q_value"].max()
+    return cells.merge(q_values.reset_index(), how="left")
 
 
 def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
@@ -179,11 +178,8 @@ def _pairs(tables: Tables) -> pd.DataFrame:
     rows, keys = _pair_rows(tables), ["step", "lang_a", "lang_b"]
     cells = points(rows, tables.get("models"), keys, "overlap", kind="cell", band=False)
     cells = cells.assign(top=cells["value"].max())
-    shown = [
-        of_model[of_model["step"].isin(thin(sorted(of_model["step"].unique()), 3))]
-        for _, of_model in cells.groupby(["id", "role"], sort=False)
-    ]
-    cells = stack(cells.head(0), *shown)
+    of_model = cells.groupby(["id", "role"])["step"]
+    cells = cells[of_model.transform(lambda steps: steps.isin(thin(sorted(steps.unique()), 3))).astype(bool)]
     turned = cells.rename(columns={"lang_a": "lang_b", "lang_b": "lang_a"})
     return stack(cells, turned[turned["lang_a"] != turned["lang_b"]])
 
@@ -232,19 +228,17 @@ def _pair_sentences(tables: Tables) -> Iterator[str]:
         yield say("pairs", model=label, step=step, n=len(values), **ends)
 
 
-def _total_numbers(tables: Tables) -> pd.DataFrame:
-    overlap, order = tables["overlap"], ["model", "variant", "pairs", "step"]
+def _total_numbers(overlap: pd.DataFrame) -> pd.DataFrame:
     between = overlap_totals(overlap).assign(pairs="between languages")
     within = overlap_totals(overlap, pairs=SAME).assign(pairs="same language")
-    return pd.concat([between, within]).sort_values(order)
+    return pd.concat([between, within]).sort_values(["model", "variant", "pairs", "step"])
 
 
-def _layer_numbers(tables: Tables) -> pd.DataFrame:
-    return summaries.overlap_layers(tables["overlap"]).sort_values(["model", "step", "layer"])
+def _layer_numbers(overlap: pd.DataFrame) -> pd.DataFrame:
+    return summaries.overlap_layers(overlap).sort_values(["model", "step", "layer"])
 
 
-def _pair_numbers(tables: Tables) -> pd.DataFrame:
-    overlap = tables["overlap"]
+def _pair_numbers(overlap: pd.DataFrame) -> pd.DataFrame:
     rows = overlap[(overlap["scope"] == "model") & ~overlap["lang_a"].isin([ALL, SAME])]
     return summaries.at_last_step(rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,39 +42,34 @@ def _rows(probes: pd.DataFrame, name: str) -> pd.DataFrame:
     return probes[(probes["probe"] == name) & (probes["metric"] == metric) & (probes["seed"] == -1)]
 
 
-def _names(probes: pd.DataFrame) -> list[str]:
-    there = set(probes["probe"])
-    return [name for name in ("full", component_probe(probes), "anchors", BETWEEN) if name and name in there]
-
-
-def _chance(probes: pd.DataFrame, models: pd.DataFrame | None, name: str) -> pd.DataFrame:
-    by_model = with_roles(_rows(probes, name), models).groupby(["id", "role"], sort=False)
-    chance = 1 / by_model["n_languages"].max().clip(lower=1)
-    return chance.rename("value").reset_index().assign(kind="chance", probe=name)
-
-
-def _null(probes: pd.DataFrame, models: pd.DataFrame | None, name: str) -> pd.DataFrame:
-    """Shuffled-label accuracy for ordinary probes, else the null of the probe itself."""
-    own = name in ("anchors", BETWEEN)
-    rows = with_roles(_rows(probes, name if own else "shuffled"), models)
-    null = rows.groupby(["id", "role", "step"])["null" if own else "value"].mean()
-    return null.rename("value").reset_index().assign(kind="null", probe=name)
+def _frame(tables: Tables, names: Sequence[str], by: str, most_bands: int = 0) -> pd.DataFrame:
+    """Kinds ``probe`` by layer and ``chance``, of each ``probe`` that is there, at some values of ``by``."""
+    probes, models = tables["probes"], tables.get("models")
+    shown = thin(sorted(probes[by].unique()), _MOST_LINES)
+    parts = []
+    for name in [name for name in names if name in set(probes["probe"])]:
+        rows, keys = _rows(probes, name), ["layer", "step"]
+        some, band = rows[rows[by].isin(shown)], len(shown) <= most_bands
+        parts.append(points(some, models, keys, kind="probe", band=band, probe=name))
+        if name != BETWEEN:
+            n_languages = with_roles(rows, models).groupby(["id", "role"], sort=False)["n_languages"].max()
+            chance = (1 / n_languages.clip(lower=1)).rename("value").reset_index()
+            parts.append(chance.assign(kind="chance", probe=name))
+    return stack(*parts)
 
 
 def _over_steps(tables: Tables) -> pd.DataFrame:
-    """Kinds ``probe`` by layer, ``chance`` and ``null``, of each ``probe``."""
+    """Also kind ``null``: accuracy with shuffled labels or, of some probes, their own null."""
     probes, models = tables["probes"], tables.get("models")
-    layers = thin(sorted(probes["layer"].unique()), _MOST_LINES)
-    parts = []
-    for name in _names(probes):
-        rows = _rows(probes, name)
-        rows = rows[rows["layer"].isin(layers)]
-        band = len(layers) <= _MOST_BANDS
-        parts.append(points(rows, models, ["layer", "step"], kind="probe", band=band, probe=name))
-        if name != BETWEEN:
-            parts.append(_chance(probes, models, name))
-        parts.append(_null(probes, models, name))
-    return stack(*parts)
+    names = ["full", component_probe(probes) or "", "anchors", BETWEEN]
+    frame = _frame(tables, names, "layer", _MOST_BANDS)
+    nulls = []
+    for name in frame["probe"].unique():
+        own = name in ("anchors", BETWEEN)
+        rows = with_roles(_rows(probes, name if own else "shuffled"), models)
+        null = rows.groupby(["id", "role", "step"])["null" if own else "value"].mean()
+        nulls.append(null.rename("value").reset_index().assign(kind="null", probe=name))
+    return stack(frame, *nulls)
 
 
 def _draw_over_steps(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
@@ -121,17 +116,7 @@ def _grid(
 
 
 def _by_layer(tables: Tables) -> pd.DataFrame:
-    """Kinds ``probe`` by layer and ``chance``, of each ``probe``."""
-    probes, models = tables["probes"], tables.get("models")
-    steps = thin(sorted(probes["step"].unique()), _MOST_LINES)
-    parts = []
-    for name in _names(probes):
-        if name not in ("anchors", BETWEEN):
-            rows = _rows(probes, name)
-            rows = rows[rows["step"].isin(steps)]
-            parts.append(points(rows, models, ["layer", "step"], kind="probe", band=False, probe=name))
-            parts.append(_chance(probes, models, name))
-    return stack(*parts)
+    return _frame(tables, ["full", component_probe(tables["probes"]) or ""], "step")
 
 
 def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
@@ -143,8 +128,8 @@ def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Fig
     return figure
 
 
-def _numbers(tables: Tables) -> pd.DataFrame:
-    return tables["probes"][tables["probes"]["seed"] == -1]
+def _numbers(probes: pd.DataFrame) -> pd.DataFrame:
+    return probes[probes["seed"] == -1]
 
 
 OVER_STEPS = FigureSpec("probes_over_steps", _over_steps, _draw_over_steps, _numbers)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -54,25 +52,21 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
         left.set(title=look.label, ylabel="worst average precision")
         for m, shade in shared.items():
             line(right, part(of_model, kind="shared", m=m), shade)
-        _count_axis(right)
+        # Logarithmic, with room for none.
+        right.set(title="units shared", ylabel="units (0, then log)")
+        right.set_yscale("symlog", linthresh=1)
+        right.set_ylim(bottom=0)
+        right.yaxis.set_major_locator(FixedLocator([0, 1, 10, 100, 1000, 10000]))
+        right.yaxis.set_minor_locator(NullLocator())
+        right.yaxis.set_major_formatter(lambda value, _: short(value))
         for ax in (left, right):
             axis.lines(ax, frame["step"], key)
     legend(figure, [mean, concept, null, *shared.values()], frame)
     return figure
 
 
-def _count_axis(ax: Any) -> None:
-    """Units, on a logarithmic axis with room for none."""
-    ax.set(title="units shared", ylabel="units (0, then log)")
-    ax.set_yscale("symlog", linthresh=1)
-    ax.set_ylim(bottom=0)
-    ax.yaxis.set_major_locator(FixedLocator([0, 1, 10, 100, 1000, 10000]))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(lambda value, _: short(value))
-
-
-def _numbers(tables: Tables) -> pd.DataFrame:
-    return at_last_step(best_unit(tables["reliability"])).rename(columns={"value": "worst_ap"})
+def _numbers(reliability: pd.DataFrame) -> pd.DataFrame:
+    return at_last_step(best_unit(reliability)).rename(columns={"value": "worst_ap"})
 
 
 RELIABILITY = FigureSpec("reliability", _data, _draw, _numbers)

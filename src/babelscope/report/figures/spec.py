@@ -31,8 +31,8 @@ class FigureSpec:
     and ``high`` (NaN where no band is drawn), and what else tells the rows of a kind apart."""
     draw: Callable[[pd.DataFrame, PlotStyle, StepAxis], Figure]
     """The frame as a figure."""
-    numbers: Callable[[Tables], pd.DataFrame] | None = None
-    """The numbers behind it; the caption says which columns the page shows."""
+    numbers: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    """The numbers behind it, from its main table; the caption says which columns the page shows."""
     sentences: Callable[[Tables], Iterable[str]] | None = None
     """What it shows in this study, one sentence a model, unless a finding says it."""
     shares_panels: bool = False
@@ -53,15 +53,9 @@ def points(
     band: bool = True,
     **labels: Any,
 ) -> pd.DataFrame:
-    """Rows of a frame: a column of a table over the seeds of each model.
+    """Rows of a frame: a column of a table over the seeds of each model, see :func:`over_seeds`.
 
-    Args:
-        table: A collected table, or rows of it.
-        models: The models table.
-        keys: What tells the points of one run apart.
-        value: The column.
-        band: Whether its intervals are drawn; else they are left out.
-        labels: Further columns, such as ``kind``.
+    Its intervals are drawn if ``band``, else left out. ``labels`` are further columns, such as ``kind``.
     """
     rows = over_seeds(table, models, keys, value).rename(columns={value: "value"}).assign(**labels)
     return rows if band else rows.assign(low=np.nan, high=np.nan)

@@ -44,8 +44,4 @@ def _sentences(tables: Tables) -> Iterator[str]:
         yield say("transfer", model=label, first=first, start=start, last=last, end=end)
 
 
-def _numbers(tables: Tables) -> pd.DataFrame:
-    return transfer_totals(tables["transfer"])
-
-
-OVER_STEPS = FigureSpec("transfer_over_steps", _data, _draw, _numbers, _sentences)
+OVER_STEPS = FigureSpec("transfer_over_steps", _data, _draw, transfer_totals, _sentences)

@@ -8,14 +8,14 @@ All are records of numbers; their words are made by :mod:`babelscope.report.word
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from babelscope.report.summaries import Key, over_seeds, with_roles
-from babelscope.report.words import Statement, asked, evidence, number, words
+from babelscope.report.words import Statement, fill, number, words
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
 Part = Literal["core", "extra", "shown"]
@@ -49,8 +49,8 @@ class Quantity:
     @property
     def excess(self) -> Quantity:
         """The same above its null."""
-        low, high = self.low - self.null, self.high - self.null
-        return Quantity(self.name, self.value - self.null, low, high, 0.0, self.n, self.step)
+        value, low, high = (number - self.null for number in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high, null=0.0)
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ class Criterion:
     @property
     def text(self) -> str:
         """What is asked."""
-        return asked(self.key, self.given)
+        return fill(words()["conditions"][self.key]["asked"], self.given)
 
     @property
     def evidence(self) -> str:
-        """The numbers it was judged by, in words."""
-        return evidence(self.key, self.given, self.lacks)
+        """The numbers it was judged by, in words; if something was missing, what."""
+        judged_by = words()["conditions"][self.key].get("evidence", "")
+        return fill(words()["lacking"][self.lacks] if self.lacks else judged_by, self.given)
 
 
 @dataclass
