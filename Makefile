@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml real-text.yaml bloom-560m.yaml bloom-7b1.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint format docs plan bench memory cost clean
+.PHONY: help env demo test test-fast lint format docs snapshots plan bench memory cost clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ format: $(READY)  ## let ruff and snakefmt rewrite
 docs: $(READY)  ## renew what is made of the code: schema, keys, picture of the rooms, results/README.md
 	$(BIN)/python docs/make_keys.py
 	$(BIN)/python docs/make.py
+
+snapshots: $(READY)  ## write tests/workflow/snapshots anew; review the diff
+	$(BIN)/python -m pytest -q tests/workflow/test_snapshots.py --renew
 
 plan: $(READY)  ## dry-run the studies in config/ (their text must be there, see config/README.md)
 	@for study in $(STUDIES); do \
