@@ -71,4 +71,4 @@ cost: $(READY)  ## compare plans with runs, plan the paper's study; writes docs/
 	$(BIN)/python benchmarks/cost.py
 
 clean:  ## remove the environment and all results
-	rm -rf $(VENV) results .snakemake
+	rm -rf $(VENV) results/*/ .snakemake

@@ -92,7 +92,7 @@ def test_the_table():
         (),
         None,
     )
-    head, row, _, beside, counts, cut = progress_text(progress, command="snakemake").splitlines()
+    head, row, _, beside, counts, cut = progress_text(progress, options="").splitlines()
     assert head.split()[:5] == ["model", "step", "model", "audit", "extract"]
     for mark in ("ok", "run 1/3", " . ", "FAILED 1/2", "cut 0/1", "1/2"):
         assert mark in row, mark
@@ -108,10 +108,10 @@ def test_export_target_of_a_failure(tmp_path):
     job = JobCells("score_units", "tiny-seed0", (0, 4), ("en",), wildcards=names)
     output = "results/mini/scores/tiny-seed0/0..4/en.h5"
     failure = Failure("score_units", output, job, "some.log", ("why",), "7")
-    text = progress_text(Progress((), (failure,), None), command="snakemake --profile slurm")
+    text = progress_text(Progress((), (failure,), None), options="--profile slurm")
     assert "FAILED score_units (model tiny-seed0, steps 0 to 4, en), Slurm job 7" in text
-    assert f"snakemake --profile slurm {output}\n" in text
+    assert f"snakemake {output} --profile slurm\n" in text
     for step in (0, 4):
-        assert f"snakemake --profile slurm results/mini/export/tiny-seed0/{step}" in text
+        assert f"snakemake results/mini/export/tiny-seed0/{step} --profile slurm" in text
     assert "    why" in text
     assert Path("some.log").name in text

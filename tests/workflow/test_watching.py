@@ -42,9 +42,9 @@ def test_a_failed_job_is_shown_with_its_log_and_its_export(finished, tmp_path):
     assert code == 1
     assert "FAILED extract_activations (model tiny-seed0, step 4, " in text
     assert "NaN" in text
-    target = text.split("for a report:")[1].split("\n")[0].split()[-1]
+    target = text.split("for a report:")[1].split("\n")[0].split()[1]
     assert target == "results/mini/export/tiny-seed0/4"
-    again = text.split("run just it:")[1].split("\n")[0].split()[-1]
+    again = text.split("run just it:")[1].split("\n")[0].split()[1]
     assert again.startswith("results/mini/activations/tiny-seed0/4/")
     study.snakemake(target)
     folder = study.folder / target

@@ -135,7 +135,9 @@ rule pretrain_step:
     params:
         steps=training_steps,
         architecture=lambda wildcards: MODELS[wildcards.model].architecture,
-        architecture_config=lambda wildcards: dict(MODELS[wildcards.model].architecture_config),
+        architecture_config=lambda wildcards: dict(
+            sorted(MODELS[wildcards.model].architecture_config.items())
+        ),
         training=lambda wildcards: MODELS[wildcards.model].training.model_dump(),
         seed=lambda wildcards: MODELS[wildcards.model].seed,
         mixture=lambda wildcards: STUDY.mixture(MODELS[wildcards.model].corpus),

@@ -21,6 +21,6 @@ def run(args: argparse.Namespace) -> int:
     named = arguments_of(None if args.configfile == study_of.DEFAULT else args.configfile, args.config)
     written = recut(study, named)
     print(f"{len(written)} files were regrouped; run the study to compute what is left")
-    for sentence in unused_files(study):
-        print(sentence)
+    if unused_files(study):
+        print("files of the earlier grouping lie beside them and may be removed")
     return 0

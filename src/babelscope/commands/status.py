@@ -22,5 +22,5 @@ def run(args: argparse.Namespace) -> int:
     named = arguments_of(None if args.configfile == study_of.DEFAULT else args.configfile, args.config)
     progress = look(study, named)
     profile = ["--profile", args.profile] if args.profile else []
-    print(progress_text(progress, command=shlex.join(["snakemake", *profile, *named])))
+    print(progress_text(progress, options=shlex.join([*profile, *named])))
     return 1 if progress.failures else 0

@@ -202,12 +202,12 @@ def _tail(path: Path) -> tuple[str, ...]:
     return tuple(lines[-_LOG_LINES:])
 
 
-def progress_text(progress: Progress, *, command: str) -> str:
+def progress_text(progress: Progress, *, options: str) -> str:
     """The state as a table for a terminal, and each failure with what to do.
 
     Args:
         progress: The state.
-        command: What the user types to run the study.
+        options: What the user types after ``snakemake`` to run the study.
     """
     cells: dict[tuple[str, int], dict[str, list[File]]] = {}
     rest: dict[str, list[File]] = {}
@@ -232,7 +232,7 @@ def progress_text(progress: Progress, *, command: str) -> str:
     if progress.count(INTERRUPTED):
         lines.append("the last run was cut off: `babelscope recover`, then run the same command again")
     for failure in progress.failures:
-        lines += ["", _failure_text(failure, command)]
+        lines += ["", _failure_text(failure, options)]
     return "\n".join(lines)
 
 
@@ -248,7 +248,7 @@ def _mark(files: Sequence[File]) -> str:
     return "ok" if n_done == len(states) else f"{n_done}/{len(states)}" if n_done else "."
 
 
-def _failure_text(failure: Failure, command: str) -> str:
+def _failure_text(failure: Failure, options: str) -> str:
     where = f" ({failure.job.words})" if failure.job and failure.job.words else ""
     slurm = f", Slurm job {failure.slurm_job}" if failure.slurm_job else ""
     lines = [f"FAILED {failure.rule}{where}{slurm}"]
@@ -257,11 +257,13 @@ def _failure_text(failure: Failure, command: str) -> str:
         lines += [f"    {line}" for line in failure.lines]
     elif failure.log:
         lines.append(f"  its log {failure.log} is empty or not there")
-    lines.append(f"  run just it:   {command} {failure.output}")
+    # The target goes first: --configfile takes every word that follows for a file.
+    lines.append(f"  run just it:   snakemake {failure.output} {options}")
     if failure.job and failure.job.model and STAGES[failure.job.stage].column:
         folder = failure.output.removesuffix(failure.job.files[0]) or failure.output
         for step in failure.job.steps:
-            lines.append(f"  for a report:  {command} {folder}export/{failure.job.model}/{step}")
+            target = f"{folder}export/{failure.job.model}/{step}"
+            lines.append(f"  for a report:  snakemake {target} {options}")
     return "\n".join(lines)
 
 

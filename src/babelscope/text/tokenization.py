@@ -49,7 +49,7 @@ MIN_CHARACTER_SHARE = 2e-5
 #: Longest piece in characters; a Chinese clause has no spaces that would end one.
 MAX_PIECE_LENGTH = 16
 
-TOKENS_KIND = "tokens"
+TOKENS_KIND = "windows"
 _DOCUMENTS_AT_ONCE = 4096
 
 
