@@ -66,7 +66,8 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
         },
         "trace_units": {
             "input": scores_and_experts(backwards["steps"]),
-            "output": outputs("alignment", table="tiny-seed0.lifelines.parquet"),
+            "output": outputs("alignment", lifelines="tiny-seed0.lifelines.parquet",
+                              lifespans="tiny-seed0.lifespans.tsv"),
             "params": {"steps": [0, 4], "langs": langs, "min_languages": experts.min_languages,
                        "max_traced_units": experts.max_traced_units},
         },
@@ -104,6 +105,6 @@ def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     written = [file for job in planned.values() for file in map(Path, job["output"].values())]
-    assert len(written) == 9
+    assert len(written) == 10
     for file in written:
         assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name
