@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
-from babelscope.activations.store import Site
+from babelscope.activations.store import LayerSite
 from babelscope.models.architectures import SITES
 from babelscope.models.architectures import architecture as find_architecture
 from babelscope.models.checkpoints import LoadedModel, start_token
@@ -147,12 +147,12 @@ def tiny_loaded(architecture: str, **arguments: Any) -> LoadedModel:
     )
 
 
-def record(model: Any, ids: torch.Tensor, sites: Sequence[str] = SITES) -> dict[Site, torch.Tensor]:
+def record(model: Any, ids: torch.Tensor, sites: Sequence[str] = SITES) -> dict[LayerSite, torch.Tensor]:
     """Every value of every site for one input without padding: (layer, site) -> (S, U)."""
-    found: dict[Site, list[torch.Tensor]] = {}
+    found: dict[LayerSite, list[torch.Tensor]] = {}
     watchers: list[Watcher] = []
 
-    def watch(unit: Site) -> Any:
+    def watch(unit: LayerSite) -> Any:
         return lambda x: found.setdefault(unit, []).append(x[0].clone())
 
     for site in sites:

@@ -30,7 +30,7 @@ from babelscope.activations.inputs import (
 from babelscope.activations.parity import parity_check
 from babelscope.activations.pooling import Recorder
 from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import Provenance, Site, write_token_states, write_units
+from babelscope.activations.store import LayerSite, Provenance, write_token_states, write_units
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import watching
@@ -99,7 +99,7 @@ def extract_language(
 
 def _windows(
     recorder: Recorder, kept: _States, encoded: Encoded, settings: ExtractionSettings
-) -> Iterator[tuple[int, dict[Site, NDArray[np.float32]]]]:
+) -> Iterator[tuple[int, dict[LayerSite, NDArray[np.float32]]]]:
     """Run all inputs in windows of sentences: the first row and the pooled units of each."""
     n = len(encoded.rows)
     window = min(n, settings.window_rows(sum(recorder.units.values())))

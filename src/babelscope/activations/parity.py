@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from babelscope.activations.inputs import Encoded, InputBatch, make_batches
 from babelscope.activations.pooling import MEAN, Recorder
 from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import Site
+from babelscope.activations.store import LayerSite
 from babelscope.errors import BabelscopeError
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import max_positions
@@ -52,7 +52,7 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
     with watching(recorder.watchers()):
         (together,) = make_batches(loaded, encoded.rows, batch_size=n, chosen=chosen, extra_padding=extra)
         in_batch = _all_values(recorder, together)
-        alone: dict[Site, list[NDArray[np.float32]]] = {}
+        alone: dict[LayerSite, list[NDArray[np.float32]]] = {}
         for row in together.rows:
             (single,) = make_batches(loaded, encoded.rows, batch_size=1, chosen=[int(row)])
             for where, values in _all_values(recorder, single).items():
@@ -78,7 +78,7 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
     return worst
 
 
-def _all_values(recorder: Recorder, batch: InputBatch) -> dict[Site, NDArray[np.float32]]:
+def _all_values(recorder: Recorder, batch: InputBatch) -> dict[LayerSite, NDArray[np.float32]]:
     recorder.run(batch, means=True)
     means = {(layer, MEAN): values.copy() for layer, values in recorder.means().items()}
     units = {unit: np.concatenate(parts, axis=1) for unit, parts in recorder.pooled().items()}

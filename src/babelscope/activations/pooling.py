@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope.activations.inputs import InputBatch, forward
-from babelscope.activations.store import Site
+from babelscope.activations.store import LayerSite
 from babelscope.errors import BabelscopeError
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import n_layers, site_widths
@@ -141,9 +141,9 @@ class Recorder:
             self._tokens = rows, positions
         forward(self.loaded, batch)
 
-    def pooled(self) -> dict[Site, list[NDArray[np.float32]]]:
+    def pooled(self) -> dict[LayerSite, list[NDArray[np.float32]]]:
         """Pooled units of the batch: the parts of each (layer, site), shape ``(B, D)`` each."""
-        found: dict[Site, list[NDArray[np.float32]]] = {unit: [] for unit in self.units}
+        found: dict[LayerSite, list[NDArray[np.float32]]] = {unit: [] for unit in self.units}
         for layer, site, part in sorted(self._seen):
             if site != MEAN:
                 found[layer, site].append(self._read((layer, site, part)))

@@ -32,7 +32,7 @@ LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final 
 _UNIT_CHUNK = 256
 _ROW_CHUNK = 1024
 
-Site = tuple[int, str]
+LayerSite = tuple[int, str]
 """A layer and the name of a site in it."""
 
 
@@ -143,8 +143,8 @@ def write_units(
     group: h5py.Group,
     provenance: Provenance,
     sentence_ids: Sequence[str],
-    widths: Mapping[Site, int],
-    blocks: Iterable[tuple[int, Mapping[Site, NDArray[Any]]]],
+    widths: Mapping[LayerSite, int],
+    blocks: Iterable[tuple[int, Mapping[LayerSite, NDArray[Any]]]],
     *,
     dtype: str = "float32",
 ) -> None:
