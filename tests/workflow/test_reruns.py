@@ -94,9 +94,17 @@ def test_one_concept_more(finished, tmp_path: Path):
     }
 
 
-def test_one_seed_more(finished, tmp_path: Path):
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda models: models["tiny"].update(seeds=[0, 1]),
+        lambda models: models.update(other={**models["tiny"], "role": "control"}),
+    ],
+    ids=["seed", "model"],
+)
+def test_one_seed_or_model_more(finished, tmp_path: Path, add):
     study = finished.copy(tmp_path)
-    study.config["models"]["tiny"]["seeds"] = [0, 1]
+    add(study.config["models"])
     assert stages(study.planned()) == {
         "pretrain_step": 2,
         "audit_checkpoint": 2,
