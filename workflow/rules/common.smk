@@ -86,6 +86,11 @@ def each(pattern, kind="analysis"):
     ]
 
 
+def each_range():
+    """Every model and range of its steps, in the order of the study."""
+    return [(model, name) for model, names in RANGES.analysis.items() for name in names]
+
+
 def one_of(names):
     """A constraint that only these names fit."""
     return "|".join(names) or "(?!)"
@@ -176,8 +181,36 @@ def of_writing_steps(pattern):
         pattern,
         model=wildcards.model,
         steps=RANGES.analysis[wildcards.model].holding(writing_steps(wildcards)),
-        langs=LANGS.holding(STUDY.generation.languages),
     )
+
+
+def of_all_steps(pattern):
+    """Input function: files of all ranges of a model's steps."""
+    return lambda wildcards: expand(pattern, model=wildcards.model, steps=RANGES.analysis[wildcards.model])
+
+
+# ---------------------------------------------------------------------------------- scoring
+
+
+def until_ranked(file):
+    """Scores of all units are large and read once, so they go when they are ranked, unless the study says so."""
+    return file if STUDY.keep_scores else temp(file)
+
+
+def scoring():
+    """Settings of scoring, but for threads."""
+    return dict(min_positive=STUDY.concepts.min_positive, block_units=STUDY.experts.block_units)
+
+
+# The chain of training is the longest path and goes first; then what removes scores; then cells, step by step.
+PLACES = {place: at for at, place in enumerate(reversed(each_range()))}
+RANK_FIRST = len(PLACES) + 1
+TRAIN_FIRST = RANK_FIRST + 1
+
+
+def earlier_first(wildcards):
+    """Priority of the cells of a range of steps."""
+    return PLACES[wildcards.model, wildcards.steps] + 1
 
 
 # ------------------------------------------------------------------------------------ report
@@ -205,7 +238,12 @@ def costs():
 
 def cost_of(rule, wildcards):
     """What a job takes, as `babelscope plan` has it."""
-    return costs().cost(job_cells(rule, dict(wildcards.items()), STUDY, RANGES))
+    return costs().cost(cells_of(rule, wildcards))
+
+
+def cells_of(rule, wildcards):
+    """The cells that a job takes."""
+    return job_cells(rule, dict(wildcards.items()), STUDY, RANGES)
 
 
 def needs(rule):
@@ -225,9 +263,9 @@ def threads_of(rule):
     return lambda wildcards: cost_of(rule, wildcards).threads
 
 
-def activations_gb(wildcards):
-    """Size of pooled activations that a job writes or reads, so that a profile can bound it."""
-    return math.ceil(cost_of("extract_activations", wildcards).temporary / 1e9)
+def scores_gb(rule):
+    """Gigabytes of scores that a job writes, or reads and so has removed; a profile can bound them."""
+    return lambda wildcards: math.ceil(costs().score_bytes(cells_of(rule, wildcards)) / 1e9)
 
 
 def version(rule):
