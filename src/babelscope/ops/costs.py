@@ -32,8 +32,8 @@ _BYTES_PER_TOKEN = 4
 _GRAMMAR_TOKENS = 12
 #: Bytes that a unit and concept take in a file of scores: three average precisions and a median.
 _SCORE_BYTES = 16
-#: Bytes of a kept unit of a concept: on three subsets in the model and in the layers; in each other language.
-_BEST_BYTES, _ABROAD_BYTES = 12 + 2 * 16 + 3 * 8, 2 * 4
+#: Bytes of a kept unit of a concept, packed: on three subsets, in model and layers; in each language.
+_BEST_BYTES, _ABROAD_BYTES = 0.6 * 3 * (12 + 8), 0.82 * 2 * 4
 
 #: Cores that a job on a cluster may take.
 MAX_THREADS = 16
