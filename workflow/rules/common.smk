@@ -7,12 +7,14 @@ the job costs.
 
 import functools
 import math
+import sys
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine
 from babelscope.ops.layout import CONSTRAINTS
+from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
 from babelscope.ops.regroup import remember_study, unused_files
 from babelscope.ops.runs import record_run, refuse_beside_others
@@ -202,10 +204,11 @@ def scoring():
     return dict(min_positive=STUDY.concepts.min_positive, block_units=STUDY.experts.block_units)
 
 
-# The chain of training is the longest path and goes first; then what removes scores; then cells, step by step.
+# What is there is analysed before more is trained, so that there is soon something to see; what removes scores
+# goes first, then what gives the first figure, then the cells, step by step.
 PLACES = {place: at for at, place in enumerate(reversed(each_range()))}
-RANK_FIRST = len(PLACES) + 1
-TRAIN_FIRST = RANK_FIRST + 1
+AUDIT_FIRST = len(PLACES) + 1
+RANK_FIRST = AUDIT_FIRST + 1
 
 
 def earlier_first(wildcards):
@@ -292,6 +295,9 @@ def enter_run(log):
         raise WorkflowError(str(error)) from None
     record_run(STUDY.results, log[0] if isinstance(log, list) else log)
     remember_study(STUDY)
+    if not engine(workflow).on_cluster:
+        page = start_page(STUDY).resolve()
+        print(f"babelscope: what is there so far, from the first losses on: {page}", file=sys.stderr)
 
 
 def announce_report():

@@ -96,7 +96,7 @@ def extract_language(
         corpus_hash=corpus_hash(pairs),
         sites=settings.sites,
         pooling=settings.pooling,
-        dtype=settings.unit_dtype,
+        dtype=settings.unit_type,
         package_version=__version__,
         n_truncated=encoded.n_truncated,
     )
@@ -104,7 +104,7 @@ def extract_language(
     kept = _States(recorder, encoded, settings, lang=lang, seed=seed)
     with watching(recorder.watchers()):
         units(provenance, encoded.sentence_ids, recorder.units, _windows(recorder, kept, encoded, settings))
-    kept.write(tokens, replace(provenance, dtype=settings.state_dtype))
+    kept.write(tokens, replace(provenance, dtype=settings.state_type))
 
 
 def _windows(
@@ -165,7 +165,7 @@ def pooled_values(
     names = encoded.sentence_ids
     return {
         place: check_values(
-            values_NU, settings.unit_dtype, names, f"{where}, layer {place[0]}, site {place[1]}"
+            values_NU, settings.unit_type, names, f"{where}, layer {place[0]}, site {place[1]}"
         )
         for place, values_NU in found.items()
     }

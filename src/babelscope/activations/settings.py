@@ -15,6 +15,7 @@ WINDOW_ROWS, WINDOW_BYTES = 1024, 2**30
 PART_BYTES = 4 * 2**30
 
 ComputeType = Literal["float32", "bfloat16", "float16"]
+StoredType = Literal["auto", "float16", "float32"]
 
 
 class ExtractionSettings(Settings):
@@ -26,9 +27,12 @@ class ExtractionSettings(Settings):
     """Where units live, see docs/methods.md; more sites mean more units."""
     pooling: Literal["max", "mean", "last"] = "max"
     """Over the tokens of a sentence."""
-    dtype: Literal["auto", "float16", "float32"] = "auto"
-    """Type of stored activations. auto: 16 bits where the model computes in 16 bits, but of pooled units only
-    where that loses nothing; else 32. float16 is half the size, and may lose ranks of units."""
+    dtype: StoredType = "auto"
+    """Type of pooled units. auto: float16 where the model computes in it, else float32, so that no rank is
+    lost. float16 is half the size."""
+    state_dtype: StoredType = "auto"
+    """Type of token states and sentence means, which are most of what is kept. auto: float16 where the model
+    computes in 16 bits, else float32."""
     compute_dtype: ComputeType = "float32"
     """Type to compute in."""
     device: Literal["auto", "cpu", "cuda", "spread"] = "auto"
@@ -45,19 +49,18 @@ class ExtractionSettings(Settings):
     """Sentences of the parity self-test; more make it stricter and slower."""
 
     @property
-    def unit_dtype(self) -> str:
+    def unit_type(self) -> str:
         """Type of pooled units. Small numbers of bfloat16 do not fit float16, so these take 32 bits."""
-        return self._stored(half=("float16",))
-
-    @property
-    def state_dtype(self) -> str:
-        """Type of token states and sentence means."""
-        return self._stored(half=("float16", "bfloat16"))
-
-    def _stored(self, half: tuple[str, ...]) -> str:
         if self.dtype != "auto":
             return self.dtype
-        return "float16" if self.compute_dtype in half else "float32"
+        return "float16" if self.compute_dtype == "float16" else "float32"
+
+    @property
+    def state_type(self) -> str:
+        """Type of token states and sentence means."""
+        if self.state_dtype != "auto":
+            return self.state_dtype
+        return "float32" if self.compute_dtype == "float32" else "float16"
 
     def window_rows(self, n_units: int) -> int:
         """Sentences that are sorted by length and written together."""

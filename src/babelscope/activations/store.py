@@ -133,7 +133,7 @@ def check_values(values: NDArray[Any], dtype: str, names: Sequence[str], where: 
         largest = float(np.abs(values).max())
         raise NumericsError(
             f"{where}: {largest:.4g} does not fit {dtype}; first sentence {names[row]!r}"
-            "\nhint: set extraction.dtype to float32"
+            "\nhint: set extraction.dtype (states: extraction.state_dtype) to float32"
         )
     bad = "NaN" if np.isnan(values[row]).any() else "infinity"
     raise NumericsError(

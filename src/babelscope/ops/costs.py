@@ -213,8 +213,8 @@ class CostModel:
             computing += text.sentences * n_units * _TO_HOST
             scoring += self._scoring(job.model, text.sentences)
             rows = min(settings.tokens_per_language, read) + min(settings.mean_sentences, text.sentences)
-            units += text.sentences * n_units * STORED[settings.unit_dtype]
-            tokens += rows * (shape.n_layers + 1) * shape.hidden * STORED[settings.state_dtype]
+            units += text.sentences * n_units * STORED[settings.unit_type]
+            tokens += rows * (shape.n_layers + 1) * shape.hidden * STORED[settings.state_type]
         most = max(self._text(lang).sentences for lang in job.parts)
         scores = 0.0 if study.keep_activations else len(job.parts) * self._score_bytes(job.model)
         written = tokens + (units if study.keep_activations else scores)
@@ -266,7 +266,7 @@ class CostModel:
     def score(self, job: JobCells) -> Cost:
         """The same from what was written."""
         n_units = self.study.n_units(job.model)
-        stored = STORED[self._settings(job.model).unit_dtype]
+        stored = STORED[self._settings(job.model).unit_type]
         seconds, memory, most = 0.0, 0.0, 0
         for lang in job.parts:
             n = self._text(lang).sentences
