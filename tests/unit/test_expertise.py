@@ -1,6 +1,5 @@
 """Scores and experts against planted truth; scores are the same wherever the activations come from."""
 
-import dataclasses
 import itertools
 import tempfile
 from pathlib import Path
@@ -13,14 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from babelscope.activations.store import UnitFile, write_units
 from babelscope.analysis.experts import select_experts
-from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_files, score_units
+from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_files
 from babelscope.errors import DataError, NumericsError, StoreError, StudyError
 from babelscope.io.cells import CellTables, cell_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.io.tables import write_table
-from babelscope.text.lines import half_of
 from score_files import SITES, GivenScores, by_site, make_labels, make_units, provenance, rank, score
 
 CONCEPTS = ("dog", "sea", "sun")
@@ -223,7 +220,12 @@ def test_a_broken_value_names_model_layer_and_sentence(tmp_path, monkeypatch, wa
     values[[15, 16, 30], 12 + 4] = wrong
     with pytest.raises(NumericsError) as caught:
         scored_in_stream(tmp_path / "s.h5", values, ids, labels, WAYS[way], cuts=[7, 33], dtype=dtype)
-    for part in ("model m, step 1, language en", "layer 2, site mlp_act", said, f"first sentence {ids[15]!r}"):
+    for part in (
+        "model m, step 1, language en",
+        "layer 2, site mlp_act",
+        said,
+        f"first sentence {ids[15]!r}",
+    ):
         assert part in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -244,9 +246,7 @@ def test_an_error_of_the_model_stops_scoring_and_leaves_no_file(tmp_path, monkey
 
 def test_a_part_that_finds_no_room_on_the_disk_says_where(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(
-        "babelscope.analysis.scores.shutil.disk_usage", lambda _: SimpleNamespace(free=4799)
-    )
+    monkeypatch.setattr("babelscope.analysis.scores.shutil.disk_usage", lambda _: SimpleNamespace(free=4799))
     ids, labels = sharing("none", np.random.default_rng(0))
     values = np.zeros((len(ids), 24), np.float32)
     with pytest.raises(StoreError) as caught:
@@ -266,7 +266,7 @@ def test_a_stream_refuses_labels_as_the_store_does(tmp_path):
     with pytest.raises(DataError, match="c0 has 6 positive sentences, needs 7"):
         scored_in_stream(tmp_path / "s.h5", values, ids, labels, ScoreSettings(min_positive=7))
     stranger = labels.assign(sentence_id=["c0-0099", *labels["sentence_id"][1:]])
-    with pytest.raises(StoreError, match="sentences of en(?s:.)*c0-0099"):
+    with pytest.raises(StoreError, match=r"sentences of en(?s:.)*c0-0099"):
         scored_in_stream(tmp_path / "s.h5", values, ids, stranger, ScoreSettings())
     assert not (tmp_path / "s.h5").exists()
 
