@@ -11,7 +11,7 @@ from pathlib import Path
 
 from babelscope.errors import BabelscopeError
 from babelscope.ops.costs import MAX_THREADS, CostModel
-from babelscope.ops.engine import check_overrides, engine
+from babelscope.ops.engine import check_overrides, engine, lift_timers
 from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.ranges import StudyRanges
 from babelscope.ops.regroup import remember_study, unused_files
@@ -254,6 +254,7 @@ def enter_run(log):
         raise WorkflowError(str(error)) from None
     record_run(STUDY.results, log[0] if isinstance(log, list) else log)
     remember_study(STUDY)
+    lift_timers(workflow)
 
 
 def announce_report():

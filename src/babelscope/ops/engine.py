@@ -1,4 +1,4 @@
-"""What the workflow needs of Snakemake and Snakemake does not promise, in one function."""
+"""What the workflow needs of Snakemake and Snakemake does not promise, in one place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 from babelscope.complaints import nearest
 from babelscope.errors import BabelscopeError
+
+#: Jobs, and in how many seconds, that Snakemake starts at most if nothing is said (``100/1s``).
+_DEFAULT_LIMIT = (100, 1)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,20 @@ def engine(workflow: Any) -> Engine:
             "--set-resources": frozenset(settings.overwrite_resources),
         },
     )
+
+
+def lift_timers(workflow: Any) -> None:
+    """Have Snakemake look at waiting jobs when a job ends, not each second too. For ``onstart``, its last moment.
+
+    So that no more than 100 jobs start in a second, its scheduler sets a timer at each turn of its loop, to turn it
+    once more; every job that ends turns it too. After n jobs n timers stat all inputs of all waiting jobs each
+    second, for good (snakemake#2354, #3804). Without the limit there are none. How many jobs run at once is bounded
+    by ``jobs`` and ``cores``, so the limit that nobody has set is lifted; one that somebody has set stays.
+    """
+    scheduler = workflow.scheduler
+    limit = getattr(scheduler, "job_rate_limiter", None)
+    if limit is not None and (limit.max_jobs, limit.timespan) == _DEFAULT_LIMIT:
+        scheduler.job_rate_limiter = None
 
 
 def check_overrides(found: Engine, rules: Iterable[str]) -> None:
