@@ -46,12 +46,13 @@ def engine(workflow: Any) -> Engine:
 
 
 def lift_timers(workflow: Any) -> None:
-    """Have Snakemake look at waiting jobs when a job ends, not each second too. For ``onstart``, its last moment.
+    """Have Snakemake look at waiting jobs when a job ends, not each second too. To be called in ``onstart``.
 
-    So that no more than 100 jobs start in a second, its scheduler sets a timer at each turn of its loop, to turn it
-    once more; every job that ends turns it too. After n jobs n timers stat all inputs of all waiting jobs each
-    second, for good (snakemake#2354, #3804). Without the limit there are none. How many jobs run at once is bounded
-    by ``jobs`` and ``cores``, so the limit that nobody has set is lifted; one that somebody has set stays.
+    So that no more than 100 jobs start in a second, its scheduler sets a timer at each turn of its loop, to
+    turn it once more; every job that ends turns it too. After n jobs n timers stat all inputs of all waiting
+    jobs each second, for good (snakemake#2354, #3804). Without the limit there are none. How many jobs run at
+    once is bounded by ``jobs`` and ``cores``, so the limit is lifted if nobody has set it; one that was set
+    stays.
     """
     scheduler = workflow.scheduler
     limit = getattr(scheduler, "job_rate_limiter", None)
