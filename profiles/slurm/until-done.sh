@@ -7,8 +7,8 @@
 #   the study is done, or a job of it      the job ends, with Snakemake's status
 #   has failed for good
 #   Snakemake is killed (memory, a hand)   `babelscope recover`, and Snakemake again; three times at most
-#   the time limit comes near (USR1)       no more jobs are started; those that run are waited for until a minute
-#                                          before the limit; then this job goes back into the queue
+#   the time limit comes near (USR1)       no more jobs are started; those that run are waited for until half a
+#                                          minute before the limit; then this job goes back into the queue
 #   a node is lost, the job is requeued    Slurm starts the script again, which begins with `babelscope recover`
 #   scancel                                the job ends; the same sbatch goes on
 
@@ -46,28 +46,36 @@ run_study() {
 }
 
 # Make sure that no other job runs this study, and clear away what a dead one has left. Slurm may not answer, or
-# jobs not go, for a while; another controller (status 3) does not go away.
+# jobs not go, for a while (status 4).
 take_study() {
   local attempt status
   for attempt in 1 2 3 4 5; do
     babelscope recover --claim "$@"
     status=$?
     [ "$status" = 0 ] && return
-    [ "$status" = 3 ] && exit 3
-    [ "$attempt" = 5 ] || { sleep 60 & wait $!; }
+    [ "$status" = 4 ] && [ "$attempt" -lt 5 ] || exit "$status"
+    sleep 60 &
+    wait $!
   done
-  exit "$status"
 }
 
 time_is_up() {
-  local ends
-  woken=1 over=1
+  local ends left
+  woken=1
+  ends=$(date -d "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e)" +%s) || ends=$(($(date +%s) + 120))
+  left=$((ends - $(date +%s)))
+  # Where --signal leaves less than a quarter of the time for work, it comes when a quarter has passed.
+  if [ "$left" -gt $((3 * SECONDS)) ]; then
+    (sleep $(((left - 3 * SECONDS) / 4 + 1)); kill -USR1 $$) &
+    watch=$!
+    return
+  fi
+  over=1
   echo "$(date '+%F %T') the time limit is near: no more jobs are started"
   [ -n "$child" ] || return
   kill -TERM "$child" 2>/dev/null # Snakemake waits for the jobs that run, and enters what they have made.
-  ends=$(date -d "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e)" +%s) || ends=$(($(date +%s) + 120))
-  # From here on what still runs is the next one's to clear away.
-  (sleep $((ends - $(date +%s) - 60)); kill -KILL -- "-$child") 2>/dev/null &
+  # Half a minute before the end: what still runs then is the next one's to clear away.
+  (sleep $((left - 30)); kill -KILL -- "-$child") 2>/dev/null &
   watch=$!
 }
 

@@ -16,13 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--claim", action="store_true",
-        help="take the study for the Slurm job that this runs in; status 3 if another run of it is alive",
+        help="take the study for the Slurm job that this runs in; "
+        "status 3 if another run of it is alive, 4 if it may help to wait",
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Clear the way, and print what was done."""
-    from babelscope.ops.runs import AliveError, claim, recover
+    from babelscope.ops.runs import AliveError, RunError, claim, recover
 
     results = study_of.load(args).results
     if args.claim:
@@ -30,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
             claim(results)
             # A node that was lost holds its jobs until the cluster gives it up.
             done = recover(results, elsewhere=args.elsewhere, patience=900)
-        except AliveError as error:
+        except RunError as error:
             print(error, file=sys.stderr)
-            return 3
+            return 3 if isinstance(error, AliveError) else 4
         print("\n".join([*done, f"babelscope: {results} is run by this job"]))
         return 0
     done = recover(results, elsewhere=args.elsewhere)
