@@ -248,13 +248,13 @@ def refuse_unknown_rules():
 
 def enter_run(log):
     """Stop if Slurm jobs of an earlier run of this study still write; else note this run."""
+    lift_timers(workflow)
     try:
         refuse_beside_others(STUDY.results)
     except BabelscopeError as error:
         raise WorkflowError(str(error)) from None
     record_run(STUDY.results, log[0] if isinstance(log, list) else log)
     remember_study(STUDY)
-    lift_timers(workflow)
 
 
 def announce_report():
