@@ -175,7 +175,7 @@ def test_a_whole_study_in_one_allocation(lab, undisturbed, tmp_path):
     assert seen.count(b"CUDA_VISIBLE_DEVICES=0") == 1  # one of the two
     wait_until(study, job, "PENDING", 120)
     lab.run("scontrol", "update", f"JobId={job}", "TimeLimit=30")
-    wait_until(study, job, "COMPLETED", 300)
+    wait_until(study, job, "COMPLETED", 480)
     text = study.printed()
     assert "Snakemake was killed (status 137)" in text
     assert text.count("back to the queue") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,13 @@ from snakemake import api  # first: its modules import one another
 from snakemake.settings.types import ConfigSettings, ResourceSettings, StorageSettings, WorkflowSettings
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-from babelscope.ops.engine import check_overrides, engine
+from babelscope.ops.engine import _Bell, check_overrides, engine
 from mini_study import ROOT
 
 OLDEST, NEWEST = Version("9.12"), Version("9.27")
 INTERNALS = (
     "resource_settings", "global_resources", "non_local_exec", "remote_exec", "exec_mode", "job_rate_limiter",
+    "_open_jobs",
 )  # fmt: skip
 
 #: Twelve short jobs, and one that still runs when they have ended; then the timers are counted.
@@ -44,6 +46,7 @@ onstart:
         lift_timers(workflow)
 
 onsuccess:
+    print("woken by:", type(workflow.scheduler._open_jobs).__name__)
     print("timers:", sum(isinstance(thread, threading.Timer) for thread in threading.enumerate()))
 """
 
@@ -106,6 +109,7 @@ def timers(folder: Path, *args: str) -> int:
         cwd=folder, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert f"woken by: {'_Bell' if 'mended=1' in args else 'Semaphore'}" in done.stdout
     return int(re.search(r"^timers: (\d+)$", done.stdout, re.M)[1])
 
 
@@ -116,6 +120,25 @@ def test_no_timer_is_left_of_a_job_that_has_ended(tmp_path):
 def test_this_snakemake_still_needs_that(tmp_path):
     """If this fails, Snakemake has mended it: `lift_timers` can go."""
     assert timers(tmp_path) >= 3
+
+
+def test_jobs_that_end_at_once_turn_the_loop_once():
+    bell, woken = _Bell(), []
+
+    def wait() -> None:
+        for _ in range(2):
+            bell.acquire()
+            woken.append(len(woken))
+
+    thread = threading.Thread(target=wait, daemon=True)
+    for _ in range(5):
+        bell.release()
+    thread.start()
+    thread.join(0.5)
+    assert woken == [0]  # it was rung from the start, and five times since
+    bell.release()
+    thread.join(5)
+    assert woken == [0, 1]
 
 
 def test_a_limit_that_was_set_stays(tmp_path):
