@@ -116,6 +116,7 @@ class CostModel:
     max_threads: int = 1
     rates: Rates = field(default_factory=Rates)
     _known: dict[JobCells, Cost] = field(default_factory=dict, init=False, repr=False)
+    _texts: dict[str, _Text] = field(default_factory=dict, init=False, repr=False)
 
     def cost(self, job: JobCells) -> Cost:
         """What a job takes.
@@ -128,6 +129,11 @@ class CostModel:
         return self._known[job]
 
     def _text(self, lang: str) -> _Text:
+        if lang not in self._texts:
+            self._texts[lang] = self._size_up(lang)
+        return self._texts[lang]
+
+    def _size_up(self, lang: str) -> _Text:
         study = self.study
         if study.sentences.source == "grammar":
             return _Text(study.sentences.per_concept * self._n_concepts, _GRAMMAR_TOKENS)
