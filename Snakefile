@@ -8,9 +8,10 @@ Where files lie, under results/<study>/ (results/README.md says more):
     models/{model}/{step}/                       one Hugging Face folder per checkpoint
     audit/{model}/{steps}.h5                     its hashes, a sketch of its weights, its held-out losses
     activations/{model}/{steps}/{langs}.*.h5     what the model computes on the sentences
-    scores/  experts/                            per (model, steps, langs), as the activations
+    scores/{model}/{steps}/{langs}.h5            average precision of every unit, until ranked
+    best/{model}/{steps}.h5                      the best units of every concept
     probes/{model}/{steps}/{layers}.tsv          language probes
-    alignment/  generation/                      per (model, steps)
+    experts/  alignment/  generation/            per (model, steps)
     tables/  figures/  report.html               the study as a whole
     logs/  benchmarks/                           per rule, then as above
 
@@ -75,7 +76,7 @@ rule activations:
 
 rule scores:
     input:
-        expand(each("<results>/experts/{model}/{steps}/{{langs}}.parquet"), langs=LANGS),
+        each("<results>/best/{model}/{steps}.h5"),
 
 
 rule probes:

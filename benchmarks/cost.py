@@ -119,7 +119,7 @@ def paper_page() -> str:
         "",
         f"Reckoned with {CONCEPTS} concepts of {SENTENCES} sentences (about 35 tokens each; sentences that",
         "concepts share count once, so this is the most), 50 jobs at a time, and at most 4 TB of pooled",
-        "activations (the profile's `activations_gb`). The text to pre-train on is yours, so the first five",
+        "activations (the profile's `scores_gb`). The text to pre-train on is yours, so the first five",
         "rules are not what they will be. [docs/cost.md](cost.md) says how well such plans fit.",
         "",
         "```",

@@ -51,7 +51,7 @@ def test_peak_disk_stays_within_the_plan(finished, tmp_path, monkeypatch):
         f"results/mini/scores/tiny-seed0/{step}/{lang}.h5" for step in (0, 4) for lang in ("en", "de", "ru")
     ]
     with Watched(study.results / "activations") as watched:
-        study.snakemake(*targets, "--resources", "activations_gb=1")
+        study.snakemake(*targets, "--resources", "scores_gb=1")
     assert not list(study.results.rglob("*.units.h5"))
     monkeypatch.chdir(study.folder)
     costs = CostModel(load_study(study.config))

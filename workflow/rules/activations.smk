@@ -1,8 +1,10 @@
-"""What the models compute on the sentences: one forward pass for everything that is stored.
+"""What the models compute on the sentences: one forward pass for everything that is stored or scored.
 
-Reads   the checkpoints, <results>/sentences/{lang}.tsv
-Writes  <results>/activations/{model}/{steps}/{langs}.units.h5    pooled unit activations (large, read once)
-        <results>/activations/{model}/{steps}/{langs}.tokens.h5   sampled token states, sentence means (kept)
+Reads   the checkpoints, <results>/sentences/{lang}.tsv, <results>/concepts/{lang}.tsv
+Writes  <results>/activations/{model}/{steps}/{langs}.tokens.h5   sampled token states, sentence means (kept)
+        <results>/scores/{model}/{steps}/{langs}.h5               average precision per unit and concept;
+                                                                  or, with keep_activations,
+        <results>/activations/{model}/{steps}/{langs}.units.h5    pooled unit activations, for score_units
         <results>/tables/extraction.tsv                           cut sentences, hashes of weights and text
 """
 
@@ -11,28 +13,33 @@ rule extract_activations:
     input:
         model=checkpoints(steps_of),
         sentences=collect("<results>/sentences/{lang}.tsv", lang=langs_of),
+        concepts=([] if STUDY.keep_activations else collect("<results>/concepts/{lang}.tsv", lang=langs_of)),
     output:
-        # Pooled unit activations are read once by score_units, so they go unless the study keeps them.
-        units=(
-            "<results>/activations/{model}/{steps}/{langs}.units.h5"
+        **(
+            {"units": "<results>/activations/{model}/{steps}/{langs}.units.h5"}
             if STUDY.keep_activations
-            else temp("<results>/activations/{model}/{steps}/{langs}.units.h5")
+            else {"scores": until_ranked("<results>/scores/{model}/{steps}/{langs}.h5")}
         ),
         tokens="<results>/activations/{model}/{steps}/{langs}.tokens.h5",
+        # Units are scored as they come; only a study that keeps them writes them.
     log:
         "<logs>/extract_activations/{model}/{steps}/{langs}.log",
     benchmark:
         "<benchmarks>/extract_activations/{model}/{steps}/{langs}.tsv"
+    # Step by step: the scores of a step lie on the disk until all its languages are there.
+    priority: earlier_first
     conda:
         "../../envs/gpu.yaml"
+    threads: threads_of("extract_activations")
     resources:
         **needs("extract_activations"),
-        activations_gb=activations_gb,
+        scores_gb=scores_gb("extract_activations"),
         gpu=1,
     params:
         folders=folders(steps_of),
         langs=langs_of,
         settings=run_settings,
+        scoring=None if STUDY.keep_activations else scoring(),
         seed=STUDY.seed,
         version=version("extract_activations"),
     message:

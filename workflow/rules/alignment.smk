@@ -1,7 +1,8 @@
 """Alignment: do the experts of one concept in different languages coincide, and do they transfer?
 
-Reads   <results>/scores/, <results>/experts/ of all languages
-Writes  <results>/alignment/{model}/{steps}.{overlap,transfer,reliability}.parquet
+Reads   <results>/best/{model}/{steps}.h5
+Writes  <results>/experts/{model}/{steps}.parquet   the top K
+        <results>/alignment/{model}/{steps}.{overlap,transfer,reliability}.parquet
         <results>/alignment/{model}.lifelines.parquet, {model}.lifespans.tsv
         <results>/tables/{overlap,transfer,reliability,lifelines}.parquet, lifespans.tsv
 """
@@ -9,9 +10,10 @@ Writes  <results>/alignment/{model}/{steps}.{overlap,transfer,reliability}.parqu
 
 rule align_experts:
     input:
-        scores=expand("<results>/scores/{{model}}/{{steps}}/{langs}.h5", langs=LANGS),
-        experts=expand("<results>/experts/{{model}}/{{steps}}/{langs}.parquet", langs=LANGS),
+        best="<results>/best/{model}/{steps}.h5",
+        search="<results>/best/{model}/{steps}.search.parquet",
     output:
+        experts="<results>/experts/{model}/{steps}.parquet",
         overlap="<results>/alignment/{model}/{steps}.overlap.parquet",
         transfer="<results>/alignment/{model}/{steps}.transfer.parquet",
         reliability="<results>/alignment/{model}/{steps}.reliability.parquet",
@@ -26,30 +28,21 @@ rule align_experts:
     params:
         steps=steps_of,
         langs=list(STUDY.languages),
+        k=lambda wildcards: STUDY.n_experts(wildcards.model),
         bootstrap=STUDY.experts.bootstrap,
         permutations=STUDY.experts.permutations,
         seed=STUDY.seed,
         version=version("align_experts"),
     message:
-        "align the experts of {wildcards.model}, step {wildcards.steps}, across languages"
+        "select {params.k} experts of every concept and align them: {wildcards.model}, step {wildcards.steps}"
     script:
         "../scripts/align_experts.py"
 
 
 rule trace_units:
     input:
-        scores=lambda wildcards: expand(
-            "<results>/scores/{model}/{steps}/{langs}.h5",
-            model=wildcards.model,
-            steps=RANGES.analysis[wildcards.model],
-            langs=LANGS,
-        ),
-        experts=lambda wildcards: expand(
-            "<results>/experts/{model}/{steps}/{langs}.parquet",
-            model=wildcards.model,
-            steps=RANGES.analysis[wildcards.model],
-            langs=LANGS,
-        ),
+        best=of_all_steps("<results>/best/{model}/{steps}.h5"),
+        experts=of_all_steps("<results>/experts/{model}/{steps}.parquet"),
     output:
         lifelines="<results>/alignment/{model}.lifelines.parquet",
         lifespans="<results>/alignment/{model}.lifespans.tsv",

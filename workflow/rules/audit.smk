@@ -16,6 +16,7 @@ rule audit_checkpoint:
         "<logs>/audit_checkpoint/{model}/{steps}.log",
     benchmark:
         "<benchmarks>/audit_checkpoint/{model}/{steps}.tsv"
+    priority: AUDIT_FIRST
     conda:
         "../../envs/gpu.yaml"
     resources:

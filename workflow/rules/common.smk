@@ -7,12 +7,14 @@ the job costs.
 
 import functools
 import math
+import sys
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine
 from babelscope.ops.layout import CONSTRAINTS
+from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
 from babelscope.ops.regroup import remember_study, unused_files
 from babelscope.ops.runs import record_run, refuse_beside_others
@@ -84,6 +86,11 @@ def each(pattern, kind="analysis"):
         for model, names in getattr(RANGES, kind).items()
         for name in names
     ]
+
+
+def each_range():
+    """Every model and range of its steps, in the order of the study."""
+    return [(model, name) for model, names in RANGES.analysis.items() for name in names]
 
 
 def one_of(names):
@@ -176,8 +183,37 @@ def of_writing_steps(pattern):
         pattern,
         model=wildcards.model,
         steps=RANGES.analysis[wildcards.model].holding(writing_steps(wildcards)),
-        langs=LANGS.holding(STUDY.generation.languages),
     )
+
+
+def of_all_steps(pattern):
+    """Input function: files of all ranges of a model's steps."""
+    return lambda wildcards: expand(pattern, model=wildcards.model, steps=RANGES.analysis[wildcards.model])
+
+
+# ---------------------------------------------------------------------------------- scoring
+
+
+def until_ranked(file):
+    """Scores of all units are large and read once, so they go when they are ranked, unless the study says so."""
+    return file if STUDY.keep_scores else temp(file)
+
+
+def scoring():
+    """Settings of scoring, but for threads."""
+    return dict(min_positive=STUDY.concepts.min_positive, block_units=STUDY.experts.block_units)
+
+
+# What is there is analysed before more is trained, so that there is soon something to see; what removes scores
+# goes first, then what gives the first figure, then the cells, step by step.
+PLACES = {place: at for at, place in enumerate(reversed(each_range()))}
+AUDIT_FIRST = len(PLACES) + 1
+RANK_FIRST = AUDIT_FIRST + 1
+
+
+def earlier_first(wildcards):
+    """Priority of the cells of a range of steps."""
+    return PLACES[wildcards.model, wildcards.steps] + 1
 
 
 # ------------------------------------------------------------------------------------ report
@@ -205,7 +241,12 @@ def costs():
 
 def cost_of(rule, wildcards):
     """What a job takes, as `babelscope plan` has it."""
-    return costs().cost(job_cells(rule, dict(wildcards.items()), STUDY, RANGES))
+    return costs().cost(cells_of(rule, wildcards))
+
+
+def cells_of(rule, wildcards):
+    """The cells that a job takes."""
+    return job_cells(rule, dict(wildcards.items()), STUDY, RANGES)
 
 
 def needs(rule):
@@ -225,9 +266,9 @@ def threads_of(rule):
     return lambda wildcards: cost_of(rule, wildcards).threads
 
 
-def activations_gb(wildcards):
-    """Size of pooled activations that a job writes or reads, so that a profile can bound it."""
-    return math.ceil(cost_of("extract_activations", wildcards).temporary / 1e9)
+def scores_gb(rule):
+    """Gigabytes of scores that a job writes, or reads and so has removed; a profile can bound them."""
+    return lambda wildcards: math.ceil(costs().score_bytes(cells_of(rule, wildcards)) / 1e9)
 
 
 def version(rule):
@@ -254,6 +295,9 @@ def enter_run(log):
         raise WorkflowError(str(error)) from None
     record_run(STUDY.results, log[0] if isinstance(log, list) else log)
     remember_study(STUDY)
+    if not engine(workflow).on_cluster:
+        page = start_page(STUDY).resolve()
+        print(f"babelscope: what is there so far, from the first losses on: {page}", file=sys.stderr)
 
 
 def announce_report():

@@ -1,58 +1,65 @@
-"""Expertise: how well every unit predicts every concept, and which units are the experts.
+"""Expertise: how well every unit predicts every concept, and which units are the best.
 
 Reads   <results>/activations/{model}/{steps}/{langs}.units.h5, <results>/concepts/{lang}.tsv
-Writes  <results>/scores/{model}/{steps}/{langs}.h5         average precision per unit and concept (kept)
-        <results>/experts/{model}/{steps}/{langs}.parquet   the top K
+Writes  <results>/scores/{model}/{steps}/{langs}.h5   average precision per unit and concept (until ranked)
+        <results>/best/{model}/{steps}.h5             the best units of each, all languages (kept)
+        <results>/best/{model}/{steps}.search.parquet units that predict a concept in all languages
 """
 
+if STUDY.keep_activations:
 
-rule score_units:
+    rule score_units:
+        input:
+            units="<results>/activations/{model}/{steps}/{langs}.units.h5",
+            concepts=collect("<results>/concepts/{lang}.tsv", lang=langs_of),
+        output:
+            until_ranked("<results>/scores/{model}/{steps}/{langs}.h5"),
+        log:
+            "<logs>/score_units/{model}/{steps}/{langs}.log",
+        benchmark:
+            "<benchmarks>/score_units/{model}/{steps}/{langs}.tsv"
+        priority: earlier_first
+        conda:
+            "../../envs/cpu.yaml"
+        threads: threads_of("score_units")
+        resources:
+            **needs("score_units"),
+            scores_gb=scores_gb("score_units"),
+        params:
+            steps=steps_of,
+            langs=langs_of,
+            scoring=scoring(),
+            version=version("score_units"),
+        message:
+            "score every unit of {wildcards.model}, step {wildcards.steps}, for every concept in {wildcards.langs}"
+        script:
+            "../scripts/score_units.py"
+
+
+rule rank_units:
     input:
-        units="<results>/activations/{model}/{steps}/{langs}.units.h5",
-        concepts=collect("<results>/concepts/{lang}.tsv", lang=langs_of),
+        expand("<results>/scores/{{model}}/{{steps}}/{langs}.h5", langs=LANGS),
     output:
-        "<results>/scores/{model}/{steps}/{langs}.h5",
+        best="<results>/best/{model}/{steps}.h5",
+        search="<results>/best/{model}/{steps}.search.parquet",
     log:
-        "<logs>/score_units/{model}/{steps}/{langs}.log",
+        "<logs>/rank_units/{model}/{steps}.log",
     benchmark:
-        "<benchmarks>/score_units/{model}/{steps}/{langs}.tsv"
-    # Before any new extraction: what is scored is removed.
-    priority: 20
-    conda:
-        "../../envs/cpu.yaml"
-    threads: threads_of("score_units")
-    resources:
-        **needs("score_units"),
-        activations_gb=activations_gb,
-    params:
-        steps=steps_of,
-        langs=langs_of,
-        min_positive=STUDY.concepts.min_positive,
-        block_units=STUDY.experts.block_units,
-        version=version("score_units"),
-    message:
-        "score every unit of {wildcards.model}, step {wildcards.steps}, for every concept in {wildcards.langs}"
-    script:
-        "../scripts/score_units.py"
-
-
-rule select_experts:
-    input:
-        "<results>/scores/{model}/{steps}/{langs}.h5",
-    output:
-        "<results>/experts/{model}/{steps}/{langs}.parquet",
-    log:
-        "<logs>/select_experts/{model}/{steps}/{langs}.log",
+        "<benchmarks>/rank_units/{model}/{steps}.tsv"
+    # Before any new extraction: what is ranked is removed.
+    priority: RANK_FIRST
     conda:
         "../../envs/cpu.yaml"
     resources:
-        **needs("select_experts"),
+        **needs("rank_units"),
+        scores_gb=scores_gb("rank_units"),
     params:
         steps=steps_of,
-        langs=langs_of,
-        k=lambda wildcards: STUDY.n_experts(wildcards.model),
-        version=version("select_experts"),
+        langs=list(STUDY.languages),
+        kept=STUDY.experts.kept,
+        seed=STUDY.seed,
+        version=version("rank_units"),
     message:
-        "select {params.k} experts of every concept: {wildcards.model}, step {wildcards.steps}, {wildcards.langs}"
+        "rank the units of {wildcards.model}, step {wildcards.steps}, and keep the best of every concept"
     script:
-        "../scripts/select_experts.py"
+        "../scripts/rank_units.py"

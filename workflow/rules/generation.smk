@@ -1,6 +1,6 @@
 """Generation: force a concept's experts and read what the model writes from the start token alone.
 
-Reads   the checkpoints, <results>/experts/, <results>/scores/, <results>/concepts/words.json
+Reads   the checkpoints, <results>/experts/, <results>/sentences/, <results>/concepts/
 Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
         <results>/tables/{generation,texts}.parquet
 """
@@ -9,8 +9,10 @@ Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
 rule generate_text:
     input:
         model=checkpoints(writing_steps),
-        scores=of_writing_steps("<results>/scores/{model}/{steps}/{langs}.h5"),
-        experts=of_writing_steps("<results>/experts/{model}/{steps}/{langs}.parquet"),
+        experts=of_writing_steps("<results>/experts/{model}/{steps}.parquet"),
+        # Random units are held at their medians over the sentences of the concept.
+        sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.generation.languages),
+        concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.generation.languages),
     output:
         "<results>/generation/{model}/{steps}.texts.parquet",
     log:
@@ -27,8 +29,7 @@ rule generate_text:
         langs=list(STUDY.generation.languages),
         concepts=list(STUDY.generation_concepts),
         settings=lambda wildcards: STUDY.generation_settings(wildcards.model).model_dump(),
-        compute_dtype=lambda wildcards: run_settings(wildcards)["compute_dtype"],
-        device=STUDY.extraction.device,
+        extraction=run_settings,
         seed=STUDY.seed,
         version=version("generate_text"),
     message:

@@ -125,7 +125,6 @@ rule pretrain_step:
         "<logs>/pretrain_step/{model}/{steps}.log",
     benchmark:
         "<benchmarks>/pretrain_step/{model}/{steps}.tsv"
-    priority: 10  # the chain is the longest path: it goes before what can wait
     conda:
         "../../envs/gpu.yaml"
     threads: training_threads

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from babelscope.analysis.alignment import align_experts
-from babelscope.analysis.scores import score_files
+from babelscope.analysis.ranking import best_files
 from babelscope.analysis.settings import AlignmentSettings
-from babelscope.io.cells import CellTables
-from babelscope.io.tables import write_table
+from babelscope.io.tables import read_table, write_table
 from babelscope.runtime import job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
@@ -23,15 +22,17 @@ with job(snakemake.log[0], threads=snakemake.threads):
         seed=snakemake.params.seed,
     )
     steps, langs = snakemake.params.steps, snakemake.params.langs
-    scores = score_files(snakemake.input.scores, product(steps, langs))
-    experts = CellTables(map(Path, snakemake.input.experts), product(steps, langs))
+    best = best_files([Path(snakemake.input.best)], product(steps, langs))
+    search = read_table(Path(snakemake.input.search))
     of_steps = [
         align_experts(
-            {lang: scores[step, lang] for lang in langs},
-            {lang: experts[step, lang] for lang in langs},
+            {lang: best[step, lang] for lang in langs},
+            search[search["step"] == step],
             settings,
+            k=snakemake.params.k,
         )
         for step in steps
     ]
-    for name, tables in zip(("overlap", "transfer", "reliability"), zip(*of_steps, strict=True), strict=True):
+    names = ("experts", "overlap", "transfer", "reliability")
+    for name, tables in zip(names, zip(*of_steps, strict=True), strict=True):
         write_table(pd.concat(tables, ignore_index=True), Path(snakemake.output[name]))

@@ -6,35 +6,37 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.analysis.generation import generate_step
-from babelscope.analysis.scores import score_files
 from babelscope.analysis.settings import GenerationSettings
 from babelscope.io.cells import CellTables
+from babelscope.io.files import by_name
 from babelscope.io.tables import write_table
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job
+from babelscope.text.concepts import positive_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], threads=snakemake.threads):
     langs, folders = snakemake.params.langs, snakemake.params.folders
-    scores = score_files(snakemake.input.scores, product(folders, langs))
-    experts = CellTables(map(Path, snakemake.input.experts), product(folders, langs))
+    extraction = ExtractionSettings(**snakemake.params.extraction)
+    experts = CellTables(map(Path, snakemake.input.experts), wanted=product(folders, langs))
+    labels, sentences = (by_name(snakemake.input[name], langs) for name in ("concepts", "sentences"))
+    positive = {lang: positive_sentences(labels[lang], sentences[lang]) for lang in langs}
     texts = [
         generate_step(
             load_checkpoint(
-                folder,
-                tokenizer=tokenizer,
-                dtype=snakemake.params.compute_dtype,
-                device=snakemake.params.device,
+                folder, tokenizer=tokenizer, dtype=extraction.compute_dtype, device=extraction.device
             ),
             {lang: experts[step, lang] for lang in langs},
-            {lang: scores[step, lang] for lang in langs},
+            positive,
             model=snakemake.wildcards.model,
             step=step,
             concepts=snakemake.params.concepts,
             settings=GenerationSettings(**snakemake.params.settings),
+            extraction=extraction,
             seed=snakemake.params.seed,
         )
         for step, (folder, tokenizer) in folders.items()

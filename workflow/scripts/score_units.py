@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.activations.store import unit_files
-from babelscope.analysis.scores import score_units
+from babelscope.analysis.scores import ScoreSettings, score_units
 from babelscope.io.cells import cell_name
 from babelscope.io.files import by_name
 from babelscope.io.h5 import atomic_h5
@@ -17,15 +17,9 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0], threads=snakemake.threads):
     steps, langs = snakemake.params.steps, snakemake.params.langs
+    settings = ScoreSettings(**snakemake.params.scoring, threads=snakemake.threads)
     concepts = by_name(snakemake.input.concepts, langs)
     cells = unit_files([snakemake.input.units], product(steps, langs))
     with atomic_h5(Path(snakemake.output[0]), kind="scores") as file:
         for cell, units in cells.items():
-            score_units(
-                units,
-                read_table(concepts[cell[1]]),
-                file.create_group(cell_name(*cell)),
-                min_positive=snakemake.params.min_positive,
-                block_units=snakemake.params.block_units,
-                threads=snakemake.threads,
-            )
+            score_units(units, read_table(concepts[cell[1]]), file.create_group(cell_name(*cell)), settings)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import h5py
@@ -30,10 +31,19 @@ from babelscope.activations.inputs import (
 from babelscope.activations.parity import parity_check
 from babelscope.activations.pooling import Recorder
 from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import LayerSite, Provenance, write_token_states, write_units
+from babelscope.activations.store import (
+    Block,
+    LayerSite,
+    Provenance,
+    check_values,
+    write_token_states,
+)
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import watching
+
+UnitSink = Callable[[Provenance, Sequence[str], Mapping[LayerSite, int], Iterable[Block]], None]
+"""Takes the pooled units of a cell: where they come from, ids of the sentences, widths, blocks in order."""
 
 
 @torch.inference_mode()
@@ -41,7 +51,7 @@ def extract_language(
     loaded: LoadedModel,
     sentences: Iterable[tuple[str, str]],
     *,
-    units: h5py.Group,
+    units: UnitSink,
     tokens: h5py.Group,
     model: str,
     step: int,
@@ -49,15 +59,16 @@ def extract_language(
     settings: ExtractionSettings,
     seed: int,
 ) -> None:
-    """Run the model over the sentences of one language and write the two groups of its cell.
+    """Run the model over the sentences of one language: give its pooled units away, write its token states.
 
-    The host holds at most 1 GiB of pooled units at a time, and the token states of the language. After an
-    error the groups are of no use: open their files with :func:`babelscope.io.h5.atomic_h5`.
+    The host holds at most 1 GiB of pooled units at a time, what ``units`` holds, and the token states of the
+    language. After an error the group is of no use: open its file with :func:`babelscope.io.h5.atomic_h5`.
 
     Args:
         loaded: The checkpoint.
         sentences: Id and text of each; the rows of the unit file, in this order.
-        units: Empty group for pooled units, see :class:`babelscope.activations.store.UnitFile`.
+        units: Takes the pooled units as they come: writes them, such as
+            ``partial(write_units, group)``, or scores them (:func:`babelscope.analysis.scores.score_blocks`).
         tokens: Empty group for token states and means, see :class:`babelscope.activations.store.TokenFile`.
         model: Run id.
         step: Training step of the checkpoint.
@@ -85,21 +96,20 @@ def extract_language(
         corpus_hash=corpus_hash(pairs),
         sites=settings.sites,
         pooling=settings.pooling,
-        dtype=settings.dtype,
+        dtype=settings.unit_type,
         package_version=__version__,
         n_truncated=encoded.n_truncated,
     )
     recorder = Recorder(loaded, settings.sites, settings.pooling)
     kept = _States(recorder, encoded, settings, lang=lang, seed=seed)
     with watching(recorder.watchers()):
-        blocks = _windows(recorder, kept, encoded, settings)
-        write_units(units, provenance, encoded.sentence_ids, recorder.units, blocks, dtype=settings.dtype)
-    kept.write(tokens, provenance)
+        units(provenance, encoded.sentence_ids, recorder.units, _windows(recorder, kept, encoded, settings))
+    kept.write(tokens, replace(provenance, dtype=settings.state_type))
 
 
 def _windows(
     recorder: Recorder, kept: _States, encoded: Encoded, settings: ExtractionSettings
-) -> Iterator[tuple[int, dict[LayerSite, NDArray[np.float32]]]]:
+) -> Iterator[Block]:
     """Run all inputs in windows of sentences: the first row and the pooled units of each."""
     n = len(encoded.rows)
     window = min(n, settings.window_rows(sum(recorder.units.values())))
@@ -118,6 +128,49 @@ def _windows(
         yield start, {unit: rows[: stop - start] for unit, rows in block.items()}
 
 
+@torch.inference_mode()
+def pooled_values(
+    loaded: LoadedModel,
+    sentences: Iterable[tuple[str, str]],
+    units: Mapping[LayerSite, NDArray[np.integer[Any]]],
+    settings: ExtractionSettings,
+    *,
+    where: str,
+) -> dict[LayerSite, NDArray[np.float32]]:
+    """Pooled values of chosen units over some sentences: what extraction gives, for a few.
+
+    Args:
+        loaded: The checkpoint.
+        sentences: Id and text of each.
+        units: Per (layer, site) the indices of the units.
+        settings: Of the extraction; its sites hold the units.
+        where: Names the sentences in an error.
+
+    Returns:
+        Per (layer, site) shape ``(N, units)``.
+
+    Raises:
+        DataError: If a sentence has no token, or an id stands twice.
+        NumericsError: If a value is not finite or does not fit the stored type.
+    """
+    encoded = encode_sentences(loaded, sentences, max_length=settings.max_length, where=where)
+    recorder = Recorder(loaded, settings.sites, settings.pooling)
+    found = {place: np.empty((len(encoded.rows), len(chosen)), np.float32) for place, chosen in units.items()}
+    with watching(recorder.watchers()):
+        for batch in make_batches(loaded, encoded.rows, batch_size=settings.batch_size):
+            recorder.run(batch, means=False)
+            pooled = recorder.pooled()
+            for place, values_NU in found.items():
+                values_NU[batch.rows] = np.concatenate(pooled[place], axis=1)[:, units[place]]
+    names = encoded.sentence_ids
+    return {
+        place: check_values(
+            values_NU, settings.unit_type, names, f"{where}, layer {place[0]}, site {place[1]}"
+        )
+        for place, values_NU in found.items()
+    }
+
+
 class _States:
     """Of the residual stream: states of a sample of tokens, mean states of some sentences.
 
@@ -127,7 +180,7 @@ class _States:
     def __init__(
         self, recorder: Recorder, encoded: Encoded, settings: ExtractionSettings, *, lang: str, seed: int
     ) -> None:
-        self.recorder, self.encoded, self.dtype = recorder, encoded, settings.dtype
+        self.recorder, self.encoded = recorder, encoded
         loaded = recorder.loaded
         n_own = [len(row) - 1 - len(end_tokens(loaded)) for row in encoded.rows]
         self.rows, self.positions = _sample_tokens(n_own, settings.tokens_per_language, seed=seed, lang=lang)
@@ -166,7 +219,6 @@ class _States:
             states=self.states,
             mean_sentence_ids=[ids[row] for row in self.mean_rows],
             means=self.means,
-            dtype=self.dtype,
         )
 
 

@@ -11,8 +11,11 @@ from babelscope.settings import EACH_ONCE, LIST, Count, Settings
 Site = Literal["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
 #: Rows of pooled units that are held before they are written, and the most bytes that they take.
 WINDOW_ROWS, WINDOW_BYTES = 1024, 2**30
+#: Sentences that are scored together and whose pooled units take more bytes wait on the node's own disk.
+PART_BYTES = 4 * 2**30
 
 ComputeType = Literal["float32", "bfloat16", "float16"]
+StoredType = Literal["auto", "float16", "float32"]
 
 
 class ExtractionSettings(Settings):
@@ -24,8 +27,12 @@ class ExtractionSettings(Settings):
     """Where units live, see docs/methods.md; more sites mean more units."""
     pooling: Literal["max", "mean", "last"] = "max"
     """Over the tokens of a sentence."""
-    dtype: Literal["float16", "float32"] = "float32"
-    """Type of stored activations."""
+    dtype: StoredType = "auto"
+    """Type of pooled units. auto: float16 where the model computes in it, else float32, so that no rank is
+    lost. float16 is half the size."""
+    state_dtype: StoredType = "auto"
+    """Type of token states and sentence means, which are most of what is kept. auto: float16 where the model
+    computes in 16 bits, else float32."""
     compute_dtype: ComputeType = "float32"
     """Type to compute in."""
     device: Literal["auto", "cpu", "cuda", "spread"] = "auto"
@@ -40,6 +47,20 @@ class ExtractionSettings(Settings):
     """Sentences whose mean state is kept, the same in every language; more are more exact."""
     parity_sentences: Annotated[int, Field(ge=2)] = 8
     """Sentences of the parity self-test; more make it stricter and slower."""
+
+    @property
+    def unit_type(self) -> str:
+        """Type of pooled units. Small numbers of bfloat16 do not fit float16, so these take 32 bits."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "float16" if self.compute_dtype == "float16" else "float32"
+
+    @property
+    def state_type(self) -> str:
+        """Type of token states and sentence means."""
+        if self.state_dtype != "auto":
+            return self.state_dtype
+        return "float32" if self.compute_dtype == "float32" else "float16"
 
     def window_rows(self, n_units: int) -> int:
         """Sentences that are sorted by length and written together."""

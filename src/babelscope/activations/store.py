@@ -34,6 +34,8 @@ _ROW_CHUNK = 1024
 
 LayerSite = tuple[int, str]
 """A layer and the name of a site in it."""
+Block = tuple[int, Mapping[LayerSite, NDArray[Any]]]
+"""Neighbouring sentences: the number of the first, and their values at each (layer, site), ``(rows, U)``."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Provenance:
     sites: tuple[str, ...]
     pooling: str
     dtype: str
+    """Type of what is stored: ``float16`` or ``float32``."""
     repo: str = ""
     commit: str = ""
     layer_convention: str = LAYER_CONVENTION
@@ -130,7 +133,7 @@ def check_values(values: NDArray[Any], dtype: str, names: Sequence[str], where: 
         largest = float(np.abs(values).max())
         raise NumericsError(
             f"{where}: {largest:.4g} does not fit {dtype}; first sentence {names[row]!r}"
-            "\nhint: set extraction.dtype to float32"
+            "\nhint: set extraction.dtype (states: extraction.state_dtype) to float32"
         )
     bad = "NaN" if np.isnan(values[row]).any() else "infinity"
     raise NumericsError(
@@ -144,9 +147,7 @@ def write_units(
     provenance: Provenance,
     sentence_ids: Sequence[str],
     widths: Mapping[LayerSite, int],
-    blocks: Iterable[tuple[int, Mapping[LayerSite, NDArray[Any]]]],
-    *,
-    dtype: str = "float32",
+    blocks: Iterable[Block],
 ) -> None:
     """Write the pooled unit activations of a cell as they come, in blocks of sentences.
 
@@ -156,12 +157,11 @@ def write_units(
         sentence_ids: The rows, in their order; at least one, each once.
         widths: Units of each (layer, site), in unit order.
         blocks: The first row of each, in order, and per (layer, site) an array of shape ``(rows, U)``.
-        dtype: ``float16`` or ``float32``.
 
     Raises:
         NumericsError: If a value is not finite or does not fit the type.
     """
-    ids = list(sentence_ids)
+    ids, dtype = list(sentence_ids), provenance.dtype
     write_provenance(group, provenance)
     write_strings(group, "sentence_ids", ids)
     group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
@@ -280,7 +280,6 @@ def write_token_states(
     states: Mapping[int, NDArray[Any]],
     mean_sentence_ids: Sequence[str],
     means: Mapping[int, NDArray[Any]],
-    dtype: str,
 ) -> None:
     """Write the states of sampled tokens and the mean states of sentences of a cell.
 
@@ -294,7 +293,6 @@ def write_token_states(
         states: Per layer, shape ``(T, d)``.
         mean_sentence_ids: Sentences that have a mean state; length ``n``.
         means: Per layer, mean over the sentence's tokens without the start token, ``(n, d)``.
-        dtype: ``float16`` or ``float32``.
 
     Raises:
         NumericsError: If a value is not finite or does not fit the type.
@@ -308,7 +306,7 @@ def write_token_states(
     for kind, arrays, names in (("states", states, token_sentence_ids), ("means", means, mean_sentence_ids)):
         for layer, values in arrays.items():
             where = f"{provenance.cell}, layer {layer}, site resid ({kind})"
-            cast = np.ascontiguousarray(check_values(values, dtype, names, where))
+            cast = np.ascontiguousarray(check_values(values, provenance.dtype, names, where))
             data = group.create_dataset(f"{kind}/layer-{layer:02d}", data=cast, track_times=False)
             data.attrs["crc32"] = zlib.crc32(cast.data)
 

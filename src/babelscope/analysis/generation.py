@@ -17,14 +17,16 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from babelscope.activations.extraction import pooled_values
+from babelscope.activations.settings import ExtractionSettings
 from babelscope.analysis.experts import of_model
 from babelscope.analysis.forcing import UnitSet, force_units
-from babelscope.analysis.scores import ScoreFile
 from babelscope.analysis.settings import GenerationSettings
 from babelscope.errors import NumericsError, StudyError
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel
-from babelscope.models.dimensions import max_positions
+from babelscope.models.dimensions import max_positions, site_widths
+from babelscope.units import UnitIndex
 
 logger = logging.getLogger(__name__)
 
@@ -66,25 +68,21 @@ class TextRequest(NamedTuple):
 
 def text_requests(
     experts: Mapping[str, pd.DataFrame],
-    scores: Mapping[str, ScoreFile],
+    random: Mapping[tuple[str, str], UnitSet],
     *,
     concepts: Sequence[str],
     settings: GenerationSettings,
-    seed: int,
 ) -> list[TextRequest]:
     """All texts of one checkpoint: unforced, experts forced, and random units forced.
 
-    The random units of a concept are as many as its experts at the same sites of the same layers,
-    none of which is an expert of the concept; they are held at their own median over the same
-    positive sentences. There are as many unforced texts as forced ones of one language. The third
-    control, experts of another concept, is read off the forced texts.
+    There are as many unforced texts as forced ones of one language. The third control, experts of another
+    concept, is read off the forced texts.
 
     Args:
         experts: Per source language the table of :func:`babelscope.analysis.experts.select_experts`.
-        scores: Per source language its scores, for the medians.
+        random: By source language and concept the random units, see :func:`draw_random`.
         concepts: Concepts whose experts are forced.
         settings: What is generated.
-        seed: Of the study.
 
     Raises:
         StudyError: If a concept has no experts or fewer than ``settings.k``.
@@ -96,34 +94,70 @@ def text_requests(
 
     unforced = requests(UNFORCED, NO_SOURCE, NO_SOURCE, settings.samples * len(concepts), None)
     forced: list[TextRequest] = []
-    random: list[TextRequest] = []
+    as_random: list[TextRequest] = []
+    for lang, table in experts.items():
+        for concept in concepts:
+            chosen = _forced(table, lang, concept, settings.k)
+            units = UnitSet(chosen["layer"], chosen["site"], chosen["unit"], chosen["forced_value"])
+            forced += requests(FORCED, lang, concept, settings.samples, units)
+            as_random += requests(RANDOM, lang, concept, settings.samples, random[lang, concept])
+    return unforced + forced + as_random
+
+
+def _forced(table: pd.DataFrame, lang: str, concept: str, k: int) -> pd.DataFrame:
+    """The experts of a concept that are forced, best first."""
+    whole = of_model(table)
+    of_concept = whole[whole["concept"] == concept]
+    if of_concept.empty:
+        allowed = f"concepts with experts in {lang}: {', '.join(whole['concept'].unique())}"
+        raise StudyError("generation.concepts", concept, allowed)
+    if len(of_concept) < k:
+        raise StudyError("generation.k", k, f"at most experts.k, {len(of_concept)}")
+    return of_concept.sort_values("rank").head(k)
+
+
+def draw_random(
+    experts: Mapping[str, pd.DataFrame],
+    units: UnitIndex,
+    *,
+    concepts: Sequence[str],
+    k: int,
+    seed: int,
+) -> dict[tuple[str, str], NDArray[np.int64]]:
+    """Random units to force, by source language and concept: their numbers.
+
+    They are as many as the experts that are forced, at the same sites of the same layers, and none is an
+    expert of the concept.
+
+    Args:
+        experts: Per source language the table of :func:`babelscope.analysis.experts.select_experts`.
+        units: All units of the model.
+        concepts: Concepts whose experts are forced.
+        k: How many are forced.
+        seed: Of the study.
+
+    Raises:
+        StudyError: If a concept has no experts or fewer than ``k``, or a site has too few other units.
+    """
+    drawn = {}
     for lang, table in experts.items():
         whole = of_model(table)
         for concept in concepts:
-            of_concept = whole[whole["concept"] == concept]
-            if of_concept.empty:
-                allowed = f"concepts with experts in {lang}: {', '.join(whole['concept'].unique())}"
-                raise StudyError("generation.concepts", concept, allowed)
-            if len(of_concept) < settings.k:
-                raise StudyError("generation.k", settings.k, f"at most experts.k, {len(of_concept)}")
-            chosen = of_concept.sort_values("rank").head(settings.k)
-            units = UnitSet(chosen["layer"], chosen["site"], chosen["unit"], chosen["forced_value"])
+            chosen, every = _forced(table, lang, concept, k), whole[whole["concept"] == concept]
             rng = np.random.default_rng([seed, zlib.crc32(f"random/{lang}/{concept}".encode())])
-            drawn = _draw_random(chosen, of_concept, concept, scores[lang], rng)
-            forced += requests(FORCED, lang, concept, settings.samples, units)
-            random += requests(RANDOM, lang, concept, settings.samples, drawn)
-    return unforced + forced + random
+            drawn[lang, concept] = _draw(chosen, every, units, rng)
+    return drawn
 
 
-def _draw_random(
-    chosen: pd.DataFrame, experts: pd.DataFrame, concept: str, scores: ScoreFile, rng: np.random.Generator
-) -> UnitSet:
-    """As many random units per (layer, site) as are chosen, none of the experts, with their medians."""
+def _draw(
+    chosen: pd.DataFrame, experts: pd.DataFrame, units: UnitIndex, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """As many random units per (layer, site) as are chosen, none of the experts."""
     forced, excluded = (
-        scores.units.numbers(table["layer"], table["site"], table["unit"]) for table in (chosen, experts)
+        units.numbers(table["layer"], table["site"], table["unit"]) for table in (chosen, experts)
     )
     parts = []
-    for layer, site, part in sorted(scores.units.parts(), key=lambda part: part[:2]):
+    for layer, site, part in sorted(units.parts(), key=lambda part: part[:2]):
         count = int(((part.start <= forced) & (forced < part.stop)).sum())
         free = np.setdiff1d(np.arange(part.start, part.stop), excluded)
         if len(free) < count:
@@ -135,26 +169,81 @@ def _draw_random(
             )
         if count:
             parts.append(np.sort(rng.choice(free, size=count, replace=False)))
-    units = np.concatenate(parts)
-    row = np.full(len(units), scores.concepts.index(concept))
-    return UnitSet(*scores.units.places(units), scores.gather("median", row, units))
+    return np.concatenate(parts)
+
+
+def at_their_medians(
+    loaded: LoadedModel,
+    numbers: NDArray[np.int64],
+    units: UnitIndex,
+    positive: Sequence[tuple[str, str]],
+    settings: ExtractionSettings,
+    *,
+    where: str,
+) -> UnitSet:
+    """Units held at their medians over sentences, which the model runs over.
+
+    Scores of all units are gone by now: what is kept of them is the best, see
+    :mod:`babelscope.analysis.ranking`.
+
+    Args:
+        loaded: The checkpoint.
+        numbers: The units.
+        units: All units of the model.
+        positive: Id and text of the sentences that express the concept.
+        settings: How activations were extracted.
+        where: Names the sentences in an error.
+    """
+    layers, sites, indices = units.places(numbers)
+    wanted: dict[tuple[int, str], list[int]] = {}
+    for layer, site, index in zip(layers.tolist(), sites.tolist(), indices.tolist(), strict=True):
+        wanted.setdefault((layer, site), []).append(index)
+    chosen = {place: np.array(found) for place, found in wanted.items()}
+    values = pooled_values(loaded, positive, chosen, settings, where=where)
+    held = [
+        (*place, index, value)
+        for place, found in chosen.items()
+        for index, value in zip(found, np.median(values[place].astype(np.float32), axis=0), strict=True)
+    ]
+    return UnitSet(*zip(*held, strict=True))
 
 
 def generate_step(
     loaded: LoadedModel,
     experts: Mapping[str, pd.DataFrame],
-    scores: Mapping[str, ScoreFile],
+    positive: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]],
     *,
     model: str,
     step: int,
     concepts: Sequence[str],
     settings: GenerationSettings,
+    extraction: ExtractionSettings,
     seed: int,
 ) -> pd.DataFrame:
-    """The texts of :func:`generate_texts` for all :func:`text_requests`; ``model`` and ``step`` in front."""
-    requests = text_requests(experts, scores, concepts=concepts, settings=settings, seed=seed)
-    started = time.monotonic()
-    texts = generate_texts(loaded, requests, settings, seed=seed, where=f"model {model}, step {step}")
+    """The texts of :func:`generate_texts` for all :func:`text_requests`; ``model`` and ``step`` in front.
+
+    Args:
+        loaded: The checkpoint.
+        experts: Per source language the table of :func:`babelscope.analysis.experts.select_experts`.
+        positive: Per source language and concept the sentences that express it: id and text.
+        model: Run id.
+        step: Training step of the checkpoint.
+        concepts: Concepts whose experts are forced.
+        settings: What is generated.
+        extraction: How activations were extracted.
+        seed: Of the study.
+    """
+    started, where = time.monotonic(), f"model {model}, step {step}"
+    units = UnitIndex.of((*place, n) for place, n in site_widths(loaded.config, extraction.sites).items())
+    drawn = draw_random(experts, units, concepts=concepts, k=settings.k, seed=seed)
+    random = {
+        (lang, concept): at_their_medians(
+            loaded, numbers, units, positive[lang][concept], extraction, where=f"{where}, {concept} in {lang}"
+        )
+        for (lang, concept), numbers in drawn.items()
+    }
+    requests = text_requests(experts, random, concepts=concepts, settings=settings)
+    texts = generate_texts(loaded, requests, settings, seed=seed, where=where)
     logger.info("%s step %d: %d texts in %.1f s", model, step, len(texts), time.monotonic() - started)
     texts.insert(0, "model", model)
     texts.insert(1, "step", step)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from babelscope.analysis.experts import of_model
-from babelscope.analysis.scores import ScoreFile, check_alike
+from babelscope.analysis.ranking import BestFile
+from babelscope.analysis.scores import check_alike
 from babelscope.io.cells import Cell
 
 Ints = NDArray[np.int64]
@@ -24,7 +25,7 @@ _UNIT = ["concept", "layer", "site", "unit"]
 
 def trace_units(
     experts: Mapping[Cell, pd.DataFrame],
-    scores: Mapping[Cell, ScoreFile],
+    best: Mapping[Cell, BestFile],
     *,
     min_languages: int,
     max_units: int,
@@ -34,29 +35,32 @@ def trace_units(
     Args:
         experts: Per (step, language) the table of :func:`babelscope.analysis.experts.select_experts`, all of
             one model. Each is asked for once; 8 bytes per expert remain.
-        scores: Per (step, language) the scores.
+        best: Per (step, language) the best units.
         min_languages: Languages in which a unit must be an expert, at one step at least.
         max_units: Most units that are followed; those of the highest worst AP over languages at the
             last step come first, equal ones by concept and unit order.
 
     Returns:
-        Columns ``model, step, lang, concept, layer, site, unit, is_expert, ap, rank_worst_ap,
-        rank_mean_ap, n_total``; one row per followed unit, step and language. The ranks (from 0) are
-        those of the unit's worst and mean AP over languages at the last step, among the ``n_total``
-        units that qualify.
+        Columns ``model, step, lang, concept, layer, site, unit, is_expert, ap, ap_below, rank_worst_ap,
+        rank_mean_ap, n_total``; one row per followed unit, step and language. ``ap`` is NaN where the unit
+        was not among the best that are kept; its AP is then at most ``ap_below``, that of the last one kept.
+        The ranks (from 0) are those of the unit's worst and mean AP over languages at the last step, among
+        the ``n_total`` units that qualify; an AP that was not kept counts as ``ap_below``.
 
     Raises:
         ValueError: If steps or languages were scored for different concepts or units.
     """
-    members, shared = _members(experts, scores)
-    first, langs = next(iter(scores.values())), list(dict.fromkeys(lang for _, lang in members))
+    members, shared = _members(experts, best)
+    first, langs = next(iter(best.values())), list(dict.fromkeys(lang for _, lang in members))
     pair_P = np.unique(np.concatenate([pair[n >= min_languages] for pair, n in shared.values()]))
     n_total = len(pair_P)
-    columns = ["model", "step", "lang", *_UNIT, "is_expert", "ap", "rank_worst_ap", "rank_mean_ap", "n_total"]
+    ranks = ["rank_worst_ap", "rank_mean_ap", "n_total"]
+    columns = ["model", "step", "lang", *_UNIT, "is_expert", "ap", "ap_below", *ranks]
     if not n_total:
         return pd.DataFrame(columns=columns)
     concept_P, unit_P = np.divmod(pair_P, len(first.units))
-    last_LP = np.array([scores[max(shared), lang].gather("ap_all", concept_P, unit_P) for lang in langs])
+    # The one that is not NaN of the AP and of what it is below.
+    last_LP = np.array([np.fmax(*best[max(shared), lang].ap(concept_P, unit_P)) for lang in langs])
     by_worst_P = np.argsort(-last_LP.min(axis=0), kind="stable")
     by_mean_P = np.argsort(-last_LP.mean(axis=0), kind="stable")
     followed = by_worst_P[:max_units]
@@ -67,20 +71,16 @@ def trace_units(
         rank_worst_ap=np.arange(len(followed)),
         rank_mean_ap=np.argsort(by_mean_P)[followed],
     )
-    parts = [
-        units.assign(
-            step=step,
-            lang=lang,
-            is_expert=np.isin(pair_P, members[step, lang]),
-            ap=scores[step, lang].gather("ap_all", concept_P, unit_P),
-        )
-        for step, lang in members
-    ]
+    parts = []
+    for step, lang in members:
+        ap_P, below_P = best[step, lang].ap(concept_P, unit_P)
+        is_expert_P = np.isin(pair_P, members[step, lang])
+        parts.append(units.assign(step=step, lang=lang, is_expert=is_expert_P, ap=ap_P, ap_below=below_P))
     table = pd.concat(parts, ignore_index=True)
     return table.assign(model=first.provenance.model, n_total=n_total)[columns]
 
 
-def lifespans(experts: Mapping[Cell, pd.DataFrame], scores: Mapping[Cell, ScoreFile]) -> pd.DataFrame:
+def lifespans(experts: Mapping[Cell, pd.DataFrame], best: Mapping[Cell, BestFile]) -> pd.DataFrame:
     """How long units stay shared, over all pairs of concept and unit, not only those that are followed.
 
     A spell begins at the step at which a pair is shared and was not at the step before, or at the first step,
@@ -91,21 +91,21 @@ def lifespans(experts: Mapping[Cell, pd.DataFrame], scores: Mapping[Cell, ScoreF
 
     Args:
         experts: As for :func:`trace_units`.
-        scores: Per (step, language) the scores; only their concepts and sites are read.
+        best: Per (step, language) the best units; only their concepts and sites are read.
 
     Returns:
         One row per ``m`` from 2 to the number of languages. Columns ``model, m``; ``n``: spells in which a
         pair is shared by at least ``m`` languages; ``censored``: their share that goes on at the last step;
         ``quartile_1, median, quartile_3``: their length in training steps, NaN where too few have ended.
     """
-    members, shared = _members(experts, scores)
+    members, shared = _members(experts, best)
     rows = []
     for m in range(2, len({lang for _, lang in members}) + 1):
         length, censored = _spells(list(shared), [pair[n >= m] for pair, n in shared.values()])
         share = float(censored.mean()) if len(length) else np.nan
         rows.append((m, len(length), share, *_quartiles(length, censored)))
     table = pd.DataFrame(rows, columns=["m", "n", "censored", "quartile_1", "median", "quartile_3"])
-    table.insert(0, "model", next(iter(scores.values())).provenance.model)
+    table.insert(0, "model", next(iter(best.values())).provenance.model)
     return table
 
 
@@ -134,14 +134,14 @@ def _quartiles(length: NDArray[np.float64], censored: NDArray[np.bool_]) -> list
 
 
 def _members(
-    experts: Mapping[Cell, pd.DataFrame], scores: Mapping[Cell, ScoreFile]
+    experts: Mapping[Cell, pd.DataFrame], best: Mapping[Cell, BestFile]
 ) -> tuple[dict[Cell, Ints], dict[int, tuple[Ints, Ints]]]:
     """The pairs of each cell; per step, rising, the pairs of any language, and of how many each is one.
 
     A pair is an integer: the concept times the number of units, plus the number of the unit.
     """
-    check_alike(scores.values())
-    first, langs = next(iter(scores.values())), dict.fromkeys(lang for _, lang in experts)
+    check_alike(best.values())
+    first, langs = next(iter(best.values())), dict.fromkeys(lang for _, lang in experts)
     members: dict[Cell, Ints] = {}
     shared: dict[int, tuple[Ints, Ints]] = {}
     for step in sorted({step for step, _ in experts}):

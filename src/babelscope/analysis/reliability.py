@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from babelscope.analysis.experts import expert_sets, of_model
 from babelscope.analysis.overlap import ALL
+from babelscope.analysis.ranking import BestFile
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import bootstrap_weights, interval
@@ -33,15 +34,49 @@ _SHARED_UNITS_NULLS = 100
 _BLOCK_UNITS = 1024
 
 
+def search_units(scores: Mapping[str, ScoreFile], *, seed: int) -> pd.DataFrame:
+    """Search all units for those that predict one concept in all languages, and the same for a null.
+
+    For each concept the unit whose worst AP over languages is highest on one half; its worst and its mean AP
+    on the other half, both ways, averaged. The null takes a different concept in every language and makes the
+    same choice among all units, so that the best of many is not flattered.
+
+    Args:
+        scores: Per language its scores; all over the same units and concepts.
+        seed: Of the pairings of concepts.
+
+    Returns:
+        Columns ``model, step, pairing`` (0: the concept itself, then the null's), ``concept, worst_ap,
+        mean_ap, layer, site, unit`` (of pairing 0, the one chosen on half a).
+    """
+    first = next(iter(scores.values()))
+    n_concepts = len(first.concepts)
+    pairings = _pairings(n_concepts, len(scores), _BEST_UNIT_NULLS, np.random.default_rng([seed, 2]))
+    a, b = (_search(scores, pairings, half) for half in OTHER_HALF)
+    layer_C, site_C, unit_C = first.units.places(a.unit_C)
+    nowhere = n_concepts * (len(pairings) - 1)
+    return pd.DataFrame(
+        {
+            "model": first.provenance.model,
+            "step": first.provenance.step,
+            "pairing": np.repeat(np.arange(len(pairings)), n_concepts),
+            "concept": first.concepts * len(pairings),
+            "worst_ap": ((a.worst_ap_PC + b.worst_ap_PC) / 2).ravel(),
+            "mean_ap": ((a.mean_ap_PC + b.mean_ap_PC) / 2).ravel(),
+            "layer": [*layer_C, *[-1] * nowhere],
+            "site": [*site_C, *[""] * nowhere],
+            "unit": [*unit_C, *[-1] * nowhere],
+        }
+    )
+
+
 def reliability_table(
-    scores: Mapping[str, ScoreFile], experts: Mapping[str, pd.DataFrame], settings: AlignmentSettings
+    search: pd.DataFrame, experts: Mapping[str, pd.DataFrame], best: BestFile, settings: AlignmentSettings
 ) -> pd.DataFrame:
     """Single units that predict one concept in all languages, and units shared by m languages.
 
-    ``best_unit``: for each concept the unit whose worst AP over languages is highest on one half; its
-    worst and its mean AP on the other half, both ways, averaged. ``layer``, ``site`` and ``unit`` name
-    the one chosen on half a. The null takes a different concept in every language and makes the same
-    choice among all units, so that the best of many is not flattered.
+    ``best_unit``: what :func:`search_units` found for each concept, beside its null. ``layer``, ``site`` and
+    ``unit`` name the one chosen on half a.
 
     ``shared_units``: how many (concept, unit) are experts (all sentences) in at least ``m`` languages;
     the null counts the same with a different concept in every language.
@@ -51,8 +86,9 @@ def reliability_table(
     null has to use a concept in several languages, and is too high.
 
     Args:
-        scores: Per language its scores; all over the same units and concepts.
+        search: The table of :func:`search_units`.
         experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
+        best: Of any language: says the concepts and the units.
         settings: Resamples of the intervals, pairings behind the null of the shared units (``permutations``,
             100 at most), seed.
 
@@ -61,29 +97,24 @@ def reliability_table(
         ``m``, ``value, null, null_low, null_high, low, high, layer, site, unit, n``.
     """
     rng = np.random.default_rng([settings.seed, 2])
-    rows = _best_units(scores, rng, settings) + _shared_units(scores, experts, rng, settings)
+    # The null of the shared units draws after that of the best unit, which was drawn by the search.
+    _pairings(len(best.concepts), len(experts), _BEST_UNIT_NULLS, rng)
+    rows = _best_units(search, len(experts), settings) + _shared_units(best, experts, rng, settings)
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).fillna({"layer": -1, "site": "", "unit": -1})
     return table.astype({"layer": np.int64, "unit": np.int64, "value": np.float64})
 
 
-def _best_units(
-    scores: Mapping[str, ScoreFile], rng: np.random.Generator, settings: AlignmentSettings
-) -> list[dict[str, Any]]:
-    n_langs, first = len(scores), next(iter(scores.values()))
-    n_concepts = len(first.concepts)
-    pairings = _pairings(n_concepts, n_langs, _BEST_UNIT_NULLS, rng)
-    a, b = (_search(scores, pairings, half) for half in OTHER_HALF)
-    layer_C, site_C, unit_C = first.units.places(a.unit_C)
+def _best_units(search: pd.DataFrame, n_langs: int, settings: AlignmentSettings) -> list[dict[str, Any]]:
+    own = search[search["pairing"] == 0].reset_index(drop=True)
+    n_concepts = len(own)
     rows = []
-    for metric, value_PC in (
-        ("worst_ap", (a.worst_ap_PC + b.worst_ap_PC) / 2),
-        ("mean_ap", (a.mean_ap_PC + b.mean_ap_PC) / 2),
-    ):
+    for metric in ("worst_ap", "mean_ap"):
+        value_PC = search[metric].to_numpy().reshape(-1, n_concepts)
         value_C, null_PC = value_PC[0], value_PC[1:]
         common = {"kind": "best_unit", "metric": metric, "m": n_langs}
-        for c, concept in enumerate(first.concepts):
-            place = {"layer": layer_C[c], "site": site_C[c], "unit": unit_C[c]}
-            row = {**common, "concept": concept, "value": value_C[c], "n": 1, **place}
+        places: list[dict[Any, Any]] = own[["concept", "layer", "site", "unit"]].to_dict("records")
+        for c, place in enumerate(places):
+            row: dict[str, Any] = {**common, "value": value_C[c], "n": 1, **place}
             rows.append({**row, **_null_columns(null_PC[:, c])})
         low, high = interval(bootstrap_weights(n_concepts, settings.bootstrap, settings.seed) @ value_C)
         summary = {**common, "concept": ALL, "value": value_C.mean(), "n": n_concepts}
@@ -153,14 +184,13 @@ def _pairings(n_concepts: int, n_langs: int, n_nulls: int, rng: np.random.Genera
 
 
 def _shared_units(
-    scores: Mapping[str, ScoreFile],
+    best: BestFile,
     experts: Mapping[str, pd.DataFrame],
     rng: np.random.Generator,
     settings: AlignmentSettings,
 ) -> list[dict[str, Any]]:
-    first, n_langs = next(iter(scores.values())), len(experts)
-    n_concepts = len(first.concepts)
-    sets = [expert_sets(of_model(table), first.units, first.concepts) for table in experts.values()]
+    n_langs, n_concepts = len(experts), len(best.concepts)
+    sets = [expert_sets(of_model(table), best.units, best.concepts) for table in experts.values()]
     n_nulls = min(_SHARED_UNITS_NULLS, settings.permutations)
     counts = []
     for pairing_LC in _pairings(n_concepts, n_langs, n_nulls, rng):

@@ -1,31 +1,58 @@
-"""How well single units predict concepts.
-
-Average precision after Suau, Zappella and Apostoloff (2020), "Finding Experts in Transformer Models", with
-ties as in ``sklearn.metrics.average_precision_score``. Names of shapes: ``N`` sentences, ``U`` units,
-``C`` concepts, ``K`` experts.
+"""How well single units predict concepts: scored from a stream of blocks, or from the store; read by cell.
 
 The sentences of a language are cut in two halves, ``a`` and ``b``, by their numbers, the same in all
 languages. Scores exist for three subsets: ``all`` sentences and each half.
+
+What is scored at once is a *part*: the concepts that share sentences, and all their sentences. Where every
+concept brings sentences of its own a part is one concept, and can be scored while the model reads the next;
+where all concepts share the sentences there is one part. A part's scores do not depend on where its values
+come from, a forward pass (:func:`score_blocks`) or the store (:func:`score_units`). Names of shapes: ``N``
+sentences, ``P`` sentences of a part, ``U`` units, ``C`` concepts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
-import numba
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from babelscope.activations.store import UnitFile, align_rows, read_provenance, write_provenance
-from babelscope.errors import DataError, NumericsError
-from babelscope.io.cells import Cell, by_cell, cell_of
-from babelscope.io.h5 import open_h5
+from babelscope.activations.settings import PART_BYTES
+from babelscope.activations.store import (
+    Block,
+    LayerSite,
+    Provenance,
+    UnitFile,
+    align_rows,
+    check_values,
+    read_provenance,
+    write_provenance,
+    write_units,
+)
+from babelscope.analysis.precision import (
+    BLOCK_UNITS,
+    EXCLUDED,
+    NEGATIVE,
+    POSITIVE,
+    Labels,
+    Run,
+    score_values,
+    workers,
+)
+from babelscope.errors import DataError, StoreError
+from babelscope.io.cells import Cell, by_cell, cell_name, cell_of
+from babelscope.io.h5 import atomic_h5, open_h5
 from babelscope.text.lines import half_of
 from babelscope.units import UnitIndex
 
@@ -33,190 +60,246 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 SUBSETS = ("all", "a", "b")
 OTHER_HALF = {"a": "b", "b": "a"}
-POSITIVE, NEGATIVE, EXCLUDED = 1, 0, -1
 
 
-def average_precision(
-    values_NU: NDArray[Any],
-    labels_NC: NDArray[np.integer[Any]],
-    *,
-    block_units: int = 512,
-    threads: int = 1,
-) -> Floats:
-    """Average precision of every unit as a score for every concept.
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How units are scored.
 
-    The sentences are sorted once per unit. One walk down the sorted sentences then serves all concepts:
-    it counts each concept's positives, and at the end of a group of equal values adds
-    (positives in the group) * (positives so far) / (sentences so far).
-
-    Args:
-        values_NU: Scores, higher means more of the concept. Shape ``(N, U)``, finite, float16 or float32.
-        labels_NC: 1 positive, 0 negative, -1 not part of this concept's data. Shape ``(N, C)``.
-        block_units: Units handled at a time; bounds the memory beside input and result to about
-            ``threads * block_units * N * 20`` bytes.
+    Attributes:
+        min_positive: Positive sentences that every concept needs.
+        block_units: Units handled at a time; more need more memory.
         threads: Blocks handled side by side.
-
-    Returns:
-        Shape ``(C, U)``, equal to scikit-learn's value within rounding (1e-12).
-
-    Raises:
-        ValueError: If shapes or types do not fit, a label is another number, or a concept has no
-            positive sentence.
-        NumericsError: If a value is not finite.
+        background: Score a part while the next blocks come: where the model runs on a GPU, cores idle.
+        part_bytes: A part that takes more is kept on the node's own disk until it is whole.
     """
-    n_positive_C = _check_scorable(values_NU, labels_NC)
-    n_units = values_NU.shape[1]
-    ap_CU = np.empty((labels_NC.shape[1], n_units))
 
-    def score(first: int, rows: Ints, columns: Ints, starts: Ints, concepts: Ints) -> None:
-        units = slice(first, first + block_units)
-        block = values_NU[:, units] if len(rows) == len(values_NU) else values_NU[rows, units]
-        out_UC = np.empty((block.shape[1], len(columns)))
-        _walk(_sort_descending(block), starts, concepts, n_positive_C[columns], out_UC)
-        ap_CU[columns, units] = out_UC.T
-
-    patterns, group_C = np.unique(labels_NC != EXCLUDED, axis=1, return_inverse=True)
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        for number, pattern_N in enumerate(patterns.T):
-            # Concepts that use the same sentences: one sort serves them all.
-            rows, columns = np.flatnonzero(pattern_N), np.flatnonzero(group_C.reshape(-1) == number)
-            positive_NC = labels_NC[np.ix_(rows, columns)] == POSITIVE
-            # The concepts that the sentences express, sentence by sentence; where each sentence's start.
-            starts, concepts = np.cumsum([0, *positive_NC.sum(axis=1)]), np.nonzero(positive_NC)[1]
-            part = partial(score, rows=rows, columns=columns, starts=starts, concepts=concepts)
-            list(pool.map(part, range(0, n_units, block_units)))
-    return ap_CU
+    min_positive: int = 2
+    block_units: int = BLOCK_UNITS
+    threads: int = 1
+    background: bool = False
+    part_bytes: int = PART_BYTES
 
 
-def _check_scorable(values_NU: NDArray[Any], labels_NC: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """Refuse what has no average precision; the number of positive sentences of each concept."""
-    if values_NU.ndim != 2 or labels_NC.ndim != 2 or len(values_NU) != len(labels_NC):
-        shapes = values_NU.shape, labels_NC.shape
-        raise ValueError(f"need values (N, U) and labels (N, C) of the same N; got {shapes}")
-    if values_NU.dtype not in (np.float16, np.float32):
-        raise ValueError(f"values must be float16 or float32; got {values_NU.dtype}")
-    unknown = labels_NC[(labels_NC < EXCLUDED) | (labels_NC > POSITIVE)]
-    if len(unknown):
-        raise ValueError(f"a label is 1, 0 or -1; got {unknown[0]}")
-    if not np.isfinite(values_NU).all():
-        row, unit = np.argwhere(~np.isfinite(values_NU))[0]
-        raise NumericsError(f"value of sentence {row}, unit {unit} is {values_NU[row, unit]}")
-    n_positive_C: NDArray[np.int64] = (labels_NC == POSITIVE).sum(axis=0, dtype=np.int64)
-    if (n_positive_C == 0).any():
-        without = np.flatnonzero(n_positive_C == 0).tolist()
-        raise ValueError(f"average precision needs a positive sentence; none in columns {without}")
-    return n_positive_C
+@dataclass(frozen=True)
+class _Part:
+    """Concepts that share sentences."""
+
+    columns: Ints
+    """Their numbers."""
+    rows: Ints
+    """The sentences, rising."""
+    labels: Labels
+    """Of these concepts and sentences."""
 
 
-def _sort_descending(values_NU: NDArray[Any]) -> NDArray[np.uint64]:
-    """Rows by falling value: integers whose upper 32 bits are equal for equal values, the lower the row.
+class _Scorer:
+    """Scores the parts of one cell and writes each as it comes, in any order."""
 
-    Shape ``(U, N)``.
-    """
-    # Value and row in one integer: sorting integers is several times faster than argsort. The bits of
-    # a float of positive sign rise with its value, those of negative sign fall; turning the first
-    # round makes all of them fall. Adding 0 turns -0.0 into 0.0.
-    bits_UN = np.add(values_NU.T, np.float32(0), dtype=np.float32, order="C").view(np.uint32)
-    turned_UN = bits_UN.view(np.int32) >> np.int32(31)
-    np.invert(turned_UN, out=turned_UN)
-    turned_UN &= np.int32(0x7FFFFFFF)
-    bits_UN ^= turned_UN.view(np.uint32)
-    del turned_UN
-    keys_UN: NDArray[np.uint64] = bits_UN.astype(np.uint64)
-    keys_UN <<= np.uint64(32)
-    keys_UN |= np.arange(len(values_NU), dtype=np.uint64)
-    keys_UN.sort(axis=1)
-    return keys_UN
+    def __init__(
+        self,
+        group: h5py.Group,
+        provenance: Provenance,
+        sentence_ids: Sequence[str],
+        widths: Mapping[LayerSite, int],
+        concepts: pd.DataFrame,
+        settings: ScoreSettings,
+        where: str,
+    ) -> None:
+        self._group, self._settings = group, settings
+        names, labels_NC = _label_matrix(concepts, sentence_ids, where)
+        half_N = np.array([half_of(name) == "b" for name in sentence_ids], dtype=np.int64)
+        write_provenance(group, provenance)
+        group.attrs["concepts"] = names
+        group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
+        labels = {"all": labels_NC, "a": labels_NC[half_N == 0], "b": labels_NC[half_N == 1]}
+        _write_counts(group, names, labels, settings.min_positive, f"{provenance.cell}: concepts")
+        self.parts = _parts(labels_NC, half_N)
+        # Space is taken now, so that the file's bytes do not depend on the order of the parts.
+        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        for place, n_units in widths.items():
+            for name in (*(f"ap_{subset}" for subset in SUBSETS), "median"):
+                shape = (len(names), n_units)
+                group.create_dataset(
+                    f"{_site_name(*place)}/{name}", shape, np.float32, dcpl=early.copy(), track_times=False
+                )
+
+    def score(self, part: _Part, place: LayerSite, values_PU: NDArray[Any], run: Run) -> None:
+        """Score the concepts of a part over its sentences at one (layer, site)."""
+        found = score_values(values_PU, part.labels, block_units=self._settings.block_units, run=run)
+        group = self._group[_site_name(*place)]
+        arrays = {f"ap_{subset}": ap_CU for subset, ap_CU in zip(SUBSETS, found.ap_SCU, strict=True)}
+        for name, values_CU in {**arrays, "median": found.median_CU}.items():
+            for row, first, stop in _runs(part.columns):
+                group[name][row : row + stop - first] = values_CU[first:stop].astype(np.float32)
 
 
-@numba.njit(nogil=True, cache=True)
-def _walk(
-    keys_UN: NDArray[np.uint64],
-    starts: NDArray[np.int64],
-    concepts: NDArray[np.int64],
-    n_positive_C: NDArray[np.int64],
-    out_UC: Floats,
-) -> None:
-    n_units, n_rows = keys_UN.shape
-    n_concepts = len(n_positive_C)
-    so_far = np.zeros(n_concepts, dtype=np.int64)
-    in_group = np.zeros(n_concepts, dtype=np.int64)
-    touched = np.empty(n_concepts, dtype=np.int64)
-    for unit in range(n_units):
-        out_UC[unit] = 0.0
-        so_far[:] = 0
-        n_touched = 0
-        for rank in range(n_rows):
-            row = np.int64(keys_UN[unit, rank] & np.uint64(0xFFFFFFFF))
-            for at in range(starts[row], starts[row + 1]):
-                concept = concepts[at]
-                if in_group[concept] == 0:
-                    touched[n_touched] = concept
-                    n_touched += 1
-                in_group[concept] += 1
-            here = keys_UN[unit, rank] >> np.uint64(32)
-            if rank + 1 == n_rows or keys_UN[unit, rank + 1] >> np.uint64(32) != here:
-                for at in range(n_touched):
-                    concept = touched[at]
-                    so_far[concept] += in_group[concept]
-                    out_UC[unit, concept] += in_group[concept] * (so_far[concept] / (rank + 1))
-                    in_group[concept] = 0
-                n_touched = 0
-        for concept in range(n_concepts):
-            out_UC[unit, concept] /= n_positive_C[concept]
+def _runs(columns: Ints) -> Iterator[tuple[int, int, int]]:
+    """Runs of neighbouring numbers: the first of each, and where the run starts and stops."""
+    starts = np.flatnonzero(np.diff(columns, prepend=columns[0] - 2) != 1).tolist()
+    for start, stop in zip(starts, [*starts[1:], len(columns)], strict=True):
+        yield int(columns[start]), start, stop
 
 
 def score_units(
-    units: UnitFile,
-    concepts: pd.DataFrame,
-    group: h5py.Group,
-    *,
-    min_positive: int = 2,
-    block_units: int = 512,
-    threads: int = 1,
+    units: UnitFile, concepts: pd.DataFrame, group: h5py.Group, settings: ScoreSettings | None = None
 ) -> None:
-    """Score every unit of a file for every concept and write the scores.
-
-    Each unit's median over the positive sentences of each concept is kept too: the value that generation
-    forces. So a changed K does not need the activations again.
+    """Score every unit of the store for every concept and write the scores.
 
     Args:
         units: Pooled activations of one (model, step, language).
         concepts: Columns ``concept``, ``sentence_id``, ``label``.
         group: Empty group of an HDF5 file of kind ``scores``, named as :func:`babelscope.io.cells.cell_name`
-            says. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` (float64) and ``median`` (float32),
-            each ``(C, U)``.
-        min_positive: Positive sentences that every concept needs.
-        block_units: Units handled at a time.
-        threads: Blocks handled side by side.
+            says. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` and ``median``, the value that
+            generation forces: float32, each ``(C, U)``.
+        settings: How.
 
     Raises:
         DataError: If a concept has too few sentences.
         StoreError: If rows and labels do not join.
     """
-    names, labels_NC = _label_matrix(concepts, units.sentence_ids, str(units.path))
-    half_N = np.array([half_of(name) for name in units.sentence_ids])
-    labels = {subset: labels_NC if subset == "all" else labels_NC[half_N == subset] for subset in SUBSETS}
-    write_provenance(group, units.provenance)
-    group.attrs["concepts"] = names
-    group.attrs["unit_order"] = [f"{layer} {site}" for layer, site, _ in units.sites]
-    _write_counts(group, names, labels, min_positive, f"{units.provenance.cell}: concepts")
-    for layer, site, _ in units.sites:
-        values_NU = units.read(layer, site)
-        found = {
-            f"ap_{subset}": average_precision(
-                values_NU if subset == "all" else values_NU[half_N == subset],
-                labels[subset],
-                block_units=block_units,
-                threads=threads,
+    settings = settings or ScoreSettings()
+    widths = {(layer, site): width for layer, site, width in units.sites}
+    about = (units.provenance, units.sentence_ids, widths, concepts, settings, str(units.path))
+    scorer = _Scorer(group, *about)
+    with workers(settings.threads) as run:
+        for place in widths:
+            values_NU = units.read(*place)
+            for part in scorer.parts:
+                whole = len(part.rows) == len(values_NU)
+                scorer.score(part, place, values_NU if whole else values_NU[part.rows], run)
+
+
+def score_blocks(
+    group: h5py.Group,
+    concepts: pd.DataFrame,
+    settings: ScoreSettings,
+    provenance: Provenance,
+    sentence_ids: Sequence[str],
+    widths: Mapping[LayerSite, int],
+    blocks: Iterable[Block],
+) -> None:
+    """The same, of activations as they come: nothing pooled is kept, and the bytes are the same.
+
+    At most two parts are in memory, or one and what is being scored. A part that is larger than
+    ``settings.part_bytes`` takes its way over a file in the folder for temporary files (``TMPDIR``).
+
+    Args:
+        group: As for :func:`score_units`.
+        concepts: As there.
+        settings: As there.
+        provenance: Where the numbers come from.
+        sentence_ids: The rows of all blocks together.
+        widths: Units of each (layer, site), in unit order.
+        blocks: As for :func:`babelscope.activations.store.write_units`.
+
+    Raises:
+        DataError: As there.
+        NumericsError: If a value is not finite, or does not fit the type that would be stored.
+        StoreError: If a part must wait on disk, and the disk has no room for it.
+    """
+    where = f"sentences of {provenance.lang}"
+    scorer = _Scorer(group, provenance, sentence_ids, widths, concepts, settings, where)
+    row_bytes = sum(widths.values()) * np.dtype(provenance.dtype).itemsize
+    if max(len(part.rows) for part in scorer.parts) * row_bytes > settings.part_bytes:
+        with _on_disk(len(sentence_ids) * row_bytes) as path:
+            cell = cell_name(provenance.step, provenance.lang)
+            with atomic_h5(path, kind="units") as file:
+                write_units(file.create_group(cell), provenance, sentence_ids, widths, blocks)
+            units = UnitFile(path, cell)
+            with workers(settings.threads) as run:
+                for place in widths:
+                    values_NU = units.read(*place)
+                    for part in scorer.parts:
+                        scorer.score(part, place, values_NU[part.rows], run)
+        return
+    parts = _whole_parts(scorer.parts, len(sentence_ids), widths, blocks)
+    with workers(settings.threads) as run, ThreadPoolExecutor(1) as pool:
+        waiting: Future[None] | None = None
+        for part, values in parts:
+
+            def score(part: _Part = part, values: dict[LayerSite, NDArray[np.float32]] = values) -> None:
+                names = [sentence_ids[row] for row in part.rows]
+                for place in widths:
+                    at = f"{provenance.cell}, layer {place[0]}, site {place[1]}"
+                    scorer.score(
+                        part, place, check_values(values.pop(place), provenance.dtype, names, at), run
+                    )
+
+            if waiting is not None:
+                waiting.result()
+            waiting = pool.submit(score) if settings.background else None
+            if not settings.background:
+                score()
+        if waiting is not None:
+            waiting.result()
+
+
+def _whole_parts(
+    parts: Sequence[_Part], n_rows: int, widths: Mapping[LayerSite, int], blocks: Iterable[Block]
+) -> Iterator[tuple[_Part, dict[LayerSite, NDArray[np.float32]]]]:
+    """Collect the rows of blocks into parts, and give each part when its last row has come."""
+    part_N, place_N = np.full(n_rows, -1), np.zeros(n_rows, dtype=np.intp)
+    for number, part in enumerate(parts):
+        part_N[part.rows], place_N[part.rows] = number, np.arange(len(part.rows))
+    missing = [len(part.rows) for part in parts]
+    held: dict[int, dict[LayerSite, NDArray[np.float32]]] = {}
+    n_seen = 0
+    for start, values in blocks:
+        assert start == n_seen, "blocks of rows come in order"
+        n_seen = start + len(next(iter(values.values())))
+        here_B = part_N[start:n_seen]
+        rows = {number: np.flatnonzero(here_B == number) for number in np.unique(here_B[here_B >= 0])}
+        for number, row_R in rows.items():
+            if number not in held:
+                shape = len(parts[number].rows)
+                held[number] = {place: np.empty((shape, n), np.float32) for place, n in widths.items()}
+            to, of = _as_slice(place_N[start + row_R]), _as_slice(row_R)
+            for place, block_BU in values.items():
+                held[number][place][to] = block_BU[of]
+            missing[number] -= len(row_R)
+            if not missing[number]:
+                yield parts[number], held.pop(number)
+    assert n_seen == n_rows, "every row has come"
+
+
+def _as_slice(rows: Ints) -> Ints | slice:
+    """Rising numbers as a slice if there is no gap: whole rows are copied as they lie."""
+    whole = int(rows[-1]) - int(rows[0]) + 1 == len(rows)
+    return slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows
+
+
+@contextmanager
+def _on_disk(size: int) -> Iterator[Path]:
+    """A place for a file in the folder for temporary files, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="babelscope-") as folder:
+        free = shutil.disk_usage(folder).free
+        if free < size:
+            problem = (
+                f"{size:,} bytes of pooled units must wait here until they are scored, {free:,} are free"
             )
-            for subset in SUBSETS
-        }
-        widened_NU = values_NU.astype(np.float32, copy=False)  # a median may lie between two values
-        medians = [np.median(widened_NU[label_N == POSITIVE], axis=0) for label_N in labels_NC.T]
-        found["median"] = np.stack(medians).astype(np.float32)
-        for name, values in found.items():
-            group.create_dataset(f"{_site_name(layer, site)}/{name}", data=values, track_times=False)
+            hint = "set TMPDIR to a folder on a larger disk of the node, or take fewer sites"
+            raise StoreError(folder, problem, hint)
+        yield Path(folder, "units.h5")
+
+
+def _parts(labels_NC: NDArray[np.int8], half_N: NDArray[np.int64]) -> list[_Part]:
+    """Concepts that share sentences, directly or by way of others, and all their sentences."""
+    used = labels_NC != EXCLUDED
+    patterns, group_C = np.unique(used, axis=1, return_inverse=True)  # few, where many concepts share all
+    n_rows, n_patterns = patterns.shape
+    row, pattern = np.nonzero(patterns)
+    edges = coo_array((np.ones(len(row), bool), (row, n_rows + pattern)), shape=2 * (n_rows + n_patterns,))
+    _, label = connected_components(edges, directed=False)
+    label_C = label[n_rows:][group_C.reshape(-1)]
+    found = []
+    for number in dict.fromkeys(label_C.tolist()):
+        columns, rows = np.flatnonzero(label_C == number), np.flatnonzero(label[:n_rows] == number)
+        labels = Labels(labels_NC[np.ix_(rows, columns)], half_N[rows])
+        found.append(_Part(columns, rows, labels))
+    return found
 
 
 def _label_matrix(
@@ -301,29 +384,9 @@ class ScoreFile:
             self.positive_rate: Floats = positive / (positive + negative)
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> NDArray[Any]:
-        """``ap_all``, ``ap_a``, ``ap_b`` or ``median`` of one (layer, site), shape ``(C, units)``."""
+        """``ap_all``, ``ap_a``, ``ap_b`` or ``median`` of one (layer, site): float32, ``(C, units)``."""
         with open_h5(self.path, kind="scores") as file:
             return np.asarray(file[f"{self.cell}/{_site_name(layer, site)}/{what}"][:, columns])
-
-    def gather(self, what: str, concept_P: NDArray[Any], unit_P: NDArray[Any]) -> Floats:
-        """A value of each pair of a concept and a unit, read site by site.
-
-        Args:
-            what: As in :meth:`read`.
-            concept_P: Row of the concept, length ``P``.
-            unit_P: Number of the unit in :attr:`units`; any order, repetitions allowed.
-
-        Returns:
-            Length ``P``.
-        """
-        site_P, index_P = self.units.split(unit_P)
-        value_P = np.empty(len(site_P))
-        for number in np.unique(site_P):
-            rows = np.flatnonzero(site_P == number)
-            layer, site, _ = self.units.sites[number]
-            wanted, back = np.unique(index_P[rows], return_inverse=True)
-            value_P[rows] = self.read(layer, site, what, wanted)[concept_P[rows], back]
-        return value_P
 
 
 def score_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> dict[Cell, ScoreFile]:
@@ -332,7 +395,15 @@ def score_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> 
     return {cell: ScoreFile(path, name) for cell, (path, name) in found.items()}
 
 
-def check_alike(files: Iterable[ScoreFile]) -> None:
+class Scores(Protocol):
+    """What all files of scores say of themselves."""
+
+    provenance: Provenance
+    concepts: list[str]
+    units: UnitIndex
+
+
+def check_alike(files: Iterable[Scores]) -> None:
     """Refuse scores of other concepts or units than the first one's.
 
     Raises:

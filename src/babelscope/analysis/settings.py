@@ -52,7 +52,10 @@ class _Experts(Settings):
     """Units that are experts in so many languages are traced; at most all. A larger number traces fewer."""
     max_traced_units: Count = 200
     """Most units that are traced; more make tables larger."""
-    block_units: Count = 512
+    kept: Count = 1000
+    """Best units that are kept of every concept, language and half of its sentences; any `k` up to it can be
+    asked for later without the model. More take more space."""
+    block_units: Count = 256
     """Units scored at a time; more need more memory."""
 
 

@@ -1,6 +1,6 @@
 """Do the experts that were found in one language predict the concept in another?
 
-Names of shapes: ``C`` concepts, ``L`` languages, ``U`` units, ``P`` pairs of languages.
+Names of shapes: ``C`` concepts, ``L`` languages, ``K`` experts, ``P`` pairs of languages.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
-from babelscope.analysis.experts import expert_sets, of_model
 from babelscope.analysis.overlap import ALL, summarised_pairs
-from babelscope.analysis.scores import OTHER_HALF, ScoreFile
+from babelscope.analysis.ranking import BestFile
+from babelscope.analysis.scores import OTHER_HALF
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import two_way_interval
 
@@ -24,18 +23,16 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def transfer_table(
-    scores: Mapping[str, ScoreFile], experts: Mapping[str, pd.DataFrame], settings: AlignmentSettings
-) -> pd.DataFrame:
+def transfer_table(best: Mapping[str, BestFile], settings: AlignmentSettings, *, k: int) -> pd.DataFrame:
     """Average precision, in a target language, of the experts found in a source language.
 
     Experts are chosen on one half of the sentences and scored on the other, both ways, averaged; so a
     row whose source is its target is the held-out expertise.
 
     Args:
-        scores: Per language its scores; all over the same units and concepts.
-        experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
+        best: Per language its best units; all over the same units and concepts.
         settings: Resamples of the intervals, and their seed.
+        k: Number of experts.
 
     Returns:
         Columns ``source, target, concept, ap`` (mean over the experts), ``low``, ``high``,
@@ -43,9 +40,9 @@ def transfer_table(
         ``n``. Rows with concept ``*`` are means: source and target ``*`` over different languages,
         ``=`` over languages with themselves; their intervals resample concepts and languages.
     """
-    langs, concepts = list(scores), next(iter(scores.values())).concepts
-    k, own_LLC, other_LLC = _mean_ap(scores, experts)
-    rate_LC = np.array([scores[lang].positive_rate for lang in langs])
+    langs, concepts = list(best), next(iter(best.values())).concepts
+    own_LLC, other_LLC = _mean_ap(best, k)
+    rate_LC = np.array([file.positive_rate for file in best.values()])
     everyone = [(a, b) for a in range(len(langs)) for b in range(len(langs))]
     rows = []
     for a, b in everyone:
@@ -60,34 +57,20 @@ def transfer_table(
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
-def _mean_ap(
-    scores: Mapping[str, ScoreFile], experts: Mapping[str, pd.DataFrame]
-) -> tuple[int, Floats, Floats]:
-    """K, and by source, target and concept the AP of the experts: for their concept, for all others."""
-    langs, first = list(scores), next(iter(scores.values()))
-    n_concepts = len(first.concepts)
-    k = 0
-    sets: dict[tuple[str, str], list[sparse.csr_array]] = {}  # per (layer, site) a matrix (C, units)
-    for source, table in experts.items():
-        for half in OTHER_HALF:
-            chosen = of_model(table, half)
-            k = int(chosen["k"].iloc[0])
-            columns = expert_sets(chosen, first.units, first.concepts).tocsc()
-            sets[source, half] = [columns[:, part].tocsr() for _, _, part in first.units.parts()]
+def _mean_ap(best: Mapping[str, BestFile], k: int) -> tuple[Floats, Floats]:
+    """By source, target and concept the AP of the experts: for their concept, for all others."""
+    langs, n_concepts = list(best), len(next(iter(best.values())).concepts)
     own_LLC = np.zeros((len(langs), len(langs), n_concepts))
     other_LLC = np.zeros_like(own_LLC)
-    for b, target in enumerate(langs):
+    sums = {(lang, half): file.sum_over_concepts(half) for lang, file in best.items() for half in OTHER_HALF}
+    for a, file in enumerate(best.values()):
         for half, other in OTHER_HALF.items():
-            total_LCC = np.zeros((len(langs), n_concepts, n_concepts))
-            for number, (layer, site, _) in enumerate(first.units.sites):  # one at a time bounds the memory
-                ap_UC = scores[target].read(layer, site, f"ap_{other}").T
-                for a, source in enumerate(langs):
-                    # Row: the concept whose experts are used. Column: the concept that is scored.
-                    total_LCC[a] += sets[source, half][number] @ ap_UC
-            for a, total_CC in enumerate(total_LCC):
-                mean_CC = total_CC / k
-                own_C = np.diag(mean_CC)
-                own_LLC[a, b] += own_C / 2
+            unit_CK = file.best(half).unit[:, :k]
+            abroad_LCK = file.abroad(half)[:, :, :k]
+            for b, target in enumerate(langs):
+                own_CK = abroad_LCK[file.langs.index(target)]
+                own_LLC[a, b] += own_CK.mean(axis=1) / 2
                 if n_concepts > 1:
-                    other_LLC[a, b] += (mean_CC.sum(axis=1) - own_C) / (n_concepts - 1) / 2
-    return k, own_LLC, other_LLC
+                    others_CK = (sums[target, other][unit_CK] - own_CK) / (n_concepts - 1)
+                    other_LLC[a, b] += others_CK.mean(axis=1) / 2
+    return own_LLC, other_LLC

@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where models run; by default a GPU if the study or machine has one",
     )
     parser.add_argument("--jobs", type=int, help="jobs at a time, as in the profile; one per core by default")
-    parser.add_argument(
-        "--activations-gb", type=float, help="as in `--resources activations_gb`; no limit by default"
-    )
+    parser.add_argument("--scores-gb", type=float, help="as in `--resources scores_gb`; no limit by default")
     parser.add_argument(
         "--compare", action="store_true", help="beside it, what the jobs that have run took (benchmark files)"
     )
@@ -41,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if device == "auto":
         device = "gpu" if shutil.which("nvidia-smi") else "cpu"
     gpu = device != "cpu"
-    limit = args.activations_gb * 1e9 if args.activations_gb else None
+    limit = args.scores_gb * 1e9 if args.scores_gb else None
     costs = CostModel(study, gpu=gpu, max_threads=MAX_THREADS if gpu else 1)
     plan = make_plan(costs, concurrent=args.jobs or os.cpu_count() or 1, limit=limit)
     print(f"study {study.name}, {Path(args.configfile)}\n")

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from babelscope.activations.settings import ExtractionSettings
+from babelscope.activations.settings import PART_BYTES, ExtractionSettings
 from babelscope.models.dimensions import dimensions, n_parameters
 from babelscope.ops import sizes
 from babelscope.ops.stages import STAGES, JobCells
@@ -30,8 +30,10 @@ STORED = {"float16": 2, "float32": 4}
 _BYTES_PER_TOKEN = 4
 #: The grammar of the demo writes sentences of about this many tokens.
 _GRAMMAR_TOKENS = 12
-#: Bytes that a unit and concept take in a score file: three average precisions in float64 and a median.
-_SCORE_BYTES = 28
+#: Bytes that a unit and concept take in a file of scores: three average precisions and a median.
+_SCORE_BYTES = 16
+#: Bytes of a kept unit of a concept, packed: on three subsets, in model and layers; in each language.
+_BEST_BYTES, _ABROAD_BYTES = 0.6 * 3 * (12 + 8), 0.82 * 2 * 4
 
 #: Cores that a job on a cluster may take.
 MAX_THREADS = 16
@@ -185,68 +187,121 @@ class CostModel:
             memory = min(memory - on_device, _CUDA + copies * self._weights(run_id)) + _CUDA
         return memory + ENGINE_MEMORY
 
+    def score_bytes(self, job: JobCells) -> float:
+        """Scores of all units in the cells of a job that go once they are ranked."""
+        if self.study.keep_scores:
+            return 0.0
+        langs = len(job.parts) or len(self.study.languages)  # a step is ranked with all languages
+        return len(job.steps) * langs * self._score_bytes(job.model)
+
+    def _score_bytes(self, run_id: str) -> float:
+        return float(_SCORE_BYTES * self.study.n_units(run_id) * self._n_concepts)
+
     def extract(self, job: JobCells) -> Cost:
-        """A forward pass over the sentences: computing, pooling, writing."""
-        config, settings = self._config(job.model), self._settings(job.model)
-        n_units, shape = self.study.n_units(job.model), dimensions(config)
-        stored = STORED[self.study.extraction.dtype]
-        seconds, units, tokens = _START["torch"], 0.0, 0.0
+        """A forward pass over the sentences: computing, pooling; scoring, or writing what is scored later."""
+        config, settings, study = self._config(job.model), self._settings(job.model), self.study
+        n_units, shape = study.n_units(job.model), dimensions(config)
+        computing = scoring = units = tokens = 0.0
         for lang in job.parts:
             text = self._text(lang)
             read = text.sentences * text.tokens
             batches = math.ceil(text.sentences / settings.batch_size)
             # Each hook call costs, whatever the size; pooling passes over every activation.
             calls = batches * shape.n_layers * (2 + len(settings.sites))
-            seconds += self._computing(2 * self._body(job.model) * read, calls)
-            seconds += read * n_units * (_POOL_GPU if self.gpu else _POOL)
+            computing += self._computing(2 * self._body(job.model) * read, calls)
+            computing += read * n_units * (_POOL_GPU if self.gpu else _POOL)
+            computing += text.sentences * n_units * _TO_HOST
+            scoring += self._scoring(job.model, text.sentences)
             rows = min(settings.tokens_per_language, read) + min(settings.mean_sentences, text.sentences)
-            units += text.sentences * n_units * stored
-            tokens += rows * (shape.n_layers + 1) * shape.hidden * stored
-        seconds = _START["torch"] + len(job.steps) * (
-            seconds - _START["torch"] + self._load(job.model) + (units + tokens) / self.rates.disk
-        )
-        mapped = self.study.models[job.model].stored_type == settings.compute_dtype
+            units += text.sentences * n_units * STORED[settings.unit_type]
+            tokens += rows * (shape.n_layers + 1) * shape.hidden * STORED[settings.state_type]
         most = max(self._text(lang).sentences for lang in job.parts)
-        memory = sizes.extraction_memory(config, settings, n_sentences=most, mapped=mapped)
-        keep = self.study.keep_activations
+        scores = 0.0 if study.keep_activations else len(job.parts) * self._score_bytes(job.model)
+        written = tokens + (units if study.keep_activations else scores)
+        one = self._load(job.model) + computing + written / self.rates.disk
+        threads = 1
+        if not study.keep_activations:
+            # On a GPU units are scored beside the model, by as many cores as keep up with it.
+            if self.gpu:
+                threads = max(1, min(self.max_threads, math.ceil(scoring / max(computing, 1))))
+            one = max(one, scoring / threads) if self.gpu else one + scoring
+        seconds = _START["torch"] + len(job.steps) * one
+        mapped = study.models[job.model].stored_type == settings.compute_dtype
+        memory: float = sizes.extraction_memory(config, settings, n_sentences=most, mapped=mapped)
+        if not study.keep_activations:
+            part = min(4 * n_units * self._at_once(most), PART_BYTES)
+            memory += (2 if self.gpu and self._at_once(most) < most else 1) * part
+            memory += self._scoring_memory(job.model, most, threads)
+        kept = tokens + (units if study.keep_activations else 0) + (scores if study.keep_scores else 0)
         return Cost(
             seconds,
             self._host(job.model, memory),
-            kept=len(job.steps) * (tokens + (units if keep else 0)),
-            temporary=0 if keep else len(job.steps) * units,
+            kept=len(job.steps) * kept,
+            temporary=0.0 if study.keep_scores else len(job.steps) * scores,
+            threads=threads if self.gpu else 1,
         )
+
+    def _at_once(self, sentences: int) -> int:
+        """Sentences that are scored together: those of a concept, where each brings its own, else all."""
+        own = self.study.concepts.source == "files"
+        return max(1, sentences // self._n_concepts) if own else sentences
+
+    def _scoring(self, run_id: str, sentences: int) -> float:
+        """Seconds of a core: every unit's values are sorted, and walked down once for all concepts."""
+        n_units, at_once = self.study.n_units(run_id), self._at_once(sentences)
+        walk = _WALK_ONE if at_once < sentences else _WALK_MANY
+        seconds = n_units * sentences * (_SORT * math.log2(at_once + 1) + walk)
+        return seconds + n_units * self._n_concepts * _SCORE
+
+    def _scoring_memory(self, run_id: str, sentences: int, threads: int) -> float:
+        at_once, block = (
+            self._at_once(sentences),
+            min(self.study.experts.block_units, self.study.n_units(run_id)),
+        )
+        concepts = self._n_concepts if at_once == sentences else 1
+        widest = max(dimensions(self._config(run_id)).mlp, 1)
+        # Keys of a block; of a layer and site what was found, before it is written.
+        return threads * block * (12 * at_once + 32 * concepts) + 2 * 28 * widest * concepts
 
     def score(self, job: JobCells) -> Cost:
-        """Ranks once per unit, and a walk for every label."""
-        n_units, concepts = self.study.n_units(job.model), self._n_concepts
-        # A sentence of a concept's file speaks of that concept; any other is labelled for all of them.
-        labels = 1 if self.study.concepts.source == "files" else concepts
-        seconds, memory = 0.0, 0.0
+        """The same from what was written."""
+        n_units = self.study.n_units(job.model)
+        stored = STORED[self._settings(job.model).unit_type]
+        seconds, memory, most = 0.0, 0.0, 0
         for lang in job.parts:
             n = self._text(lang).sentences
-            seconds += n_units * n * (_RANK * math.log2(n + 1) + _SCORE * labels)
-            seconds += n_units * n * STORED[self.study.extraction.dtype] / self.rates.disk
-            seconds += _SCORE_BYTES * n_units * concepts / self.rates.disk
-            memory = max(memory, 40 * n * min(self.study.experts.block_units, n_units))
-        widest = max(dimensions(self._config(job.model)).mlp, 1)
-        memory += 2 * _SCORE_BYTES * widest * concepts  # a layer and site of the result
+            seconds += self._scoring(job.model, n)
+            seconds += (n_units * n * stored + self._score_bytes(job.model)) / self.rates.disk
+            most = max(most, n)
         seconds = _START["numba"] + len(job.steps) * seconds
         threads = max(1, min(self.max_threads, math.ceil(seconds / _LONG)))
+        widest = max(dimensions(self._config(job.model)).mlp, 1)
+        memory = self._scoring_memory(job.model, most, threads) + 2 * stored * widest * most
+        scores = len(job.steps) * len(job.parts) * self._score_bytes(job.model)
+        keep = self.study.keep_scores
         return Cost(
             seconds,
-            _SCIENCE_MEMORY + threads * memory,
+            _SCIENCE_MEMORY + memory,
             threads=threads,
-            kept=_SCORE_BYTES * n_units * concepts * len(job.steps) * len(job.parts),
+            kept=scores if keep else 0.0,
+            temporary=0.0 if keep else scores,
         )
 
-    def select(self, job: JobCells) -> Cost:
-        """Reads all scores, keeps the best."""
-        pairs = self.study.n_units(job.model) * self._n_concepts
-        cells = len(job.steps) * len(job.parts)
+    def rank(self, job: JobCells) -> Cost:
+        """Reads the scores of all languages, keeps the best; searches all units, with a null."""
+        languages, concepts = len(self.study.languages), self._n_concepts
+        n_units = self.study.n_units(job.model)
+        kept = min(self.study.experts.kept, n_units)
+        values = n_units * concepts * languages
+        seconds = values * (_RANK + _SEARCH) + 3 * _SCORE_BYTES * values / self.rates.disk
+        seconds += languages * concepts * kept * (languages * 1e-8 + 1e-6)
+        lists = languages * concepts * kept
+        size = lists * (_BEST_BYTES + languages * _ABROAD_BYTES) + 16.0 * n_units * languages
+        widest = max(dimensions(self._config(job.model)).mlp, 1)
         return Cost(
-            _START["plain"] + cells * (0.05 + pairs * 3e-8),
-            _PLAIN_MEMORY + 8 * pairs,
-            kept=cells * self.study.n_experts(job.model) * self._n_concepts * 50,
+            _START["science"] + len(job.steps) * seconds,
+            _SCIENCE_MEMORY + 2 * 32 * 3 * lists + languages * lists * _ABROAD_BYTES + 16 * widest * concepts,
+            kept=len(job.steps) * size,
         )
 
     def align(self, job: JobCells) -> Cost:
@@ -256,26 +311,26 @@ class CostModel:
         pairs = languages * (languages - 1) / 2
         layers = self.study.models[job.model].n_layers * len(self.study.extraction.sites)
         draws = self.study.experts.bootstrap + self.study.experts.permutations
+        kept = self.rank(job).kept
         seconds = pairs * (layers + 2) * _ALIGN_PAIR + experts * languages * 2e-7
         seconds += (layers + 2) * draws * (languages**2 + concepts) * 1e-8
-        seconds += 8 * self.study.n_units(job.model) * concepts * languages / self.rates.disk
-        seconds += self.study.experts.permutations * experts * 1e-8
+        seconds += experts * 3e-6 + self.study.experts.permutations * experts * 1e-8
         return Cost(
-            _START["science"] + len(job.steps) * seconds,
-            _SCIENCE_MEMORY + 200 * experts + 8 * 512 * concepts * languages,
-            kept=len(job.steps) * pairs * concepts * 200,
+            _START["science"] + len(job.steps) * seconds + kept / self.rates.disk,
+            _SCIENCE_MEMORY + 600 * experts + 2 * kept / max(1, len(job.steps)) / languages,
+            kept=len(job.steps) * (pairs * concepts * 200 + experts * 50),
         )
 
     def trace(self, job: JobCells) -> Cost:
-        """Reads the scores of shared units at every step."""
+        """Reads the experts and the best units of every step."""
         languages, steps = len(self.study.languages), len(self.study.models[job.model].steps)
         cells = languages * steps
         experts = self.study.n_experts(job.model) * self._n_concepts
         rows = min(experts * languages, self.study.experts.max_traced_units) * cells
-        scores = 8 * self.study.n_units(job.model) * self._n_concepts
+        best = min(self.study.experts.kept, self.study.n_units(job.model)) * self._n_concepts
         return Cost(
-            _START["science"] + cells * (0.02 + scores / self.rates.disk) + experts * cells * 1e-7,
-            _SCIENCE_MEMORY + 60 * rows + 16 * experts * languages,
+            _START["science"] + cells * (0.02 + best * 3e-7) + experts * cells * 1e-7,
+            _SCIENCE_MEMORY + 60 * rows + 16 * experts * languages + 40 * best,
             kept=20 * rows,
         )
 
@@ -407,9 +462,9 @@ class CostModel:
 
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
-        every = JobCells("score_units", job.model, job.steps, tuple(self.study.languages))
-        scores = self.score(every).kept
-        return Cost(_START["plain"] + (scores + self._weights(job.model)) / self.rates.disk, kept=2e7)
+        every = JobCells("rank_units", job.model, job.steps, tuple(self.study.languages))
+        seconds = _START["plain"] + (self.rank(every).kept + self._weights(job.model)) / self.rates.disk
+        return Cost(seconds, kept=2e7)
 
     def plot(self, _: JobCells) -> Cost:
         """Reads collected tables and draws."""
@@ -424,8 +479,13 @@ class CostModel:
 _CALL = 6e-5
 #: Seconds for pooling, checking and writing one activation.
 _POOL, _POOL_GPU = 1.2e-9, 2e-11
-#: Seconds for ranking one value of a unit, per doubling of the sentences; for each concept of its label.
-_RANK, _SCORE = 5.5e-9, 6e-10
+#: Seconds for sorting one value of a unit, per doubling of the sentences that are sorted together; for making
+#: its key and walking past it, for one concept and for many; for what a unit and concept take by themselves.
+_SORT, _WALK_ONE, _WALK_MANY, _SCORE = 6e-10, 8e-9, 14e-9, 2e-8
+#: Seconds for bringing one pooled value to the host and to its place.
+_TO_HOST = 1.5e-9
+#: Seconds for ranking one unit and concept of a language, on three subsets; for its part in the search.
+_RANK, _SEARCH = 3e-8, 6e-8
 #: A job that takes longer than this many seconds of a core gets another core, where it may have several.
 _LONG = 1800
 #: Seconds for one pair of languages in one layer.

@@ -87,6 +87,7 @@ have something made anew.
 | --- | --- | --- |
 {rows}
 | `logs/`, `benchmarks/` | per rule, then as the files above: what a job said, what it took | all |
+| `progress.html` | while a study runs on this machine: what there is so far | |
 | `logs/studies.json` | the config of the last run, and of the last with each other grouping | |
 
 A file is whole or not there. A name with `.tmp-`, or one that begins with `.unfinished-`, is of a job that

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from tabulate import SEPARATING_LINE, tabulate
@@ -46,7 +45,7 @@ class Plan:
 
     Attributes:
         rows: Per rule, in the order of the pipeline.
-        peak_temporary: Most bytes of pooled activations that lie on the disk at a time.
+        peak_temporary: Most bytes of scores that lie on the disk until they are ranked, at a time.
         concurrent: Jobs that were taken to run at a time.
     """
 
@@ -71,21 +70,42 @@ def make_plan(costs: CostModel, *, concurrent: int, limit: float | None = None) 
     Args:
         costs: Of its jobs.
         concurrent: Jobs that run or wait in the queue at a time.
-        limit: Most bytes of pooled activations that jobs under way may write (``--resources
-            activations_gb``); none by default.
+        limit: Most bytes of scores that jobs under way may write (``--resources scores_gb``); none by
+            default.
 
-    Scoring goes before new extraction, so each job under way stands for the activations of at most one
-    extraction job; with a limit, those of one more may lie there.
+    Scores of all units lie on the disk until their steps are ranked, with all languages. Cells are scored
+    step by step and ranking goes first, so there lie those of the steps that jobs under way belong to.
     """
     by_stage: dict[str, list[Row]] = {}
+    written: list[tuple[tuple[str, tuple[int, ...]], float]] = []
     for work in all_jobs(costs.study):
-        by_stage.setdefault(work.stage, []).append(_row(work.stage, costs.cost(work), costs.gpu))
+        row = _row(work.stage, costs.cost(work), costs.gpu)
+        by_stage.setdefault(work.stage, []).append(row)
+        if row.temporary:
+            written.append(((work.model, work.steps), row.temporary))
     rows = tuple(_together(stage, jobs) for stage, jobs in by_stage.items())
-    written = [job.temporary for job in by_stage["extract_activations"]]
-    peak = sum(heapq.nlargest(concurrent, written))
-    if limit is not None:
-        peak = min(peak, max(limit, max(written)) + max(written))
-    return Plan(rows, peak, concurrent)
+    return Plan(rows, _most_at_a_time(written, concurrent, limit), concurrent)
+
+
+def _most_at_a_time(written: Sequence[tuple[Hashable, float]], concurrent: int, limit: float | None) -> float:
+    """Most bytes of the groups that any run of neighbouring jobs belongs to.
+
+    A run has ``concurrent`` jobs, or fewer if these write more than ``limit``.
+    """
+    whole: dict[Hashable, float] = {}
+    for group, written_bytes in written:
+        whole[group] = whole.get(group, 0.0) + written_bytes
+    most = 0.0
+    for first in range(len(written)):
+        groups: dict[Hashable, float] = {}
+        under_way = 0.0
+        for group, written_bytes in written[first : first + concurrent]:
+            under_way += written_bytes
+            if groups and limit is not None and under_way > limit:
+                break
+            groups[group] = whole[group]
+        most = max(most, sum(groups.values()))
+    return most
 
 
 def plan_text(plan: Plan, *, gpu: bool) -> str:

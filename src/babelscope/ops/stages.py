@@ -167,6 +167,10 @@ def _steps_and_languages(study: Study, ranges: StudyRanges) -> Iterator[dict[str
             yield {**wildcards, "langs": name}
 
 
+def _stored(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
+    yield from _steps_and_languages(study, ranges) if study.keep_activations else ()
+
+
 def _steps_and_layers(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
     for wildcards in _STEPS.jobs(study, ranges):
         for name in ranges.layers[wildcards["model"]]:
@@ -195,6 +199,7 @@ AXES: dict[str, Axes] = {
     "steps": _STEPS,
     "writing steps": _steps("writing"),
     "steps x languages": Axes(("model", "steps", "langs"), _steps_and_languages),
+    "stored steps x languages": Axes(("model", "steps", "langs"), _stored),
     "steps x layers": Axes(("model", "steps", "layers"), _steps_and_layers),
     "figure": Axes(("figure",), _figures),
     "nothing": Axes(("model", "step"), lambda study, ranges: iter(())),

@@ -72,7 +72,11 @@ class StudySettings(Settings):
     granularity: Granularity = Granularity()
     """How much one job takes; results do not depend on it."""
     keep_activations: bool = False
-    """Keep the pooled unit activations, which are large; else they are removed once they are scored."""
+    """Keep the pooled unit activations, which are large, for other tools, and so that other concepts can be
+    scored without the model; else units are scored as the model runs, and nothing pooled is written."""
+    keep_scores: bool = False
+    """Keep the scores of all units, which are large, so that a language can be added without scoring the
+    others anew; else they are removed once a step is ranked, and the best units (experts.kept) stay."""
 
 
 class Study(StudySettings):

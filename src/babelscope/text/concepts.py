@@ -298,6 +298,23 @@ def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
     return pd.DataFrame([{"lang": lang, "concept": name, **each} for (lang, name), each in counts.items()])
 
 
+def positive_sentences(labels: Path, sentences: Path) -> dict[str, list[tuple[str, str]]]:
+    """The sentences that express each concept, in the order of the language: id and text.
+
+    Args:
+        labels: A language's table of ``concept, sentence_id, label``.
+        sentences: Its table of ``sentence_id, half, text``.
+    """
+    expressed: dict[str, set[str]] = {}
+    for row in read_tsv(labels):
+        if row["label"] == "1":
+            expressed.setdefault(row["concept"], set()).add(row["sentence_id"])
+    texts = [(row["sentence_id"], row["text"]) for row in read_tsv(sentences)]
+    return {
+        concept: [(name, text) for name, text in texts if name in ids] for concept, ids in expressed.items()
+    }
+
+
 def write_concept_words(
     source: str,
     out: Path,

@@ -28,7 +28,7 @@ def diagnose(load: Callable[[], Study], *, profile: Path | str | None = None) ->
         read = read_profile(profile)
     except BabelscopeError as error:
         return [*found, *check_study(load, concurrent=1, limit=None), diagnosis_of("profile", error)]
-    limit = read.resource("resources", "activations_gb")
+    limit = read.resource("resources", "scores_gb")
     jobs = int(read.settings.get("jobs") or 1)
     found += check_study(load, concurrent=jobs, limit=limit * 1e9 if limit else None)
     # The plugin's own default is 40.

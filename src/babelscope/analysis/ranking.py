@@ -1,0 +1,258 @@
+"""What lasts of the scores: of every concept the best units, from which any smaller K follows.
+
+Scores of all units are large (a step of BLOOM-7b1, 200 concepts, 16 languages: 57 GB) and whole only
+until their step was ranked. Kept are, per language, concept and subset of the sentences, the best ``n`` units
+of the model, and in every layer its share of ``n``: unit, average precision, that on the other half, median
+over the positive sentences; and the average precision that the units which were found in one language have in
+every other. So experts, their overlap and transfer, life lines and generation need no scores of all units,
+for any K up to ``n``. Names of shapes: ``C`` concepts, ``n`` kept units, ``U`` units of a site, ``N`` units
+of the model, ``L`` languages, ``P`` pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from babelscope.activations.store import read_provenance, write_provenance
+from babelscope.analysis.scores import OTHER_HALF, SUBSETS, ScoreFile, check_alike
+from babelscope.errors import StoreError
+from babelscope.io.cells import Cell, by_cell, cell_of
+from babelscope.io.files import AGAIN
+from babelscope.io.h5 import open_h5
+from babelscope.units import UnitIndex
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Best(NamedTuple):
+    """The best units of every concept, best first; equal ones by unit order. Each ``(C, n)``."""
+
+    unit: Ints
+    """Number of the unit."""
+    ap: Floats
+    """Average precision on the subset."""
+    held_out_ap: Floats
+    """The same on the other half; NaN for all sentences."""
+    median: Floats
+    """Median over the positive sentences."""
+
+    def first(self, k: int) -> Best:
+        """The best ``k`` of them."""
+        return Best(self.unit[:, :k], self.ap[:, :k], self.held_out_ap[:, :k], self.median[:, :k])
+
+
+def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group], *, kept: int) -> None:
+    """Keep of the scores of one (model, step) what is needed of them.
+
+    Args:
+        scores: Per language its scores; all over the same units and concepts.
+        groups: Per language an empty group of an HDF5 file of kind ``best``, named as
+            :func:`babelscope.io.cells.cell_name` says.
+        kept: Units that are kept, or all if there are fewer.
+
+    Raises:
+        ValueError: If languages do not have the same concepts or units.
+    """
+    check_alike(scores.values())
+    units = next(iter(scores.values())).units
+    kept = min(kept, len(units))
+    best = {lang: _best_by_scope(file, k_by_scope(units, kept)) for lang, file in scores.items()}
+    abroad, sums = _abroad(
+        scores, {lang: {h: found[h, -1][3] for h in OTHER_HALF} for lang, found in best.items()}
+    )
+    for lang, group in groups.items():
+        file = scores[lang]
+        write_provenance(group, file.provenance)
+        group.attrs["concepts"] = file.concepts
+        group.attrs["unit_order"] = [f"{layer} {site} {width}" for layer, site, width in units.sites]
+        group.attrs["positive_rate"] = file.positive_rate
+        group.attrs["langs"] = list(scores)
+        for (subset, at), (ap_CK, median_CK, unit_CK) in best[lang].items():
+            name = subset if at == -1 else f"layer-{at:02d}/{subset}"
+            _write(group, f"{name}/ap", ap_CK.astype(np.float32))
+            _write(group, f"{name}/unit", unit_CK.astype(np.int32))
+            if at == -1:
+                _write(group, f"{name}/median", median_CK.astype(np.float32))
+        for half in OTHER_HALF:
+            _write(group, f"{half}/ap_abroad", abroad[lang, half])
+            _write(group, f"{half}/sum_over_concepts", sums[lang, half])
+
+
+def _write(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
+    """Packed: numbers of units and falling scores take 6 of 10 bytes, scores in other languages 8 of 10."""
+    group.create_dataset(
+        name, data=values, compression="gzip", compression_opts=1, shuffle=True, track_times=False
+    )
+
+
+def k_by_scope(units: UnitIndex, k: int) -> dict[int, int]:
+    """How many units are chosen in the model (-1) and in each layer, which has its share."""
+    return {-1: k, **{at: max(1, round(k * units.width(at) / len(units))) for at in units.layers}}
+
+
+def _best_by_scope(scores: ScoreFile, k_of: Mapping[int, int]) -> dict[tuple[str, int], Floats]:
+    """Per subset and layer (-1: all) the best units, best first; one site at a time bounds the memory.
+
+    Each array has three planes ``(C, K)``: AP, median, number of the unit.
+    """
+    best: dict[tuple[str, int], Floats] = {}
+    for layer, site, numbers in scores.units.parts():
+        ap = {subset: scores.read(layer, site, f"ap_{subset}") for subset in SUBSETS}
+        median_CU = scores.read(layer, site, "median")
+        for subset, ap_CU in ap.items():
+            unit_CK = np.stack([top(ap_U, k_of[-1]) for ap_U in ap_CU])
+            values = [np.take_along_axis(v, unit_CK, axis=1) for v in (ap_CU, median_CU)]
+            found = np.stack([*values, (numbers.start + unit_CK).astype(np.float64)])
+            for at in (-1, layer):
+                both = np.concatenate([best.get((subset, at), found[:, :, :0]), found], axis=2)
+                # Of equal scores the earlier site's stay first.
+                order_CK = np.argsort(-both[0], axis=1, kind="stable")[:, : k_of[at]]
+                best[subset, at] = np.take_along_axis(both, order_CK[None], axis=2)
+    return best
+
+
+def top(scores_U: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Indices of the ``k`` highest scores, best first; equal scores by index; all if there are fewer."""
+    if k >= len(scores_U):
+        return np.argsort(-scores_U, kind="stable")
+    # All units that reach the k-th score, so that a tie at the border goes by index too.
+    border = np.partition(scores_U, len(scores_U) - k)[len(scores_U) - k]
+    candidates = np.flatnonzero(scores_U >= border)
+    return candidates[np.argsort(-scores_U[candidates], kind="stable")][:k]
+
+
+def _abroad(
+    scores: Mapping[str, ScoreFile], chosen: Mapping[str, Mapping[str, Floats]]
+) -> tuple[dict[tuple[str, str], NDArray[np.float32]], dict[tuple[str, str], Floats]]:
+    """By language and half: AP in all languages, on the other half, of units chosen on it, ``(L, C, n)``.
+
+    And the sum over concepts of the AP of every unit on the half, ``(N,)``, for the mean over other concepts.
+    """
+    first = next(iter(scores.values()))
+    # By site of the units: where in (C, n) they stand, and which they are.
+    places = {}
+    for lang, halves in chosen.items():
+        for half, unit_CK in halves.items():
+            site, index = first.units.split(unit_CK.astype(np.int64).ravel())
+            order = np.argsort(site, kind="stable")
+            ends = np.searchsorted(site[order], np.arange(len(first.units.sites) + 1))
+            concept = np.repeat(np.arange(len(unit_CK)), unit_CK.shape[1])
+            places[lang, half] = order, ends, concept, index
+    shape = len(scores), *next(iter(next(iter(chosen.values())).values())).shape
+    abroad = {key: np.empty(shape, np.float32) for key in places}
+    sums = {key: np.empty(len(first.units)) for key in places}
+    for b, (target, file) in enumerate(scores.items()):
+        for number, (layer, site_name, part) in enumerate(first.units.parts()):
+            for half, other in OTHER_HALF.items():
+                ap_CU = file.read(layer, site_name, f"ap_{other}")
+                sums[target, other][part] = ap_CU.sum(axis=0, dtype=np.float64)
+                for lang in scores:
+                    order, ends, concept, index = places[lang, half]
+                    at = order[ends[number] : ends[number + 1]]
+                    abroad[lang, half][b].reshape(-1)[at] = ap_CU[concept[at], index[at]]
+    return abroad, sums
+
+
+class BestFile:
+    """The best units of one (model, step, language), for reading.
+
+    Args:
+        path: The file, which may hold other cells too.
+        cell: Name of the group, such as ``4/en``.
+
+    Attributes:
+        provenance: Where the numbers come from.
+        concepts: Names of the concepts, in the order of the rows.
+        units: All units of the model.
+        positive_rate: Share of positive sentences per concept: the AP of a score that knows nothing.
+        langs: The languages whose scores were there, in the order of ``ap_abroad``.
+        kept: Units that are kept of every concept.
+
+    Raises:
+        StoreError: If the file is truncated, foreign, incomplete, of another version or lacks the cell.
+    """
+
+    def __init__(self, path: Path, cell: str) -> None:
+        self.path, self.cell = Path(path), cell
+        with open_h5(self.path, kind="best") as file:
+            group = cell_of(file, cell)
+            self.provenance = read_provenance(group)
+            self.concepts: list[str] = [str(name) for name in group.attrs["concepts"]]
+            places = [place.split() for place in group.attrs["unit_order"]]
+            self.units = UnitIndex.of((int(layer), site, int(width)) for layer, site, width in places)
+            self.positive_rate: Floats = group.attrs["positive_rate"]
+            self.langs: list[str] = [str(lang) for lang in group.attrs["langs"]]
+            self.kept: int = group["all/unit"].shape[1]
+
+    def best(self, subset: str, layer: int = -1) -> Best:
+        """The best units on a subset of the sentences, of the model or of a layer.
+
+        Of a layer only ``unit`` and ``ap`` are kept; the others are NaN.
+        """
+        name = subset if layer == -1 else f"layer-{layer:02d}/{subset}"
+        ap_CK, unit_CK = self._read(f"{name}/ap"), self._read(f"{name}/unit").astype(np.int64)
+        absent = np.full(ap_CK.shape, np.nan)
+        if layer != -1:
+            return Best(unit_CK, ap_CK, absent, absent)
+        own = self.langs.index(self.provenance.lang)
+        held_out_CK = self.abroad(subset)[own] if subset in OTHER_HALF else absent
+        return Best(unit_CK, ap_CK, held_out_CK, self._read(f"{name}/median"))
+
+    def abroad(self, half: str) -> Floats:
+        """AP in every language, on the other half, of the best units of a half; shape ``(L, C, n)``."""
+        return self._read(f"{half}/ap_abroad")
+
+    def sum_over_concepts(self, half: str) -> Floats:
+        """Sum over all concepts of the AP of every unit on a half, shape ``(N,)``."""
+        return self._read(f"{half}/sum_over_concepts")
+
+    def _read(self, name: str) -> Floats:
+        with open_h5(self.path, kind="best") as file:
+            return np.asarray(cell_of(file, self.cell)[name][:], dtype=np.float64)
+
+    def ap(self, concept_P: NDArray[Any], unit_P: NDArray[Any]) -> tuple[Floats, Floats]:
+        """AP on all sentences of pairs of a concept and a unit; or, where it was not kept, what it is below.
+
+        Args:
+            concept_P: Row of the concept.
+            unit_P: Number of the unit.
+
+        Returns:
+            The AP, NaN where it was not kept; and the AP of the last unit that was kept, which is the most
+            that the pair can have, NaN where the AP is known.
+        """
+        best = self.best("all")
+        keys_CK = np.arange(len(self.concepts))[:, None] * len(self.units) + best.unit
+        order = np.argsort(keys_CK, axis=None)
+        sorted_keys, ap = keys_CK.ravel()[order], best.ap.ravel()[order]
+        wanted = np.asarray(concept_P, np.int64) * len(self.units) + np.asarray(unit_P, np.int64)
+        at = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
+        is_kept = sorted_keys[at] == wanted
+        last = best.ap[np.asarray(concept_P, np.int64), -1]
+        return np.where(is_kept, ap[at], np.nan), np.where(is_kept, np.nan, last)
+
+
+def best_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> dict[Cell, BestFile]:
+    """The best units of one model by (step, language); see :func:`babelscope.io.cells.by_cell`.
+
+    Raises:
+        StoreError: Also if languages were ranked beside different others.
+    """
+    found = {
+        cell: BestFile(path, name)
+        for cell, (path, name) in by_cell(paths, kind="best", wanted=wanted).items()
+    }
+    for step in dict.fromkeys(step for step, _ in found):
+        first, *others = [file for (at, _), file in found.items() if at == step]
+        for file in others:
+            if file.langs != first.langs:
+                problem = f"{file.cell} was ranked beside {file.langs}, {first.cell} beside {first.langs}"
+                raise StoreError(file.path, problem, AGAIN)
+    return found
