@@ -5,7 +5,9 @@ Names of shapes: ``N`` sentences, ``U`` units, ``C`` concepts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ from babelscope.activations.inputs import InputBatch, encode_sentences, forward,
 from babelscope.activations.parity import PARITY_TOLERANCE
 from babelscope.activations.pooling import Recorder
 from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import TokenFile, UnitFile
+from babelscope.activations.store import TokenFile, UnitFile, write_units
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.analysis.generation import TextRequest, generate_texts
-from babelscope.analysis.scores import average_precision
+from babelscope.analysis.precision import average_precision
+from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_units
 from babelscope.analysis.settings import GenerationSettings
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import LoadedModel, load_checkpoint, save_model
@@ -38,6 +41,7 @@ from babelscope.ops.stages import JobCells
 from babelscope.study.loading import load_study
 from babelscope.study.suites import load_suite
 from babelscope.text.tokenization import tokenize_corpus
+from made_up_text import write_all
 
 __all__ = [
     "PARITY_TOLERANCE", "ExtractionSettings", "GenerationSettings", "LoadedModel", "TextRequest",
@@ -78,17 +82,66 @@ def hooked_forward(
 
 
 def extract(loaded: LoadedModel, sentences: Sentences, settings: ExtractionSettings, folder: Path) -> Path:
-    """Extraction as a job does it; the folder receives ``units.h5`` and ``tokens.h5``."""
+    """Extraction into the store; the folder receives ``units.h5`` and ``tokens.h5``."""
+    _extract("units", write_units, loaded, sentences, settings, folder)
+    return folder
+
+
+def extract_scored(
+    loaded: LoadedModel,
+    sentences: Sentences,
+    concepts: pd.DataFrame,
+    settings: ExtractionSettings,
+    folder: Path,
+    *,
+    threads: int,
+    background: bool,
+) -> Path:
+    """Extraction with scoring in its stream; the folder receives ``scores.h5`` and ``tokens.h5``."""
+    how = ScoreSettings(threads=threads, background=background)
+
+    def sink(group: Any, *stream: Any) -> None:
+        score_blocks(group, concepts, how, *stream)
+
+    _extract("scores", sink, loaded, sentences, settings, folder)
+    return folder
+
+
+def _extract(
+    kind: str,
+    sink: Any,
+    loaded: LoadedModel,
+    sentences: Sentences,
+    settings: ExtractionSettings,
+    folder: Path,
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        atomic_h5(folder / "units.h5", kind="units") as units,
+        atomic_h5(folder / f"{kind}.h5", kind=kind) as units,
         atomic_h5(folder / "tokens.h5", kind="tokens") as tokens,
     ):
         extract_language(
-            loaded, sentences, units=units.create_group(CELL), tokens=tokens.create_group(CELL),
-            model="m", step=1, lang="en", settings=settings, seed=1,
+            loaded, sentences, units=partial(sink, units.create_group(CELL)),
+            tokens=tokens.create_group(CELL), model="m", step=1, lang="en", settings=settings, seed=1,
         )  # fmt: skip
+
+
+def score_store(folder: Path, concepts: pd.DataFrame, *, threads: int) -> Path:
+    """Score what :func:`extract` wrote; the folder receives ``scores.h5``."""
+    with atomic_h5(folder / "scores.h5", kind="scores") as file:
+        units = UnitFile(folder / "units.h5", CELL)
+        score_units(units, concepts, file.create_group(CELL), ScoreSettings(threads=threads))
     return folder
+
+
+def scores_of(folder: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of ``scores.h5``, by a name that says which; each ``(C, U)``."""
+    file = ScoreFile(folder / "scores.h5", CELL)
+    return {
+        f"{what} of {site}, layer {layer}": file.read(layer, site, what)
+        for layer, site, _ in file.units.sites
+        for what in ("ap_all", "ap_a", "ap_b", "median")
+    }
 
 
 def extracted(folder: Path) -> dict[str, NDArray[Any]]:
@@ -130,35 +183,47 @@ def study_shape(path: str, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return config, given["training"]
 
 
-def planned_extraction(
-    study: str, model: str, settings: ExtractionSettings, *, n_sentences: int, n_tokens: int, data: Path
-) -> tuple[float, float]:
-    """What ``babelscope plan --device gpu`` says of extracting one step and language of a study.
+class PaperStudy:
+    """The paper's study over made-up sentences: its settings, and what ``babelscope plan`` says of it.
 
     Args:
-        study: Path of the study, below the root.
-        model: Run id.
-        settings: Replace those of the study, also for this model.
-        n_sentences: Sentences of the language.
+        data: Folder to write the sentences in.
+        n_concepts: Concepts, each with sentences of its own.
+        n_sentences: Sentences of a concept, half of them positive.
         n_tokens: Tokens of each, about, with the start token.
-        data: Folder to write their stand-ins in.
-
-    Returns:
-        Seconds of the job and bytes of the host.
+        threads: Cores of a job, at most.
     """
-    given = yaml.safe_load((ROOT / study).read_text(encoding="utf-8"))
-    (data / "ntrex").mkdir(parents=True, exist_ok=True)
-    line = "x" * (4 * (n_tokens - 1) - 5)  # four bytes a token
-    for lang in ("en", "es", "zh", "sw"):
-        lines = "".join(f"{row:05d}{line}\n" for row in range(n_sentences))
-        (data / "ntrex" / f"{lang}.txt").write_text(lines, encoding="utf-8")
-    own = settings.model_dump(include={"sites", "dtype", "compute_dtype", "batch_size", "max_length",
-                                       "tokens_per_language", "mean_sentences"})  # fmt: skip
-    given |= {"data": str(data), "languages": ["en", "es", "zh", "sw"]}
-    given["extraction"] = given["extraction"] | own | {"sites": list(settings.sites)}
-    given["probes"] = {"tokens_per_language": 1000, "anchor_min_languages": 2}
-    given["experts"] = {"k": 500, "min_languages": 3}
-    given["concepts"] |= {"lists": str(ROOT / given["concepts"]["lists"])}
-    costs = CostModel(load_study(given), gpu=True)
-    cost = costs.cost(JobCells("extract_activations", model, (costs.study.models[model].steps[0],), ("en",)))
-    return cost.seconds, cost.memory
+
+    def __init__(self, data: Path, *, n_concepts: int, n_sentences: int, n_tokens: int, threads: int) -> None:
+        length = 4 * (n_tokens - 1)  # the plan takes four bytes for a token
+        write_all(data, concepts=n_concepts, sentences=n_sentences // 2, length=length)
+        paper = str(ROOT / "config/studies/paper.yaml")
+        few = {"concepts": min(12, n_concepts)}
+        before = Path.cwd()
+        os.chdir(ROOT)  # studies extend each other by paths below the root
+        try:
+            study = {"extends": paper, "data": str(data.resolve()), "study": "planned", "generation": few}
+            self.study = load_study(study)
+        finally:
+            os.chdir(before)
+        self._costs = CostModel(self.study, gpu=True, max_threads=threads)
+
+    def settings(self, model: str) -> ExtractionSettings:
+        """How a model's units are extracted."""
+        given = self.study.models[model]
+        own = {"batch_size": given.batch_size, "compute_dtype": given.compute_dtype}
+        return self.study.extraction.model_copy(update={name: value for name, value in own.items() if value})
+
+    def extraction(self, model: str) -> tuple[float, float]:
+        """Seconds of a GPU and bytes of the host, for one step and one language."""
+        step = self.study.models[model].steps[0]
+        cost = self._costs.cost(JobCells("extract_activations", model, (step,), ("en",)))
+        return cost.seconds, cost.memory
+
+    def training_rate(self, model: str) -> float:
+        """Tokens a second of a run of pre-training."""
+        run = self.study.models[model]
+        step, before = 2**14, self.study.previous_step(model, 2**14)
+        cost = self._costs.cost(JobCells("pretrain_step", model, (step,)))
+        tokens = run.training.batch_size * run.training.sequence_length
+        return (step - before) * tokens / cost.seconds

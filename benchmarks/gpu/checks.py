@@ -55,7 +55,7 @@ def _folder(family: str, options: Options) -> Path:
 
 
 def _sentences(options: Options) -> adapters.Sentences:
-    return made_up.sentences(64 if options.small else 512, n_words=WORDS, mean=14, longest=40)
+    return made_up.sentences(64 if options.small else 256, n_words=WORDS, mean=14, longest=40)
 
 
 def _settings(**changes: Any) -> ExtractionSettings:
@@ -185,6 +185,7 @@ def check_scoring(report: Report, options: Options) -> None:
     pairs = zip(best["cpu"], best[options.device], strict=True)
     shared = float(np.mean([len(np.intersect1d(*pair)) / k for pair in pairs]))
     report.check(f"the best {k} of {n_units} units are the same", shared, 0.98, at_least=True)
+    _check_stream(report, options)
     values_NU = values["cpu"].copy()
     values_NU[:, ::3] = values_NU[:, ::3].round(1)  # many ties
     ours_CU = adapters.score(values_NU, labels_NC, threads=options.threads)
@@ -194,6 +195,27 @@ def check_scoring(report: Report, options: Options) -> None:
     if not options.compiled:
         name = "the scorer (numba is missing: not compiled, few units) against a sort by torch on the device"
     report.check(name, float(np.abs(ours_CU - theirs_CU).max()), 1e-12)
+
+
+def _check_stream(report: Report, options: Options) -> None:
+    """Scored as the model runs, and from the store, on the device: the same numbers."""
+    sentences = _sentences(options)
+    if not options.compiled:
+        sentences = sentences[:32]
+    concepts = made_up.concepts(sentences, 4)
+    loaded = adapters.load_checkpoint(_folder("xglm", options), device=options.device)
+    out = adapters.extract(loaded, sentences, _settings(), options.scratch / "stored")
+    known = adapters.scores_of(adapters.score_store(out, concepts, threads=options.threads))
+    for background in (False, True):
+        out = adapters.extract_scored(
+            loaded, sentences, concepts, _settings(), options.scratch / "stream",
+            threads=options.threads, background=background,
+        )  # fmt: skip
+        found = adapters.scores_of(out)
+        differing = [name for name in known if not np.array_equal(found[name], known[name], equal_nan=True)]
+        where = "beside the model" if background else "between its batches"
+        note = f"{len(differing)} of {len(known)} arrays differ" if differing else "bit by bit"
+        report.holds(f"scores of a stream, scored {where}, are those of the store", not differing, note)
 
 
 def _forced(config: dict[str, Any], n: int, seed: int) -> UnitSet:

@@ -34,25 +34,32 @@ def _shape(name: str, options: Options) -> dict[str, Any]:
     return {"model_type": "bloom", **small}
 
 
-def _dtype(options: Options) -> str:
-    return "float32" if options.device == "cpu" else "bfloat16"
+def _study(options: Options, n_concepts: int, tokens: int) -> adapters.PaperStudy:
+    """The paper's study, with this many concepts, for what it says of settings and costs."""
+    return adapters.PaperStudy(
+        options.scratch / f"planned-{n_concepts}", n_concepts=max(2, n_concepts), n_sentences=CONCEPT,
+        n_tokens=tokens, threads=options.threads,
+    )  # fmt: skip
 
 
-def _settings(options: Options) -> ExtractionSettings:
-    """As in the study of BLOOM-560m, but for the batch and the type, which are a GPU's."""
-    n, longest = (16, 32) if options.small else (64, 96)
-    return ExtractionSettings(
-        sites=LINEAR,
-        batch_size=n,
-        max_length=longest,
-        tokens_per_language=2000,
-        compute_dtype=_dtype(options),
-    )
+def _settings(name: str, options: Options) -> ExtractionSettings:
+    """As in the paper's study; on a CPU small."""
+    if options.small:
+        return ExtractionSettings(sites=LINEAR, batch_size=16, max_length=32, tokens_per_language=2000)
+    return _study(options, 2, 36).settings(name)
 
 
-def _sentences(n: int, options: Options) -> adapters.Sentences:
-    mean, longest = (8, 30) if options.small else (35, 94)
-    return made_up.sentences(n, n_words=WORDS, mean=mean, longest=longest)
+def _sentences(n_concepts: int, options: Options) -> adapters.Sentences:
+    mean, longest = (8, 30) if options.small else (35, 126)
+    return made_up.sentences(n_concepts * _per_concept(options), n_words=WORDS, mean=mean, longest=longest)
+
+
+def _per_concept(options: Options) -> int:
+    return 16 if options.small else CONCEPT
+
+
+def _cores(options: Options) -> str:
+    return f"{options.threads} core{'s' if options.threads > 1 else ''}"
 
 
 def _body(config: dict[str, Any]) -> int:
@@ -81,60 +88,66 @@ def measure_560m(report: Report, options: Options) -> None:
     folder = options.scratch / "bloom-560m"
     if not (folder / "config.json").exists():
         raise Skipped("its checkpoint was not written")
+    settings = _settings("bloom-560m", options)
     started = time.perf_counter()
-    loaded = adapters.load_checkpoint(folder, dtype=_dtype(options), device=options.device)
+    loaded = adapters.load_checkpoint(folder, dtype=settings.compute_dtype, device=options.device)
     synchronize(options.device)
     loading = time.perf_counter() - started
-    report.figure("loading", loading, "s", "from the disk, float16 to bfloat16; with the start of the device")
-    n = 64 if options.small else 1024
-    took, tokens = _extraction(report, options, loaded, n_sentences=n)
-    report.figure(
-        "host memory, measured", host_peak() / 1e9, "GB", "largest resident; loading and extraction"
-    )
+    report.figure("loading", loading, "s", "from the disk; with the start of the device")
+    n_concepts = 4
+    took, tokens = _extraction(report, options, loaded, settings, n_concepts)
+    report.figure("host memory, measured", host_peak() / 1e9, "GB", "largest; loading and extraction")
     with report.attempt("planning"):
-        plan = adapters.planned_extraction(
-            "config/studies/bloom-560m.yaml", "bloom-560m", _settings(options), n_sentences=n,
-            n_tokens=max(4, round(tokens / n)), data=options.scratch / "planned",
-        )  # fmt: skip
-        of = "of the true shape, on a GPU; " if options.small else ""
-        report.figure("host memory by the plan", plan[1] / 1e9, "GB", f"{of}with 0.25 GB for Snakemake")
-        report.figure("a job by the plan", plan[0], "s", f"{of}start, loading, extraction of one language")
+        n_sentences = n_concepts * _per_concept(options)
+        _planned(report, options, "bloom-560m", n_concepts, round(tokens / n_sentences))
     report.figure("the same, measured", loading + took, "s", "without the start of Python, about 6 s")
     with report.attempt("scoring"):
         _scoring(report, options, options.scratch / "extracted")
     with report.attempt("generation"):
-        _generation(report, options, loaded)
+        _generation(report, options, loaded, settings)
 
 
 def measure_7b1(report: Report, options: Options) -> None:
     """BLOOM-7b1, its weights drawn on the device."""
-    config = _shape("bloom-7b1", options)
-    weights = sizes.weight_bytes(config, _dtype(options))
+    config, settings = _shape("bloom-7b1", options), _settings("bloom-7b1", options)
+    weights = sizes.weight_bytes(config, settings.compute_dtype)
     if weights * 1.4 > options.card["memory"]:
         raise Skipped(f"its weights take {weights / 1e9:.0f} GB, too much for this device")
-    built = made_up.model(config, device=options.device, dtype=getattr(torch, _dtype(options)))
+    built = made_up.model(config, device=options.device, dtype=getattr(torch, settings.compute_dtype))
     loaded = made_up.loaded(built, made_up.tokenizer(WORDS))
     with report.attempt("extraction"):
-        _extraction(report, options, loaded, n_sentences=48 if options.small else 256)
-        report.figure("host memory, measured", host_peak() / 1e9, "GB", "largest resident; extraction alone")
+        n_concepts = 2
+        _, tokens = _extraction(report, options, loaded, settings, n_concepts)
+        report.figure("host memory, measured", host_peak() / 1e9, "GB", "largest; no checkpoint was read")
+        n_sentences = n_concepts * _per_concept(options)
+        _planned(report, options, "bloom-7b1", n_concepts, round(tokens / n_sentences))
     with report.attempt("generation"):
-        _generation(report, options, loaded)
+        _generation(report, options, loaded, settings)
+
+
+def _planned(report: Report, options: Options, name: str, n_concepts: int, tokens: int) -> None:
+    """What ``babelscope plan`` says of a job over these sentences."""
+    seconds, memory = _study(options, n_concepts, max(4, tokens)).extraction(name)
+    of = "of the true shape, on a GPU; " if options.small else ""
+    report.figure("host memory by the plan", memory / 1e9, "GB", f"{of}with 0.25 GB for Snakemake")
+    report.figure("a job by the plan", seconds, "s", f"{of}start, loading, extraction, scoring")
 
 
 def _extraction(
-    report: Report, options: Options, loaded: LoadedModel, *, n_sentences: int
+    report: Report, options: Options, loaded: LoadedModel, settings: ExtractionSettings, n_concepts: int
 ) -> tuple[float, int]:
-    """Seconds of an extraction, and the tokens that it read."""
-    device, settings = options.device, _settings(options)
-    config = {**loaded.config}
-    sentences = _sentences(n_sentences, options)
+    """Seconds of an extraction with scoring in its stream, and the tokens that it read."""
+    device, config = options.device, {**loaded.config}
+    _report_shape(report, config)
+    sentences = _sentences(n_concepts, options)
+    concepts = made_up.concepts(sentences, n_concepts)
     batches = adapters.batches_of(loaded, sentences, settings)
     lengths = [int(length) for batch in batches for length in batch.lengths]
     flops = forward_flops(config, lengths)
     n_units = sum(adapters.site_widths(config, settings.sites).values())
-    what = f"{n_sentences:,} sentences, {sum(lengths):,} tokens, batches of {settings.batch_size}"
+    what = f"{len(sentences):,} sentences, {sum(lengths):,} tokens, batches of {settings.batch_size}"
     bare = median_of(lambda: adapters.bare_forward(loaded, batches), device, warm=2)
-    report.figure("bare forward pass", bare, "s", what)
+    report.figure("bare forward pass", bare, "s", f"{what}, {settings.compute_dtype}")
     _share_of_peak(report, options, "bare forward pass", flops / bare)
     report.figure("tokens a second, bare", sum(lengths) / bare, "tokens/s")
     with report.attempt("a bare forward pass in larger batches"):
@@ -150,18 +163,40 @@ def _extraction(
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     out = options.scratch / "extracted"
-    whole = seconds_of(lambda: adapters.extract(loaded, sentences, settings, out), device, repeats=2, warm=0)
-    report.figure("extraction", min(whole), "s", "all of it: parity self-test, units and states on the disk")
-    report.figure("extraction over the bare forward pass", min(whole) / bare, "x bare")
-    _share_of_peak(report, options, "extraction", flops / min(whole))
-    written = sum(file.stat().st_size for file in out.iterdir())
-    report.figure("written", written / 1e9, "GB", f"{n_units:,} units; {written / min(whole) / 1e9:.2g} GB/s")
+
+    def scored() -> Path:
+        return adapters.extract_scored(
+            loaded, sentences, concepts, settings, out,
+            threads=options.threads, background=device == "cuda",
+        )  # fmt: skip
+
+    whole = 0.0
+    for name, work, file, note in (
+        ("extraction with scoring in its stream", scored, "scores.h5",
+         f"{n_concepts} concepts of {_per_concept(options)} sentences, {_cores(options)}"),
+        ("extraction into the store", lambda: adapters.extract(loaded, sentences, settings, out),
+         "units.h5", "without scoring"),
+    ):  # fmt: skip
+        with report.attempt(name):
+            took = min(seconds_of(work, device, repeats=2, warm=0))
+            whole = whole or took
+            report.figure(name, took, "s", f"{note}; all on the disk, best of two")
+            report.figure(f"{name}, over the bare pass", took / bare, "x bare")
+            _share_of_peak(report, options, name, flops / took)
+            written = ((out / file).stat().st_size + (out / "tokens.h5").stat().st_size) / 1e9
+            report.figure(f"{name}, written", written, "GB", f"{n_units:,} units")
     if device == "cuda":
         estimate = sizes.weight_bytes(config, settings.compute_dtype)
         estimate += sizes.activation_bytes(config, settings) + 4 * settings.batch_size * n_units
         report.figure("device memory, measured", torch.cuda.max_memory_allocated() / 1e9, "GB", "extraction")
         report.figure("device memory by the shapes", estimate / 1e9, "GB", "babelscope.ops.sizes")
-    return min(whole), sum(lengths)
+    return whole, sum(lengths)
+
+
+def _report_shape(report: Report, config: dict[str, Any]) -> None:
+    shape, n = dimensions(config), adapters.n_parameters(config)
+    what = f"{shape.n_layers} blocks, width {shape.hidden:,}, {n / 1e6:,.1f} million parameters"
+    report.figure("shape", what)
 
 
 def _share_of_peak(report: Report, options: Options, name: str, rate: float) -> None:
@@ -202,7 +237,7 @@ def _busy(
 
 def _scoring(report: Report, options: Options, out: Path) -> None:
     """A concept's sentences: scored by the cores, and by a sort on the device."""
-    n = min(CONCEPT, 48 if options.small else CONCEPT)
+    n = _per_concept(options)
     values_NU = adapters.unit_block(out, n)
     if not options.compiled:
         values_NU = np.ascontiguousarray(values_NU[:, ::40])
@@ -211,7 +246,7 @@ def _scoring(report: Report, options: Options, out: Path) -> None:
     adapters.score(values_NU[:, :8], labels_NC, threads=1)  # compiles
     cores = median_of(lambda: adapters.score(values_NU, labels_NC, threads=options.threads), "cpu")
     note = what if options.compiled else f"{what}; numba is missing: not compiled"
-    report.figure(f"scoring on {options.threads} cores", cores, "s", note)
+    report.figure(f"scoring on {_cores(options)}", cores, "s", note)
     there = torch.from_numpy(values_NU).to(options.device)
     labels = torch.from_numpy(labels_NC.astype(np.int64)).to(options.device)
     took = median_of(lambda: torch_average_precision(there, labels), options.device)
@@ -221,7 +256,9 @@ def _scoring(report: Report, options: Options, out: Path) -> None:
     report.check("the two scores, largest difference", float(difference), 1e-12)
 
 
-def _generation(report: Report, options: Options, loaded: LoadedModel) -> None:
+def _generation(
+    report: Report, options: Options, loaded: LoadedModel, extraction: ExtractionSettings
+) -> None:
     """Texts for a concept, unforced and with 50 units forced, as fast as the library writes them."""
     n, new = (8, 8) if options.small else (200, 64)
     forced = _forced(loaded.config, 50, seed=5)
@@ -239,7 +276,7 @@ def _generation(report: Report, options: Options, loaded: LoadedModel) -> None:
         report.figure(f"generation, {name}", rate, "tokens/s", f"{n} texts of {new} tokens, scored too")
     if options.device == "cuda":
         measured = torch.cuda.max_memory_allocated() / 1e9
-        estimate = sizes.generation_memory(loaded.config, _settings(options)) - sizes.RUNTIME
+        estimate = sizes.generation_memory(loaded.config, extraction) - sizes.RUNTIME
         report.figure("device memory of generation, measured", measured, "GB")
         report.figure(
             "device memory of generation by the shapes", estimate / 1e9, "GB", "babelscope.ops.sizes"
@@ -255,6 +292,7 @@ def measure_training(report: Report, options: Options) -> None:
         training |= {"sequence_length": 32, "batch_size": 16, "accumulation": 2}
         steps = [2, 6]
     training |= {"warmup_steps": 4, "learning_rate": 0.0006}
+    _report_shape(report, config)
     batch, length = training["batch_size"], training["sequence_length"]
     while _training_bytes(config, training) > 0.85 * options.card["memory"]:
         if training["accumulation"] * 2 > batch:
@@ -296,6 +334,10 @@ def measure_training(report: Report, options: Options) -> None:
         estimate = _training_bytes(config, training) - sizes.RUNTIME
         report.figure("device memory by the shapes", estimate / 1e9, "GB", "babelscope.ops.sizes")
     report.figure("host memory, measured", host_peak() / 1e9, "GB", "largest resident")
+    with report.attempt("planning"):
+        planned = _study(options, 2, 36).training_rate("xglm-257m-seed0")
+        of = "of the true shape, on a GPU" if options.small else ""
+        report.figure("training by the plan", planned, "tokens/s", of)
     losses = [_mean_loss(folder / str(step)) for step in steps]
     report.check(f"its loss falls from step {steps[0]} to {steps[1]}", losses[1] - losses[0], -1e-3,
                  note=f"{losses[0]:.3f} to {losses[1]:.3f} nats")  # fmt: skip

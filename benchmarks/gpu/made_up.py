@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from adapters import LoadedModel, Sentences
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -57,6 +59,16 @@ def loaded(built: Any, words: Any) -> LoadedModel:
         model=built, tokenizer=words, start_id=0, pad_id=2, folder=Path("made-up"),
         weights_hash="0" * 64, tokenizer_hash="0" * 64,
     )  # fmt: skip
+
+
+def concepts(sentences: Sequence[tuple[str, str]], n: int) -> pd.DataFrame:
+    """Concepts with neighbouring sentences of their own: in either half, every other one is positive."""
+    ids = np.array([sentence_id for sentence_id, _ in sentences])
+    parts = [
+        pd.DataFrame({"concept": f"c{number}", "sentence_id": own, "label": np.arange(len(own)) // 2 % 2})
+        for number, own in enumerate(np.array_split(ids, n))
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def labels(n: int, n_concepts: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int8]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,26 @@ from harness import Outcome
 
 #: What the short table shows of each part.
 SHORT = (
-    "matrix product", "bare forward pass, share of the matrix product's rate", "bare forward pass",
-    "extraction", "extraction over the bare forward pass", "generation, unforced",
+    "shape", "matrix product", "bare forward pass, share of the matrix product's rate", "bare forward pass",
+    "extraction with scoring in its stream", "extraction with scoring in its stream, over the bare pass",
+    "extraction with scoring in its stream, share of the matrix product's rate",
+    "extraction into the store, over the bare pass", "generation, unforced",
     "generation, 50 units forced", "training", "model FLOPs utilisation, of the matrix product's rate",
     "device memory, measured", "device memory by the shapes", "host memory, measured",
-    "host memory by the plan",
+    "host memory by the plan", "a job by the plan", "the same, measured",
 )  # fmt: skip
+
+HOW = """## To run it
+
+`make gpu` ends within eight minutes, on one card, and needs Python 3.11 or later, a CUDA torch, transformers
+5, h5py, NumPy, scikit-learn and pandas: no network, no Snakemake, nothing is installed. What else the
+library imports (pydantic, numba, accelerate) comes from the folder `.gpu-wheels`, if the machine lacks it:
+`make gpu-wheels` fetches it where there is a network, 48 MB for Python 3.12 on x86-64 Linux, to be copied
+along. Without make: `python3 benchmarks/gpu/run.py`. Each part runs in a process and a time box of its own,
+so that one that fails, hangs or runs out of memory leaves the others alone; the command ends with status 1
+then, or if a check failed. All figures are in `results/gpu/figures.json`, or below `$OUT` if that is set.
+`make gpu DEVICE=cpu SMALL=1` runs all of it without a GPU, with tiny models.
+"""
 
 
 def number(value: Any) -> str:
@@ -77,7 +92,7 @@ def page(head: Sequence[str], outcomes: Sequence[Outcome]) -> str:
     """
     lines = ["# On a GPU", ""]
     for paragraph in head:
-        lines += [paragraph, ""]
+        lines += [textwrap.fill(paragraph, 110, break_long_words=False, break_on_hyphens=False), ""]
     lines += ["## Checks", "", "| part | what | measured | |", "| --- | --- | --- | --- |"]
     for outcome in outcomes:
         for line in _checks(outcome):
@@ -96,4 +111,4 @@ def page(head: Sequence[str], outcomes: Sequence[Outcome]) -> str:
         for line in _figures(outcome):
             lines.append(f"| {line['name']} | {number(line['value'])} {line['unit']} | {line['note']} |")
         lines.append("")
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, HOW])

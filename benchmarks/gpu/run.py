@@ -47,7 +47,7 @@ def parts() -> list[Part]:
         Part("card", cards.measure_card, 60),
         Part("extraction", checks.check_extraction, 60),
         Part("architectures", checks.check_architectures, 60),
-        Part("scoring", checks.check_scoring, 40),
+        Part("scoring", checks.check_scoring, 60),
         Part("forcing", checks.check_forcing, 30),
         Part("generation", checks.check_generation, 40),
         Part("training", checks.check_training, 60),
@@ -91,7 +91,7 @@ def main() -> int:
         device=given.device, small=given.small, scratch=scratch, compiled=not without_numba,
         threads=threads,
     )  # fmt: skip
-    notes = [f"carried: {', '.join(taken) or 'nothing'}"]
+    notes = [f"packages that this machine lacks, and that were carried to it: {', '.join(taken) or 'none'}"]
     if without_numba:
         notes.append(f"numba is missing ({without_numba}): the scorer ran without it, on few units")
     print("; ".join(notes), flush=True)
@@ -146,7 +146,8 @@ def _head(options: Options, notes: list[str], seconds: float, outcomes: list[Out
     small = " SMALL=1" if options.small else ""
     command = "make gpu" if options.device == "cuda" else f"make gpu DEVICE=cpu{small}"
     memory = options.card.get("memory", 0) / 1e9
-    machine = f"{memory:.0f} GB, {options.threads} cores; {versions}"
+    load = f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} cores, of which {options.threads} were used"
+    machine = f"{memory:.0f} GB; {versions}; load at the end {load}"
     text = []
     if options.device == "cpu":
         text.append(
@@ -156,7 +157,7 @@ def _head(options: Options, notes: list[str], seconds: float, outcomes: list[Out
             "`make gpu` on a machine with a GPU writes this page anew, with the card's name."
         )
     text.append(f"Written by `{command}` on {date.today()}, in {seconds:.0f} s. {name}: {machine}.")
-    text.append(f"Of packages that the machine may lack, {'; '.join(notes)}.")
+    text.append(f"{'; '.join(notes)}.".replace("packages", "Packages", 1))
     text.append(
         "Models have random weights: of the shapes that the suites publish, drawn on the device in 16 bits, "
         "or small ones for the checks. GB are 10^9 bytes. Shares of the peak count the operations that the "

@@ -99,7 +99,7 @@ def test_all_of_it_runs_without_a_gpu_on_a_bare_machine(tmp_path):
     assert n_checks > 30
     page = (tmp_path / "out" / "gpu.md").read_text()
     assert "No GPU has been used" in page
-    assert "extraction over the bare forward pass" in page
+    assert "extraction with scoring in its stream, over the bare pass" in page
     assert "generation, 50 units forced" in done.stdout.rstrip().splitlines()[-1]  # a short table comes last
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["figures.json", "gpu.md", "log.txt"]
     assert not list(tmp_path.glob("babelscope-gpu-*"))
