@@ -92,13 +92,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Part:
-    """A part: its name, its function and the seconds that it may take, at full size and small."""
+    """A part: its name, its function, and the seconds that it may take on a GPU."""
 
     name: str
     run: Callable[[Report, Options], None]
     seconds: float
-    small_seconds: float = 60.0
-    """On a CPU; generous, since the machine may be busy."""
 
 
 @dataclass

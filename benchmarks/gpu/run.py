@@ -11,6 +11,7 @@ docs/gpu.md too. Ends with status 1 if a check failed or a part broke.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -30,33 +31,33 @@ sys.path[:0] = [str(HERE), str(ROOT / "src"), str(ROOT / "tests" / "helpers")]
 import carried  # noqa: E402  (needs the path above, and comes before all that is carried)
 from harness import Options, Outcome, Part, child, run_part  # noqa: E402
 
-SECONDS, SMALL_SECONDS = 470.0, 600.0
-"""All parts together; small ones may meet a busy machine."""
+SECONDS, SMALL_SECONDS, SMALL_PART_SECONDS = 470.0, 900.0, 200.0
+"""Of all parts together; of small ones and of one of them, which may meet a busy machine."""
 
 
-def parts() -> list[Part]:
-    """All parts, the most wanted first."""
-    # With what the parts would each import else: seconds, before this process is copied.
-    import cards
-    import checks
-    import figures
-    import transformers.models.bloom.modeling_bloom
-    import transformers.models.xglm.modeling_xglm  # noqa: F401
+#: All parts, the most wanted first: name, module, function, seconds that it may take. The first is for all.
+PARTS = (
+    ("card", "cards", "measure_card", 60),
+    ("extraction", "checks", "check_extraction", 60),
+    ("architectures", "checks", "check_architectures", 60),
+    ("scoring", "checks", "check_scoring", 60),
+    ("forcing", "checks", "check_forcing", 30),
+    ("generation", "checks", "check_generation", 40),
+    ("training", "checks", "check_training", 60),
+    ("spread", "checks", "check_spread", 40),
+    ("560m-written", "figures", "write_560m", 40),
+    ("bloom-560m", "figures", "measure_560m", 100),
+    ("xglm-257m", "figures", "measure_training", 110),
+    ("bloom-7b1", "figures", "measure_7b1", 110),
+)
 
-    return [
-        Part("card", cards.measure_card, 60),
-        Part("extraction", checks.check_extraction, 60),
-        Part("architectures", checks.check_architectures, 60),
-        Part("scoring", checks.check_scoring, 60),
-        Part("forcing", checks.check_forcing, 30),
-        Part("generation", checks.check_generation, 40),
-        Part("training", checks.check_training, 60),
-        Part("spread", checks.check_spread, 40),
-        Part("560m-written", figures.write_560m, 40),
-        Part("bloom-560m", figures.measure_560m, 100),
-        Part("xglm-257m", figures.measure_training, 110),
-        Part("bloom-7b1", figures.measure_7b1, 110),
-    ]
+
+def part_of(name: str, module: str, function: str, seconds: float) -> Part:
+    """A row of :data:`PARTS` as a part."""
+    if module != "cards":  # what each part would import else: seconds, before this process is copied
+        import transformers.models.bloom.modeling_bloom
+        import transformers.models.xglm.modeling_xglm  # noqa: F401
+    return Part(name, getattr(importlib.import_module(module), function), seconds)
 
 
 def main() -> int:
@@ -109,26 +110,27 @@ def _run_all(
 ) -> list[Outcome]:
     import page
 
-    chosen = [part for part in parts() if not given.only or part.name in ("card", *given.only)]
+    chosen = [row for row in PARTS if not given.only or row[0] in ("card", *given.only)]
     outcomes: list[Outcome] = []
     fresh = given.fresh
     limit = SMALL_SECONDS if options.small else SECONDS
-    for part in chosen:
+    for name, *row, seconds in chosen:
         left = limit - (time.monotonic() - started)
-        box = min(part.small_seconds if options.small else part.seconds, left)
+        box = min(SMALL_PART_SECONDS if options.small else seconds, left)
         if box < 5 or (outcomes and outcomes[0].status != "done"):
             why = "no time was left" if box < 5 else "the device cannot be used"
-            outcome = Outcome(part.name, "not run", 0.0, why)
+            outcome = Outcome(name, "not run", 0.0, why)
         else:
+            part = part_of(name, *row, seconds)
             outcome = run_part(part, options, seconds=box, folder=options.scratch, fresh=fresh)
-            if part.name == "card" and outcome.status != "done" and not fresh and options.device == "cuda":
+            if name == "card" and outcome.status != "done" and not fresh and options.device == "cuda":
                 # Something that was imported has started CUDA, perhaps: try without copies of this process.
                 fresh = True
                 outcome = run_part(part, options, seconds=box, folder=options.scratch, fresh=fresh)
         outcomes.append(outcome)
-        if part.name == "card":
+        if name == "card":
             options.card = {line["name"]: line["value"] for line in outcome.found if line["kind"] == "detail"}
-        print(f"{part.name}: {outcome.status} {outcome.reason} ({outcome.seconds:.0f} s)", flush=True)
+        print(f"{name}: {outcome.status} {outcome.reason} ({outcome.seconds:.0f} s)", flush=True)
         head = _head(options, notes, time.monotonic() - started, outcomes)
         _write(out, options, head, notes, outcomes)  # after each part: this process may be stopped, too
     pages = [given.page] if given.page else [ROOT / "docs" / "gpu.md"] if options.device == "cuda" else []
@@ -200,8 +202,8 @@ def _as_child(name: str, folder: str) -> int:
     given = json.load(sys.stdin)
     options = Options(**{**given, "scratch": Path(given["scratch"])})
     carried.stand_in_for_numba()
-    (part,) = [part for part in parts() if part.name == name]
-    child(part, options, Path(folder))
+    (row,) = [row for row in PARTS if row[0] == name]
+    child(part_of(*row), options, Path(folder))
     return 0
 
 
