@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import hypergeom
-from test_expertise import make_labels, make_units, score
 
 from babelscope.analysis.alignment import align_experts
 from babelscope.analysis.experts import select_experts
 from babelscope.analysis.lifelines import trace_units
 from babelscope.analysis.overlap import add_false_discovery, overlap_table
-from babelscope.analysis.reliability import _pairings, reliability_table
+from babelscope.analysis.reliability import _pairings, reliability_table, search_units
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.analysis.transfer import transfer_table
 from babelscope.stats import two_way_interval
 from babelscope.units import UnitIndex
+from score_files import GivenScores, make_labels, make_units, rank, score
 
 LANGS = ("en", "de", "ru", "zh")
 CONCEPTS = ("dog", "sea", "sun", "war", "ice", "tea")
@@ -129,12 +129,12 @@ def test_false_discovery_counts_tests_only():
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Four languages, two steps. At step 2, unit 3 of layer 1 fires for `dog` in every language, and
-    unit 7 of layer 2 for `sea` in English only."""
+    """Four languages, two steps: scores, and the best units. At step 2, unit 3 of layer 1 fires for `dog` in
+    every language, and unit 7 of layer 2 for `sea` in English only."""
     folder = tmp_path_factory.mktemp("scores")
     ids = [f"{concept}-{i:04d}" for concept in CONCEPTS for i in range(20)]
     labels = make_labels(ids, CONCEPTS)
-    scores, experts = {}, {}
+    scores = {}
     for step in (1, 2):
         for number, lang in enumerate(LANGS):
             rng = np.random.default_rng([step, number])
@@ -145,29 +145,32 @@ def study(tmp_path_factory):
                     values[20:40, 12 + 7] += 9
             units = make_units(folder / f"{step}-{lang}.u.h5", values, ids, lang=lang, step=step)
             scores[step, lang] = score(folder / f"{step}-{lang}.s.h5", labels, units)
-            experts[step, lang] = select_experts(scores[step, lang], k=2)
-    return scores, experts
+    return scores, rank(folder / "best.h5", scores, kept=5)
 
 
-def align(study, step):
-    scores, experts = study
-    return align_experts(
-        {lang: scores[step, lang] for lang in LANGS},
-        {lang: experts[step, lang] for lang in LANGS},
-        SETTINGS,
-    )
+def align(study, step, langs=LANGS):
+    scores, best = study
+    search = search_units({lang: scores[step, lang] for lang in langs}, seed=SETTINGS.seed)
+    return align_experts({lang: best[step, lang] for lang in langs}, search, SETTINGS, k=2)
+
+
+def test_experts_of_all_languages_stand_in_one_table(study):
+    experts, *others = align(study, 2)
+    expected = [select_experts(study[1][2, lang], k=2) for lang in LANGS]
+    pd.testing.assert_frame_equal(experts, pd.concat(expected, ignore_index=True))
+    assert all(list(table.columns[:2]) == ["model", "step"] for table in (experts, *others))
 
 
 def test_sentences_sorted_by_concept_do_not_fake_overlap(study):
     """Rectified random units tie at zero on half of the sentences, which are grouped by concept."""
-    overlap, _, _ = align(study, 1)
+    _, overlap, *_ = align(study, 1)
     row = rows_of(overlap).iloc[0]
     assert abs(row["overlap"] - row["null"]) < 0.06
     assert row["p_value"] > 0.02
 
 
 def test_the_shared_unit_is_found_and_the_specific_one_is_not_called_shared(study):
-    _, transfer, reliability = align(study, 2)
+    _, _, transfer, reliability = align(study, 2)
     best = reliability[(reliability.kind == "best_unit") & (reliability.metric == "worst_ap")]
     dog = best[best.concept == "dog"].iloc[0]
     assert (dog["layer"], dog["site"], dog["unit"]) == (1, "mlp_act", 3)
@@ -185,8 +188,9 @@ def test_the_shared_unit_is_found_and_the_specific_one_is_not_called_shared(stud
 
 
 def test_life_lines_follow_shared_units_only(study):
-    scores, experts = study
-    traced = trace_units(experts, scores, min_languages=4, max_units=10)
+    _, best = study
+    experts = {cell: select_experts(file, k=2) for cell, file in best.items()}
+    traced = trace_units(experts, best, min_languages=4, max_units=10)
     dog = traced[(traced.concept == "dog") & (traced.layer == 1) & (traced.unit == 3)]
     assert len(dog) == 2 * len(LANGS)
     assert dog.loc[dog.step == 2, "is_expert"].all()
@@ -195,7 +199,7 @@ def test_life_lines_follow_shared_units_only(study):
     assert (traced["n_total"] == traced.groupby(["concept", "layer", "unit"]).ngroups).all()
     nothing = trace_units(
         {cell: table for cell, table in experts.items() if cell[0] == 1},
-        scores,
+        best,
         min_languages=4,
         max_units=9,
     )
@@ -203,19 +207,15 @@ def test_life_lines_follow_shared_units_only(study):
 
 
 def test_languages_of_other_concepts_are_refused(study, tmp_path):
-    scores, experts = study
     ids = [f"dog-{i:04d}" for i in range(10)] + [f"sea-{i:04d}" for i in range(10)]
     values = np.random.default_rng(0).normal(size=(20, 24)).astype(np.float32)
     units = make_units(tmp_path / "u.h5", values, ids, lang="xx")
-    other = score(tmp_path / "s.h5", make_labels(ids, ("dog", "sea")), units)
+    scores = {(1, "xx"): score(tmp_path / "s.h5", make_labels(ids, ("dog", "sea")), units)}
+    other = rank(tmp_path / "best.h5", scores, kept=5)[1, "xx"]
     with pytest.raises(
         ValueError, match="language xx and model m, step 1, language en were scored for other concepts or"
     ):
-        align_experts(
-            {"en": scores[1, "en"], "xx": other},
-            {"en": experts[1, "en"], "xx": experts[1, "en"]},
-            SETTINGS,
-        )
+        align_experts({"en": study[1][1, "en"], "xx": other}, pd.DataFrame(), SETTINGS, k=2)
 
 
 @pytest.mark.parametrize(("n_concepts", "n_langs"), [(6, 4), (4, 4), (2, 2), (3, 7)])
@@ -237,13 +237,11 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
     concepts = [f"c{i}" for i in range(16)]
     n_units, k = 500, 20
     tables = random_experts(np.random.default_rng(4), n_units, k, concepts=concepts)
-    stub = type("Stub", (), {"concepts": concepts, "units": one_site(n_units)})
-    flat = np.full((16, n_units), 0.5)
-    stub.read = lambda self, layer, site, what, columns=slice(None): flat[:, columns]
-    scores = {lang: stub() for lang in LANGS}
+    flat = GivenScores(concepts, {"all": np.full((16, n_units), 0.5)}, {(1, "mlp_act"): n_units})
+    search = search_units(dict.fromkeys(LANGS, flat), seed=SETTINGS.seed)
 
     def counts(experts):
-        table = reliability_table(scores, experts, SETTINGS)
+        table = reliability_table(search, experts, flat, SETTINGS)
         return table[table["kind"] == "shared_units"].set_index("m")
 
     equal = counts(dict.fromkeys(LANGS, tables["en"]))
@@ -255,10 +253,11 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
 
 
 def test_transfer_is_counted_by_hand(study):
-    scores, experts = study
+    scores, best = study
     scores = {lang: scores[2, lang] for lang in LANGS}
-    experts = {lang: experts[2, lang] for lang in LANGS}
-    found = transfer_table(scores, experts, SETTINGS).set_index(["source", "target", "concept"])
+    best = {lang: best[2, lang] for lang in LANGS}
+    experts = {lang: select_experts(file, k=2) for lang, file in best.items()}
+    found = transfer_table(best, SETTINGS, k=2).set_index(["source", "target", "concept"])
 
     def mean_ap(source, target, concept, scored):
         values = []
@@ -283,39 +282,38 @@ def test_transfer_is_counted_by_hand(study):
 
 
 def test_the_best_unit_is_the_same_whatever_the_block(study, monkeypatch):
-    scores, experts = study
-    arguments = (
-        {lang: scores[2, lang] for lang in LANGS},
-        {lang: experts[2, lang] for lang in LANGS},
-    )
-    whole = reliability_table(*arguments, SETTINGS)
+    scores = {lang: study[0][2, lang] for lang in LANGS}
+    found = search_units(scores, seed=0)
     monkeypatch.setattr("babelscope.analysis.reliability._BLOCK_UNITS", 5)
-    pd.testing.assert_frame_equal(whole, reliability_table(*arguments, SETTINGS))
+    pd.testing.assert_frame_equal(found, search_units(scores, seed=0))
     # Against a search by hand: chosen on one half, scored on the other.
     values = []
     for half, other in (("a", "b"), ("b", "a")):
         chosen, scored = (
             np.array(
                 [
-                    np.concatenate(
-                        [scores[2, lang].read(layer, "mlp_act", f"ap_{name}") for layer in (1, 2)], 1
-                    )
+                    np.concatenate([scores[lang].read(layer, "mlp_act", f"ap_{name}") for layer in (1, 2)], 1)
                     for lang in LANGS
                 ]
             )
             for name in (half, other)
         )
         best = chosen.min(axis=0).argmax(axis=1)
-        values.append(scored.min(axis=0)[np.arange(len(CONCEPTS)), best])
-    found = whole[(whole.kind == "best_unit") & (whole.metric == "worst_ap") & (whole.concept != "*")]
-    assert found["value"].tolist() == pytest.approx(np.mean(values, axis=0).tolist())
+        values.append(scored[:, np.arange(len(CONCEPTS)), best])
+        if half == "a":
+            layer, unit = np.divmod(best, 12)
+    own = found[found["pairing"] == 0]
+    assert own["concept"].tolist() == list(CONCEPTS)
+    assert (own["layer"].tolist(), own["unit"].tolist()) == ((layer + 1).tolist(), unit.tolist())
+    for column, over_languages in (("worst_ap", np.min), ("mean_ap", np.mean)):
+        expected = np.mean([over_languages(each, axis=0) for each in values], axis=0)
+        assert own[column].tolist() == pytest.approx(expected.tolist())
+    table = align(study, 2)[3].query("kind == 'best_unit' and metric == 'worst_ap' and concept != '*'")
+    assert table["value"].tolist() == own["worst_ap"].tolist()
 
 
 def test_one_language_has_no_pairs_but_a_ceiling(study):
-    scores, experts = study
-    overlap, transfer, reliability = align_experts(
-        {"en": scores[2, "en"]}, {"en": experts[2, "en"]}, SETTINGS
-    )
+    _, overlap, transfer, reliability = align(study, 2, langs=["en"])
     assert set(overlap["variant"]) == {"disjoint_lines"}
     assert set(overlap["lang_a"]) == {"en", "="}
     assert set(transfer["source"]) == {"en", "="}

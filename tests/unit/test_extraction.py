@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from babelscope.activations import extraction
 from babelscope.activations import pooling as pooling_of_units
-from babelscope.activations.extraction import extract_language
+from babelscope.activations.extraction import extract_language, pooled_values
 from babelscope.activations.inputs import encode_sentences, make_batches
 from babelscope.activations.parity import PARITY_TOLERANCE, ParityError, parity_check
 from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import TokenFile, UnitFile
+from babelscope.activations.store import TokenFile, UnitFile, write_units
 from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.architectures import SITES
@@ -25,14 +27,15 @@ SETTINGS = ExtractionSettings(
 )
 
 
-def run(tmp_path, loaded, settings=SETTINGS, sentences=SENTENCES, lang="en", seed=1):
+def run(tmp_path, loaded, settings=SETTINGS, sentences=SENTENCES, lang="en", seed=1, sink=write_units):
     """Extract and open both files."""
     units, tokens = tmp_path / f"{lang}.units.h5", tmp_path / f"{lang}.tokens.h5"
     cell = f"128/{lang}"
     with atomic_h5(units, kind="units") as units_h5, atomic_h5(tokens, kind="tokens") as tokens_h5:
         extract_language(
-            loaded, sentences, units=units_h5.create_group(cell), tokens=tokens_h5.create_group(cell),
-            model="tiny-seed0", step=128, lang=lang, settings=settings, seed=seed,
+            loaded, sentences, units=partial(sink, units_h5.create_group(cell)),
+            tokens=tokens_h5.create_group(cell), model="tiny-seed0", step=128, lang=lang, settings=settings,
+            seed=seed,
         )  # fmt: skip
     return UnitFile(units, cell), TokenFile(tokens, cell)
 
@@ -105,7 +108,7 @@ def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
 
 def test_provenance_tells_where_the_numbers_come_from(tmp_path):
     loaded = tiny_loaded("xglm")
-    settings = SETTINGS.model_copy(update={"max_length": 8, "dtype": "float16"})
+    settings = SETTINGS.model_copy(update={"max_length": 8, "dtype": "float16", "state_dtype": "float16"})
     units, tokens = run(tmp_path, loaded, settings)
     assert units.provenance == tokens.provenance
     found = units.provenance
@@ -118,6 +121,58 @@ def test_provenance_tells_where_the_numbers_come_from(tmp_path):
     assert max(tokens.token_positions) <= 7
     other = run(tmp_path, loaded, settings, [*SENTENCES[1:], SENTENCES[0]])[0].provenance
     assert other.corpus_hash != found.corpus_hash
+
+
+@pytest.mark.parametrize(
+    ("chosen", "computed", "units_type", "states_type"),
+    [
+        ({}, "float32", "float32", "float32"),
+        ({}, "float16", "float16", "float16"),
+        ({}, "bfloat16", "float32", "float16"),
+        ({"dtype": "float16"}, "float32", "float16", "float32"),
+        ({"state_dtype": "float16"}, "float32", "float32", "float16"),
+        ({"dtype": "float32", "state_dtype": "float32"}, "float16", "float32", "float32"),
+    ],
+)
+def test_16_bits_are_kept_where_the_model_computes_in_them(
+    tmp_path, chosen, computed, units_type, states_type
+):
+    loaded = tiny_loaded("xglm")
+    loaded.model.to(getattr(torch, computed))
+    settings = ExtractionSettings(
+        **{**SETTINGS.model_dump(exclude={"dtype", "state_dtype"}), **chosen, "compute_dtype": computed}
+    )
+    assert (settings.unit_type, settings.state_type) == (units_type, states_type)
+    units, tokens = run(tmp_path, loaded, settings)
+    assert units.provenance.dtype == str(units.read(1, "mlp_in").dtype) == units_type
+    assert tokens.provenance.dtype == str(tokens.states(1).dtype) == str(tokens.means(1).dtype) == states_type
+
+
+@pytest.mark.parametrize("computed", ["float16", "bfloat16"])
+def test_what_auto_keeps_of_units_loses_nothing(tmp_path, computed):
+    loaded = tiny_loaded("xglm")
+    loaded.model.to(getattr(torch, computed))
+    settings = SETTINGS.model_copy(update={"compute_dtype": computed, "pooling": "max"})
+    auto = run(tmp_path / "auto", loaded, settings)[0]
+    whole = run(tmp_path / "whole", loaded, settings.model_copy(update={"dtype": "float32"}))[0]
+    for layer, site, _ in auto.sites:
+        np.testing.assert_array_equal(auto.read(layer, site).astype(np.float32), whole.read(layer, site))
+
+
+@pytest.mark.parametrize("name", ["xglm", "bert", "qwen3"])
+@pytest.mark.parametrize("pooling", sorted(POOL))
+def test_values_of_chosen_units_are_those_of_extraction(tmp_path, name, pooling):
+    loaded = tiny_loaded(name)
+    settings = SETTINGS.model_copy(update={"pooling": pooling, "dtype": "float16"})
+    units, _ = run(tmp_path, loaded, settings)
+    chosen = {(layer, site): np.array([width - 1, 0]) for layer, site, width in units.sites[::2]}
+    some = SENTENCES[1::2]
+    found = pooled_values(loaded, some, chosen, settings, where="some sentences")
+    assert set(found) == set(chosen)
+    for (layer, site), values in found.items():
+        assert values.dtype == np.float16
+        expected = units.read(layer, site)[1::2][:, chosen[layer, site]]
+        np.testing.assert_allclose(values, expected, rtol=2e-3, atol=1e-3)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
@@ -214,19 +269,18 @@ def n_hooks(model):
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
-def test_hooks_heal_also_after_an_error(tmp_path, monkeypatch):
+def test_hooks_heal_also_after_an_error(tmp_path):
     loaded = tiny_loaded("bloom")
     before = n_hooks(loaded.model)
     run(tmp_path, loaded)
     assert n_hooks(loaded.model) == before
 
-    def fails(_group, _provenance, _ids, _widths, blocks, **_):
+    def fails(_group, _provenance, _ids, _widths, blocks):
         next(blocks)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(extraction, "write_units", fails)
     with pytest.raises(ZeroDivisionError):
-        run(tmp_path / "again", loaded)
+        run(tmp_path / "again", loaded, sink=fails)
     assert n_hooks(loaded.model) == before
     assert list((tmp_path / "again").iterdir()) == []
 

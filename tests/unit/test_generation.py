@@ -10,23 +10,30 @@ import pandas as pd
 import pytest
 import torch
 
+from babelscope.activations.extraction import extract_language
+from babelscope.activations.settings import ExtractionSettings
+from babelscope.activations.store import UnitFile, write_units
+from babelscope.analysis.experts import select_experts
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.analysis.generation import (
     TextRequest,
+    at_their_medians,
+    draw_random,
     generate_step,
     generate_texts,
     is_degenerate,
     sample_tokens,
     text_requests,
 )
-from babelscope.analysis.scores import ScoreFile
 from babelscope.analysis.settings import GenerationSettings
 from babelscope.analysis.texts import collect_generation, count_hits, summarise_generation
 from babelscope.errors import DataError, NumericsError, StudyError
+from babelscope.io.h5 import atomic_h5
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import site_modules, watching
 from babelscope.units import UnitIndex
-from tiny_models import DECODERS, ENCODERS, tiny_loaded
+from score_files import rank, score
+from tiny_models import DECODERS, ENCODERS, SENTENCES, WORDS, tiny_loaded
 
 SITES = ["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
 SAMPLING = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.9, "batch_size": 4}
@@ -262,29 +269,19 @@ def test_degenerate_texts(ids, degenerate):
 # ---------------------------------------------------------------------------------- which texts
 
 
-class FakeScores(ScoreFile):
-    """Medians that tell where they come from: 100 * concept + unit."""
-
-    concepts = ("house", "water")
-    units = UnitIndex.of([(1, "mlp_in", 40), (2, "mlp_in", 40), (2, "attn_out", 16)])
-
-    def __init__(self):
-        """Without a file."""
-
-    def read(self, layer, site, what, columns):
-        assert what == "median"
-        return 100.0 * np.arange(2)[:, None] + columns[None, :] + 0.5
+NAMES = ("house", "water")
+UNITS = UnitIndex.of([(1, "mlp_in", 40), (2, "mlp_in", 40), (2, "attn_out", 16)])
 
 
 def expert_table() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for subset in ("all", "a"):
-        for concept in FakeScores.concepts:
-            for rank in range(6):
-                layer, site, width = FakeScores.units.sites[rank % 3]
-                unit = int(rng.integers(width // 6)) * 6 + rank
-                rows.append((subset, concept, rank, layer, site, unit, float(rank), 6))
+        for concept in NAMES:
+            for rank_ in range(6):
+                layer, site, width = UNITS.sites[rank_ % 3]
+                unit = int(rng.integers(width // 6)) * 6 + rank_
+                rows.append((subset, concept, rank_, layer, site, unit, float(rank_), 6))
     columns = ["subset", "concept", "rank", "layer", "site", "unit", "forced_value", "k"]
     return pd.DataFrame(rows, columns=columns).assign(scope="model").sample(frac=1, random_state=0)
 
@@ -292,39 +289,113 @@ def expert_table() -> pd.DataFrame:
 def test_texts_and_their_controls():
     settings = GenerationSettings(k=4, samples=3, seeds=2)
     experts = {"es": expert_table(), "ru": expert_table()}
-    scores = {"es": FakeScores(), "ru": FakeScores()}
-    requests = text_requests(experts, scores, concepts=["water", "house"], settings=settings, seed=1)
+    random = {
+        (lang, concept): UnitSet([1], ["mlp_in"], [at], [0.5])
+        for at, (lang, concept) in enumerate(
+            [("es", "water"), ("es", "house"), ("ru", "water"), ("ru", "house")]
+        )
+    }
+    requests = text_requests(experts, random, concepts=["water", "house"], settings=settings)
     count = pd.Series([job.condition for job in requests]).value_counts().to_dict()
     assert count == {"unforced": 12, "forced": 24, "random": 24}
     keys = [(j.condition, j.lang, j.concept, j.sample, j.seed) for j in requests]
     assert len(set(keys)) == len(keys)
-    table = expert_table().query("subset == 'all' and concept == 'water'")
     forced = next(j.units for j in requests if (j.condition, j.lang, j.concept) == ("forced", "es", "water"))
     assert len(forced) == 4
     assert sorted(value for _, values in forced.cells.values() for value in values) == [0, 1, 2, 3]
-    random = {j.lang: j.units for j in requests if (j.condition, j.concept) == ("random", "water")}
-    for units in random.values():
-        assert {c: len(i) for c, (i, _) in units.cells.items()} == {
-            c: len(i) for c, (i, _) in forced.cells.items()
+    assert all(j.units is random[j.lang, j.concept] for j in requests if j.condition == "random")
+
+
+def test_random_units_stand_where_the_experts_stand_and_are_none():
+    experts = {"es": expert_table(), "ru": expert_table()}
+    drawn = draw_random(experts, UNITS, concepts=["water", "house"], k=4, seed=1)
+    assert set(drawn) == {(lang, concept) for lang in experts for concept in NAMES}
+    for (_, concept), numbers in drawn.items():
+        table = expert_table()
+        table = table[(table["subset"] == "all") & (table["concept"] == concept)]
+        every = UNITS.numbers(table["layer"], table["site"], table["unit"])
+        forced = table[table["rank"] < 4]
+        there = UNITS.split(UNITS.numbers(forced["layer"], forced["site"], forced["unit"]))[0]
+        assert np.array_equal(np.sort(UNITS.split(numbers)[0]), np.sort(there))
+        assert len(set(numbers.tolist())) == 4
+        assert not set(numbers.tolist()) & set(every.tolist())
+    assert drawn["es", "water"].tolist() != drawn["ru", "water"].tolist(), "each language draws its own units"
+    again = draw_random({"ru": expert_table()}, UNITS, concepts=["water"], k=4, seed=1)
+    assert np.array_equal(again["ru", "water"], drawn["ru", "water"]), "whatever else is drawn"
+
+
+def test_a_site_without_units_that_are_no_experts_is_named():
+    table = expert_table()
+    few = UnitIndex.of([(1, "mlp_in", 40), (2, "mlp_in", 40), (2, "attn_out", 16)])
+    rows = [("water", rank_, 2, "attn_out", rank_) for rank_ in range(16)]
+    whole = pd.DataFrame(rows, columns=["concept", "rank", "layer", "site", "unit"])
+    table = whole.assign(subset="all", scope="model", forced_value=0.0, k=16)
+    with pytest.raises(
+        StudyError, match=r"experts.k`: got 16.*so few that 4 units of layer 2, site attn_out"
+    ):
+        draw_random({"es": table}, few, concepts=["water"], k=4, seed=1)
+
+
+def sentences_of(n: int = 24) -> list[tuple[str, str]]:
+    """Sentences of both concepts, in all lengths."""
+    rng = np.random.default_rng(0)
+    return [
+        (f"{NAMES[i % 2]}-{i // 2:04d}", " ".join(rng.choice(WORDS, size=int(rng.integers(1, 18)))))
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize("architecture", ["xglm", "llama"])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("pooling", ["max", "mean"])
+def test_medians_of_random_units_are_those_that_scoring_had(tmp_path, architecture, dtype, pooling):
+    """Computed again for a few units, over the sentences that express the concept alone."""
+    loaded, sentences = tiny_loaded(architecture), sentences_of()
+    settings = ExtractionSettings(
+        sites=("mlp_in", "attn_out"), pooling=pooling, dtype=dtype, batch_size=5, max_length=20,
+        tokens_per_language=4, mean_sentences=2,
+    )  # fmt: skip
+    with (
+        atomic_h5(tmp_path / "u.h5", kind="units") as units_h5,
+        atomic_h5(tmp_path / "t.h5", kind="tokens") as tokens_h5,
+    ):
+        units = units_h5.create_group("3/es")
+        extract_language(
+            loaded, sentences, units=lambda *cell: write_units(units, *cell),
+            tokens=tokens_h5.create_group("3/es"), model="m", step=3, lang="es", settings=settings, seed=0,
+        )  # fmt: skip
+    labels = pd.DataFrame(
+        [(concept, name, int(name.startswith(concept))) for concept in NAMES for name, _ in sentences],
+        columns=["concept", "sentence_id", "label"],
+    )
+    scores = score(tmp_path / "s.h5", labels, UnitFile(tmp_path / "u.h5", "3/es"))
+    best = rank(tmp_path / "b.h5", {(3, "es"): scores}, kept=20)[3, "es"]
+    drawn = draw_random({"es": select_experts(best, k=10)}, best.units, concepts=NAMES, k=8, seed=1)
+    for at, concept in enumerate(NAMES):
+        positive = [(name, text) for name, text in sentences if name.startswith(concept)]
+        numbers = drawn["es", concept]
+        held = at_their_medians(loaded, numbers, best.units, positive, settings, where="here")
+        assert len(held) == 8
+        for place, (indices, values) in held.cells.items():
+            medians = scores.read(*place, "median")[at]
+            assert np.allclose(values, medians[indices], rtol=2e-3 if dtype == "float16" else 1e-4, atol=1e-5)
+        kept = {place: set(indices.tolist()) for place, (indices, _) in held.cells.items()}
+        layers, sites, indices = best.units.places(numbers)
+        assert {(layer, site, i) for layer, site, i in zip(layers, sites, indices, strict=True)} == {
+            (*place, i) for place, found in kept.items() for i in found
         }
-        for (layer, site), (indices, values) in units.cells.items():
-            experts_there = table[(table["layer"] == layer) & (table["site"] == site)]["unit"]
-            assert not set(indices) & set(experts_there)
-            assert np.array_equal(values, 100 + indices + 0.5), "medians of the concept"
-    drawn = [tuple(i for c in u.cells.values() for i in c[0]) for u in random.values()]
-    assert drawn[0] != drawn[1], "each language draws its own units"
 
 
 def test_too_few_experts_and_unknown_concepts_are_named():
     def build(concepts, k):
         settings = GenerationSettings(k=k)
-        text_requests(
-            {"es": expert_table()},
-            {"es": FakeScores()},
-            concepts=concepts,
-            settings=settings,
-            seed=0,
-        )
+        experts = {"es": expert_table()}
+        with pytest.raises(StudyError) as first:
+            draw_random(experts, UNITS, concepts=concepts, k=k, seed=0)
+        with pytest.raises(StudyError) as second:
+            text_requests(experts, {}, concepts=concepts, settings=settings)
+        assert str(first.value) == str(second.value)
+        raise second.value
 
     with pytest.raises(StudyError, match=r"generation.concepts`: got 'dog'.*concepts with experts in es: "):
         build(["dog"], 2)
@@ -334,7 +405,7 @@ def test_too_few_experts_and_unknown_concepts_are_named():
 
 # --------------------------------------------------------------------------------- what they say
 
-WORDS = {
+FORMS = {
     "house": {
         "en": ["house", "houses"],
         "es": ["casa"],
@@ -364,7 +435,7 @@ WORDS = {
     ],
 )
 def test_words_are_found(text, expected):
-    found = count_hits([text], WORDS, {lang for forms in WORDS.values() for lang in forms})
+    found = count_hits([text], FORMS, {lang for forms in FORMS.values() for lang in forms})
     assert {(row.concept, row.lang): pytest.approx(row.hits) for row in found.itertuples()} == expected
 
 
@@ -397,9 +468,9 @@ def made_up_texts(forced_text: str = "casa", n: int = 20) -> tuple[pd.DataFrame,
 
 
 def summary_of(texts, detected, languages=("en", "es", "zh"), n_resamples=200):
-    hits = count_hits(texts["text"], WORDS, languages)
+    hits = count_hits(texts["text"], FORMS, languages)
     table = summarise_generation(
-        texts, detected, hits, languages=list(languages), concepts=list(WORDS),
+        texts, detected, hits, languages=list(languages), concepts=list(FORMS),
         n_resamples=n_resamples, seed=0,
     )  # fmt: skip
     return table.set_index(["condition", "lang", "target", "metric"])
@@ -455,7 +526,7 @@ def test_collecting_checks_that_languages_belong_to_texts(tmp_path):
     texts, detected = made_up_texts()
     keyed = {CELL: texts}, {CELL: detected}
     words = tmp_path / "words.json"
-    words.write_text(json.dumps(WORDS), encoding="utf-8")
+    words.write_text(json.dumps(FORMS), encoding="utf-8")
     arguments = {"words": words, "languages": ["en", "es"], "n_resamples": 20, "seed": 0}
     summary, sample = collect_generation(*keyed, **arguments)
     again, _ = collect_generation(*keyed, **arguments)
@@ -485,9 +556,10 @@ def test_without_words_there_are_no_hits(tmp_path):
 def test_a_step_from_experts_to_summary(tmp_path):
     loaded = tiny_loaded("xglm")
     settings = GenerationSettings(k=4, samples=2, max_new_tokens=6, batch_size=8)
+    positive = {concept: [pair for pair in SENTENCES if pair[0].startswith(concept)] for concept in NAMES}
     texts = generate_step(
-        loaded, {"es": expert_table()}, {"es": FakeScores()}, model="m", step=7,
-        concepts=["house", "water"], settings=settings, seed=3,
+        loaded, {"es": expert_table()}, {"es": positive}, model="m", step=7, concepts=["house", "water"],
+        settings=settings, extraction=ExtractionSettings(sites=("mlp_in", "attn_out")), seed=3,
     )  # fmt: skip
     assert len(texts) == 4 + 4 + 4
     assert list(texts.columns[:4]) == ["model", "step", "condition", "lang"]

@@ -115,6 +115,21 @@ def test_a_run_in_two_jobs_is_the_same_run(text, tmp_path, architecture, config)
     assert not torch.equal(next(iter(weights(whole, 0).values())), next(iter(weights(whole, 8).values())))
 
 
+def test_only_the_last_step_of_a_job_keeps_the_optimizers_state(text, tmp_path):
+    run(text, tmp_path / "whole", [0, 2, 4, 6])
+    run(text, tmp_path / "parts", [0, 2, 6])
+    assert [path.parts[-3] for path in tmp_path.glob("parts/*/training/optimizer.safetensors")] == ["6"]
+    # A step that is put between them later goes on from step 0, and has the weights that it would have had.
+    run(text, tmp_path / "parts", [0, 2, 4, 6])
+    for step in (2, 4, 6):
+        assert_equal(weights(tmp_path / "whole", step), weights(tmp_path / "parts", step))
+    # So does one that is put behind them.
+    run(text, tmp_path / "whole", [8], previous=6)
+    run(text, tmp_path / "parts", [0, 2, 4, 6, 8])
+    assert_equal(weights(tmp_path / "whole", 8), weights(tmp_path / "parts", 8))
+    assert [path.parts[-3] for path in tmp_path.glob("parts/*/training/optimizer.safetensors")] == ["8"]
+
+
 def test_dropout_counts(text, tmp_path):
     run(text, tmp_path / "a", [2])
     run(text, tmp_path / "b", [2], config=DROPOUT["xglm"])

@@ -55,7 +55,8 @@ def values(seed: int = 0) -> dict[tuple[int, str], np.ndarray]:
 
 def write_blocks(path: Path, blocks, *, dtype: str = "float32") -> None:
     with atomic_h5(path, kind="units") as file:
-        write_units(file.create_group(CELL), PROVENANCE, IDS, WIDTHS, blocks, dtype=dtype)
+        about = dataclasses.replace(PROVENANCE, dtype=dtype)
+        write_units(file.create_group(CELL), about, IDS, WIDTHS, blocks)
 
 
 def part(written: dict, start: int, stop: int) -> tuple[int, dict]:
@@ -77,11 +78,11 @@ def write_tokens(path: Path, **replaced) -> dict:
         "states": {layer: np.full((3, 4), layer + 0.5, np.float32) for layer in range(3)},
         "mean_sentence_ids": ["house-0000", "house-0004"],
         "means": {layer: np.full((2, 4), -layer, np.float32) for layer in range(3)},
-        "dtype": "float16",
         **replaced,
     }
     with atomic_h5(path, kind="tokens") as file:
-        write_token_states(file.create_group(CELL), PROVENANCE, **arguments)
+        about = dataclasses.replace(PROVENANCE, dtype="float16")
+        write_token_states(file.create_group(CELL), about, **arguments)
     return arguments
 
 

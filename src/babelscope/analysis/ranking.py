@@ -64,9 +64,8 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
     units = next(iter(scores.values())).units
     kept = min(kept, len(units))
     best = {lang: _best_by_scope(file, k_by_scope(units, kept)) for lang, file in scores.items()}
-    abroad, sums = _abroad(
-        scores, {lang: {h: found[h, -1][3] for h in OTHER_HALF} for lang, found in best.items()}
-    )
+    chosen = {lang: {half: found[half, -1][2] for half in OTHER_HALF} for lang, found in best.items()}
+    abroad, sums = _abroad(scores, chosen)
     for lang, group in groups.items():
         file = scores[lang]
         write_provenance(group, file.provenance)

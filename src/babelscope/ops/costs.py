@@ -404,7 +404,7 @@ class CostModel:
         return Cost(
             _START["torch"] + seconds,
             self._host(job.model, sizes.training_memory(config, positions=positions), copies=5),
-            kept=3 * weights * len(job.steps),
+            kept=(len(job.steps) + 2) * weights,  # the last step with the optimizer's two moments
         )
 
     def fetch(self, job: JobCells) -> Cost:

@@ -45,6 +45,8 @@ from babelscope.models.training.steps import (
     OPTIMIZER_FILE,
     PROGRESS_FILE,
     check_previous,
+    drop_states,
+    has_state,
     is_whole,
     read_progress,
     saved_steps,
@@ -89,8 +91,8 @@ def pretrain_steps(
     is; only the others are trained, each from the last step before it that is there.
 
     A step's folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors``, tokenizer)
-    with ``training/``: ``optimizer.safetensors``, ``progress.json`` (what the next job goes on
-    from) and ``losses.tsv`` (nats per token, per language, on training and held-out windows).
+    with ``training/``: ``progress.json``, ``losses.tsv`` (nats per token, per language, on training and
+    held-out windows) and, of the last step, ``optimizer.safetensors``: what the next job goes on from.
 
     Args:
         tokens_h5: Windows that :func:`babelscope.text.tokenization.tokenize_corpus` wrote.
@@ -144,7 +146,7 @@ def pretrain_steps(
     with _deterministic(run.device):
         for wanted in _stretches([step for step in steps if step not in whole], whole):
             origins = {**whole, **saved_steps(scratch, run.fingerprint)}
-            before = [step for step in origins if step <= wanted[0]]
+            before = [step for step, folder in origins.items() if step <= wanted[0] and has_state(folder)]
             if before:
                 run.load(origins[max(before)])
                 logger.info("%s: goes on from step %d", name, run.step, extra=PROGRESS)
@@ -154,6 +156,9 @@ def pretrain_steps(
             else:
                 run.initialise(architecture, architecture_config)
             run.train(wanted, save, 60 * save_minutes if scratch else math.inf)
+    # Another job goes on from the last step; a step that is put between others later is trained from there
+    # or from the end of the range before.
+    drop_states(out_dirs[step] for step in steps[:-1])
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
     return {step: weights_hash(out_dirs[step]) for step in steps}
