@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml real-text.yaml bloom-560m.yaml bloom-7b1.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint format docs snapshots plan bench memory cost clean
+.PHONY: help env demo test test-fast lint format docs snapshots plan bench memory cost gpu gpu-wheels clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,14 @@ memory: $(READY)  ## measure memory at true size, 15 GB at most; writes docs/mem
 
 cost: $(READY)  ## compare plans with runs, plan the paper's study; writes docs/cost.md, docs/paper.md
 	$(BIN)/python benchmarks/cost.py
+
+# On the machine as it is: what its Python lacks comes from .gpu-wheels, and nothing is installed.
+GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) $(PYTHON))
+gpu:  ## check and measure on a GPU, 8 minutes; without one: make gpu DEVICE=cpu SMALL=1
+	$(GPU_PYTHON) benchmarks/gpu/run.py --device $(or $(DEVICE),cuda) $(if $(SMALL),--small) $(if $(PAGE),--page $(PAGE))
+
+gpu-wheels:  ## fetch what a bare GPU machine lacks, for its Python: make gpu-wheels GPU_VERSION=3.12
+	$(GPU_PYTHON) benchmarks/gpu/carried.py fetch --python $(or $(GPU_VERSION),3.12)
 
 clean:  ## remove the environment and all results
 	rm -rf $(VENV) results/*/ .snakemake
