@@ -80,15 +80,13 @@ class NextTokenLoss:
         return loss
 
     def _fits(self) -> bool:
-        weights = self._head.weight
-        if type(self._head) is not nn.Linear or self._head.bias is not None:
-            return False
-        if weights.device.type != "cpu" or weights.dtype != torch.float32:
+        head = self._head
+        is_plain = isinstance(head, nn.Linear) and head.bias is None
+        if not is_plain or head.weight.device.type != "cpu" or head.weight.dtype != torch.float32:
             return False
         # Tried once and not at each step: how many random numbers dropout takes must not depend on it.
         with torch.no_grad():
-            _, untouched = self._states(torch.zeros((1, 2), dtype=torch.long))
-        return untouched
+            return self._states(torch.zeros((1, 2), dtype=torch.long))[1]
 
     def _states(self, ids_BL: torch.Tensor) -> tuple[torch.Tensor, bool]:
         """The states that the head gets, and whether the head is the last that is done to them."""

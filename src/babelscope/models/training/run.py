@@ -296,7 +296,7 @@ class _Run:
         for part_BL in ids_BL.chunk(settings.accumulation):
             with self._autocast():
                 loss = self.loss(part_BL)
-            (loss / settings.accumulation).backward()
+            (loss / settings.accumulation).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) / settings.accumulation
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), settings.clip_norm or math.inf, foreach=True
