@@ -27,6 +27,7 @@ from babelscope.models.files import (
     weights_hash,
 )
 from babelscope.models.mapped_files import pages_dropped
+from babelscope.runtime import tune_memory
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +163,13 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith(_BUFFERS))
     if unexpected:
         logger.warning("%s: %d weights are not used; the first is %s", folder, len(unexpected), unexpected[0])
+    tune_memory(weight_bytes(model))
     return model.eval()
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Memory that the weights of a model take, tied ones once."""
+    return sum(weights.numel() * weights.element_size() for weights in model.parameters())
 
 
 def _auto_class(config: Mapping[str, Any]) -> Any:

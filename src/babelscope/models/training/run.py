@@ -36,9 +36,16 @@ from babelscope import __version__
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.tables import write_table
 from babelscope.models.architectures import architecture as architecture_of
-from babelscope.models.checkpoints import load_model, load_tokenizer, resolve_device, save_model
+from babelscope.models.checkpoints import (
+    load_model,
+    load_tokenizer,
+    resolve_device,
+    save_model,
+    weight_bytes,
+)
 from babelscope.models.dimensions import max_positions
 from babelscope.models.files import weights_hash
+from babelscope.models.training.loss import NextTokenLoss
 from babelscope.models.training.order import WindowOrder
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.models.training.steps import (
@@ -52,7 +59,7 @@ from babelscope.models.training.steps import (
     saved_steps,
     written_step,
 )
-from babelscope.runtime import PROGRESS
+from babelscope.runtime import PROGRESS, tune_memory
 from babelscope.text.tokenization import TokenWindows, open_windows, tokenizer_json_hash
 
 logger = logging.getLogger(__name__)
@@ -205,6 +212,7 @@ class _Run:
 
     model: Any = dataclasses.field(init=False)
     optimizer: torch.optim.AdamW = dataclasses.field(init=False)
+    loss: NextTokenLoss = dataclasses.field(init=False)
 
     def initialise(self, architecture: str, architecture_config: Mapping[str, Any]) -> None:
         """Random weights."""
@@ -238,7 +246,9 @@ class _Run:
             }
 
     def _adopt(self, model: Any) -> None:
+        tune_memory(weight_bytes(model))
         self.model = model.to(self.device)
+        self.loss = NextTokenLoss(self.model, whole=self.settings.precision != "float32")
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         groups = [
@@ -290,8 +300,8 @@ class _Run:
         total = 0.0
         for part_BL in ids_BL.chunk(settings.accumulation):
             with self._autocast():
-                loss = self.model(input_ids=part_BL, labels=part_BL, use_cache=False).loss
-            (loss / settings.accumulation).backward()
+                loss = self.loss(part_BL)
+            (loss / settings.accumulation).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) / settings.accumulation
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), settings.clip_norm or math.inf, foreach=True
