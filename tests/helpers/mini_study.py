@@ -192,7 +192,7 @@ def mini_config() -> dict[str, Any]:
             "mean_sentences": 40,
         },
         "probes": {"tokens_per_language": 100, "components": 4, "seeds": 1, "bootstrap": 50},
-        "experts": {"k": 6, "min_languages": 2, "bootstrap": 50, "permutations": 50},
+        "experts": {"k": 6, "kept": 40, "min_languages": 2, "bootstrap": 50, "permutations": 50},
         "generation": {
             "k": 4,
             "steps": [4],
@@ -202,4 +202,5 @@ def mini_config() -> dict[str, Any]:
         },
         "report": {"title": "mini"},
         "keep_activations": True,
+        "keep_scores": True,
     }

@@ -185,10 +185,13 @@ def _lifelines(models, steps, sharing, languages, rng):
             order = rng.permutation(len(languages))
             for step, (rank, lang) in itertools.product(steps, enumerate(languages)):
                 strength = 1 / (1 + np.exp(-(np.log2(max(step, 1)) - start - 0.4 * order[rank]) * 2))
+                ap = 0.15 + 0.5 * strength
+                kept = ap > 0.2  # what is worse is not among the best units, and only known to be so
                 rows.append(
                     {"model": m.model, "concept": CONCEPTS[unit % len(CONCEPTS)],
                      "layer": 1 + unit % 4, "site": "mlp_in", "unit": unit * 7, "step": step,
-                     "lang": lang, "is_expert": bool(strength > 0.55), "ap": 0.15 + 0.5 * strength,
+                     "lang": lang, "is_expert": bool(strength > 0.55),
+                     "ap": ap if kept else np.nan, "ap_below": np.nan if kept else 0.2,
                      "n_total": n_units}
                 )  # fmt: skip
     return pd.DataFrame(rows)

@@ -60,14 +60,14 @@ def test_memory_time_and_cores_are_those_of_jobs_on_a_cluster(undisturbed, jobs)
 
 def test_a_step_more_submits_its_own_jobs_only(undisturbed, tmp_path):
     study = undisturbed.copy(tmp_path)
-    before = {file: file.stat().st_mtime_ns for file in study.results.glob("scores/*/0..4/*.h5")}
+    before = {file: file.stat().st_mtime_ns for file in study.results.glob("best/*/0..4.h5")}
     study.config["models"]["bridged"]["steps"] = [[0, 4], 8]
     study.run("tables")
     rules = sorted(study.submitted().values())
     assert rules == sorted(
         [
-            "pretrain_step", "audit_checkpoint", "extract_activations", "score_units", "select_experts",
-            "align_experts", "fit_language_probe", "trace_units",
+            "pretrain_step", "audit_checkpoint", "extract_activations", "rank_units", "align_experts",
+            "fit_language_probe", "trace_units",
             "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
         ]
     )  # fmt: skip
@@ -108,4 +108,4 @@ def test_the_status_of_the_study(undisturbed):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("bridged-seed0")]
-    assert rows == [["bridged-seed0", "0", *["ok"] * 7], ["bridged-seed0", "4", *["ok"] * 9]]
+    assert rows == [["bridged-seed0", "0", *["ok"] * 6], ["bridged-seed0", "4", *["ok"] * 8]]

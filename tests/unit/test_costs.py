@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from babelscope.ops.costs import MAX_THREADS, Cost, CostModel
+from babelscope.models.dimensions import site_widths
+from babelscope.ops.costs import MAX_THREADS, Cost, CostModel, Rates
 from babelscope.ops.layout import benchmark_path
 from babelscope.ops.measured import compare, comparison_text
-from babelscope.ops.plan import make_plan, plan_text
+from babelscope.ops.plan import _most_at_a_time, make_plan, plan_text
 from babelscope.ops.ranges import StudyRanges
 from babelscope.ops.stages import STAGES, JobCells, all_jobs, job_cells
 from babelscope.ops.terminal import duration, size
 from babelscope.study.config import Study
 from babelscope.study.loading import load_study
+from score_files import GivenScores, make_labels, make_units, rank, score
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -62,32 +66,70 @@ def test_granularity_moves_work_between_jobs_and_changes_no_bytes(languages, lay
     assert other.total.temporary == pytest.approx(one.total.temporary)
     more = other.total.jobs - one.total.jobs
     assert more >= 0
-    assert 0 <= (other.total.cpu_hours - one.total.cpu_hours) * 3600 <= 6 * more + 1e-6
+    # A job starts, and loads its checkpoints: six at most.
+    assert 0 <= (other.total.cpu_hours - one.total.cpu_hours) * 3600 <= (6 + 6 * 0.25) * more + 1e-6
 
 
 def test_bytes_are_those_of_the_stored_shapes():
     study = demo()
     n_units, n_concepts = study.n_units("bridged-seed0"), len(study.concept_ids)
     n_sentences = study.sentences.per_concept * n_concepts
-    cost = CostModel(study).cost(JobCells("extract_activations", "bridged-seed0", (64,), ("en",)))
-    assert cost.temporary == n_sentences * n_units * 4
-    kept = CostModel(demo(keep_activations=True)).cost(
-        JobCells("extract_activations", "bridged-seed0", (64,), ("en",))
+    scores = 16 * n_units * n_concepts  # three average precisions and a median, in float32
+    extract, score = (
+        JobCells(stage, "bridged-seed0", (64,), ("en",)) for stage in ("extract_activations", "score_units")
     )
-    assert kept.temporary == 0
-    assert kept.kept == cost.kept + cost.temporary
-    scores = CostModel(study).cost(JobCells("score_units", "bridged-seed0", (64,), ("en",)))
-    assert scores.kept == 28 * n_units * n_concepts
+
+    def bytes_of(work, **changes):
+        cost = CostModel(demo(**changes)).cost(work)
+        return cost.kept, cost.temporary
+
+    rows = study.extraction.tokens_per_language + study.extraction.mean_sentences
+    tokens = rows * 5 * 64 * 2  # four blocks and what goes into them, in float16
+    assert bytes_of(extract) == (tokens, scores)
+    assert bytes_of(extract, keep_scores=True) == (tokens + scores, 0)
+    units = n_sentences * n_units * 4
+    assert bytes_of(extract, keep_activations=True) == (tokens + units, 0)
+    assert bytes_of(score, keep_activations=True) == (0, scores)
+    assert bytes_of(score, keep_activations=True, keep_scores=True) == (scores, 0)
+    half = demo(keep_activations=True, extraction={**DEMO["extraction"], "dtype": "float16"})
+    assert CostModel(half).cost(extract).kept == tokens + units / 2
+
+
+def test_the_best_units_take_what_the_plan_says(tmp_path):
+    """Against a file of random scores, which pack worse than real ones."""
+    study, rng = demo(), np.random.default_rng(0)
+    model, sites = study.models["bridged-seed0"], list(study.extraction.sites)
+    widths = {place: width for place, width in site_widths(model.config, sites).items()}
+    shape = len(study.concept_ids), sum(widths.values())
+    scores = {
+        (64, lang): GivenScores(
+            study.concept_ids, {s: rng.random(shape) for s in ("all", "a", "b")}, widths, rng.random(shape),
+            lang=lang, step=64,
+        )
+        for lang in study.languages
+    }  # fmt: skip
+    rank(tmp_path / "best.h5", scores, kept=study.experts.kept)
+    planned = CostModel(study).cost(JobCells("rank_units", "bridged-seed0", (64,), tuple(study.languages)))
+    assert planned.kept == pytest.approx((tmp_path / "best.h5").stat().st_size, rel=0.25)
+    assert planned.temporary == 0
+
+
+def test_scores_take_what_the_plan_says(tmp_path):
+    ids = [f"{concept}-{i:04d}" for concept in ("dog", "sea") for i in range(10)]
+    values = np.random.default_rng(0).normal(size=(20, 6000)).astype(np.float32)
+    units = make_units(tmp_path / "u.h5", values, ids, {(1, "mlp_act"): 2000, (2, "mlp_act"): 4000})
+    score(tmp_path / "s.h5", make_labels(ids, ("dog", "sea")), units)
+    assert (tmp_path / "s.h5").stat().st_size == pytest.approx(16 * 6000 * 2, rel=0.1)
 
 
 @pytest.mark.parametrize(
-    ("change", "stage", "factor"),
+    ("change", "temporary", "more"),
     [
-        ({"sentences": {"source": "grammar", "per_concept": 80}}, "extract_activations", 2),
-        ({"languages": ["en", "es"]}, "extract_activations", 0.25),
+        ({"sentences": {"source": "grammar", "per_concept": 80}}, 1, True),
+        ({"languages": ["en", "es"]}, 0.25, False),
     ],
 )
-def test_work_grows_with_the_study(change, stage, factor):
+def test_work_grows_with_the_study(change, temporary, more):
     if "languages" in change:
         change = {
             **change,
@@ -95,9 +137,9 @@ def test_work_grows_with_the_study(change, stage, factor):
             "generation": {**DEMO["generation"], "languages": ["es"]},
             "experts": {**DEMO["experts"], "min_languages": 2},
         }
-    before, after = rows(demo())[stage], rows(demo(**change))[stage]
-    assert after.temporary == pytest.approx(factor * before.temporary)
-    assert (after.cpu_hours > before.cpu_hours) == (factor > 1)
+    before, after = (rows(study)["extract_activations"] for study in (demo(), demo(**change)))
+    assert after.temporary == pytest.approx(temporary * before.temporary)
+    assert (after.cpu_hours > before.cpu_hours) == more
 
 
 def test_a_pretraining_job_costs_the_steps_that_it_trains():
@@ -116,28 +158,83 @@ def test_only_rules_that_run_a_model_use_a_gpu():
     assert not any(row.gpu_hours for row in rows(demo()).values())
 
 
-@pytest.mark.parametrize(("long", "threads"), [(1e9, 1), (8.0, 2), (0.1, MAX_THREADS)])
-def test_a_long_job_gets_more_cores(monkeypatch, long, threads):
-    monkeypatch.setattr("babelscope.ops.costs._LONG", long)
-    study = demo()
+@pytest.mark.parametrize(("share", "threads"), [(100, 1), (0.6, 2), (0.001, MAX_THREADS)])
+def test_a_long_job_gets_more_cores(monkeypatch, share, threads):
+    study = demo(keep_activations=True)
     work = JobCells("score_units", "bridged-seed0", study.models["bridged-seed0"].steps, study.languages)
-    alone, shared = CostModel(study).cost(work), CostModel(study, max_threads=MAX_THREADS).cost(work)
-    assert 8 < alone.seconds < 16
+    alone = CostModel(study).cost(work)
+    monkeypatch.setattr("babelscope.ops.costs._LONG", share * alone.seconds)
+    shared = CostModel(study, max_threads=MAX_THREADS).cost(work)
     assert (alone.threads, shared.threads) == (1, threads)
     assert shared.seconds == alone.seconds
     assert shared.wall == alone.seconds / threads
 
 
-def test_peak_disk_is_bounded_by_jobs_and_by_the_limit():
-    costs = CostModel(demo())
-    sizes = [
-        costs.cost(work).temporary for work in all_jobs(costs.study) if work.stage == "extract_activations"
-    ]
-    assert make_plan(costs, concurrent=1).peak_temporary == max(sizes)
+def test_beside_a_gpu_units_are_scored_by_as_many_cores_as_keep_up():
+    work = JobCells("extract_activations", "bridged-seed0", (64,), ("en",))
+    assert CostModel(demo(), max_threads=MAX_THREADS).cost(work).threads == 1
+    slow, fast = (
+        CostModel(demo(), gpu=True, max_threads=MAX_THREADS, rates=Rates(gpu_flops=flops)).cost(work)
+        for flops in (1e10, 1e30)
+    )
+    assert slow.threads == 1 <= fast.threads <= MAX_THREADS
+    assert fast.seconds < slow.seconds
+    kept = CostModel(demo(keep_activations=True), gpu=True, max_threads=MAX_THREADS).cost(work)
+    assert kept.threads == 1
+
+
+def demo_one_language_a_job() -> CostModel:
+    return CostModel(demo(granularity={"languages_per_job": 1}))
+
+
+def test_peak_disk_is_that_of_the_steps_that_jobs_under_way_belong_to():
+    """Of each step all languages wait until it is ranked."""
+    costs, steps = demo_one_language_a_job(), {}
+    for work in all_jobs(costs.study):
+        if work.stage == "extract_activations":
+            steps.setdefault((work.model, work.steps), []).append(costs.cost(work).temporary)
+    sizes = [sum(each) for each in steps.values()]
+    neighbours = [a + b for a, b in itertools.pairwise(sizes)]
+    assert {len(each) for each in steps.values()} == {8}
+    assert make_plan(costs, concurrent=1).peak_temporary == pytest.approx(max(sizes))
+    for concurrent in (2, 9):
+        assert make_plan(costs, concurrent=concurrent).peak_temporary == pytest.approx(max(neighbours))
     assert make_plan(costs, concurrent=1000).peak_temporary == pytest.approx(sum(sizes))
-    assert make_plan(costs, concurrent=1000, limit=1).peak_temporary == 2 * max(sizes)
+    # A limit lets one job through at least, and so the scores of its step.
+    assert make_plan(costs, concurrent=1000, limit=1).peak_temporary == pytest.approx(max(sizes))
     plan = make_plan(costs, concurrent=3)
     assert plan.peak_disk == plan.total.kept + plan.peak_temporary
+    assert make_plan(CostModel(demo(keep_scores=True)), concurrent=3).peak_temporary == 0
+
+
+@pytest.mark.parametrize("size", range(1, 10))
+def test_ranking_needs_no_more_room_than_the_job_that_ends_last_makes(size):
+    costs = CostModel(demo(granularity={"languages_per_job": size}))
+    jobs = [work for work in all_jobs(costs.study) if work.steps[:1] == (0,) and "bridged" in work.model]
+    scored = [costs.score_bytes(work) for work in jobs if work.stage == "extract_activations"]
+    (ranked,) = (costs.score_bytes(work) for work in jobs if work.stage == "rank_units")
+    assert 0 < ranked == min(scored)
+    assert sum(scored) == len(jobs[0].steps) * 8 * 16 * costs.study.n_units("bridged-seed0") * len(
+        costs.study.concept_ids
+    )
+
+
+@pytest.mark.parametrize(
+    ("concurrent", "limit", "peak"),
+    [(1, None, 4), (2, None, 7), (3, None, 8), (9, None, 8), (2, 4, 4), (2, 5, 7), (3, 5, 7), (9, 1, 4)],
+)
+def test_peak_of_jobs_that_are_counted_by_hand(concurrent, limit, peak):
+    """Steps a, b and c of two, one and one languages; jobs go in this order."""
+    written = [("a", 2.0), ("a", 2.0), ("b", 3.0), ("c", 1.0)]
+    assert _most_at_a_time(written, concurrent, limit) == peak
+
+
+@given(limits=st.lists(st.floats(1, 1e9), min_size=2, max_size=2), jobs=st.integers(1, 40))
+@settings(max_examples=15)
+def test_a_looser_limit_never_lowers_the_peak(limits, jobs):
+    costs = demo_one_language_a_job()
+    low, high = (make_plan(costs, concurrent=jobs, limit=limit).peak_temporary for limit in sorted(limits))
+    assert low <= high <= make_plan(costs, concurrent=jobs).peak_temporary
 
 
 def test_sentences_of_json_files_are_counted(tmp_path, monkeypatch):
@@ -157,8 +254,10 @@ def test_sentences_of_json_files_are_counted(tmp_path, monkeypatch):
         experts={**DEMO["experts"], "min_languages": 2},
         generation={"enabled": False},
     )
-    cost = CostModel(study).cost(JobCells("extract_activations", "bridged-seed0", (64,), ("en",)))
-    assert cost.temporary == 18 * study.n_units("bridged-seed0") * 4
+    work = JobCells("extract_activations", "bridged-seed0", (64,), ("en",))
+    keeping = load_study({**study.config, "keep_activations": True})
+    units = CostModel(keeping).cost(work).kept - CostModel(study).cost(work).kept
+    assert units == 18 * study.n_units("bridged-seed0") * 4
 
 
 def test_the_plan_as_text():
@@ -175,7 +274,7 @@ def test_what_is_none_is_a_dash():
     assert head.split()[-1] == "download"
     assert first.split()[0] == "make_demo_corpus"
     assert first.split()[-2:] == ["-", "-"]
-    kept = plan_text(make_plan(CostModel(demo(keep_activations=True)), concurrent=1), gpu=False)
+    kept = plan_text(make_plan(CostModel(demo(keep_scores=True)), concurrent=1), gpu=False)
     assert "of it nothing temporary" in kept
 
 
@@ -193,12 +292,12 @@ def test_times():
 
 
 def test_benchmarks_are_found_where_the_rules_write_them(tmp_path):
-    study = demo()
+    study = demo(keep_activations=True)
     costs = CostModel(study)
-    names = {"model": "bridged-seed0", "steps": "0..128", "langs": "en..hi"}
+    names = {"model": "bridged-seed0", "steps": "0..256", "langs": "en..hi"}
     work = job_cells("score_units", names, study, StudyRanges.of(study))
-    assert (work.steps, work.parts) == ((0, 64, 128), tuple(study.languages))
-    assert benchmark_path(work) == "score_units/bridged-seed0/0..128/en..hi.tsv"
+    assert (work.steps, work.parts) == ((0, 64, 128, 181, 256), tuple(study.languages))
+    assert benchmark_path(work) == "score_units/bridged-seed0/0..256/en..hi.tsv"
     file = tmp_path / benchmark_path(work)
     file.parent.mkdir(parents=True)
     file.write_text("s\tmax_rss\n10.0\t300.0\n")

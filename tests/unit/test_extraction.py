@@ -129,6 +129,7 @@ def test_provenance_tells_where_the_numbers_come_from(tmp_path):
         ({}, "float32", "float32", "float32"),
         ({}, "float16", "float16", "float16"),
         ({}, "bfloat16", "float32", "float16"),
+        ({"pooling": "mean"}, "float16", "float32", "float16"),
         ({"dtype": "float16"}, "float32", "float16", "float32"),
         ({"state_dtype": "float16"}, "float32", "float32", "float16"),
         ({"dtype": "float32", "state_dtype": "float32"}, "float16", "float32", "float32"),
@@ -139,9 +140,7 @@ def test_16_bits_are_kept_where_the_model_computes_in_them(
 ):
     loaded = tiny_loaded("xglm")
     loaded.model.to(getattr(torch, computed))
-    settings = ExtractionSettings(
-        **{**SETTINGS.model_dump(exclude={"dtype", "state_dtype"}), **chosen, "compute_dtype": computed}
-    )
+    settings = ExtractionSettings(**{**SETTINGS.model_dump(), **chosen, "compute_dtype": computed})
     assert (settings.unit_type, settings.state_type) == (units_type, states_type)
     units, tokens = run(tmp_path, loaded, settings)
     assert units.provenance.dtype == str(units.read(1, "mlp_in").dtype) == units_type
@@ -149,10 +148,11 @@ def test_16_bits_are_kept_where_the_model_computes_in_them(
 
 
 @pytest.mark.parametrize("computed", ["float16", "bfloat16"])
-def test_what_auto_keeps_of_units_loses_nothing(tmp_path, computed):
+@pytest.mark.parametrize("pooling", sorted(POOL))
+def test_what_auto_keeps_of_units_loses_nothing(tmp_path, computed, pooling):
     loaded = tiny_loaded("xglm")
     loaded.model.to(getattr(torch, computed))
-    settings = SETTINGS.model_copy(update={"compute_dtype": computed, "pooling": "max"})
+    settings = SETTINGS.model_copy(update={"compute_dtype": computed, "pooling": pooling})
     auto = run(tmp_path / "auto", loaded, settings)[0]
     whole = run(tmp_path / "whole", loaded, settings.model_copy(update={"dtype": "float32"}))[0]
     for layer, site, _ in auto.sites:

@@ -9,14 +9,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.colors import to_rgb
 
 from babelscope.report.captions import load_captions, load_sections
 from babelscope.report.figures.gallery import FIGURES, draw, save_figure
 from babelscope.report.figures.spec import part
 from babelscope.report.figures.style import PlotStyle, model_looks, short
 from babelscope.report.findings.criteria import TITLES
-from babelscope.report.summaries import model_ids, model_label
+from babelscope.report.summaries import model_ids, model_label, shared_unit_counts, traced_units
 from synthetic_tables import synthetic_tables
 
 
@@ -227,6 +228,53 @@ def test_a_model_has_one_colour_in_all_figures():
             rows = part(frame, key, kind=kind)
             rows = rows[rows["variant"] == "disjoint_lines"] if "variant" in rows else rows
             assert lines[tuple(rows["value"])] == colours[key]
+
+
+def test_hollow_points_mark_what_is_known_as_a_bound_only():
+    """They lie on the points of the lines, in the line's colour, and nowhere else."""
+    frame, panels, keys = drawn("two models", "lifelines")
+    best = frame[frame["kind"] == "best"]
+    assert 0 < best["at_most"].sum() < len(best)
+    for ax, key in zip([ax for ax in panels if ax.lines], keys, strict=True):
+        dots = [c for c in ax.collections if isinstance(c, PathCollection) and len(c.get_offsets())]
+        hollow = {tuple(point) for each in dots for point in each.get_offsets()}
+        filled = {point for line in ax.lines for point in zip(*line.get_data(), strict=True)}
+        assert hollow <= filled
+        bounds = part(frame, key, kind="best")
+        assert sorted({y for _, y in hollow}) == pytest.approx(
+            sorted(set(bounds.loc[bounds["at_most"], "value"]))
+        )
+        for each in dots:
+            assert (each.get_facecolor() == 1).all()
+            assert tuple(each.get_edgecolor()[0][:3]) in {to_rgb(line.get_color()) for line in ax.lines}
+    assert "Hollow: " in FIGURES["lifelines"].caption.read
+
+
+def test_an_average_precision_that_was_not_kept_is_a_bound_and_no_gap():
+    """Of two languages one was not kept at the first step, and both at the second."""
+    columns = ["step", "lang", "is_expert", "ap", "ap_below"]
+    rows = [
+        (0, "en", True, 0.6, np.nan), (0, "de", False, np.nan, 0.3),
+        (8, "en", False, np.nan, 0.5), (8, "de", False, np.nan, 0.4),
+        (16, "en", True, 0.9, np.nan), (16, "de", True, 0.8, np.nan),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns).assign(model="m", concept="dog", layer=1, site="s", unit=3)
+    found = shared_unit_counts(table).set_index("step")
+    assert found["n_languages"].tolist() == [1, 0, 2]
+    assert found["worst_ap"].tolist() == pytest.approx([0.3, 0.4, 0.8])
+    assert found["mean_ap"].tolist() == pytest.approx([0.45, 0.45, 0.85])
+    assert found["best_ap"].tolist() == pytest.approx([0.6, 0.5, 0.9])
+    assert found["at_most"].tolist() == [True, True, False]
+
+
+def test_of_equal_units_the_one_that_is_known_comes_first():
+    rows = [(unit, lang, 0.6, np.nan) for unit in (1, 2) for lang in ("en", "de")]
+    rows[1] = (1, "de", np.nan, 0.6)
+    table = pd.DataFrame(rows, columns=["unit", "lang", "ap", "ap_below"])
+    table = table.assign(model="m", concept="dog", layer=1, site="s", step=0, is_expert=True)
+    found = traced_units(table)
+    assert found["unit"].tolist() == [2, 1]
+    assert found["at_most"].tolist() == [False, True]
 
 
 def test_dots_mark_the_significant_cells():

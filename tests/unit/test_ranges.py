@@ -18,8 +18,8 @@ from babelscope.study.steps import chunks, label
 DEMO = yaml.safe_load((Path(__file__).resolve().parents[2] / "config/config.yaml").read_text())
 
 
-def demo(steps, **granularity):
-    config = copy.deepcopy(DEMO)
+def demo(steps, *, keep=False, **granularity):
+    config = {**copy.deepcopy(DEMO), "keep_activations": keep}
     for model in config["models"].values():
         model["steps"] = steps
     return load_study({**config, "granularity": granularity, "generation": {"enabled": False}})
@@ -30,17 +30,20 @@ def demo(steps, **granularity):
     languages=st.integers(1, 9),
     layers=st.integers(1, 6),
     per_job=st.integers(1, 4),
+    keep=st.booleans(),
 )
-def test_every_cell_is_taken_by_exactly_one_job(plan, languages, layers, per_job):
+def test_every_cell_is_taken_by_exactly_one_job(plan, languages, layers, per_job, keep):
     numbers = iter(range(100))
     steps = [[next(numbers) for _ in range(n)] for n in plan]
     steps = [batch if len(batch) > 1 else batch[0] for batch in steps]
-    study = demo(steps, languages_per_job=languages, layers_per_job=layers, steps_per_job=per_job)
+    study = demo(steps, keep=keep, languages_per_job=languages, layers_per_job=layers, steps_per_job=per_job)
     jobs = list(all_jobs(study))
     for rule, parts in (
         ("pretrain_step", [""]),
         ("audit_checkpoint", [""]),
-        ("score_units", study.languages),
+        ("extract_activations", study.languages),
+        ("score_units", study.languages if keep else []),
+        ("rank_units", [""]),
         ("fit_language_probe", [str(layer) for layer in range(study.models["bridged-seed0"].n_layers + 1)]),
     ):
         found = [
@@ -55,7 +58,14 @@ def test_every_cell_is_taken_by_exactly_one_job(plan, languages, layers, per_job
         }
         assert len(found) == len(set(found))
         assert set(found) == expected
-    files = [file for job in jobs for file in job.files]
+    # Extraction writes scores unless it keeps what is scored from.
+    scored_later = {file for job in jobs if job.stage == "score_units" for file in job.files}
+    files = [
+        file
+        for job in jobs
+        for file in job.files
+        if job.stage != "extract_activations" or file not in scored_later
+    ]
     assert len(files) == len(set(files)), "no two jobs write one file"
 
 

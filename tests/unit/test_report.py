@@ -1,10 +1,12 @@
 """The report: complete in itself, safe with hostile text, honest about what is missing."""
 
+import base64
 import re
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from babelscope.io.tables import read_table, write_table
@@ -25,6 +27,28 @@ STUDY = {
     "experts": {"k": 46},
     "report": {"title": "A title <script>alert(1)</script>"},
 }
+
+
+def test_a_bound_is_marked_on_the_page_and_a_column_in_the_download():
+    table = pd.DataFrame(
+        {
+            "unit": [7, 8],
+            "worst_ap": [0.31, 0.25],
+            "n": [2, 3],
+            "mean_ap": [0.4, 0.5],
+            "at_most": [True, False],
+        }
+    )
+    view = table_view(table, "units")
+    assert view.columns == ["unit", "worst ap", "n", "mean ap"]
+    assert view.rows == [["7", "≤ 0.31", "2", "≤ 0.4"], ["8", "0.25", "3", "0.5"]]
+    assert view.numeric == [True] * 4
+    content = base64.b64decode(view.download.partition("base64,")[2]).decode()
+    assert content.splitlines() == [
+        "unit\tworst_ap\tn\tmean_ap\tat_most", "7\t0.31\t2\t0.4\tTrue", "8\t0.25\t3\t0.5\tFalse",
+    ]  # fmt: skip
+    assert table_view(table, "units", shown=1).rows == view.rows[:1]
+    assert table_view(table.drop(columns="at_most"), "units").rows[0] == ["7", "0.31", "2", "0.4"]
 
 
 class Page(HTMLParser):

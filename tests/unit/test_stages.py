@@ -17,12 +17,12 @@ RULES = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").
 
 
 def rule_text(name):
-    return re.split(r"^rule ", RULES.partition(f"rule {name}:\n")[2], maxsplit=1, flags=re.M)[0]
+    return re.split(r"^ *rule ", RULES.partition(f"rule {name}:\n")[2], maxsplit=1, flags=re.M)[0]
 
 
 def test_every_rule_with_a_script_is_a_stage():
     assert set(re.findall(r"scripts/(\w+)\.py", RULES)) == set(STAGES)
-    assert set(re.findall(r"^rule (\w+):", RULES, re.M)) == set(STAGES)
+    assert set(re.findall(r"^ *rule (\w+):", RULES, re.M)) == set(STAGES)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -92,11 +92,29 @@ def test_every_file_of_the_demo_is_found_again_by_its_path():
 
 
 def test_no_two_stages_write_one_file_but_those_that_take_turns():
-    """A corpus and a checkpoint come from one of several rules, by their source."""
+    """A corpus and a checkpoint come from one of several rules, by their source; scores from extraction, or
+    from what it kept."""
     patterns = [pattern for stage in STAGES.values() for pattern in stage.writes]
     twice = {pattern for pattern in patterns if patterns.count(pattern) > 1}
-    assert twice == {"corpora/{corpus}/{lang}.jsonl", "models/{model}/{step}"}
-    assert len(list(describe())) == len(set(patterns))
+    assert twice == {
+        "corpora/{corpus}/{lang}.jsonl",
+        "models/{model}/{step}",
+        "scores/{model}/{steps}/{langs}.h5",
+    }
+
+
+def test_units_are_scored_from_the_store_only_where_they_are_kept():
+    stages = {
+        keep: {job.stage for job in all_jobs(load_study({**DEMO, "keep_activations": keep}))}
+        for keep in (False, True)
+    }
+    assert stages[True] - stages[False] == {"score_units"}
+    assert stages[False] <= stages[True]
+
+
+def test_stages_that_write_one_file_are_counted_once():
+    patterns = {pattern for stage in STAGES.values() for pattern in stage.writes}
+    assert len(list(describe())) == len(patterns)
 
 
 def test_the_report_reads_the_tables_that_the_study_makes():

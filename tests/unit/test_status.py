@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import pytest
+
 from babelscope.ops.runs import record_run, recorded_runs
 from babelscope.ops.stages import JobCells
 from babelscope.ops.status import (
@@ -13,6 +15,7 @@ from babelscope.ops.status import (
     INTERRUPTED,
     RUNNING,
     WAITING,
+    Failure,
     File,
     Progress,
     _failures,
@@ -86,7 +89,7 @@ def test_the_table():
             *files("score_units", WAITING, WAITING),
             *files("fit_language_probe", DONE, FAILED),
             *files("align_experts", INTERRUPTED),
-            *files("select_experts", DONE, WAITING),
+            *files("rank_units", DONE, WAITING),
             *files("plot_figure", WAITING, steps=()),
         ),
         (),
@@ -101,15 +104,20 @@ def test_the_table():
     assert "babelscope recover" in cut
 
 
-def test_export_target_of_a_failure(tmp_path):
-    from babelscope.ops.status import Failure
-
+@pytest.mark.parametrize(
+    ("stage", "output"),
+    [
+        ("score_units", "results/mini/scores/tiny-seed0/0..4/en.h5"),
+        ("extract_activations", "results/mini/scores/tiny-seed0/0..4/en.h5"),
+        ("extract_activations", "results/mini/activations/tiny-seed0/0..4/en.tokens.h5"),
+    ],
+)
+def test_export_target_of_a_failure(stage, output):
     names = (("model", "tiny-seed0"), ("steps", "0..4"), ("langs", "en"))
-    job = JobCells("score_units", "tiny-seed0", (0, 4), ("en",), wildcards=names)
-    output = "results/mini/scores/tiny-seed0/0..4/en.h5"
-    failure = Failure("score_units", output, job, "some.log", ("why",), "7")
+    job = JobCells(stage, "tiny-seed0", (0, 4), ("en",), wildcards=names)
+    failure = Failure(stage, output, job, "some.log", ("why",), "7")
     text = progress_text(Progress((), (failure,), None), options="--profile slurm")
-    assert "FAILED score_units (model tiny-seed0, steps 0 to 4, en), Slurm job 7" in text
+    assert f"FAILED {stage} (model tiny-seed0, steps 0 to 4, en), Slurm job 7" in text
     assert f"snakemake {output} --profile slurm\n" in text
     for step in (0, 4):
         assert f"snakemake results/mini/export/tiny-seed0/{step} --profile slurm" in text

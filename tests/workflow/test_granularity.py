@@ -51,16 +51,14 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
     study = finished.copy(tmp_path)
     study.config["granularity"] = COARSE
     study.config["models"]["tiny"]["steps"] = [[0, 4]]
-    # As usual: pooled activations went as soon as they were scored.
-    study.config["keep_activations"] = False
-    for file in study.results.rglob("*.units.h5"):
+    # As usual: scores went as soon as they were ranked.
+    study.config["keep_scores"] = False
+    for file in (study.results / "scores").rglob("*.h5"):
         file.unlink()
     said = study.dry_run()
-    unused = (
-        "0 (activations, alignment, audit, experts, models, probes, scores) is no longer used, 0..4 takes"
-    )
+    unused = "0 (activations, alignment, audit, best, experts, models, probes, scores) is no longer used, 0..4 takes"
     assert f"tiny-seed0: steps {unused} its place" in said
-    assert "tiny-seed0: langs de (activations, experts, scores) is no longer used, en..de takes" in said
+    assert "tiny-seed0: langs de (activations, scores) is no longer used, en..de takes" in said
     assert study.babelscope("recut").returncode == 0
     planned = study.planned()
     assert set(planned) <= COLLECTORS, planned
@@ -70,7 +68,7 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
 
     del study.config["granularity"]
     study.config["models"]["tiny"]["steps"] = [0, 4]
-    for area in ("activations", "scores", "experts", "probes", "alignment", "audit"):
+    for area in ("activations", "best", "experts", "probes", "alignment", "audit"):
         for file in (study.results / area / "tiny-seed0").rglob("*"):
             if file.is_file() and ".." not in str(file.relative_to(study.results)):
                 file.unlink()

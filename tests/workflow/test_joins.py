@@ -43,29 +43,41 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
     backwards = {"steps": [4, 0], "langs": langs[::-1]}
 
     def files(pattern: str, steps: list[int]) -> list[str]:
-        return [str(results / pattern.format(step=step, lang=lang))
-                for step in steps for lang in backwards["langs"]]  # fmt: skip
-
-    def scores_and_experts(steps: list[int]) -> dict[str, list[str]]:
-        return {
-            "scores": files("scores/tiny-seed0/{step}/{lang}.h5", steps),
-            "experts": files("experts/tiny-seed0/{step}/{lang}.parquet", steps),
-        }
+        paths = [results / pattern.format(step=step, lang=lang)
+                 for step in steps for lang in backwards["langs"]]  # fmt: skip
+        return list(dict.fromkeys(map(str, paths)))
 
     def outputs(folder: str, **names: str) -> dict[str, str]:
         return {key: str(out / folder / name) for key, name in names.items()}
 
     experts = settings.experts
     return {
+        "score_units": {
+            "input": {"units": str(results / "activations/tiny-seed0/4/en.units.h5"),
+                      "concepts": [str(results / "concepts/en.tsv")]},
+            "output": outputs("scores/tiny-seed0/4", table="en.h5"),
+            "params": {"steps": [4], "langs": ["en"],
+                       "scoring": {"min_positive": 10, "block_units": experts.block_units}},
+        },
+        "rank_units": {
+            "input": files("scores/tiny-seed0/{step}/{lang}.h5", [4]),
+            "output": outputs("best/tiny-seed0", best="4.h5", search="4.search.parquet"),
+            "params": {"steps": [4], "langs": langs, "kept": experts.kept, "seed": settings.seed},
+        },
         "align_experts": {
-            "input": scores_and_experts([4]),
-            "output": outputs("alignment/tiny-seed0", overlap="4.overlap.parquet",
-                              transfer="4.transfer.parquet", reliability="4.reliability.parquet"),
-            "params": {"steps": [4], "langs": langs, "bootstrap": experts.bootstrap,
+            "input": {"best": str(results / "best/tiny-seed0/4.h5"),
+                      "search": str(results / "best/tiny-seed0/4.search.parquet")},
+            "output": {
+                **outputs("experts/tiny-seed0", experts="4.parquet"),
+                **outputs("alignment/tiny-seed0", overlap="4.overlap.parquet",
+                          transfer="4.transfer.parquet", reliability="4.reliability.parquet"),
+            },
+            "params": {"steps": [4], "langs": langs, "k": experts.k, "bootstrap": experts.bootstrap,
                        "permutations": experts.permutations, "seed": settings.seed},
         },
         "trace_units": {
-            "input": scores_and_experts(backwards["steps"]),
+            "input": {"best": files("best/tiny-seed0/{step}.h5", backwards["steps"]),
+                      "experts": files("experts/tiny-seed0/{step}.parquet", backwards["steps"])},
             "output": outputs("alignment", lifelines="tiny-seed0.lifelines.parquet",
                               lifespans="tiny-seed0.lifespans.tsv"),
             "params": {"steps": [0, 4], "langs": langs, "min_languages": experts.min_languages,
@@ -105,6 +117,6 @@ def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     written = [file for job in planned.values() for file in map(Path, job["output"].values())]
-    assert len(written) == 10
+    assert len(written) == 14
     for file in written:
         assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name

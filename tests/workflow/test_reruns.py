@@ -30,7 +30,7 @@ def test_one_step_more(finished, tmp_path: Path):
         "extract_activations": 3,
         "collect_extraction": 1,
         "score_units": 3,
-        "select_experts": 3,
+        "rank_units": 1,
         "fit_language_probe": 3,
         "align_experts": 1,
         "trace_units": 1,
@@ -63,7 +63,7 @@ def test_one_language_more(finished, tmp_path: Path):
         "extract_activations": 2,  # one per step
         "collect_extraction": 1,
         "score_units": 2,
-        "select_experts": 2,
+        "rank_units": 2,  # from the scores, which are kept
         "fit_language_probe": 6,  # a probe reads all languages
         "align_experts": 2,
         "trace_units": 1,
@@ -83,7 +83,7 @@ def test_one_concept_more(finished, tmp_path: Path):
         "write_concept_words": 1,
         "collect_concepts": 1,
         "score_units": 6,
-        "select_experts": 6,
+        "rank_units": 2,
         "align_experts": 2,
         "trace_units": 1,
         "generate_text": 1,
@@ -112,7 +112,7 @@ def test_one_seed_or_model_more(finished, tmp_path: Path, add):
         "extract_activations": 6,
         "collect_extraction": 1,
         "score_units": 6,
-        "select_experts": 6,
+        "rank_units": 2,
         "fit_language_probe": 6,
         "align_experts": 2,
         "trace_units": 1,
@@ -132,11 +132,15 @@ def test_a_probe_setting_does_not_extract_again(finished, tmp_path: Path):
     assert stages(study.planned()) == {"fit_language_probe": 6, "collect_probes": 1, **END}
 
 
-def test_another_k_does_not_score_again(finished, tmp_path: Path):
+@pytest.mark.parametrize("changed", [{"k": 5}, {"kept": 30}], ids=["k", "kept"])
+def test_another_k_or_number_that_is_kept_does_not_score_again(finished, tmp_path: Path, changed):
     study = finished.copy(tmp_path)
-    study.config["experts"]["k"] = 5
+    study.config["experts"] |= changed
     planned = study.planned()
-    assert planned["select_experts"] == 6
+    assert planned["align_experts"] == 2
+    assert planned["rank_units"] == (2 if "kept" in changed else 0)
+    # Experts are forced, so texts are written anew.
+    assert planned["generate_text"] == 1
     assert not {"score_units", "extract_activations", "pretrain_step"} & set(planned)
 
 

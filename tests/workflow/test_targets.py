@@ -18,14 +18,14 @@ pytestmark = pytest.mark.workflow
 
 TRAINED = {"prepare_corpus": 3, "train_tokenizer": 1, "tokenize_corpus": 1, "pretrain_step": 2}
 EXTRACTED = {**TRAINED, "prepare_sentences": 3, "extract_activations": 6}
-SCORED = {**EXTRACTED, "prepare_concepts": 3, "score_units": 6, "select_experts": 6}
+SCORED = {**EXTRACTED, "prepare_concepts": 3, "score_units": 6, "rank_units": 2}
 ALIGNED = {**SCORED, "align_experts": 2, "trace_units": 1, "collect_alignment": 1}
 PROBED = {**EXTRACTED, "fit_language_probe": 6, "collect_probes": 1}
-#: Only one step writes, in two languages.
+#: Only one step writes. All languages of it are ranked together, and experts chosen in all.
 WRITTEN = {
-    **TRAINED, "prepare_sentences": 2, "extract_activations": 2, "prepare_concepts": 2, "score_units": 2,
-    "select_experts": 2, "write_concept_words": 1, "generate_text": 1, "identify_language": 1,
-    "collect_generation": 1,
+    **TRAINED, "prepare_sentences": 3, "extract_activations": 3, "prepare_concepts": 3, "score_units": 3,
+    "rank_units": 1, "align_experts": 1, "write_concept_words": 1, "generate_text": 1,
+    "identify_language": 1, "collect_generation": 1,
 }  # fmt: skip
 COLLECTED = {
     **WRITTEN, **ALIGNED, **PROBED, "audit_checkpoint": 2, "collect_audit": 1, "collect_models": 1,
@@ -57,7 +57,7 @@ def test_figures_and_report_plan_all_tables(mini):
 
 
 def test_until_stops_after_a_stage(mini):
-    expected = {rule: n for rule, n in SCORED.items() if rule != "select_experts"}
+    expected = {rule: n for rule, n in SCORED.items() if rule != "rank_units"}
     assert mini.planned("--until", "score_units") == expected
 
 
@@ -76,7 +76,7 @@ def demo(*args: str) -> Counter[str]:
 
 def test_the_demo_is_extracted_under_the_name_that_the_docs_give():
     planned = demo("--until", "extract_activations")
-    assert planned["extract_activations"] == 8  # two models, four ranges of steps, all languages in one job
+    assert planned["extract_activations"] == 4  # two models, two ranges of steps, all languages in one job
     assert "score_units" not in planned
 
 

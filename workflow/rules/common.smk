@@ -267,7 +267,7 @@ def threads_of(rule):
 
 
 def scores_gb(rule):
-    """Gigabytes of scores that a job writes, or reads and so has removed; a profile can bound them."""
+    """Gigabytes of scores that a job counts for; a profile can bound them."""
     return lambda wildcards: math.ceil(costs().score_bytes(cells_of(rule, wildcards)) / 1e9)
 
 

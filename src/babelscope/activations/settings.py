@@ -28,8 +28,8 @@ class ExtractionSettings(Settings):
     pooling: Literal["max", "mean", "last"] = "max"
     """Over the tokens of a sentence."""
     dtype: StoredType = "auto"
-    """Type of pooled units. auto: float16 where the model computes in it, else float32, so that no rank is
-    lost. float16 is half the size."""
+    """Type of pooled units. auto: float16 where the model computes in it and pooling takes one of its values,
+    else float32, so that no rank is lost. float16 is half the size."""
     state_dtype: StoredType = "auto"
     """Type of token states and sentence means, which are most of what is kept. auto: float16 where the model
     computes in 16 bits, else float32."""
@@ -50,10 +50,11 @@ class ExtractionSettings(Settings):
 
     @property
     def unit_type(self) -> str:
-        """Type of pooled units. Small numbers of bfloat16 do not fit float16, so these take 32 bits."""
+        """Type of pooled units. Small numbers of bfloat16 do not fit float16, nor do means of float16."""
         if self.dtype != "auto":
             return self.dtype
-        return "float16" if self.compute_dtype == "float16" else "float32"
+        fits = self.compute_dtype == "float16" and self.pooling != "mean"
+        return "float16" if fits else "float32"
 
     @property
     def state_type(self) -> str:

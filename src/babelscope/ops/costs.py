@@ -194,10 +194,16 @@ class CostModel:
         return memory + ENGINE_MEMORY
 
     def score_bytes(self, job: JobCells) -> float:
-        """Scores of all units in the cells of a job that go once they are ranked."""
+        """Scores of all units in the cells of a job that go once they are ranked.
+
+        Ranking takes all languages of a step, but counts as the last of the jobs that scored them: so it can
+        start as soon as that one ends. If it had to wait until there is room for all, new scores would take
+        what becomes free, and pile up.
+        """
         if self.study.keep_scores:
             return 0.0
-        langs = len(job.parts) or len(self.study.languages)  # a step is ranked with all languages
+        size = self.study.granularity.languages_per_job
+        langs = len(job.parts) or len(self.study.languages) % size or size
         return len(job.steps) * langs * self._score_bytes(job.model)
 
     def _score_bytes(self, run_id: str) -> float:

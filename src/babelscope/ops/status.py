@@ -260,7 +260,8 @@ def _failure_text(failure: Failure, options: str) -> str:
     # The target goes first: --configfile takes every word that follows for a file.
     lines.append(f"  run just it:   snakemake {failure.output} {options}")
     if failure.job and failure.job.model and STAGES[failure.job.stage].column:
-        folder = failure.output.removesuffix(failure.job.files[0]) or failure.output
+        own = [file for file in failure.job.files if failure.output.endswith(file)]
+        folder = failure.output.removesuffix(own[0] if own else "")
         for step in failure.job.steps:
             target = f"{folder}export/{failure.job.model}/{step}"
             lines.append(f"  for a report:  snakemake {target} {options}")

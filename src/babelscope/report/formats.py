@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from babelscope.report.summaries import AT_MOST
+
 #: Rows of a table that the page shows; the download holds all.
 SHOWN_ROWS = 40
 
@@ -31,13 +33,24 @@ class TableView:
 
 
 def table_view(table: pd.DataFrame, name: str, shown: int = SHOWN_ROWS) -> TableView:
-    """Format a table for the page without its index; all of it can be downloaded as ``name.tsv``."""
+    """Format a table for the page without its index; all of it can be downloaded as ``name.tsv``.
+
+    A column :data:`~babelscope.report.summaries.AT_MOST` is shown as a sign before what it is about.
+    """
     content = table.to_csv(sep="\t", index=False, float_format="%.6g").encode("utf-8")
+    page = table.drop(columns=AT_MOST, errors="ignore")
+    bounds = table[AT_MOST] if AT_MOST in table else [False] * len(table)
     return TableView(
         name=name,
-        columns=[str(column).replace("_", " ") for column in table.columns],
-        rows=[[cell(value) for value in row] for row in table.head(shown).itertuples(index=False)],
-        numeric=[pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes],
+        columns=[str(column).replace("_", " ") for column in page.columns],
+        rows=[
+            [
+                f"≤ {cell(value)}" if bound and str(column).endswith("_ap") else cell(value)
+                for column, value in zip(page.columns, row, strict=True)
+            ]
+            for row, bound in zip(page.head(shown).itertuples(index=False), bounds, strict=False)
+        ],
+        numeric=[pd.api.types.is_numeric_dtype(dtype) for dtype in page.dtypes],
         n_rows=len(table),
         download=data_uri(content, "text/tab-separated-values") if len(content) <= MAX_DOWNLOAD_BYTES else "",
     )

@@ -22,6 +22,9 @@ ALL = "*"
 #: Wildcard of summary rows of a language with itself (the reliability ceiling).
 SAME = "="
 
+#: Column of a table that says in which rows average precisions (columns ``*_ap``) are at most what they say.
+AT_MOST = "at_most"
+
 #: Target of generated texts that stands for each text's own source language.
 SOURCE = "source"
 
@@ -206,15 +209,20 @@ def shared_unit_counts(lifelines: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns ``model, concept, layer, site, unit, step, n_languages, worst_ap, mean_ap,
-        best_ap``.
+        best_ap, at_most``. The last says whether in some language the unit is not among the best that are
+        kept: its average precision there counts as the most that it can be, and so the three are at most
+        what they say.
     """
-    units = lifelines.groupby(["model", "concept", "layer", "site", "unit", "step"], sort=False)
-    return units.agg(
-        n_languages=("is_expert", "sum"),
-        worst_ap=("ap", "min"),
-        mean_ap=("ap", "mean"),
-        best_ap=("ap", "max"),
-    ).reset_index()
+    known = lifelines.assign(ap=lifelines["ap"].fillna(lifelines["ap_below"]), bound=lifelines["ap"].isna())
+    units = known.groupby(["model", "concept", "layer", "site", "unit", "step"], sort=False)
+    columns = {
+        "n_languages": ("is_expert", "sum"),
+        "worst_ap": ("ap", "min"),
+        "mean_ap": ("ap", "mean"),
+        "best_ap": ("ap", "max"),
+        AT_MOST: ("bound", "any"),
+    }
+    return units.agg(**columns).reset_index()
 
 
 def traced_units(lifelines: pd.DataFrame) -> pd.DataFrame:
@@ -227,8 +235,8 @@ def traced_units(lifelines: pd.DataFrame) -> pd.DataFrame:
     )
     rows = at_last_step(counts).merge(spans.astype("Int64").reset_index(), on=keys, how="left")
     rows = rows.rename(columns={"n_languages": "languages_at_end"})
-    columns = [*keys, *spans.columns, "languages_at_end", "worst_ap", "mean_ap"]
-    return rows.sort_values(["worst_ap", *keys], ascending=[False] + [True] * 5)[columns]
+    columns = [*keys, *spans.columns, "languages_at_end", "worst_ap", "mean_ap", AT_MOST]
+    return rows.sort_values(["worst_ap", AT_MOST, *keys], ascending=[False] + [True] * 6)[columns]
 
 
 def best_unit(reliability: pd.DataFrame, metric: str = "worst_ap") -> pd.DataFrame:

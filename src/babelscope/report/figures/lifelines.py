@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, present, stack
 from babelscope.report.figures.style import PlotStyle, category_axes, heat_map, panels, thin
-from babelscope.report.summaries import model_label, per_model, shared_unit_counts, traced_units, with_roles
+from babelscope.report.summaries import (
+    AT_MOST,
+    model_label,
+    per_model,
+    shared_unit_counts,
+    traced_units,
+    with_roles,
+)
 from babelscope.report.words import say
 
 #: More rows than this in the raster are no longer visible.
@@ -26,7 +33,8 @@ _UNIT = ["concept", "layer", "site", "unit"]
 
 
 def _data(tables: Tables) -> pd.DataFrame:
-    """Kind ``unit``: languages in which a unit is an expert; kind ``best``: worst and best average precision.
+    """Kind ``unit``: languages in which a unit is an expert; kind ``best``: worst and best average precision,
+    or where ``at_most`` what they are at most.
 
     Units of different pre-training seeds are different units: the first seed stands for the model.
     ``row`` counts units in the order of drawing, ``n_total`` is the number of units that were shared at any
@@ -76,6 +84,8 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
             x = np.searchsorted(grid.columns.to_numpy(), unit["step"].to_numpy()) + 0.5
             below.fill_between(x, unit["low"], unit["high"], color=colour, alpha=0.15, lw=0)
             below.plot(x, unit["value"], "-o", ms=3, color=colour)
+            hollow = unit[AT_MOST].to_numpy(dtype=bool)
+            below.scatter(x[hollow], unit["value"][hollow], s=9, c="white", edgecolors=colour, zorder=3)
         category_axes(below, grid.columns, None)
         axis.cells(below, grid.columns, key)
         below.set(xlabel="training step", xlim=(0, grid.shape[1]))
