@@ -263,7 +263,7 @@ def needs(rule):
 
 def threads_of(rule):
     """Threads of a rule's jobs, where one can use several."""
-    return lambda wildcards: cost_of(rule, wildcards).threads
+    return lambda wildcards: cost_of(rule, wildcards).cores
 
 
 def scores_gb(rule):

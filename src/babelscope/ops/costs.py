@@ -80,6 +80,7 @@ class Cost:
         temporary: Bytes that go once they were read.
         download: Bytes from the hub.
         threads: Cores that share the seconds.
+        beside: Cores that work beside a GPU, whose seconds they are.
     """
 
     seconds: float
@@ -88,11 +89,17 @@ class Cost:
     temporary: float = 0.0
     download: float = 0.0
     threads: int = 1
+    beside: int = 0
 
     @property
     def wall(self) -> float:
         """Seconds from start to end."""
         return self.seconds / self.threads
+
+    @property
+    def cores(self) -> int:
+        """Cores that the job asks for."""
+        return max(self.threads, self.beside)
 
 
 class _Text(NamedTuple):
@@ -250,7 +257,7 @@ class CostModel:
             self._host(job.model, memory),
             kept=len(job.steps) * kept,
             temporary=0.0 if study.keep_scores else len(job.steps) * scores,
-            threads=threads if self.gpu else 1,
+            beside=threads if self.gpu else 0,
         )
 
     def _at_once(self, sentences: int) -> int:
