@@ -37,6 +37,7 @@ from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.tables import write_table
 from babelscope.models.architectures import architecture as architecture_of
 from babelscope.models.checkpoints import (
+    auto_class,
     load_model,
     load_tokenizer,
     resolve_device,
@@ -216,14 +217,13 @@ class _Run:
 
     def initialise(self, architecture: str, architecture_config: Mapping[str, Any]) -> None:
         """Random weights."""
-        from transformers import AutoModelForCausalLM
         from transformers.utils import logging as transformers_logging
 
         positions = self.settings.sequence_length
         config = _model_config(self.name, architecture, architecture_config, self.tokenizer_dir, positions)
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.manual_seed(self.seed)  # on the CPU, so that a GPU starts from the same weights
-        kind: Any = AutoModelForCausalLM
+        kind = auto_class({"model_type": architecture})
         self._adopt(kind.from_config(config, dtype=torch.float32))
 
     def load(self, folder: Path) -> None:
