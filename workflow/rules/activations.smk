@@ -15,13 +15,13 @@ rule extract_activations:
         sentences=collect("<results>/sentences/{lang}.tsv", lang=langs_of),
         concepts=([] if STUDY.keep_activations else collect("<results>/concepts/{lang}.tsv", lang=langs_of)),
     output:
-        tokens="<results>/activations/{model}/{steps}/{langs}.tokens.h5",
-        # Units are scored as they come; only a study that keeps them writes them.
         **(
             {"units": "<results>/activations/{model}/{steps}/{langs}.units.h5"}
             if STUDY.keep_activations
             else {"scores": until_ranked("<results>/scores/{model}/{steps}/{langs}.h5")}
         ),
+        tokens="<results>/activations/{model}/{steps}/{langs}.tokens.h5",
+        # Units are scored as they come; only a study that keeps them writes them.
     log:
         "<logs>/extract_activations/{model}/{steps}/{langs}.log",
     benchmark:
