@@ -21,7 +21,7 @@ run_study() {
   command -v babelscope >/dev/null || PATH=$PWD/.venv/bin:$PATH
 
   set -m # Snakemake leads a process group, so all that it has started here can be ended with it.
-  over='' child='' watch='' woken=''
+  over='' child='' woken=''
   trap time_is_up USR1
   trap stopped TERM
   for attempt in 1 2 3; do
@@ -67,7 +67,6 @@ time_is_up() {
   # Where --signal leaves less than a quarter of the time for work, it comes when a quarter has passed.
   if [ "$left" -gt $((3 * SECONDS)) ]; then
     (sleep $(((left - 3 * SECONDS) / 4 + 1)); kill -USR1 $$) &
-    watch=$!
     return
   fi
   over=1
@@ -76,7 +75,6 @@ time_is_up() {
   kill -TERM "$child" 2>/dev/null # Snakemake waits for the jobs that run, and enters what they have made.
   # Half a minute before the end: what still runs then is the next one's to clear away.
   (sleep $((left - 30)); kill -KILL -- "-$child") 2>/dev/null &
-  watch=$!
 }
 
 back_to_the_queue() {
@@ -99,6 +97,5 @@ stopped() {
 
 end_children() {
   [ -z "$child" ] || kill -KILL -- "-$child" 2>/dev/null
-  [ -z "$watch" ] || kill -KILL -- "-$watch" 2>/dev/null
-  child='' watch=''
+  child=''
 }
