@@ -297,7 +297,7 @@ def measure(small: bool = False) -> list[Row]:
             f"at most {MOST_TIMES}",
             near,
             f"The demo took {shown(took.wall)} s and {shown(took.cpu)} CPU s, the loops "
-            f"{shown(plain.wall)} s and {shown(plain.cpu)} CPU s; both come to the same held-out losses, which differ by "
+            f"{shown(plain.wall)} s and {shown(plain.cpu)} CPU s; their held-out losses differ by "
             f"{apart:.1g} nats per token at most.",
             section(table),
         ),

@@ -189,8 +189,8 @@ def against_the_sort(case: Case, labels: Labels) -> list[Row]:
                 share,
                 f"at least {OF_THE_SORT}",
                 ok,
-                f"Scoring of {case}, values {kind}: {sides['scores']}, the sort {sides['sort']}; what we sort "
-                f"instead, 64-bit keys of value and sentence, {sides['keys']}.",
+                f"Scoring of {case}, values {kind}: {sides['scores']}, the sort {sides['sort']}; what we "
+                f"sort instead, 64-bit keys of value and sentence, {sides['keys']}.",
             )
         )
     return found
