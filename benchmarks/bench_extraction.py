@@ -55,7 +55,7 @@ class Case:
         return f"{self.blocks} blocks of d {self.d}"
 
 
-CASES = (Case(12, 768, 1024, 4, 100, 3), Case(8, 512, 1024, 4, 100, 3))
+CASES = (Case(12, 768, 512, 2, 100, 3), Case(8, 512, 1024, 4, 100, 3))
 SMALL = (Case(2, 16, 48, 2, 3, 1),)
 
 
