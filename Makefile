@@ -69,8 +69,8 @@ plan: $(READY)  ## dry-run the studies in config/ (their text must be there, see
 	  $(BIN)/snakemake --cores $(CORES) --dry-run --quiet host reason rules --configfile $$study || exit 1; \
 	done
 
-bench: $(READY)  ## measure the speed; writes docs/benchmarks.md
-	$(BIN)/python benchmarks/run.py
+bench: $(READY)  ## measure the speed (half an hour, idle machine); ONLY=store,demo: some rows; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 memory: $(READY)  ## measure memory at true size, 15 GB at most; writes docs/memory.md
 	$(BIN)/python benchmarks/measure_memory.py

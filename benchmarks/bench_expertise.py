@@ -1,141 +1,204 @@
-"""Average precision against scikit-learn in a process pool over all cores.
+"""Scores of units against scikit-learn in a process pool, and against a bare sort of the same values.
 
-    python benchmarks/bench_expertise.py --json out.json
+    python benchmarks/bench_expertise.py
 
-Both sides score 4,096 units for 200 concepts over 4,000 sentences. scikit-learn would take many minutes,
-so its pool scores a random sample of (unit, concept) pairs and its time is scaled; starting the pool is
-not counted. The repeats of the two sides alternate, so that other load on the machine meets both.
+Two shapes: all concepts on the same sentences, where one sort serves all of them; and a concept on sentences
+of its own. Both sides give the same four numbers: average precision on all sentences and on each half, and
+the median over the positive ones. scikit-learn would take many minutes, so its pool scores a random sample
+of (unit, concept) pairs and its time is scaled; starting the pool is not counted. The sort is NumPy's
+``argsort`` of the same values, laid out as it likes them best (float32, a unit's sentences side by side), on
+one thread: what any ranking needs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import time
 import tracemalloc
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
-from statistics import median
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rows import Ratio, Row, alternate, run_alone
 from sklearn.metrics import average_precision_score
 
-from babelscope.analysis.scores import average_precision
+from babelscope.analysis.precision import Labels, Scored, score_values, workers
 
-N_SENTENCES, N_UNITS, N_CONCEPTS = 4_000, 4_096, 200
-BLOCK_UNITS = 512
-REPEATS = 5
-SAMPLE = 1_600
-"""Pairs that scikit-learn scores in one repeat."""
+FASTER, OF_THE_SORT = 1_500, 0.7
 TOLERANCE = 1e-12
+CHUNK = 50
 
-_data: tuple[NDArray[np.float32], NDArray[np.int8]]
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes, and pairs that scikit-learn scores in one repeat."""
+
+    concepts: int
+    sentences: int
+    units: int
+    pairs: int
+    repeats: int
+    bound: float | None
+
+    def __str__(self) -> str:
+        concepts = "1 concept" if self.concepts == 1 else f"{self.concepts} concepts"
+        return f"{concepts} x {self.sentences:,} sentences x {self.units:,} units"
 
 
-def make_data(seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Rectified values, half of them tied at 0, as units after a ReLU; 20 positives per concept."""
-    rng = np.random.default_rng(seed)
-    values_NU = rng.standard_normal((N_SENTENCES, N_UNITS), dtype=np.float32)
+#: Of a concept's own sentences half are positive; 1,500 was reached where one sort serves 200 concepts.
+CASES = (
+    Case(200, 4_000, 4_096, pairs=1_600, repeats=5, bound=FASTER),
+    Case(1, 400, 65_536, pairs=3_200, repeats=5, bound=None),
+)
+SMALL = (Case(10, 200, 64, pairs=60, repeats=1, bound=FASTER), Case(1, 100, 300, 60, 1, None))
+
+_data: tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.int64]]
+
+
+def make_data(case: Case) -> tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.int64]]:
+    """Rectified values, half of them tied at 0, as units after a ReLU; labels; halves."""
+    rng = np.random.default_rng(0)
+    values_NU = rng.standard_normal((case.sentences, case.units), dtype=np.float32)
     np.maximum(values_NU, 0, out=values_NU)
-    labels_NC = np.zeros((N_SENTENCES, N_CONCEPTS), dtype=np.int8)
-    rows = rng.permutation(N_SENTENCES)
-    labels_NC[rows, np.arange(N_SENTENCES) % N_CONCEPTS] = 1
-    return values_NU, labels_NC
+    labels_NC = np.zeros((case.sentences, case.concepts), dtype=np.int8)
+    rows = rng.permutation(case.sentences)
+    if case.concepts == 1:
+        labels_NC[rows[: case.sentences // 2]] = 1
+    else:
+        labels_NC[rows, np.arange(case.sentences) % case.concepts] = 1
+    half_N = np.zeros(case.sentences, dtype=np.int64)
+    for column_N in labels_NC.T:  # every concept is cut in halves
+        half_N[np.flatnonzero(column_N)[::2]] = 1
+    rest = np.flatnonzero(~labels_NC.any(axis=1))
+    half_N[rest[::2]] = 1
+    return values_NU, labels_NC, half_N
 
 
-def _start_worker() -> None:
+def _start_worker(case: Case) -> None:
     global _data
-    _data = make_data()
+    _data = make_data(case)
 
 
-def _score_pairs(pairs: list[tuple[int, int]]) -> tuple[list[float], float]:
-    """Values, and the seconds that the processor worked for them."""
-    values_NU, labels_NC = _data
-    start = time.process_time()
-    values = [float(average_precision_score(labels_NC[:, c], values_NU[:, u])) for u, c in pairs]
-    return values, time.process_time() - start
+def _four_numbers(pairs: list[tuple[int, int]]) -> list[tuple[float, ...]]:
+    values_NU, labels_NC, half_N = _data
+    found = []
+    for unit, concept in pairs:
+        label_N, value_N = labels_NC[:, concept], values_NU[:, unit]
+        parts = (slice(None), half_N == 0, half_N == 1)
+        ap = [float(average_precision_score(label_N[part], value_N[part])) for part in parts]
+        found.append((*ap, float(np.median(value_N[label_N == 1]))))
+    return found
 
 
-def measure() -> dict[str, Any]:
-    """Run both sides.
+def _one_number(pairs: list[tuple[int, int]]) -> list[float]:
+    values_NU, labels_NC, _ = _data
+    return [float(average_precision_score(labels_NC[:, c], values_NU[:, u])) for u, c in pairs]
 
-    Returns:
-        ``what``, ``against``, ``ratio`` (scikit-learn's time over ours, medians), ``cpu_ratio`` (the
-        same of processor time, which other load on the machine hardly moves), ``details`` (text), and
-        the figures behind them: ``seconds`` and ``sklearn_seconds`` (per repeat, the latter scaled),
-        ``largest_difference``, ``peak_mb`` (memory beside input and result).
+
+def largest_difference(found: Scored, pairs: list[tuple[int, int]], theirs: list[tuple[float, ...]]) -> float:
+    """Between our numbers and scikit-learn's.
 
     Raises:
-        SystemExit: If a value differs from scikit-learn's by more than 1e-12.
+        SystemExit: If it is more than 1e-12.
     """
-    cores = len(os.sched_getaffinity(0))
-    values_NU, labels_NC = make_data()
-    sampled = np.random.default_rng(1).choice(N_UNITS * N_CONCEPTS, SAMPLE, replace=False).tolist()
-    pairs = [divmod(number, N_CONCEPTS) for number in sampled]
-    chunks = [pairs[start : start + 50] for start in range(0, SAMPLE, 50)]
-    average_precision(values_NU[:, :1], labels_NC)  # compiles, or loads what was compiled
+    ours = [(*found.ap_SCU[:, c, u].tolist(), float(found.median_CU[c, u])) for u, c in pairs]
+    largest = float(np.abs(np.array(ours) - np.array(theirs)).max())
+    if not largest <= TOLERANCE:
+        raise SystemExit(f"scores differ from scikit-learn's by {largest:.3g}")
+    return largest
 
-    ours: list[float] = []
-    theirs: list[float] = []
-    our_cpu: list[float] = []
-    their_cpu: list[float] = []
-    scale = N_UNITS * N_CONCEPTS / SAMPLE
-    with ProcessPoolExecutor(max_workers=cores, initializer=_start_worker) as pool:
-        list(pool.map(_score_pairs, [chunk[:1] for chunk in chunks]))  # every worker is up
-        for _ in range(REPEATS):
-            start = time.perf_counter()
-            parts = list(pool.map(_score_pairs, chunks))
-            theirs.append((time.perf_counter() - start) * scale)
-            their_cpu.append(sum(seconds for _, seconds in parts) * scale)
-            scored = [value for values, _ in parts for value in values]
-            start, start_cpu = time.perf_counter(), time.process_time()
-            ap_CU = average_precision(values_NU, labels_NC, block_units=BLOCK_UNITS, threads=cores)
-            ours.append(time.perf_counter() - start)
-            our_cpu.append(time.process_time() - start_cpu)
-    largest = max(abs(ap_CU[c, u] - value) for (u, c), value in zip(pairs, scored, strict=True))
-    if largest > TOLERANCE:
-        raise SystemExit(f"average precision differs from scikit-learn's by {largest:.3g}")
+
+def measure_case(case: Case) -> list[Row]:
+    cores = len(os.sched_getaffinity(0))
+    values_NU, labels_NC, half_N = make_data(case)
+    labels = Labels(labels_NC, half_N)
+    total = case.units * case.concepts
+    sampled = np.random.default_rng(1).choice(total, case.pairs, replace=False).tolist()
+    pairs = [divmod(number, case.concepts) for number in sampled]
+    chunks = [pairs[start : start + CHUNK] for start in range(0, case.pairs, CHUNK)]
+    last: dict[str, Any] = {}
+
+    with (
+        workers(cores) as run,
+        ProcessPoolExecutor(max_workers=cores, initializer=_start_worker, initargs=(case,)) as pool,
+    ):
+
+        def ours() -> None:
+            last["ours"] = score_values(values_NU, labels, run=run)
+
+        def theirs() -> None:
+            last["theirs"] = [values for part in pool.map(_four_numbers, chunks) for values in part]
+
+        def theirs_alone() -> None:
+            list(pool.map(_one_number, chunks))
+
+        scale = dict.fromkeys(("theirs", "one of theirs"), total / case.pairs)
+        peers = {"ours": ours, "theirs": theirs, "one of theirs": theirs_alone}
+        sides = alternate(peers, repeats=case.repeats, scale=scale)
+    largest = largest_difference(last["ours"], pairs, last["theirs"])
 
     tracemalloc.start()
-    average_precision(values_NU, labels_NC, block_units=BLOCK_UNITS, threads=1)
-    peak_mb = (tracemalloc.get_traced_memory()[1] - ap_CU.nbytes) / 1e6
+    found = score_values(values_NU, labels)
+    peak_mb = (tracemalloc.get_traced_memory()[1] - found.ap_SCU.nbytes - found.median_CU.nbytes) / 1e6
     tracemalloc.stop()
 
-    ratio = median(theirs) / median(ours)
-    cpu_ratio = median(their_cpu) / median(our_cpu)
-    size = f"{N_CONCEPTS} concepts x {N_SENTENCES:,} sentences x {N_UNITS:,} units"
-    return {
-        "what": f"average precision, {size}",
-        "against": f"scikit-learn in a pool of {cores} processes",
-        "ratio": ratio,
-        "cpu_ratio": cpu_ratio,
-        "details": (
-            f"Average precision of {size} took {median(ours):.2f} s on {cores} threads (median of {REPEATS}, "
-            f"{min(ours):.2f} to {max(ours):.2f}); scikit-learn {median(theirs):,.0f} s "
-            f"({min(theirs):,.0f} to {max(theirs):,.0f}), scaled from {SAMPLE:,} of {N_UNITS * N_CONCEPTS:,} "
-            f"pairs. By processor time the ratio is {cpu_ratio:,.0f}. The largest difference among these "
-            f"is {largest:.1g}. Beside input and result, one thread with block_units {BLOCK_UNITS} needs "
-            f"{peak_mb:.0f} MB."
-        ),
-        "seconds": ours,
-        "sklearn_seconds": theirs,
-        "largest_difference": float(largest),
-        "peak_mb": peak_mb,
-    }
+    faster = Ratio.of(sides["theirs"], sides["ours"])
+    alone = Ratio.of(sides["one of theirs"], sides["ours"])
+    least, ok = faster.at_least(case.bound or 0)
+    row = Row(
+        f"unit scores, {case}",
+        f"scikit-learn in a pool of {cores} processes",
+        f"faster by {faster}",
+        least,
+        "-" if case.bound is None else f"at least {case.bound:,.0f}",
+        None if case.bound is None else ok,
+        f"Four numbers for {case}: {sides['ours']} on {cores} threads; scikit-learn {sides['theirs']}, "
+        f"scaled from {case.pairs:,} of {total:,} pairs, and {sides['one of theirs']} for the average "
+        f"precision on all sentences alone (faster by {alone}). The largest difference is {largest:.1g}. "
+        f"Beside input and result one thread needs {peak_mb:.0f} MB.",
+    )
+    return [row, *against_the_sort(case, labels)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    arguments = parser.parse_args()
-    found = measure()
-    print(f"{found['ratio']:,.0f} times faster than {found['against']}\n{found['details']}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+def against_the_sort(case: Case, labels: Labels) -> list[Row]:
+    """One thread against a sort, of values without ties and of rectified ones, half of which are equal."""
+    tied_NU = make_data(case)[0]
+    untied_NU = np.random.default_rng(4).standard_normal(tied_NU.shape, dtype=np.float32)
+    found = []
+    for values_NU, kind in ((untied_NU, "all different"), (tied_NU, "half of them 0")):
+        values_UN = np.ascontiguousarray(values_NU.T)
+        # What we sort instead: the value's bits above the number of the sentence.
+        keys_UN = values_UN.view(np.uint32).astype(np.uint64) << np.uint64(32)
+        keys_UN |= np.arange(case.sentences, dtype=np.uint64)
+        sides = alternate(
+            {
+                "scores": lambda values_NU=values_NU: score_values(values_NU, labels),
+                "sort": lambda values_UN=values_UN: np.argsort(values_UN, axis=1),
+                "keys": lambda keys_UN=keys_UN: np.sort(keys_UN, axis=1),
+            },
+            repeats=case.repeats,
+        )
+        ratio = Ratio.of(sides["sort"], sides["scores"])
+        share, ok = ratio.at_least(OF_THE_SORT)
+        found.append(
+            Row(
+                f"unit scores, {case}, values {kind}",
+                "the sort alone (`numpy.argsort`), one thread",
+                f"share of its speed: {ratio}",
+                share,
+                f"at least {OF_THE_SORT}",
+                ok,
+                f"Scoring of {case}, values {kind}: {sides['scores']}, the sort {sides['sort']}; what we "
+                f"sort instead, 64-bit keys of value and sentence, {sides['keys']}.",
+            )
+        )
+    return found
+
+
+def measure(small: bool = False) -> list[Row]:
+    return [row for case in (SMALL if small else CASES) for row in measure_case(case)]
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(measure, __doc__)

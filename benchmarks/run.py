@@ -1,54 +1,74 @@
-"""Measure the speed and write docs/benchmarks.md: ``make bench``.
+"""All benchmarks in one run, and the table of what they found: ``make bench``.
 
-Every figure is a ratio against a peer or a bound that is measured in the same run, since absolute
-times say more about the machine than about the code.
+    python benchmarks/run.py                      all parts; half an hour on two idle cores
+    python benchmarks/run.py --only store,demo    these; the others stay as they were measured
+
+Each part is a module of this folder and runs in a process of its own, so that imports, threads and memory do
+not mix. What they return is kept in docs/benchmarks.json and written as docs/benchmarks.md. A bound that is
+missed is said in the table; the status is 1 only if a part has no rows.
 """
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import importlib
+import inspect
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from rows import Row, shown
 
 ROOT = Path(__file__).resolve().parents[1]
-HERE = Path(__file__).resolve().parent
+PAGE, RECORD = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.json"
+#: By name the module and what it measures, in the order of the table.
+PARTS = {
+    "expertise": ("bench_expertise", "unit scores"),
+    "extraction": ("bench_extraction", "extraction"),
+    "ancestors": ("bench_ancestors", "the whole path"),
+    "store": ("bench_store", "the HDF5 store"),
+    "probes": ("bench_probes", "language probes"),
+    "overlap": ("bench_overlap", "overlap"),
+    "pretraining": ("bench_pretraining", "pre-training"),
+    "generation": ("bench_generation", "generation"),
+    "planning": ("planning", "planning"),
+    "controller": ("controller", "Snakemake's own process"),
+    "growth": ("bench_growth", "growth"),
+    "demo": ("bench_demo", "the demo"),
+}
+VERSIONS = ("h5py", "numba", "numpy", "scikit-learn", "scipy", "snakemake", "torch", "transformers")
 
 
-def run_part(name: str) -> dict[str, Any]:
-    """Run one benchmark in a process of its own and return what it measured."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "out.json")
-        command = [sys.executable, str(HERE / name), "--json", str(out)]
-        subprocess.run(command, check=True)
-        return dict(json.loads(out.read_text()))
+@dataclass(frozen=True)
+class Part:
+    """What a part found, and when and where."""
+
+    date: str
+    machine: str
+    load: float
+    """Mean number of processes that ran or waited for a core in the minute before."""
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> Part:
+        return cls(**{**found, "rows": tuple(Row(**row) for row in found["rows"])})
 
 
-def demo_stages(results: Path) -> pd.DataFrame:
-    """Jobs, seconds and memory of every stage of the demo, from Snakemake's benchmark files.
-
-    Returns:
-        Columns ``stage``, ``jobs``, ``seconds`` (sum over jobs), ``largest_mb`` (resident memory).
-    """
-    rows = []
-    for folder in sorted(path for path in (results / "benchmarks").iterdir() if path.is_dir()):
-        tables = [pd.read_csv(file, sep="\t") for file in sorted(folder.rglob("*.tsv"))]
-        jobs = pd.concat(tables)
-        rows.append(
-            {
-                "stage": folder.name,
-                "jobs": len(jobs),
-                "seconds": jobs["s"].sum(),
-                "largest_mb": pd.to_numeric(jobs["max_rss"], errors="coerce").max(),
-            }
-        )
-    return pd.DataFrame(rows).sort_values("seconds", ascending=False, ignore_index=True)
+def machine() -> str:
+    """Cores, processor and versions."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONS)
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores, {cpu_model()}; Python {platform.python_version()}, {versions}"
 
 
 def cpu_model() -> str:
@@ -58,58 +78,145 @@ def cpu_model() -> str:
     return platform.processor()
 
 
-def markdown_table(table: pd.DataFrame) -> str:
-    cells = [list(table.columns), ["---"] * table.shape[1]]
-    cells += [[str(value) for value in row] for row in table.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+def rows_of(module: str, *, small: bool) -> list[Row]:
+    """Run a part in this process."""
+    part = importlib.import_module(module)
+    if hasattr(part, "measure"):
+        takes_small = "small" in inspect.signature(part.measure).parameters
+        found: Iterable[Any] = part.measure(small=small) if takes_small else part.measure()
+    else:
+        found = part.rows()
+    return [as_row(row) for row in found]
+
+
+def as_row(found: Any) -> Row:
+    """What a part gives as a row: itself, four texts, or a dict of a factor and the least it should be."""
+    if isinstance(found, Row):
+        return found
+    if isinstance(found, Mapping):
+        reached, bound = found["measured"], found["bound"]
+        text = f"{shown(reached)} times"
+        least = f"at least {bound:g}"
+        return Row(
+            found["name"], found["against"], text, reached, least, reached >= bound, found.get("details", "")
+        )
+    stage, against, measured, bound = found
+    return Row(stage, against, measured, None, bound, kept(measured, bound))
+
+
+def kept(measured: str, bound: str) -> bool | None:
+    """Whether figures in words keep bounds in words: ``15 s, 600 MB`` are the most of their units."""
+    verdicts = []
+    for part in bound.split(", "):
+        limit = re.match(r"(?:at most )?([\d,.]*\d) ?(%|[A-Za-z]+)", part)
+        if limit is None:
+            return None
+        found = re.search(rf"([\d,.]*\d) ?(?:CPU )?{re.escape(limit[2])}(?!\w)", measured)
+        if found is None:
+            return None
+        verdicts.append(_number(found[1]) <= _number(limit[1]))
+    return all(verdicts)
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def run_part(name: str, *, small: bool = False) -> Part | None:
+    """Run a part in a process of its own; None if there is no such module, or it failed."""
+    module = PARTS[name][0]
+    if not (Path(__file__).parent / f"{module}.py").exists():
+        return None
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "rows.json")
+        command = [sys.executable, __file__, "--part", name, str(out), *(["--small"] if small else [])]
+        if subprocess.run(command, check=False).returncode:
+            return None
+        rows = tuple(Row(**row) for row in json.loads(out.read_text()))
+    return Part(datetime.date.today().isoformat(), machine(), round(load, 1), rows) if rows else None
+
+
+def page(parts: Mapping[str, Part]) -> str:
+    """The table, the details, and the sections that parts have of their own."""
+    machines = list(dict.fromkeys(part.machine for part in parts.values()))
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`; `make bench ONLY=store,demo` renews some rows and keeps the others. Ratios",
+        "are of medians of runs that take turns; where one has a bound, the worse of the two clocks counts.",
+        "The numbers of a peer are compared with ours in the same run, and no row is written if they differ.",
+        "[benchmarks/README.md](../benchmarks/README.md) says how each is measured.",
+        "",
+    ]
+    for number, text in enumerate(machines, 1):
+        lines += [f"Machine{f' {number}' if len(machines) > 1 else ''}: {text}.", ""]
+    columns = ["stage", "against", "measured", "bound", "kept", "date"]
+    columns += ["machine"] if len(machines) > 1 else []
+    lines += [f"| {' | '.join(columns)} |", "| " + " | ".join("---" for _ in columns) + " |"]
+    details, sections = [], []
+    for name, (_, about) in PARTS.items():
+        part = parts.get(name)
+        if part is None:
+            cells = [about, "-", "not measured here", "-", "-", "-"]
+            lines.append(f"| {' | '.join(cells + ['-'] * (len(columns) - len(cells)))} |")
+            continue
+        for row in part.rows:
+            verdict = {True: "yes", False: "**no**", None: "-"}[row.ok]
+            cells = [row.stage, row.against, row.measured, row.bound, verdict, part.date]
+            cells += [str(machines.index(part.machine) + 1)] if len(machines) > 1 else []
+            lines.append(f"| {' | '.join(cells)} |")
+            details += [f"- {row.details}"] if row.details else []
+            sections += ["", row.section] if row.section else []
+    busy = [f"{name} ({part.load})" for name, part in parts.items() if part.load > 0.5]
+    if busy:
+        lines += ["", f"The machine was not idle before these parts began (load): {', '.join(busy)}."]
+    lines += ["", "## Details", "", *details, *sections]
+    return "\n".join(lines) + "\n"
+
+
+def update(
+    wanted: Sequence[str], record: Path, target: Path, *, keep_others: bool, small: bool = False
+) -> list[str]:
+    """Run parts, write the record and the page after each; returns the names of those without rows."""
+    known = json.loads(record.read_text()) if record.exists() else {}
+    parts = {name: Part.read(found) for name, found in known.items() if keep_others and name in PARTS}
+    missing = []
+    for name in wanted:
+        print(f"== {PARTS[name][1]} ({PARTS[name][0]})", flush=True)
+        found = run_part(name, small=small)
+        parts.pop(name, None)
+        if found is None:
+            missing.append(name)
+        else:
+            parts[name] = found
+        parts = {each: parts[each] for each in PARTS if each in parts}
+        record.write_text(json.dumps({each: asdict(part) for each, part in parts.items()}, indent=1) + "\n")
+        target.write_text(page(parts), encoding="utf-8")
+    return missing
 
 
 def main() -> None:
-    results = ROOT / "results" / "demo"
-    if not (results / "report.html").exists():
-        command = [sys.executable, "-m", "snakemake", "--cores", "all"]
-        subprocess.run(command, cwd=ROOT, check=True)
-    expertise = run_part("bench_expertise.py")
-    extraction = run_part("bench_extraction.py")
-    stages = demo_stages(results)
-    total = stages["seconds"].sum()
-    stages["share"] = [f"{seconds / total:.0%}" for seconds in stages["seconds"]]
-    stages["seconds"] = stages["seconds"].map("{:.1f}".format)
-    stages["largest_mb"] = stages["largest_mb"].map("{:.0f}".format)
-    ratios = pd.DataFrame(
-        [
-            {
-                "what": expertise["what"],
-                "against": expertise["against"],
-                "ratio": f"{expertise['ratio']:,.0f} times faster",
-                "bound": "at least 150",
-            },
-            {
-                "what": extraction["what"],
-                "against": extraction["against"],
-                "ratio": f"{extraction['ratio']:.2f} times its time",
-                "bound": "at most 1.25",
-            },
-        ]
-    )
-    text = f"""# Benchmarks
-
-Written by `make bench`. Machine: {os.cpu_count()} cores, {cpu_model()}; Python
-{platform.python_version()}. Ratios are of medians over repeats that alternate within one run.
-
-{markdown_table(ratios)}
-
-Details: {expertise["details"]} {extraction["details"]}
-
-## The demo study, stage by stage
-
-From the `benchmark:` files of one run of `make demo` on this machine; seconds are summed over jobs, of
-which as many run at once as there are cores. Rules that take less than a second have no benchmark file.
-
-{markdown_table(stages)}
-"""
-    (ROOT / "docs" / "benchmarks.md").write_text(text)
-    print(text)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", default="", help=f"some of {','.join(PARTS)}; the others stay as they are")
+    parser.add_argument("--small", action="store_true", help="sizes of a second, to see that they run")
+    parser.add_argument("--out", type=Path, default=PAGE.parent, help="folder of benchmarks.md and .json")
+    parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        name, out = arguments.part
+        rows = rows_of(PARTS[name][0], small=arguments.small)
+        Path(out).write_text(json.dumps([asdict(row) for row in rows]))
+        return
+    only = [name for name in arguments.only.split(",") if name]
+    unknown = [name for name in only if name not in PARTS]
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    record, target = arguments.out / RECORD.name, arguments.out / PAGE.name
+    missing = update(only or list(PARTS), record, target, keep_others=bool(only), small=arguments.small)
+    print(target.read_text(encoding="utf-8"))
+    if missing:
+        sys.exit(f"no rows of {', '.join(missing)}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,12 @@ def interval(resamples: NDArray[Any]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def intervals_of(resamples_PB: Floats) -> list[tuple[float, float]]:
+    """:func:`interval` of each row; shape ``(P, B)``, all of them finite."""
+    low_P, high_P = np.quantile(resamples_PB, [(1 - 0.95) / 2, (1 + 0.95) / 2], axis=1)
+    return list(zip(low_P.tolist(), high_P.tolist(), strict=True))
+
+
 def bootstrap_weights(
     n: int, n_resamples: int, seed: int, *, draws: int | None = None
 ) -> NDArray[np.float64]:

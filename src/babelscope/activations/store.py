@@ -5,10 +5,9 @@ written by one job, under a temporary name, flushed and renamed, so that a half-
 seen under its final name. Rows carry the ids of their sentences and are joined by id. Names of shapes:
 ``N`` sentences, ``U`` units, ``T`` sampled tokens, ``d`` hidden size.
 
-Layout of a cell of units: ``layer-03/mlp_act`` is ``(N, U)``, chunked so that a block of units over all
-sentences is read at once. Layout of a cell of tokens: ``states/layer-03`` is ``(T, d)``,
-``means/layer-03`` is ``(n, d)``. Layer 0 is the input of block 1, layer i the output of block i,
-before any final norm.
+Layout of a cell of units: ``layer-03/mlp_act`` is ``(N, U)``, not chunked, since it is written in whole rows
+and read as a whole. Layout of a cell of tokens: ``states/layer-03`` is ``(T, d)``, ``means/layer-03`` is
+``(n, d)``. Layer 0 is the input of block 1, layer i the output of block i, before any final norm.
 """
 
 from __future__ import annotations
@@ -29,8 +28,6 @@ from babelscope.io.files import AGAIN
 from babelscope.io.h5 import open_h5, read_strings, write_strings
 
 LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final norm"
-_UNIT_CHUNK = 256
-_ROW_CHUNK = 1024
 
 LayerSite = tuple[int, str]
 """A layer and the name of a site in it."""
@@ -166,8 +163,7 @@ def write_units(
     write_strings(group, "sentence_ids", ids)
     group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
     for unit, n in widths.items():
-        chunks = (min(len(ids), _ROW_CHUNK), min(n, _UNIT_CHUNK))
-        group.create_dataset(_unit_name(*unit), (len(ids), n), dtype, chunks=chunks, track_times=False)
+        group.create_dataset(_unit_name(*unit), (len(ids), n), dtype, track_times=False)
     checksums, n_written = dict.fromkeys(widths, 0), 0
     for start, values in blocks:
         assert start == n_written, "blocks of rows come in order"

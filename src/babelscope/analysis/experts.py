@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from babelscope.analysis.ranking import BestFile, k_by_scope
@@ -74,7 +75,31 @@ def expert_sets(experts: pd.DataFrame, units: UnitIndex, concepts: Sequence[str]
 
     ``experts`` has each pair of concept and unit once.
     """
-    rows = pd.Index(concepts).get_indexer(pd.Index(experts["concept"]))
-    columns = units.numbers(experts["layer"], experts["site"], experts["unit"])
+    rows, columns = expert_places(experts, units, concepts)
     ones = np.ones(len(experts), dtype=np.int32)
     return sparse.csr_array((ones, (rows, columns)), shape=(len(concepts), len(units)))
+
+
+def expert_places(
+    experts: pd.DataFrame, units: UnitIndex, concepts: Sequence[str]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Of each row of a table of experts the row of its concept and the number of its unit.
+
+    Raises:
+        ValueError: If there is no such unit.
+    """
+    # Names are looked up once each: a table has hundreds of thousands of rows.
+    concept_E, names = pd.factorize(experts["concept"])
+    site_E, sites = pd.factorize(experts["site"])
+    layer_E = experts["layer"].to_numpy(dtype=np.int64)
+    place_E = layer_E * len(sites) + site_E
+    places = np.flatnonzero(np.bincount(place_E))
+    first = np.zeros(int(place_E.max(initial=0)) + 1, dtype=np.int64)
+    layer_P, site_P = np.divmod(places, max(1, len(sites)))
+    unit_E, last = experts["unit"].to_numpy(dtype=np.int64), np.zeros_like(first)
+    np.maximum.at(last, place_E, unit_E)
+    # Asked for the last unit of a place, so that one that is not there is refused.
+    last_P = last[places]
+    first[places] = units.numbers(layer_P, np.asarray(sites, dtype=np.str_)[site_P], last_P) - last_P
+    rows = pd.Index(concepts).get_indexer(pd.Index(names))
+    return rows[concept_E], first[place_E] + unit_E

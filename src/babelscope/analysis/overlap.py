@@ -23,13 +23,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from babelscope.analysis.experts import expert_sets
+from babelscope.analysis.experts import expert_places
 from babelscope.analysis.scores import OTHER_HALF
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import (
     benjamini_hochberg,
     bootstrap_weights,
-    interval,
+    intervals_of,
     permutation_p,
     two_way_interval,
 )
@@ -70,20 +70,19 @@ def overlap_table(
     langs = list(experts)
     different = list(combinations(range(len(langs)), 2))
     same = [(at, at) for at in range(len(langs))]
+    by_layer: dict[int, dict[tuple[str, str], sparse.csr_array]] = {}
+    for lang, table in experts.items():
+        for (layer, subset), of_subset in _sets(table, units, concepts).items():
+            by_layer.setdefault(layer, {})[lang, subset] = of_subset
     parts = []
     for layer in (ALL_LAYERS, *units.layers):
-        sets: dict[tuple[str, str], sparse.csr_array] = {}
-        for lang, table in experts.items():
-            of_layer = (table["scope"] == "layer") & (table["layer"] == layer)
-            chosen = table[table["scope"] == "model"] if layer == ALL_LAYERS else table[of_layer]
-            for subset, part in chosen.groupby("subset"):
-                sets[lang, str(subset)] = expert_sets(part, units, concepts)
+        sets = by_layer.pop(layer)
         k = int(sets[langs[0], "all"][0].sum())
         n_units = len(units) if layer == ALL_LAYERS else units.width(layer)
         for variant, pairs in (("same_lines", different), ("disjoint_lines", different + same)):
-            shared = {(a, b): _shared(sets, langs[a], langs[b], variant) / k for a, b in pairs}
-            if not shared:  # one language has no pairs
+            if not pairs:  # one language has none
                 continue
+            shared = _shared(sets, langs, pairs, variant, k)
             rows = _overlap_rows(shared, langs, settings)
             parts.append(rows.assign(layer=layer, variant=variant, chance=k / n_units, k=k, n_units=n_units))
     found = pd.concat(parts, ignore_index=True).assign(n_concepts=len(concepts))
@@ -92,13 +91,42 @@ def overlap_table(
     return found[list(_COLUMNS)]
 
 
+def _sets(
+    table: pd.DataFrame, units: UnitIndex, concepts: list[str]
+) -> dict[tuple[int, str], sparse.csr_array]:
+    """The sets of experts of one language by layer (-1: of the model) and subset; one pass over the table."""
+    layer_E = np.where(table["scope"] == "model", ALL_LAYERS, table["layer"].to_numpy())
+    subset_E, subsets = pd.factorize(table["subset"])
+    found = {}
+    row_E, unit_E = expert_places(table, units, concepts)
+    order_E = np.lexsort((subset_E, layer_E))
+    keys_E2 = np.stack([layer_E, subset_E], axis=1)[order_E]
+    starts = np.flatnonzero((np.diff(keys_E2, axis=0, prepend=keys_E2[:1] - 1) != 0).any(axis=1))
+    for start, chosen in zip(starts, np.split(order_E, starts[1:]), strict=True):
+        layer, subset = keys_E2[start].tolist()
+        shape = len(concepts), len(units)
+        ones = np.ones(len(chosen), dtype=np.int32)
+        found[layer, str(subsets[subset])] = sparse.csr_array(
+            (ones, (row_E[chosen], unit_E[chosen])), shape=shape
+        )
+    return found
+
+
 def _shared(
-    sets: Mapping[tuple[str, str], sparse.csr_array], lang_a: str, lang_b: str, variant: str
-) -> Floats:
-    """Units that the experts of concept i in one language share with those of j in the other, (C, C)."""
+    sets: Mapping[tuple[str, str], sparse.csr_array],
+    langs: list[str],
+    pairs: Iterable[tuple[int, int]],
+    variant: str,
+    k: int,
+) -> dict[tuple[int, int], Floats]:
+    """Share of K that the experts of concept i in one language share with those of j in the other, (C, C)."""
     subsets = [("all", "all")] if variant == "same_lines" else list(OTHER_HALF.items())
-    counts = [(sets[lang_a, one] @ sets[lang_b, other].T).toarray() for one, other in subsets]
-    return np.asarray(np.mean(counts, axis=0), dtype=np.float64)
+    turned = {(lang, subset): each.T.tocsr() for (lang, subset), each in sets.items()}
+    found = {}
+    for a, b in pairs:
+        counts = [(sets[langs[a], one] @ turned[langs[b], other]).toarray() for one, other in subsets]
+        found[a, b] = np.asarray(np.mean(counts, axis=0) / k, dtype=np.float64)
+    return found
 
 
 def _overlap_rows(
@@ -109,15 +137,14 @@ def _overlap_rows(
     weights_BC = bootstrap_weights(n_concepts, settings.bootstrap, settings.seed)
     rng = np.random.default_rng([settings.seed, 1])
     order_PC = np.array([rng.permutation(n_concepts) for _ in range(settings.permutations)])
+    flat_PC = np.arange(n_concepts) * n_concepts + order_PC
     own_C = {pair: np.diag(shared_CC) for pair, shared_CC in shared.items()}
     n_other = n_concepts * (n_concepts - 1)
     null = {pair: (s.sum() - np.trace(s)) / n_other if n_other else np.nan for pair, s in shared.items()}
-    permuted_P = {
-        pair: shared_CC[np.arange(n_concepts), order_PC].mean(axis=1) for pair, shared_CC in shared.items()
-    }
+    permuted_P = {pair: shared_CC.take(flat_PC).mean(axis=1) for pair, shared_CC in shared.items()}
+    intervals = intervals_of(np.stack([weights_BC @ overlap_C for overlap_C in own_C.values()]))
     rows: list[tuple[Any, ...]] = []
-    for (a, b), overlap_C in own_C.items():
-        low, high = interval(weights_BC @ overlap_C)
+    for ((a, b), overlap_C), (low, high) in zip(own_C.items(), intervals, strict=True):
         mean = float(overlap_C.mean())
         p_value = permutation_p(mean, permuted_P[a, b])
         rows.append((langs[a], langs[b], mean, low, high, null[a, b], p_value))
