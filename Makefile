@@ -1,41 +1,49 @@
-# `make demo` and `make test` need Python 3.11 (or later) and make; they install all else into .venv.
+# `make demo` and `make test` need Python 3.11 (or later) and make; they install all else into .venv: the demo
+# what studies need, the tests and linters their own tools beside it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CORES ?= all
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Studies whose text is public; xglm-257m and paper need text of yours: make plan STUDIES=config/studies/paper.yaml
 STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml real-text.yaml bloom-560m.yaml bloom-7b1.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint format docs snapshots plan bench memory cost clean
+.PHONY: help env demo test test-fast lint format docs snapshots plan bench memory cost gpu gpu-wheels clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-env: $(READY)  ## make the environment in .venv
+env: $(READY)  ## make the environment in .venv: what studies need
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "babelscope needs Python 3.11 or later; this is %s. Name another with: make PYTHON=python3.12 ..." % sys.version.split()[0])'
 	@echo "installing the environment into $(VENV) (some minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(READY_DEV): $(READY)
+	@echo "installing what tests and linters need"
+	@$(INSTALL) --editable ".[dev]"
 	@touch $@
 
 demo: $(READY)  ## run the demo study to its report
 	$(BIN)/snakemake --cores $(CORES)
 
 # Those of Slurm mostly wait, so they run beside the others.
-test: $(READY)  ## all tests; the browser's and Slurm's where these are installed
+test: $(READY_DEV)  ## all tests; the browser's and Slurm's where these are installed
 	@echo "the tests on Slurm run beside; they are shown at the end"
 	@$(BIN)/python -m pytest tests/slurm >.pytest-slurm.log 2>&1 & slurm=$$!; \
 	$(BIN)/python -m pytest --ignore=tests/slurm; here=$$?; \
 	wait $$slurm; there=$$?; cat .pytest-slurm.log; exit $$((here + there))
 
-test-fast: $(READY)  ## the unit tests alone
+test-fast: $(READY_DEV)  ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit
 
-lint: $(READY)  ## ruff, mypy, import rules, snakefmt, snakemake --lint
+lint: $(READY_DEV)  ## ruff, mypy, import rules, snakefmt, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,16 +51,16 @@ lint: $(READY)  ## ruff, mypy, import rules, snakefmt, snakemake --lint
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-format: $(READY)  ## let ruff and snakefmt rewrite
+format: $(READY_DEV)  ## let ruff and snakefmt rewrite
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-docs: $(READY)  ## renew what is made of the code: schema, keys, picture of the rooms, results/README.md
+docs: $(READY_DEV)  ## renew what is made of the code: schema, keys, picture of the rooms, results/README.md
 	$(BIN)/python docs/make_keys.py
 	$(BIN)/python docs/make.py
 
-snapshots: $(READY)  ## write tests/workflow/snapshots anew; review the diff
+snapshots: $(READY_DEV)  ## write tests/workflow/snapshots anew; review the diff
 	$(BIN)/python -m pytest -q tests/workflow/test_snapshots.py --renew
 
 plan: $(READY)  ## dry-run the studies in config/ (their text must be there, see config/README.md)
@@ -69,6 +77,14 @@ memory: $(READY)  ## measure memory at true size, 15 GB at most; writes docs/mem
 
 cost: $(READY)  ## compare plans with runs, plan the paper's study; writes docs/cost.md, docs/paper.md
 	$(BIN)/python benchmarks/cost.py
+
+# On the machine as it is: what its Python lacks comes from .gpu-wheels, and nothing is installed.
+GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) $(PYTHON))
+gpu:  ## check and measure on a GPU, 8 minutes; without one: make gpu DEVICE=cpu SMALL=1
+	$(GPU_PYTHON) benchmarks/gpu/run.py --device $(or $(DEVICE),cuda) $(if $(SMALL),--small) $(if $(PAGE),--page $(PAGE))
+
+gpu-wheels:  ## fetch what a bare GPU machine lacks, for its Python: make gpu-wheels GPU_VERSION=3.12
+	$(GPU_PYTHON) benchmarks/gpu/carried.py fetch --python $(or $(GPU_VERSION),3.12)
 
 clean:  ## remove the environment and all results
 	rm -rf $(VENV) results/*/ .snakemake

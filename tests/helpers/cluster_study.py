@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,27 @@ class ClusterStudy:
         if check:
             assert status == 0, self.printed()[-6000:]
         return self.printed()
+
+    def submit(self, script: str, options: Sequence[str], *args: str) -> int:
+        """Submit a script of the profile, with options of sbatch and arguments of Snakemake; the job's id.
+
+        What the job prints is then ``run.log``.
+        """
+        self.command()  # writes the study's config
+        log = self.folder / "run.log"
+        log.write_text("")
+        python = Path(sys.executable).parent
+        done = subprocess.run(
+            ["sbatch", "--parsable", f"--output={log}", *options, f"profiles/slurm/{script}", "study.yaml", *args],
+            cwd=self.folder,
+            env={
+                **self.lab.environment, "HF_HUB_OFFLINE": "1",
+                "PATH": f"{self.lab.base}/bin:{python}:{os.environ['PATH']}", **self.environment,
+                "PYTHONPATH": os.pathsep.join([str(self.folder / "src"), self.environment.get("PYTHONPATH", "")]),
+            },
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return int(done.stdout)
 
     def printed(self) -> str:
         return (self.folder / "run.log").read_text()

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo", "srun")
+CLIENTS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun")
 #: Debian puts the daemons here, which is not on every PATH.
 SBIN = "/usr/sbin"
 GPU_FILES = ("/dev/null", "/dev/zero")
@@ -32,7 +33,7 @@ SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={base}/munge.sock
+AuthInfo=socket={base}/munge.sock,cred_expire=10
 CredType=cred/munge
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmctldPidFile={base}/slurmctld.self.pid
@@ -155,7 +156,7 @@ class SlurmLab:
             fields = dict(re.findall(r"([\w/:]+)=(\S*)", line))
             if "JobId" not in fields:
                 continue  # "No jobs in the system"
-            hours, minutes, _ = fields["TimeLimit"].split(":")
+            days, hours, minutes = re.match(r"(?:(\d+)-)?(\d+):(\d+)", fields["TimeLimit"]).groups("0")
             memory = re.search(r"TRES=\S*?mem=([\d.]+)([MG])", line)
             gpus = re.search(r"gres:gpu:(\d+)", line)
             comment = fields.get("Comment", "")
@@ -168,7 +169,7 @@ class SlurmLab:
                     node=fields.get("NodeList", ""),
                     gpus=int(gpus[1]) if gpus else 0,
                     cpus=int(fields["NumCPUs"].split("-")[0]),
-                    minutes=60 * int(hours) + int(minutes),
+                    minutes=60 * (24 * int(days) + int(hours)) + int(minutes),
                     memory_mb=round(float(memory[1]) * (1024 if memory[2] == "G" else 1)) if memory else 0,
                     comment=comment,
                 )
@@ -198,11 +199,11 @@ class SlurmLab:
         (self.base / "gres.conf").write_text(
             "".join(f"NodeName=g1 Name=gpu File={file}\n" for file in GPU_FILES)
         )
-        # The executor's job step takes SLURM_CONF out of the environment; a site has it in /etc/slurm.
-        shim = self.base / "bin/srun"
-        srun = shutil.which("srun")
-        shim.write_text(f'#!/bin/sh\nSLURM_CONF={self.config} exec {srun} "$@"\n')
-        shim.chmod(0o755)
+        # The executor takes SLURM_CONF out of the environment of what it starts; a site has it in /etc/slurm.
+        for name in CLIENTS:
+            shim = self.base / "bin" / name
+            shim.write_text(f'#!/bin/sh\nSLURM_CONF={self.config} exec {shutil.which(name)} "$@"\n')
+            shim.chmod(0o755)
 
     def _spawn(self, name: str, *arguments: str, program: str | None = None) -> None:
         with (self.base / f"{name}.out").open("ab") as out:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -179,3 +181,16 @@ def test_the_device(monkeypatch):
         resolve_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == "cuda"
+
+
+def test_a_model_is_loaded_without_scipy(tmp_path):
+    """The losses of image detection would bring it, half a second of each job."""
+    tiny_model("xglm").save_pretrained(tmp_path)
+    code = (
+        "import sys; from babelscope.models.checkpoints import load_model; load_model(sys.argv[1]);"
+        "from transformers.utils import is_scipy_available as there; print('scipy' in sys.modules, there())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True"]

@@ -119,3 +119,13 @@ def test_every_script_belongs_to_a_rule_of_its_name():
     for script in SCRIPTS.glob("*.py"):
         assert f"../scripts/{script.name}" in rules
         assert re.search(rf'(rule {script.stem}:|rule\("{script.stem}"\))', rules), script.name
+
+
+@pytest.mark.parametrize(("target", "with_tests"), [("demo", False), ("env", False), ("test-fast", True)])
+def test_the_demo_needs_nothing_of_the_tests(target, with_tests, tmp_path):
+    command = ["make", "--dry-run", target, f"VENV={tmp_path}", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    installs = [
+        line.split("constraints.txt ")[1] for line in done.stdout.splitlines() if "pip install" in line
+    ]
+    assert installs == ["--editable .", '--editable ".[dev]"'][: 1 + with_tests]

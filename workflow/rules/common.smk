@@ -12,7 +12,7 @@ from pathlib import Path
 
 from babelscope.errors import BabelscopeError
 from babelscope.ops.costs import MAX_THREADS, CostModel
-from babelscope.ops.engine import check_overrides, engine
+from babelscope.ops.engine import check_overrides, engine, lift_timers
 from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
@@ -263,7 +263,7 @@ def needs(rule):
 
 def threads_of(rule):
     """Threads of a rule's jobs, where one can use several."""
-    return lambda wildcards: cost_of(rule, wildcards).threads
+    return lambda wildcards: cost_of(rule, wildcards).cores
 
 
 def scores_gb(rule):
@@ -289,6 +289,7 @@ def refuse_unknown_rules():
 
 def enter_run(log):
     """Stop if Slurm jobs of an earlier run of this study still write; else note this run."""
+    lift_timers(workflow)
     try:
         refuse_beside_others(STUDY.results)
     except BabelscopeError as error:

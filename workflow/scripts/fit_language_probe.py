@@ -26,6 +26,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
             settings=settings,
             model=snakemake.wildcards.model,
             step=step,
+            threads=snakemake.threads,
         )
         for step in steps
         for layer in snakemake.params.layers

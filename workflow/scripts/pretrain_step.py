@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.models.training.run import pretrain_steps
-from babelscope.models.training.steps import CheckpointList, read_list, write_list
+from babelscope.models.training.steps import CheckpointList, has_state, read_list, write_list
 from babelscope.runtime import job
 from babelscope.text.tokenization import language_shares
 
@@ -15,7 +15,8 @@ with job(snakemake.log[0], threads=snakemake.threads):
     out = Path(snakemake.output[0])
     steps = snakemake.params.steps
     lists = snakemake.input.get("previous", [])
-    before = [step for file in lists for step in read_list(file).hashes if step < steps[0]]
+    earlier = [step for file in lists for step in read_list(file).hashes if step < steps[0]]
+    before = [step for step in earlier if has_state(out.parent / str(step))]
     tokens = Path(snakemake.input.tokens)
     hashes = pretrain_steps(
         tokens_h5=tokens,

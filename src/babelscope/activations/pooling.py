@@ -47,8 +47,7 @@ class _Pooler:
     lies, without a copy; only where its rows end at different positions, these are masked.
     """
 
-    def __init__(self, batch: InputBatch) -> None:
-        device = batch.mask_BS.device
+    def __init__(self, batch: InputBatch, device: torch.device) -> None:
         self.shape = batch.mask_BS.shape
         self.last_B = torch.from_numpy(batch.stops - 1).to(device)
         self.rows_B = torch.arange(len(batch.stops), device=device)
@@ -103,7 +102,8 @@ class Recorder:
         self._seen: set[tuple[int, str, int]] = set()
         self._states: dict[int, torch.Tensor] = {}
         self._n_rows = 0
-        self._pooler: _Pooler | None = None
+        self._batch: InputBatch | None = None
+        self._poolers: dict[torch.device, _Pooler] = {}
         self._wants_means = False
         self._tokens: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -133,7 +133,8 @@ class Recorder:
         self._seen.clear()
         self._states.clear()
         self._n_rows = len(batch.rows)
-        self._pooler = _Pooler(batch)
+        self._batch = batch
+        self._poolers.clear()
         self._wants_means = means
         self._tokens = None
         if tokens is not None and len(tokens[0]):
@@ -167,11 +168,11 @@ class Recorder:
         return _numpy(self._results[key][: self._n_rows])
 
     def _reduce(self, pooling: str, key: tuple[int, str, int], x_BSD: torch.Tensor) -> None:
-        assert self._pooler is not None
-        if x_BSD.shape[:2] != self._pooler.shape:
+        pooler = self._pooler_on(x_BSD.device)
+        if x_BSD.shape[:2] != pooler.shape:
             raise BabelscopeError(
                 f"{self.loaded.folder}: layer {key[0]}, site {key[1]}, comes as {tuple(x_BSD.shape)}, "
-                f"not for {tuple(self._pooler.shape)} sentences and positions at once"
+                f"not for {tuple(pooler.shape)} sentences and positions at once"
                 "\nhint: an option of its config, such as chunk_size_feed_forward, cuts it up"
             )
         result = self._results.get(key)
@@ -179,14 +180,22 @@ class Recorder:
             dtype = torch.float32 if pooling == "mean" else x_BSD.dtype
             result = x_BSD.new_empty((len(x_BSD), x_BSD.shape[-1]), dtype=dtype)
             self._results[key] = result
-        getattr(self._pooler, pooling)(x_BSD, result[: len(x_BSD)])
+        getattr(pooler, pooling)(x_BSD, result[: len(x_BSD)])
         self._seen.add(key)
 
     def _keep_states(self, layer: int, x_BSd: torch.Tensor) -> None:
         if self._wants_means:
             self._reduce("mean", (layer, MEAN, 0), x_BSd)
         if self._tokens is not None:
-            self._states[layer] = x_BSd[self._tokens]
+            rows, positions = (index.to(x_BSd.device) for index in self._tokens)
+            self._states[layer] = x_BSd[rows, positions]
+
+    def _pooler_on(self, device: torch.device) -> _Pooler:
+        """What reduces this batch on a device: a model may be spread over several."""
+        assert self._batch is not None
+        if device not in self._poolers:
+            self._poolers[device] = _Pooler(self._batch, device)
+        return self._poolers[device]
 
 
 def _numpy(values: torch.Tensor) -> NDArray[np.float32]:

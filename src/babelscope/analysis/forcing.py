@@ -94,6 +94,8 @@ def _forcing(held_BU: NDArray[np.bool_], value_BU: NDArray[np.float64], model: A
             raise ValueError(
                 f"units are forced in {len(held_B1U)} rows; the model got {tuple(values_BTU.shape)}"
             )
-        return torch.where(held_B1U, value_B1U.to(values_BTU.dtype), values_BTU)
+        # A model may be spread over several devices.
+        held, value = held_B1U.to(values_BTU.device), value_B1U.to(values_BTU.device, values_BTU.dtype)
+        return torch.where(held, value, values_BTU)
 
     return force

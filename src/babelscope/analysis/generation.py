@@ -43,6 +43,9 @@ MAX_REPEATS = 6
 #: Logits held at once when the texts are scored.
 _LOGITS_AT_ONCE = 1 << 26
 
+#: Logits that a CPU works on at a time, as many as its cache holds.
+_LOGITS_IN_CACHE = 1 << 18
+
 TEXT_COLUMNS = (
     "condition", "lang", "concept", "sample", "seed", "text", "token_ids", "prompt_ids", "nll",
     "n_tokens", "distinct_share", "degenerate",
@@ -380,20 +383,28 @@ def sample_tokens(
     logits_BV = logits_BV.float()
     if temperature == 0:
         return logits_BV.argmax(dim=-1) if bool(logits_BV.isfinite().all()) else None
-    share_BV = torch.softmax(logits_BV / temperature, dim=-1)
-    if top_p < 1:
-        sorted_BV = _sort_descending(share_BV)
-        before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
-        n_kept_B1 = (before_BV < top_p).sum(dim=-1, keepdim=True).clamp(min=1)
-        last_B1 = sorted_BV.gather(1, n_kept_B1 - 1)
-        share_BV = share_BV * (share_BV >= last_B1)
-    sums_BV = share_BV.double().cumsum(dim=-1)
-    totals_B1 = sums_BV[:, -1:]
-    if not bool(totals_B1.isfinite().all()):
-        return None
-    # Below the total even after rounding, so that no token of probability 0 is taken.
-    marks_B1 = uniforms_B[:, None] * totals_B1 * (1 - 1e-12)
-    return torch.searchsorted(sums_BV, marks_B1, right=True)[:, 0]
+    at_once = len(logits_BV)
+    if logits_BV.device.type == "cpu":
+        at_once = max(1, _LOGITS_IN_CACHE // logits_BV.shape[1])
+    ids = []
+    for start in range(0, len(logits_BV), at_once):
+        rows = slice(start, start + at_once)
+        share_BV = torch.softmax(logits_BV[rows] / temperature, dim=-1)
+        if top_p < 1:
+            sorted_BV = _sort_descending(share_BV)
+            n_before_B1 = torch.searchsorted(
+                sorted_BV.cumsum(dim=-1), share_BV.new_full((len(share_BV), 1), top_p)
+            )
+            last_B1 = sorted_BV.gather(1, n_before_B1.clamp(max=sorted_BV.shape[1] - 1))
+            share_BV = share_BV * (share_BV >= last_B1)
+        sums_BV = share_BV.double().cumsum(dim=-1)
+        totals_B1 = sums_BV[:, -1:]
+        if not bool(totals_B1.isfinite().all()):
+            return None
+        # Below the total even after rounding, so that no token of probability 0 is taken.
+        marks_B1 = uniforms_B[rows, None] * totals_B1 * (1 - 1e-12)
+        ids.append(torch.searchsorted(sums_BV, marks_B1, right=True)[:, 0])
+    return torch.cat(ids)
 
 
 def _sort_descending(values_BV: torch.Tensor) -> torch.Tensor:
@@ -415,10 +426,22 @@ def _score(
         prompt = torch.full((len(ids), 1), loaded.start_id, device=ids.device)
         inputs = torch.cat([prompt, ids[:, :-1]], dim=1)
         logits_BTV = loaded.model(input_ids=inputs, use_cache=False).logits
-        nats_BT = torch.nn.functional.cross_entropy(logits_BTV.float().transpose(1, 2), ids, reduction="none")
+        nats_BT = _nats(logits_BTV.flatten(0, 1), ids.flatten()).view(ids.shape)
         lengths = torch.from_numpy(lengths_B[rows]).to(ids.device)
         counted_BT = torch.arange(width, device=ids.device) < lengths[:, None]
         sums_B = (nats_BT * counted_BT).sum(dim=1).cpu().numpy()
         there = lengths_B[rows] > 0
         nll_B[rows][there] = sums_B[there] / lengths_B[rows][there]
     return nll_B
+
+
+def _nats(logits_NV: torch.Tensor, ids_N: torch.Tensor) -> torch.Tensor:
+    """Nats of each token."""
+    at_once = max(1, _LOGITS_IN_CACHE // logits_NV.shape[1]) if logits_NV.device.type == "cpu" else len(ids_N)
+    nats = [
+        torch.nn.functional.cross_entropy(
+            logits_NV[start : start + at_once].float(), ids_N[start : start + at_once], reduction="none"
+        )
+        for start in range(0, len(ids_N), at_once)
+    ]
+    return torch.cat(nats)

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from babelscope.activations.store import TokenFile
 from babelscope.analysis.settings import ProbeSettings
@@ -86,6 +87,7 @@ def fit_language_probe(
     settings: ProbeSettings,
     model: str,
     step: int,
+    threads: int = 1,
 ) -> pd.DataFrame:
     """Fit and score all probes of one layer.
 
@@ -95,6 +97,8 @@ def fit_language_probe(
         settings: See :class:`ProbeSettings`.
         model: Model id, for the table; so is ``step``.
         step: Training step.
+        threads: Of BLAS and OpenMP. A solver's steps are so short that more threads wait for each other most
+            of the time, and beside other work on the machine for very long.
 
     Returns:
         Columns :data:`COLUMNS`, one row per (probe, metric, seed) and one with ``seed`` -1 that
@@ -108,6 +112,20 @@ def fit_language_probe(
         BabelscopeError: If there are fewer than two languages, or too few tokens or sentences in one.
     """
     pool = _pool(token_files, layer, settings, f"model {model}, step {step}, layer {layer}")
+    with threadpool_limits(limits=threads):
+        found, n_languages = _all_scores(pool, layer, settings), len(pool.languages)
+    rows = [
+        (
+            model, step, layer, probe, metric, seed, score.value, *interval(score.resamples_B), score.null,
+            n_train, score.n_test, n_languages,
+        )
+        for probe, metric, seed, n_train, score in found
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _all_scores(pool: _Pool, layer: int, settings: ProbeSettings) -> list[tuple[str, str, int, int, _Score]]:
+    """Probe, metric, seed, training tokens and score of everything that is said of a layer."""
     rng = np.random.default_rng([settings.seed, layer])
     # One draw of sentence weights serves all probes and seeds: scores on the same sentences move
     # together, so that differences and means over seeds get the interval they deserve.
@@ -127,14 +145,7 @@ def fit_language_probe(
             found.append((probe, metric, seed, size, score))
         found.append((probe, metric, -1, round(np.mean(sizes)), _mean_over_seeds(of_seeds, pick_BK)))
     found.append(("between_variance", "share", -1, 0, _between_variance(pool, weights_BS, rng)))
-    rows = [
-        (
-            model, step, layer, probe, metric, seed, score.value, *interval(score.resamples_B), score.null,
-            n_train, score.n_test, len(pool.languages),
-        )
-        for probe, metric, seed, n_train, score in found
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return found
 
 
 def _mean_over_seeds(scores: Sequence[_Score], pick_BK: Ints) -> _Score:

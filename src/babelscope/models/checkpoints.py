@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from babelscope.models.files import (
     weights_hash,
 )
 from babelscope.models.mapped_files import pages_dropped
+from babelscope.runtime import tune_memory
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +145,7 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     mapped = files if stored_type(folder) != dtype else []
     try:
         with pages_dropped(mapped):
-            model, report = _auto_class(config).from_pretrained(
+            model, report = auto_class(config).from_pretrained(
                 folder,
                 dtype=_DTYPES[dtype],
                 local_files_only=True,
@@ -162,14 +164,41 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith(_BUFFERS))
     if unexpected:
         logger.warning("%s: %d weights are not used; the first is %s", folder, len(unexpected), unexpected[0])
+    tune_memory(weight_bytes(model))
     return model.eval()
 
 
-def _auto_class(config: Mapping[str, Any]) -> Any:
+def weight_bytes(model: nn.Module) -> int:
+    """Memory that the weights of a model take, tied ones once."""
+    return sum(weights.numel() * weights.element_size() for weights in model.parameters())
+
+
+def auto_class(config: Mapping[str, Any]) -> Any:
     """The class of transformers that gives a model its language head."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+    with _without_scipy():
+        from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, modeling_utils  # noqa: F401
 
     return AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
+
+
+@contextmanager
+def _without_scipy() -> Iterator[None]:
+    """Keep transformers from importing scipy with its model classes.
+
+    It would do so for the losses of image detection, which takes a seventh of the start of a job and 36 MB.
+    """
+    from transformers import utils
+    from transformers.utils import import_utils
+
+    modules: list[Any] = [utils, import_utils]
+    found = modules[0].is_scipy_available
+    try:
+        for module in modules:
+            module.is_scipy_available = lambda: False
+        yield
+    finally:
+        for module in modules:
+            module.is_scipy_available = found
 
 
 def load_tokenizer(folder: Path | str) -> Any:
@@ -258,7 +287,7 @@ def initialise_checkpoint(folder: Path, *, tokenizer: Path, out: Path, seed: int
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     torch.manual_seed(seed)
     # In float32, whatever the series is stored in: 16 bits would round the random numbers.
-    model = _auto_class(read_config(folder)).from_config(config, dtype=torch.float32)
+    model = auto_class(read_config(folder)).from_config(config, dtype=torch.float32)
     save_model(model, load_tokenizer(tokenizer), out)
 
 

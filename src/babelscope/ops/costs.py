@@ -80,6 +80,7 @@ class Cost:
         temporary: Bytes that go once they were read.
         download: Bytes from the hub.
         threads: Cores that share the seconds.
+        beside: Cores that work beside a GPU, whose seconds they are.
     """
 
     seconds: float
@@ -88,11 +89,17 @@ class Cost:
     temporary: float = 0.0
     download: float = 0.0
     threads: int = 1
+    beside: int = 0
 
     @property
     def wall(self) -> float:
         """Seconds from start to end."""
         return self.seconds / self.threads
+
+    @property
+    def cores(self) -> int:
+        """Cores that the job asks for."""
+        return max(self.threads, self.beside)
 
 
 class _Text(NamedTuple):
@@ -116,6 +123,7 @@ class CostModel:
     max_threads: int = 1
     rates: Rates = field(default_factory=Rates)
     _known: dict[JobCells, Cost] = field(default_factory=dict, init=False, repr=False)
+    _texts: dict[str, _Text] = field(default_factory=dict, init=False, repr=False)
 
     def cost(self, job: JobCells) -> Cost:
         """What a job takes.
@@ -128,6 +136,11 @@ class CostModel:
         return self._known[job]
 
     def _text(self, lang: str) -> _Text:
+        if lang not in self._texts:
+            self._texts[lang] = self._size_up(lang)
+        return self._texts[lang]
+
+    def _size_up(self, lang: str) -> _Text:
         study = self.study
         if study.sentences.source == "grammar":
             return _Text(study.sentences.per_concept * self._n_concepts, _GRAMMAR_TOKENS)
@@ -244,7 +257,7 @@ class CostModel:
             self._host(job.model, memory),
             kept=len(job.steps) * kept,
             temporary=0.0 if study.keep_scores else len(job.steps) * scores,
-            threads=threads if self.gpu else 1,
+            beside=threads if self.gpu else 0,
         )
 
     def _at_once(self, sentences: int) -> int:
@@ -410,7 +423,7 @@ class CostModel:
         return Cost(
             _START["torch"] + seconds,
             self._host(job.model, sizes.training_memory(config, positions=positions), copies=5),
-            kept=3 * weights * len(job.steps),
+            kept=(len(job.steps) + 2) * weights,  # the last step with the optimizer's two moments
         )
 
     def fetch(self, job: JobCells) -> Cost:

@@ -1,13 +1,17 @@
-"""What the workflow needs of Snakemake and Snakemake does not promise, in one function."""
+"""What the workflow needs of Snakemake and Snakemake does not promise, in one place."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from babelscope.complaints import nearest
 from babelscope.errors import BabelscopeError
+
+#: Jobs, and in how many seconds, that Snakemake starts at most if nothing is said (``100/1s``).
+_DEFAULT_LIMIT = (100, 1)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,42 @@ def engine(workflow: Any) -> Engine:
             "--set-resources": frozenset(settings.overwrite_resources),
         },
     )
+
+
+def lift_timers(workflow: Any) -> None:
+    """Have Snakemake look at waiting jobs once when jobs have ended, not each second too. For ``onstart``.
+
+    So that no more than 100 jobs start in a second, its scheduler sets a timer at each turn of its loop, to
+    turn it once more; every job that ends turns it too. After n jobs n timers stat all inputs of all waiting
+    jobs each second, for good (snakemake#2354, #3804). Without the limit there are none. How many jobs run at
+    once is bounded by ``jobs`` and ``cores``, so the limit is lifted if nobody has set it; one that was set
+    stays.
+
+    A turn deals with all jobs that have ended until then, yet each of them turns the loop: one turn will do.
+    """
+    scheduler = workflow.scheduler
+    limit = getattr(scheduler, "job_rate_limiter", None)
+    if limit is not None and (limit.max_jobs, limit.timespan) == _DEFAULT_LIMIT:
+        scheduler.job_rate_limiter = None
+    if isinstance(getattr(scheduler, "_open_jobs", None), threading.Semaphore):
+        scheduler._open_jobs = _Bell()
+
+
+class _Bell:
+    """A semaphore that counts to one: who waits is woken once, however often it was rung; rung at first."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+        self._rung.set()
+
+    def release(self) -> None:
+        """Ring."""
+        self._rung.set()
+
+    def acquire(self) -> None:
+        """Wait until it is rung, and forget that it was; what rings afterwards is another time."""
+        self._rung.wait()
+        self._rung.clear()
 
 
 def check_overrides(found: Engine, rules: Iterable[str]) -> None:

@@ -3,11 +3,13 @@
 When the process of Snakemake dies (SIGKILL, a rebooted login node), its Slurm jobs run on. Snakemake does not
 take them over: unlocked and started again it submits the same jobs a second time beside them. So every run
 is recorded; one that finds jobs of an earlier run of its study stops before it submits any, and
-:func:`recover` cancels them and clears what the dead run has left.
+:func:`recover` cancels them and clears what the dead run has left. Where Snakemake itself is a Slurm job (a
+controller), :func:`claim` sees to it that a study has one at a time.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -19,15 +21,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
-from babelscope.io.files import leftovers, written_whole
+from babelscope.io.files import leftovers, unfinished_name, written_whole
 from babelscope.ops.programs import call
 
 _RECORD = "runs.json"
 _LOCKS = Path(".snakemake/locks")
+_CLAIMS = "controllers"
+#: The Slurm job that this process is in. Read at the start: the executor takes it out of the environment.
+_OWN_JOB = os.environ.get("SLURM_JOB_ID", "")
 
 
 class RunError(BabelscopeError):
-    """Another run of the study is in the way."""
+    """What is left of another run of the study is in the way."""
+
+
+class AliveError(RunError):
+    """Another run of the study is alive, or nobody can see whether it is."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +48,14 @@ class Run:
         pid: Of that process.
         started: Seconds since 1970.
         log: Snakemake's own log.
+        slurm_job: The Slurm job that its main process is in; empty if it is in none.
     """
 
     host: str
     pid: int
     started: float
     log: str
+    slurm_job: str = ""
 
     @property
     def slurm_name(self) -> str | None:
@@ -58,12 +69,13 @@ class Run:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its main process runs on this machine; one on another machine cannot be seen."""
+        """Whether its main process runs, on this machine or in a Slurm job; elsewhere it cannot be seen."""
+        if self.host != socket.gethostname():
+            return self.slurm_job not in ("", _OWN_JOB) and _may_run(self.slurm_job)
         try:
-            command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+            return b"snakemake" in Path(f"/proc/{self.pid}/cmdline").read_bytes()
         except OSError:
             return False
-        return self.host == socket.gethostname() and b"snakemake" in command
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,8 @@ class SlurmJob:
 
 def record_run(results: Path | str, log: Path | str) -> None:
     """Note that this process runs a study."""
-    runs = [*recorded_runs(results), Run(socket.gethostname(), os.getpid(), time.time(), str(log))]
+    run = Run(socket.gethostname(), os.getpid(), time.time(), str(log), _OWN_JOB)
+    runs = [*recorded_runs(results), run]
     with written_whole(Path(results, "logs", _RECORD)) as unfinished:
         unfinished.write_text(json.dumps([asdict(run) for run in runs[-50:]], indent=1) + "\n")
 
@@ -139,18 +152,25 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
         What was done, a line each.
 
     Raises:
-        RunError: If a run of the study is alive, or cancelled jobs do not go.
+        AliveError: If a run of the study is alive, or may be.
+        RunError: If cancelled jobs do not go.
     """
     runs = recorded_runs(results)
     for run in runs:
+        if run.is_alive and run.slurm_job:
+            raise AliveError(
+                f"a run of this study is alive: Slurm job {run.slurm_job} on {run.host}\n"
+                f"hint: let it work, or end it with `scancel {run.slurm_job}` and run this again"
+            )
         if run.is_alive:
-            raise RunError(
+            raise AliveError(
                 f"a run of this study is alive: process {run.pid}\n"
                 f"hint: let it work, or end it with `kill -INT {run.pid}`, which cancels its jobs"
             )
     locks = _locks_of(results)
-    if runs and locks and runs[-1].host != socket.gethostname() and not elsewhere:
-        raise RunError(
+    unseen = bool(runs) and runs[-1].host != socket.gethostname() and not runs[-1].slurm_job
+    if locks and unseen and not elsewhere:
+        raise AliveError(
             f"the last run of this study was started on {runs[-1].host}, so from here nobody can see whether "
             "it is alive\nhint: run this there, or say --elsewhere if you know that it is dead"
         )
@@ -177,6 +197,69 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
     if found:
         done.append(f"removed {len(found)} unfinished files")
     return done
+
+
+def claim(results: Path | str, *, job: str = _OWN_JOB, patience: float = 120) -> None:
+    """Take a study for a Slurm job that is to run its Snakemake, unless another job has it.
+
+    Each claim is a file with the next number, and holds the id of the job. A number is given once, whoever
+    asks at the same time, and no claim is removed; so of two jobs that find the last holder gone only one
+    gets the study.
+
+    Args:
+        results: Folder of the study's results, below the working directory.
+        job: The job's id.
+        patience: Seconds to wait for a holder that is ending.
+
+    Raises:
+        AliveError: If the job that has the study runs.
+        RunError: If there is no job to take it for, or Slurm does not answer.
+    """
+    if not job:
+        raise RunError("this process is in no Slurm job\nhint: a study is claimed by a job that runs it")
+    folder = Path(results, "logs", _CLAIMS)
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    while True:
+        last = max((int(file.name) for file in folder.iterdir() if file.name.isdigit()), default=0)
+        holder = (folder / str(last)).read_text().strip() if last else ""
+        if holder == job:
+            return
+        state = _own_jobs().get(holder, "")
+        if state == "COMPLETING" and time.monotonic() < deadline:
+            time.sleep(1)
+            continue
+        if state not in ("", "PENDING"):  # one that was put back in the queue asks again when it starts
+            raise AliveError(
+                f"Slurm job {holder} runs this study ({state.lower()})\n"
+                f"hint: let it work, or end it with `scancel {holder}` first"
+            )
+        claimed = folder / str(last + 1)
+        mine = unfinished_name(claimed)
+        mine.write_text(f"{job}\n")
+        try:
+            os.link(mine, claimed)  # fails if there is one, unlike a rename
+        except FileExistsError:
+            continue
+        finally:
+            mine.unlink()
+
+
+def _own_jobs() -> dict[str, str]:
+    """Id and state of the user's jobs that wait, run or are ending."""
+    done = call("squeue", "--noheader", f"--user={os.getuid()}", "--format=%i|%T", timeout=60)
+    if done.returncode:
+        raise RunError(f"squeue failed: {done.stderr.strip()}\nhint: is the controller of Slurm up?")
+    return dict(line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+
+
+@functools.cache
+def _may_run(job: str) -> bool:
+    """Whether a Slurm job runs, or Slurm does not say."""
+    try:
+        return _own_jobs().get(job, "PENDING") != "PENDING"
+    except RunError:
+        return True
 
 
 def _locks_of(results: Path | str) -> list[Path]:

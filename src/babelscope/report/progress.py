@@ -88,7 +88,12 @@ def _svg(panels: Mapping[str, Mapping[str, Points]], roles: Mapping[str, str]) -
                 look: dict[str, Any] = {"linestyle": _DASHES[roles[run]], "marker": "o", "markersize": 3}
                 ax.plot(step, value, color=f"C{number}", label=run, **look)
                 ax.plot(step, grey, color="#b6bec8", linestyle=_DASHES[roles[run]])
-        ax.set_xscale("symlog", linthresh=64)
+        steps = sorted({step for points in runs.values() for step, _, _ in points})
+        first = min((step for step in steps if step), default=1)
+        ax.set_xscale("symlog", linthresh=first)
+        ax.set_xticks(steps, [str(step) for step in steps], rotation=45)
+        ax.set_xticks([], minor=True)
+        ax.set_ylim(bottom=0)
         ax.set(title=name, xlabel="training step")
         ax.spines[["top", "right"]].set_visible(False)
         if any(runs.values()):

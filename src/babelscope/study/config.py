@@ -162,13 +162,25 @@ class Study(StudySettings):
         return list(dict.fromkeys(path for _, _, path in self.concept_files(lang)))
 
     def concept_files(self, lang: str) -> list[tuple[str, str, str]]:
-        """(concept, label, path) of the concept files of a language that are there."""
+        """(concept, label, path) of the concept files of a language that are there.
+
+        They are looked up once: planning asks for them in every job, and there are hundreds in each language.
+        """
         if self.concepts.source != "files":
             return []
+        if lang not in self._concept_files:
+            self._concept_files[lang] = self._find_concept_files(self.concepts.path, lang)
+        return list(self._concept_files[lang])
+
+    @cached_property
+    def _concept_files(self) -> dict[str, list[tuple[str, str, str]]]:
+        return {}
+
+    def _find_concept_files(self, template: str, lang: str) -> list[tuple[str, str, str]]:
         files = []
         for concept in self.concept_ids:
             for label in LABELS:
-                path = self.fill(self.concepts.path, concept=concept, lang=lang, label=label)
+                path = self.fill(template, concept=concept, lang=lang, label=label)
                 if label == "positive" or Path(path).exists():
                     files.append((concept, label, path))
         return files

@@ -237,13 +237,16 @@ def audit_checkpoint(
         for lang, pairs in sentences.items():
             chosen = choose_sentences(pairs, n_sentences)
             losses[lang] = heldout_loss(loaded, chosen, max_length=max_length, where=f"sentences of {lang}")
+        of_files = loaded.weights_hash  # reading gigabytes again takes seconds
+    else:
+        of_files = weights_hash(folder)
     return CheckpointAudit(
         **vars(facts),
         model=model,
         step=step,
         losses=losses,
         no_loss="an encoder has no causal loss" if encoder else "",
-        weights_hash=weights_hash(folder),
+        weights_hash=of_files,
         repo=origin.repo,
         revision=origin.revision,
         commit=origin.commit,

@@ -36,21 +36,31 @@ from babelscope import __version__
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.tables import write_table
 from babelscope.models.architectures import architecture as architecture_of
-from babelscope.models.checkpoints import load_model, load_tokenizer, resolve_device, save_model
+from babelscope.models.checkpoints import (
+    auto_class,
+    load_model,
+    load_tokenizer,
+    resolve_device,
+    save_model,
+    weight_bytes,
+)
 from babelscope.models.dimensions import max_positions
 from babelscope.models.files import weights_hash
+from babelscope.models.training.loss import NextTokenLoss
 from babelscope.models.training.order import WindowOrder
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.models.training.steps import (
     OPTIMIZER_FILE,
     PROGRESS_FILE,
     check_previous,
+    drop_states,
+    has_state,
     is_whole,
     read_progress,
     saved_steps,
     written_step,
 )
-from babelscope.runtime import PROGRESS
+from babelscope.runtime import PROGRESS, tune_memory
 from babelscope.text.tokenization import TokenWindows, open_windows, tokenizer_json_hash
 
 logger = logging.getLogger(__name__)
@@ -89,8 +99,8 @@ def pretrain_steps(
     is; only the others are trained, each from the last step before it that is there.
 
     A step's folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors``, tokenizer)
-    with ``training/``: ``optimizer.safetensors``, ``progress.json`` (what the next job goes on
-    from) and ``losses.tsv`` (nats per token, per language, on training and held-out windows).
+    with ``training/``: ``progress.json``, ``losses.tsv`` (nats per token, per language, on training and
+    held-out windows) and, of the last step, ``optimizer.safetensors``: what the next job goes on from.
 
     Args:
         tokens_h5: Windows that :func:`babelscope.text.tokenization.tokenize_corpus` wrote.
@@ -144,7 +154,7 @@ def pretrain_steps(
     with _deterministic(run.device):
         for wanted in _stretches([step for step in steps if step not in whole], whole):
             origins = {**whole, **saved_steps(scratch, run.fingerprint)}
-            before = [step for step in origins if step <= wanted[0]]
+            before = [step for step, folder in origins.items() if step <= wanted[0] and has_state(folder)]
             if before:
                 run.load(origins[max(before)])
                 logger.info("%s: goes on from step %d", name, run.step, extra=PROGRESS)
@@ -154,6 +164,9 @@ def pretrain_steps(
             else:
                 run.initialise(architecture, architecture_config)
             run.train(wanted, save, 60 * save_minutes if scratch else math.inf)
+    # Another job goes on from the last step; a step that is put between others later is trained from there
+    # or from the end of the range before.
+    drop_states(out_dirs[step] for step in steps[:-1])
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
     return {step: weights_hash(out_dirs[step]) for step in steps}
@@ -200,17 +213,17 @@ class _Run:
 
     model: Any = dataclasses.field(init=False)
     optimizer: torch.optim.AdamW = dataclasses.field(init=False)
+    loss: NextTokenLoss = dataclasses.field(init=False)
 
     def initialise(self, architecture: str, architecture_config: Mapping[str, Any]) -> None:
         """Random weights."""
-        from transformers import AutoModelForCausalLM
         from transformers.utils import logging as transformers_logging
 
         positions = self.settings.sequence_length
         config = _model_config(self.name, architecture, architecture_config, self.tokenizer_dir, positions)
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.manual_seed(self.seed)  # on the CPU, so that a GPU starts from the same weights
-        kind: Any = AutoModelForCausalLM
+        kind = auto_class({"model_type": architecture})
         self._adopt(kind.from_config(config, dtype=torch.float32))
 
     def load(self, folder: Path) -> None:
@@ -233,7 +246,9 @@ class _Run:
             }
 
     def _adopt(self, model: Any) -> None:
+        tune_memory(weight_bytes(model))
         self.model = model.to(self.device)
+        self.loss = NextTokenLoss(self.model, whole=self.settings.precision != "float32")
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         groups = [
@@ -285,8 +300,8 @@ class _Run:
         total = 0.0
         for part_BL in ids_BL.chunk(settings.accumulation):
             with self._autocast():
-                loss = self.model(input_ids=part_BL, labels=part_BL, use_cache=False).loss
-            (loss / settings.accumulation).backward()
+                loss = self.loss(part_BL)
+            (loss / settings.accumulation).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) / settings.accumulation
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), settings.clip_norm or math.inf, foreach=True

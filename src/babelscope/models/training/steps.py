@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,19 +51,30 @@ def check_previous(previous: Path, name: str, fingerprint: str) -> None:
 
 
 def is_whole(folder: Path, fingerprint: str) -> bool:
-    """Whether a step's folder holds all that training goes on from, made with the same settings and text."""
+    """Whether a step's folder holds a whole checkpoint, made with the same settings and text."""
     folder = Path(folder)
     if not (folder / PROGRESS_FILE).is_file() or is_complete(folder) is not None:
         return False
-    progress = read_progress(folder)
-    moments = progress["step"] == 0 or (folder / OPTIMIZER_FILE).is_file()
-    return bool(moments and progress["settings_hash"] == fingerprint)
+    return bool(read_progress(folder)["settings_hash"] == fingerprint)
+
+
+def has_state(folder: Path) -> bool:
+    """Whether training can go on from a step: at random weights, or where the optimizer's state is there."""
+    return (Path(folder) / OPTIMIZER_FILE).is_file() or read_progress(folder)["step"] == 0
+
+
+def drop_states(folders: Iterable[Path]) -> None:
+    """Remove the optimizer's states, two thirds of a checkpoint's bytes; the weights stay."""
+    for folder in folders:
+        (Path(folder) / OPTIMIZER_FILE).unlink(missing_ok=True)
 
 
 def saved_steps(scratch: Path | None, fingerprint: str) -> dict[int, Path]:
     """Whole steps that an interrupted job with the same settings and text has saved between its steps."""
     folders = scratch.iterdir() if scratch is not None and scratch.is_dir() else ()
-    return {int(folder.name): folder for folder in folders if is_whole(folder, fingerprint)}
+    return {
+        int(folder.name): folder for folder in folders if is_whole(folder, fingerprint) and has_state(folder)
+    }
 
 
 @contextmanager

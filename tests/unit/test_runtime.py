@@ -1,0 +1,43 @@
+"""What a job sets around its work: which freed memory glibc keeps, and how many threads there are."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Whether a block of 8 MB comes from memory that malloc keeps, in a process of its own: there is no way back.
+BLOCK = """
+import ctypes, sys
+from babelscope.runtime import SMALL_MODEL, job, tune_memory
+libc = ctypes.CDLL(None)
+if not hasattr(libc, "mallinfo2"):
+    print("none")
+    raise SystemExit
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+libc.mallinfo2.restype = Info
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+def mapped():
+    before = libc.mallinfo2().hblks
+    block = libc.malloc(2**23)
+    found = libc.mallinfo2().hblks - before
+    libc.free(ctypes.c_void_p(block))
+    return found
+found = []
+with job(sys.argv[1]):
+    found.append(mapped())
+    for size in (SMALL_MODEL + 1, SMALL_MODEL):
+        tune_memory(size)
+        found.append(mapped())
+print(found)
+"""
+
+
+def test_memory_of_small_models_alone_is_kept(tmp_path):
+    command = [sys.executable, "-c", BLOCK, str(tmp_path / "log.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    if done.stdout.strip() == "none":
+        pytest.skip("this malloc does not say which blocks it keeps")
+    assert done.stdout.strip() == "[1, 1, 0]"
