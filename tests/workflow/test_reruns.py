@@ -67,6 +67,7 @@ def test_one_language_more(finished, tmp_path: Path):
         "fit_language_probe": 6,  # a probe reads all languages
         "align_experts": 2,
         "trace_units": 1,
+        "generate_text": 1,  # the experts of a step stand in one file
         "identify_language": 1,
         "collect_probes": 1,
         "collect_alignment": 1,
