@@ -47,6 +47,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FIGURE = ROOT / "docs" / "growth.svg"
 #: How far above theory an exponent may be.
 EXCESS = 0.15
+#: Behind the scores that are ranked: enough for positive ones in both halves.
+SENTENCES = 160
 Work = Callable[[], Any]
 #: Makes, in a folder, what is timed for each of the sizes.
 Works = Callable[[Path, tuple[int, ...]], Iterator[Work]]
@@ -96,7 +98,7 @@ def alignment(folder: Path, *, concepts: int = 24, languages: int = 4, units: in
     """Ranking, the search of single units and all tables of one step."""
     folder = folder / f"{concepts}-{languages}-{units}"
     folder.mkdir()
-    names = [f"s-{at:03d}" for at in range(64)]
+    names = [f"s-{at:03d}" for at in range(SENTENCES)]
     labels = shared_sentences(names, concepts)
     rng = np.random.default_rng(0)
     widths = {(layer, "mlp_act"): units // 4 for layer in range(1, 5)}
@@ -107,7 +109,7 @@ def alignment(folder: Path, *, concepts: int = 24, languages: int = 4, units: in
             model="m", step=0, lang=lang, weights_hash="", tokenizer_hash="", corpus_hash="",
             sites=("mlp_act",), pooling="max", dtype="float32",
         )  # fmt: skip
-        values = {place: rng.standard_normal((64, n), dtype=np.float32) for place, n in widths.items()}
+        values = {place: rng.standard_normal((SENTENCES, n), dtype=np.float32) for place, n in widths.items()}
         with atomic_h5(folder / f"{lang}.h5", kind="scores") as file:
             group = file.create_group(f"0/{lang}")
             score_blocks(group, labels, ScoreSettings(), about, names, widths, [(0, values)])
@@ -133,7 +135,9 @@ def planning(folder: Path, *, steps: int = 16, models: int = 2, languages: int =
     study = demo | {"languages": langs, "corpora": {"bridged": corpus}, "models": {"bridged": recipe}}
     study |= {"generation": generation, "granularity": {"languages_per_job": 1, "layers_per_job": 8}}
     config = folder / f"{steps}-{models}-{languages}.yaml"
-    config.write_text(yaml.safe_dump(study | {"experts": {**demo["experts"], "min_languages": 2}}))
+    study |= {"experts": {**demo["experts"], "min_languages": 2}}
+    study |= {"probes": {**demo["probes"], "anchor_min_languages": 2}}
+    config.write_text(yaml.safe_dump(study))
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
         "--configfile", str(config), "--dry-run", "--cores", "2", "--quiet", "all",

@@ -184,3 +184,15 @@ def test_the_table_keeps_what_is_not_renewed(bench, tmp_path, monkeypatch):
     del found["store"]  # fails: what was known of it goes too
     assert run.update(["store"], record, page, keep_others=True) == ["store"]
     assert "stage store" not in page.read_text()
+
+
+@pytest.mark.parametrize("sizes", [{"steps": 4, "models": 1, "languages": 2}, {"steps": 16, "models": 2}])
+def test_the_studies_that_are_planned_are_valid(bench, tmp_path, sizes):
+    from babelscope.io.yaml import read_mapping
+    from babelscope.study.loading import load_study
+
+    bench("bench_growth").planning(tmp_path, **sizes)
+    (config,) = tmp_path.glob("*.yaml")
+    study = load_study(read_mapping(config))
+    assert len(study.models) == sizes["models"]
+    assert len(study.languages) == sizes.get("languages", 8)
