@@ -24,6 +24,7 @@ PARTS = {
     "layer": r"\d\d",
     "site": r"\w+",
     "subset": "all|a|b",
+    "half": "a|b",
     "split": "train|heldout",
 }
 #: Words of the page, and what numpy and pandas call it.
@@ -178,14 +179,21 @@ def test_corpora_and_words_hold_what_the_page_says(finished):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["activations/{model}/{steps}/{langs}.units.h5", "scores/{model}/{steps}/{langs}.h5"]
+    ("pattern", "width"),
+    [
+        ("activations/{model}/{steps}/{langs}.units.h5", 32),
+        ("scores/{model}/{steps}/{langs}.h5", 32),
+        ("best/{model}/{steps}.h5", 40),
+    ],
 )
-def test_the_readers_on_the_page_read(finished, pattern, monkeypatch):
+def test_the_readers_on_the_page_read(finished, pattern, width, monkeypatch):
     code = re.search(r"```python\n(.*?)```", SECTIONS[pattern], re.DOTALL)[1]
-    monkeypatch.chdir(next(file for file in files_of(finished, pattern) if "/0/en" in str(file)).parent)
+    monkeypatch.chdir(
+        next(file for file in files_of(finished, pattern) if re.search(r"/0(/en)?\.", str(file))).parent
+    )
     names: dict = {}
     exec(code, names)
-    assert names.get("values", names.get("ap")).shape[1] == 32
+    assert names.get("values", names.get("ap")).shape[1] == width
 
 
 def test_the_reader_of_tables_on_the_page_reads(finished, monkeypatch, capsys):
