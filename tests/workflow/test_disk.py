@@ -121,3 +121,12 @@ def test_what_needs_scores_of_all_units_has_them_computed_anew(streamed, tmp_pat
     cells = 8 if change == "language" else 6
     assert (planned["extract_activations"], planned["rank_units"], planned["align_experts"]) == (cells, 2, 2)
     assert "score_units" not in planned
+
+
+def test_what_lasts_is_regrouped_without_the_scores_and_without_a_model(streamed, tmp_path):
+    study = streamed[0].copy(tmp_path)
+    study.config["granularity"] = {"steps_per_job": 2, "languages_per_job": 2}
+    assert study.planned("alignment")["extract_activations"] == 2
+    done = study.babelscope("recut")
+    assert done.returncode == 0, done.stderr
+    assert study.planned("alignment") == {"trace_units": 1, "collect_alignment": 1, "alignment": 1}

@@ -56,9 +56,9 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
     for file in (study.results / "scores").rglob("*.h5"):
         file.unlink()
     said = study.dry_run()
-    unused = "0 (activations, alignment, audit, best, experts, models, probes, scores) is no longer used, 0..4 takes"
+    unused = "0 (activations, alignment, audit, best, experts, models, probes) is no longer used, 0..4 takes"
     assert f"tiny-seed0: steps {unused} its place" in said
-    assert "tiny-seed0: langs de (activations, scores) is no longer used, en..de takes" in said
+    assert "tiny-seed0: langs de (activations) is no longer used, en..de takes" in said
     assert study.babelscope("recut").returncode == 0
     planned = study.planned()
     assert set(planned) <= COLLECTORS, planned
