@@ -59,17 +59,19 @@ def test_a_small_job_takes_what_is_reckoned(tmp_path: Path):
     save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "model")
     code = """
 import json, re, sys
+from functools import partial
 from pathlib import Path
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.activations.extraction import extract_language
 from babelscope.activations.settings import ExtractionSettings
+from babelscope.activations.store import write_units
 from babelscope.io.h5 import atomic_h5
 from babelscope.runtime import job
 folder = Path(sys.argv[1])
 with job(folder / "log"):
     loaded = load_checkpoint(folder / "model", device="cpu")
     with atomic_h5(folder / "u.h5", kind="units") as units, atomic_h5(folder / "t.h5", kind="tokens") as tokens:
-        extract_language(loaded, json.loads(sys.argv[2]), units=units.create_group("1/en"),
+        extract_language(loaded, json.loads(sys.argv[2]), units=partial(write_units, units.create_group("1/en")),
                          tokens=tokens.create_group("1/en"), model="m", step=1, lang="en",
                          settings=ExtractionSettings(max_length=24), seed=1)
 # Not ru_maxrss, which a process inherits from the one that started it.
