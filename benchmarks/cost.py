@@ -71,7 +71,7 @@ def cost_page() -> str:
     for name, config in MEASURED.items():
         folder = ROOT / "results" / name / "benchmarks"
         if not folder.is_dir():
-            lines += [f"## {name}", "", "Has not run here.", ""]
+            lines += [f"## {name}", "", "Has not run here in this version.", ""]
             continue
         study = study_of(config)
         lines += [f"## {name}", "", comparison_text(compare(CostModel(study), folder)), "", _disk(study), ""]
@@ -82,8 +82,8 @@ def _disk(study: Study) -> str:
     """Planned and real size of the lasting results."""
     plan = make_plan(CostModel(study), concurrent=2)
     areas = {
-        "models": "pretrain_step", "activations": "extract_activations", "scores": "score_units",
-        "experts": "select_experts", "audit": "audit_checkpoint",
+        "models": "pretrain_step", "activations": "extract_activations", "best": "rank_units",
+        "audit": "audit_checkpoint",
     }  # fmt: skip
     kept = {row.stage: row.kept for row in plan.rows}
     lines = ["| on the disk | planned | real |", "| --- | --- | --- |"]
@@ -100,7 +100,7 @@ def paper_page() -> str:
         seconds = planning_seconds(data)
         study = study_of("config/studies/paper.yaml", data=str(data))
         costs = CostModel(study, gpu=True, max_threads=MAX_THREADS)
-        plan = make_plan(costs, concurrent=50, limit=4e12)
+        plan = make_plan(costs, concurrent=50, limit=4e11)
         table = plan_text(plan, gpu=True)
         cuts = []
         for languages, layers in CUTS:
@@ -118,9 +118,11 @@ def paper_page() -> str:
         "Written by `make cost` from the config. Not run for these docs: it needs GPUs and your concepts.",
         "",
         f"Reckoned with {CONCEPTS} concepts of {SENTENCES} sentences (about 35 tokens each; sentences that",
-        "concepts share count once, so this is the most), 50 jobs at a time, and at most 4 TB of pooled",
-        "activations (the profile's `scores_gb`). The text to pre-train on is yours, so the first five",
-        "rules are not what they will be. [docs/cost.md](cost.md) says how well such plans fit.",
+        "concepts share count once, so this is the most), 50 jobs at a time, and at most 400 GB of scores",
+        "that wait to be ranked (the profile's `scores_gb`). Of what is kept, `pretrain_step`,",
+        "`fetch_checkpoint` and `initialise_checkpoint` are the checkpoints. The text to pre-train on is",
+        "yours, so the first rules are not what they will be. [docs/cost.md](cost.md) says how well such",
+        "plans fit.",
         "",
         "```",
         table,
@@ -131,14 +133,15 @@ def paper_page() -> str:
         "## How much one job takes",
         "",
         "`granularity` cuts the same work into other jobs; the files and their bytes stay the same (a test",
-        "compares them). The config has the second line.",
+        "compares them). The config has the third line.",
         "",
         "| languages per job | layers per job | jobs | on a GPU | longest job |",
         "| --- | --- | --- | --- | --- |",
         *cuts,
         "",
         "Where it is too much: fewer sites (`mlp_act` alone has less than half the units), fewer steps,",
-        "fewer sentences. Scores grow with concepts x units, pooled activations with sentences x units.",
+        "fewer sentences. Scores grow with concepts x units, what is kept of them with concepts x",
+        "`experts.kept`.",
         "",
         "## What is assumed",
         "",
