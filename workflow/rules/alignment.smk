@@ -21,6 +21,7 @@ rule align_experts:
         "<logs>/align_experts/{model}/{steps}.log",
     benchmark:
         "<benchmarks>/align_experts/{model}/{steps}.tsv"
+    priority: earlier_first
     conda:
         "../../envs/cpu.yaml"
     resources:

@@ -204,16 +204,17 @@ def scoring():
     return dict(min_positive=STUDY.concepts.min_positive, block_units=STUDY.experts.block_units)
 
 
-# What is there is analysed before more is trained, so that there is soon something to see; what removes scores
-# goes first, then what gives the first figure, then the cells, step by step.
+# Priorities. What removes scores goes first; then the losses, which are the first to be seen; then the cells, step
+# by step, up to what languages share; then training, which most waits for; probes and texts have time.
 PLACES = {place: at for at, place in enumerate(reversed(each_range()))}
-AUDIT_FIRST = len(PLACES) + 1
+TRAIN = 1
+AUDIT_FIRST = TRAIN + len(PLACES) + 1
 RANK_FIRST = AUDIT_FIRST + 1
 
 
 def earlier_first(wildcards):
     """Priority of the cells of a range of steps."""
-    return PLACES[wildcards.model, wildcards.steps] + 1
+    return TRAIN + PLACES[wildcards.model, wildcards.steps] + 1
 
 
 # ------------------------------------------------------------------------------------ report

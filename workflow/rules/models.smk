@@ -125,6 +125,7 @@ rule pretrain_step:
         "<logs>/pretrain_step/{model}/{steps}.log",
     benchmark:
         "<benchmarks>/pretrain_step/{model}/{steps}.tsv"
+    priority: TRAIN
     conda:
         "../../envs/gpu.yaml"
     threads: training_threads
