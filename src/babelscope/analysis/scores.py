@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -385,8 +386,13 @@ class ScoreFile:
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> NDArray[Any]:
         """``ap_all``, ``ap_a``, ``ap_b`` or ``median`` of one (layer, site): float32, ``(C, units)``."""
-        with open_h5(self.path, kind="scores") as file:
-            return np.asarray(file[f"{self.cell}/{_site_name(layer, site)}/{what}"][:, columns])
+        return np.asarray(self._group[f"{_site_name(layer, site)}/{what}"][:, columns])
+
+    @cached_property
+    def _group(self) -> h5py.Group:
+        """Stays open: a step is read in thousands of pieces."""
+        self._file = open_h5(self.path, kind="scores")
+        return cell_of(self._file, self.cell)
 
 
 def score_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> dict[Cell, ScoreFile]:

@@ -314,6 +314,8 @@ class CostModel:
         values = n_units * concepts * languages
         seconds = values * (_RANK + _SEARCH) + 3 * _SCORE_BYTES * values / self.rates.disk
         seconds += languages * concepts * kept * (languages * 1e-8 + 1e-6)
+        places = self.study.models[job.model].n_layers * len(self.study.extraction.sites)
+        seconds += languages * places * (_PLACE + 3 * concepts * _TOP)
         lists = languages * concepts * kept
         size = lists * (_BEST_BYTES + languages * _ABROAD_BYTES) + 16.0 * n_units * languages
         widest = max(dimensions(self._config(job.model)).mlp, 1)
@@ -505,6 +507,8 @@ _SORT, _WALK_ONE, _WALK_MANY, _SCORE = 6e-10, 8e-9, 14e-9, 2e-8
 _TO_HOST = 1.5e-9
 #: Seconds for ranking one unit and concept of a language, on three subsets; for its part in the search.
 _RANK, _SEARCH = 3e-8, 6e-8
+#: Seconds for reading a layer and site of a language again and again; for the best units of one concept there.
+_PLACE, _TOP = 1e-3, 3e-5
 #: A job that takes longer than this many seconds of a core gets another core, where it may have several.
 _LONG = 1800
 #: Seconds for one pair of languages in one layer.
