@@ -507,7 +507,7 @@ _SORT, _WALK_ONE, _WALK_MANY, _SCORE = 6e-10, 8e-9, 14e-9, 2e-8
 _TO_HOST = 1.5e-9
 #: Seconds for ranking one unit and concept of a language, on three subsets; for its part in the search.
 _RANK, _SEARCH = 3e-8, 6e-8
-#: Seconds for reading a layer and site of a language again and again; for the best units of one concept there.
+#: Seconds for reading a layer and site of a language again and again; for the best of one concept there.
 _PLACE, _TOP = 1e-3, 3e-5
 #: A job that takes longer than this many seconds of a core gets another core, where it may have several.
 _LONG = 1800
