@@ -235,7 +235,7 @@ def claim(results: Path | str, *, job: str = _OWN_JOB, patience: float = 120) ->
                 f"hint: let it work, or end it with `scancel {holder}` first"
             )
         claimed = folder / str(last + 1)
-        mine = unfinished_name(claimed)
+        mine = unfinished_name(folder / job)
         mine.write_text(f"{job}\n")
         try:
             os.link(mine, claimed)  # fails if there is one, unlike a rename
