@@ -62,10 +62,9 @@ def cost_page() -> str:
         "operations it needs over a rate, plus what starting costs; bytes follow from the stored shapes.",
         "",
         "Written by `make cost` from the `benchmark:` files of runs on two cores without a GPU; seconds are",
-        "summed over jobs. The constants were fitted to these two runs, so they show the fit, not a",
+        "summed over jobs. The constants were fitted to such runs, so they show the fit, not a",
         "prediction; for other machines expect a factor of two. A GPU was not at hand: its rate, an A100 at",
-        "a third of its 312 Tflop/s, is taken from the paper's own training time. Of the pre-training of",
-        "real-text one job of four is compared: the others were paused while they ran.",
+        "a third of its 312 Tflop/s, is taken from the paper's own training time.",
         "",
     ]
     for name, config in MEASURED.items():
