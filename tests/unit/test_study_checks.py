@@ -510,6 +510,13 @@ CROSS_ERRORS = {
         {"experts__k": 97}, "experts.k", 97, "at most the 96 units of model small",
         "extraction.sites",
     ),
+    "fewer kept than k": (
+        {"experts__kept": 3}, "experts.kept", 3, "at least the 4 experts of a concept in model small",
+        "chosen among what is kept",
+    ),
+    "fewer kept than a share": (
+        {"experts": {"share": 0.1, "kept": 9}}, "experts.kept", 9, "at least the 10 experts", "",
+    ),
     "generation.k": (
         {"generation__k": 5}, "generation.k", 5, "at most experts.k, 4", "",
     ),

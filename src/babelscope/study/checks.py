@@ -253,6 +253,9 @@ def _check_k(study: Study, model: Model) -> None:
     if k > n_units:
         hint = "lower it, add sites to extraction.sites, or give experts.share"
         raise StudyError("experts.k", k, f"at most the {n_units} units of model {model.id}", hint)
+    if k > study.experts.kept:
+        allowed = f"at least the {k} experts of a concept in model {model.id}"
+        raise StudyError("experts.kept", study.experts.kept, allowed, "experts are chosen among what is kept")
     forced = study.generation.k
     if study.generation.enabled and forced is not None and forced > k:
         allowed = f"at most experts.k, {k}"
