@@ -22,9 +22,9 @@ from babelscope.analysis.generation import (
     generate_step,
     generate_texts,
     is_degenerate,
-    sample_tokens,
     text_requests,
 )
+from babelscope.analysis.sampling import sample_tokens
 from babelscope.analysis.settings import GenerationSettings
 from babelscope.analysis.texts import collect_generation, count_hits, summarise_generation
 from babelscope.errors import DataError, NumericsError, StudyError
