@@ -1,6 +1,6 @@
 """Pre-training the demo's model against the Trainer of transformers on the same batches.
 
-    python benchmarks/bench_pretraining.py --json out.json
+    python benchmarks/bench_pretraining.py
 
 Both sides start from the same weights and take the same windows in the same order, with the same optimizer
 and learning rate, on one thread, in processes of their own that take turns. What counts is the processor time
@@ -9,7 +9,6 @@ of the steps, without start-up and saving.
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import shutil
@@ -22,9 +21,11 @@ from statistics import median
 from typing import Any
 
 from demo_model import SEED, make_text, recipe, train
+from rows import Row, run_alone, shown
 
-WARM, STEPS, REPEATS = 5, 40, 3
-TARGET = 1.5
+#: Steps before the clock starts, all of them, runs of each side.
+SIZE, SMALL = (5, 40, 3), (1, 3, 1)
+BOUND = 1.5
 
 
 def settings() -> dict[str, Any]:
@@ -36,26 +37,26 @@ def settings() -> dict[str, Any]:
 class Clock:
     """Processor time and page faults from the end of the warm-up on."""
 
-    def __init__(self) -> None:
-        self.steps = 0
+    def __init__(self, warm: int, steps: int) -> None:
+        self.warm, self.steps, self.done = warm, steps, 0
 
     def tick(self) -> None:
         """A step has ended."""
-        self.steps += 1
-        if self.steps in (WARM, STEPS):
+        self.done += 1
+        if self.done in (self.warm, self.steps):
             faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             found = time.process_time(), faults
-            if self.steps == WARM:
+            if self.done == self.warm:
                 self.first = found
             else:
                 self.seconds, self.faults = (b - a for a, b in zip(self.first, found, strict=True))
 
 
-def ours(folder: Path, text: dict[str, Any]) -> Clock:
+def ours(folder: Path, text: dict[str, Any], clock: Clock) -> None:
     from babelscope.models.training import run
     from babelscope.runtime import job
 
-    clock, update = Clock(), run._Run._update
+    update = run._Run._update
 
     def counted(self: Any) -> float:
         loss = update(self)
@@ -65,11 +66,10 @@ def ours(folder: Path, text: dict[str, Any]) -> Clock:
     run._Run._update = counted  # type: ignore[method-assign]
     shutil.rmtree(folder / "ours", ignore_errors=True)  # a step that is there would be taken over
     with job(folder / "ours.log", threads=1):
-        train(text, folder / "ours", [STEPS], settings())
-    return clock
+        train(text, folder / "ours", [clock.steps], settings())
 
 
-def theirs(folder: Path, text: dict[str, Any]) -> Clock:
+def theirs(folder: Path, text: dict[str, Any], clock: Clock) -> None:
     import numpy as np
     import torch
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
@@ -78,7 +78,7 @@ def theirs(folder: Path, text: dict[str, Any]) -> Clock:
     from babelscope.text.tokenization import open_windows
 
     torch.set_num_threads(1)
-    clock, given = Clock(), settings()
+    given = settings()
     windows = open_windows(text["tokens_h5"]).train
     order = WindowOrder({lang: len(rows) for lang, rows in windows.items()}, text["shares"], SEED)
 
@@ -99,7 +99,7 @@ def theirs(folder: Path, text: dict[str, Any]) -> Clock:
         TrainingArguments(
             output_dir=str(folder / "trainer"),
             use_cpu=True,
-            max_steps=STEPS,
+            max_steps=clock.steps,
             per_device_train_batch_size=given["batch_size"],
             learning_rate=given["learning_rate"],
             lr_scheduler_type="constant",
@@ -115,88 +115,78 @@ def theirs(folder: Path, text: dict[str, Any]) -> Clock:
         callbacks=[Ticks()],
     ).train()
     model.save_pretrained(folder / "trainer")
-    return clock
 
 
-def difference(folder: Path) -> float:
+def difference(folder: Path, steps: int) -> float:
     """How far the weights of the two sides are from each other, relative to how far they moved."""
     from safetensors.torch import load_file
 
     start, one, other = (
-        load_file(folder / name / "model.safetensors") for name in ("start/0", f"ours/{STEPS}", "trainer")
+        load_file(folder / name / "model.safetensors") for name in ("start/0", f"ours/{steps}", "trainer")
     )
     apart = sum(float((one[name] - other[name]).square().sum()) for name in start)
     moved = sum(float((one[name] - start[name]).square().sum()) for name in start)
     return float((apart / moved) ** 0.5)
 
 
-def measure() -> list[dict[str, Any]]:
+def measure(small: bool = False) -> list[Row]:
     """Run both sides in turn.
-
-    Returns:
-        A row: ``name``, ``against``, ``measured``, ``bound`` and ``details``, see ``run.py``.
 
     Raises:
         SystemExit: If the two sides do not come to the same weights.
     """
+    warm, steps, repeats = SMALL if small else SIZE
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = make_text(folder)
         train(text, folder / "start", [0], settings())
         found: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             for side, runs in found.items():
-                command = [sys.executable, __file__, "--side", side, str(folder)]
+                command = [sys.executable, __file__, "--side", side, str(folder), str(warm), str(steps)]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
                     raise SystemExit(done.stderr or done.stdout)
                 runs.append(json.loads((folder / f"{side}.json").read_text()))
-        apart = difference(folder)
+        apart = difference(folder, steps)
     if apart > 0.01:
         raise SystemExit(f"the two sides come to different weights: {apart:.3g} of how far they moved")
     given = settings()
-    tokens = (STEPS - WARM) * given["batch_size"] * given["sequence_length"]
+    tokens = (steps - warm) * given["batch_size"] * given["sequence_length"]
     rate = {side: tokens / median(run["seconds"] for run in runs) for side, runs in found.items()}
     faults = {side: median(run["faults"] for run in runs) for side, runs in found.items()}
+    times = rate["ours"] / rate["theirs"]
     return [
-        {
-            "name": "pre-training of the demo's model, tokens per CPU second",
-            "against": "the Trainer of transformers, same weights and batches",
-            "measured": rate["ours"] / rate["theirs"],
-            "bound": TARGET,
-            "details": (
-                f"{rate['ours']:,.0f} tokens per CPU second against {rate['theirs']:,.0f} (medians of "
-                f"{REPEATS} runs of {STEPS - WARM} steps in turn, one thread); {faults['ours']:,.0f} page "
-                f"faults against {faults['theirs']:,.0f}. After {STEPS} steps the weights of the two are "
-                f"{apart:.1g} of how far they moved from each other."
-            ),
-        }
+        Row(
+            "pre-training of the demo's model, tokens per CPU second",
+            "the Trainer of transformers, same weights and batches",
+            f"{shown(times)} times",
+            times,
+            f"at least {BOUND}",
+            times >= BOUND,
+            f"{rate['ours']:,.0f} tokens per CPU second against {rate['theirs']:,.0f} (medians of {repeats} "
+            f"runs of {steps - warm} steps in turn, one thread); {faults['ours']:,.0f} page faults against "
+            f"{faults['theirs']:,.0f}. After {steps} steps the weights of the two are {apart:.1g} of how far "
+            "they moved from each other.",
+        )
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", type=Path, help="also write the rows here")
-    parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.side:
-        side, folder = arguments.side[0], Path(arguments.side[1])
-        languages = sorted(file.stem for file in folder.glob("*.jsonl"))
-        text = {
-            "tokens_h5": folder / "tokens.h5",
-            "tokenizer_dir": folder / "tokenizer",
-            "shares": dict.fromkeys(languages, 1.0),
-        }
-        clock = {"ours": ours, "theirs": theirs}[side](folder, text)
-        result = {"seconds": clock.seconds, "faults": clock.faults}
-        (folder / f"{side}.json").write_text(json.dumps(result))
-        return
-    rows = measure()
-    for row in rows:
-        print(f"{row['name']}: {row['measured']:.2f} times {row['against']}\n{row['details']}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+def run_side(side: str, folder: Path, warm: int, steps: int) -> None:
+    """One side, in a process of its own; what it took goes into a file."""
+    languages = sorted(file.stem for file in folder.glob("*.jsonl"))
+    text = {
+        "tokens_h5": folder / "tokens.h5",
+        "tokenizer_dir": folder / "tokenizer",
+        "shares": dict.fromkeys(languages, 1.0),
+    }
+    clock = Clock(warm, steps)
+    {"ours": ours, "theirs": theirs}[side](folder, text, clock)
+    (folder / f"{side}.json").write_text(json.dumps({"seconds": clock.seconds, "faults": clock.faults}))
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--side"]:
+        run_side(sys.argv[2], Path(sys.argv[3]), *map(int, sys.argv[4:]))
+    else:
+        run_alone(measure, __doc__)

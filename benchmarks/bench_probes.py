@@ -1,6 +1,6 @@
 """Language probes of all layers and seeds of a step against scikit-learn, layer by layer and seed by seed.
 
-    python benchmarks/bench_probes.py --json out.json
+    python benchmarks/bench_probes.py
 
 Both sides fit the same four probes (all dimensions, leading components, control task, shuffled labels) on the
 same tokens of the demo's model and score them on the same test tokens; scikit-learn as one would write it: a
@@ -10,8 +10,6 @@ scores beside. One thread, processor time, medians of runs in turn.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ import numpy as np
 import torch
 from demo_model import SEED, make_text, recipe, train
 from numpy.typing import NDArray
+from rows import Row, run_alone, shown
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -34,8 +33,10 @@ from babelscope.analysis.settings import ProbeSettings
 from babelscope.models.checkpoints import load_model
 from babelscope.text.tokenization import open_windows
 
-STEPS, REPEATS, WINDOWS = 60, 3, 40
-TARGET, POINTS = 3.0, 0.5
+STEPS, WINDOWS = 60, 40
+BOUND, POINTS = 3.0, 0.5
+#: Layers (the first ones), repeats.
+SIZE, SMALL = (99, 3), (1, 1)
 
 
 @dataclass
@@ -102,24 +103,22 @@ def by_scikit_learn(tokens: dict[str, Tokens], layer: int, settings: ProbeSettin
     return float(full.score(x[test], y[test]))
 
 
-def measure() -> list[dict[str, Any]]:
+def measure(small: bool = False) -> list[Row]:
     """Fit the probes both ways.
-
-    Returns:
-        A row: ``name``, ``against``, ``measured``, ``bound`` and ``details``, see ``run.py``.
 
     Raises:
         SystemExit: If an accuracy differs by more than half a point.
     """
+    most, repeats = SMALL if small else SIZE
     torch.set_num_threads(1)
     tokens = make_tokens()
     settings = ProbeSettings(**_demo_settings(), seed=SEED)
-    layers = range(len(next(iter(tokens.values())).states_LTD))
+    layers = range(min(most, len(next(iter(tokens.values())).states_LTD)))
     seeds = range(SEED, SEED + settings.seeds)
     ours: list[float] = []
     theirs: list[float] = []
     with threadpool_limits(limits=1):
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             start = time.process_time()
             tables = [
                 fit_language_probe(tokens, layer=layer, settings=settings, model="m", step=STEPS)  # type: ignore[arg-type]
@@ -138,19 +137,20 @@ def measure() -> list[dict[str, Any]]:
     if max(apart) > POINTS:
         raise SystemExit(f"an accuracy is {max(apart):.2f} points from scikit-learn's")
     size = f"{len(tokens)} languages x {settings.tokens_per_language} tokens, {len(layers)} layers"
+    times = median(theirs) / median(ours)
     return [
-        {
-            "name": f"language probes of a step, {size}, {settings.seeds} seeds, CPU time",
-            "against": "scikit-learn per layer and seed",
-            "measured": median(theirs) / median(ours),
-            "bound": TARGET,
-            "details": (
-                f"{median(ours):.2f} CPU s ({min(ours):.2f} to {max(ours):.2f}), intervals included, against "
-                f"{median(theirs):.2f} ({min(theirs):.2f} to {max(theirs):.2f}) of scikit-learn in double "
-                f"precision with its own tolerance, without intervals. Accuracies differ by {max(apart):.2f} "
-                f"points at most."
-            ),
-        }
+        Row(
+            f"language probes of a step, {size}, {settings.seeds} seeds, CPU time",
+            "scikit-learn per layer and seed",
+            f"{shown(times)} times",
+            times,
+            f"at least {BOUND:g}",
+            times >= BOUND,
+            f"{median(ours):.2f} CPU s ({min(ours):.2f} to {max(ours):.2f}), intervals included, against "
+            f"{median(theirs):.2f} ({min(theirs):.2f} to {max(theirs):.2f}) of scikit-learn in double "
+            f"precision with its own tolerance, without intervals. Accuracies differ by {max(apart):.2f} "
+            "points at most.",
+        )
     ]
 
 
@@ -161,16 +161,5 @@ def _demo_settings() -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / "config/config.yaml").read_text())["probes"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", type=Path, help="also write the rows here")
-    arguments = parser.parse_args()
-    rows = measure()
-    for row in rows:
-        print(f"{row['name']}: {row['measured']:.1f} times faster than {row['against']}\n{row['details']}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(measure, __doc__)

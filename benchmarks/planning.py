@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rows import Row, run_alone
 
 from babelscope.study.loading import load_study
 
@@ -87,34 +88,31 @@ def plan(config: Path, data: Path) -> Planning:
     return Planning(int(total[1]), usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024 / 1e6)
 
 
-def rows() -> Iterator[tuple[str, str, str, str]]:
-    """Name, what it is compared with, what was measured, the bound."""
+def measure(small: bool = False) -> Iterator[Row]:
+    """The paper's study; and ten times as much, unless it is to be small."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_all(folder / "data", concepts=CONCEPTS, sentences=SENTENCES, length=BYTES)
         paper = plan(PAPER, data)
-        yield f"planning the paper's study, {paper.jobs:,} jobs", "-", _said(paper), "15 s, 600 MB"
+        yield _row(f"planning the paper's study, {paper.jobs:,} jobs", "-", paper, most=(15, 600))
+        if small:
+            return
         ten = folder / "ten-papers.yaml"
         ten.write_text(yaml.safe_dump(ten_papers()))
         large = plan(ten, data)
         each = large.seconds / large.jobs / (paper.seconds / paper.jobs)
-        yield (
-            f"planning ten papers ({MODELS} models x {STEPS} steps x 16 languages), {large.jobs:,} jobs",
-            f"the paper's study: {each:.2f} times its CPU time for each job",
-            _said(large),
-            "180 s, 3,000 MB",
-        )
+        stage = f"planning ten papers ({MODELS} models x {STEPS} steps x 16 languages), {large.jobs:,} jobs"
+        against = f"the paper's study: {each:.2f} times its CPU time for each job"
+        yield _row(stage, against, large, most=(180, 3000))
 
 
-def _said(planning: Planning) -> str:
-    return f"{planning.seconds:.1f} CPU s, {planning.megabytes:,.0f} MB ({planning.wall:.0f} s on the clock)"
-
-
-def main() -> None:
-    """Print the rows as they come."""
-    for row in rows():
-        print(" | ".join(row), flush=True)
+def _row(stage: str, against: str, took: Planning, *, most: tuple[float, float]) -> Row:
+    seconds = max(took.seconds, took.wall)
+    measured = f"{took.seconds:.1f} CPU s, {took.megabytes:,.0f} MB ({took.wall:.0f} s on the clock)"
+    bound = f"at most {most[0]:.0f} s, {most[1]:,.0f} MB"
+    kept = seconds <= most[0] and took.megabytes <= most[1]
+    return Row(stage, against, measured, seconds, bound, kept)
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(measure, __doc__)

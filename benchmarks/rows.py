@@ -12,7 +12,7 @@ import gc
 import json
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -150,16 +150,17 @@ class Ratio:
         return f"{shown(self.wall)} (CPU time: {shown(self.cpu)})"
 
 
-def run_alone(measure: Callable[[bool], list[Row]], about: str | None) -> None:
+def run_alone(measure: Callable[[bool], Iterable[Row]], about: str | None) -> None:
     """Entry point of a benchmark that is run by itself; ``--json`` writes its rows for ``run.py``."""
     parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     parser.add_argument("--small", action="store_true", help="sizes of a second, to see that it runs")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
-    rows = measure(arguments.small)
-    for row in rows:
+    rows = []
+    for row in measure(arguments.small):
+        rows.append(row)
         kept = {True: "", False: "  MISSED", None: ""}[row.ok]
         print(f"{row.stage}\n  against {row.against}\n  {row.measured}; bound: {row.bound}{kept}")
-        print(f"  {row.details}")
+        print(f"  {row.details}", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

@@ -13,21 +13,19 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib
-import inspect
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rows import Row, shown
+from rows import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RECORD = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.json"
@@ -80,46 +78,7 @@ def cpu_model() -> str:
 
 def rows_of(module: str, *, small: bool) -> list[Row]:
     """Run a part in this process."""
-    part = importlib.import_module(module)
-    if hasattr(part, "measure"):
-        takes_small = "small" in inspect.signature(part.measure).parameters
-        found: Iterable[Any] = part.measure(small=small) if takes_small else part.measure()
-    else:
-        found = part.rows()
-    return [as_row(row) for row in found]
-
-
-def as_row(found: Any) -> Row:
-    """What a part gives as a row: itself, four texts, or a dict of a factor and the least it should be."""
-    if isinstance(found, Row):
-        return found
-    if isinstance(found, Mapping):
-        reached, bound = found["measured"], found["bound"]
-        text = f"{shown(reached)} times"
-        least = f"at least {bound:g}"
-        return Row(
-            found["name"], found["against"], text, reached, least, reached >= bound, found.get("details", "")
-        )
-    stage, against, measured, bound = found
-    return Row(stage, against, measured, None, bound, kept(measured, bound))
-
-
-def kept(measured: str, bound: str) -> bool | None:
-    """Whether figures in words keep bounds in words: ``15 s, 600 MB`` are the most of their units."""
-    verdicts = []
-    for part in bound.split(", "):
-        limit = re.match(r"(?:at most )?([\d,.]*\d) ?(%|[A-Za-z]+)", part)
-        if limit is None:
-            return None
-        found = re.search(rf"([\d,.]*\d) ?(?:CPU )?{re.escape(limit[2])}(?!\w)", measured)
-        if found is None:
-            return None
-        verdicts.append(_number(found[1]) <= _number(limit[1]))
-    return all(verdicts)
-
-
-def _number(text: str) -> float:
-    return float(text.replace(",", ""))
+    return list(importlib.import_module(module).measure(small))
 
 
 def run_part(name: str, *, small: bool = False) -> Part | None:

@@ -37,7 +37,8 @@ def check(rows) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "n_rows"), [("bench_expertise", 6), ("bench_store", 2), ("bench_overlap", 1)]
+    ("name", "n_rows"),
+    [("bench_expertise", 6), ("bench_store", 2), ("bench_overlap", 1), ("bench_generation", 1)],
 )
 def test_a_benchmark_of_one_stage_runs(bench, name, n_rows):
     rows = bench(name).measure(small=True)
