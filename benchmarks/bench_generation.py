@@ -145,8 +145,8 @@ def measure(small: bool = False) -> list[Row]:
             f"scored: {sides['at once']} at once; {sides['alone']} one at a time by transformers, "
             f"{sides['ours alone']} one at a time by us (faster by "
             f"{Ratio.of(sides['ours alone'], sides['at once'])}). Our texts are the same to the letter in "
-            f"{same} of {n_seeds}; the first four tokens of {n} texts of each side are of one distribution as "
-            f"far as they tell (permutation test, p = {p:.2f}).",
+            f"{same} of {n_seeds}; the first four tokens of {n} texts of each side are of one distribution "
+            f"as far as they tell (permutation test, p = {p:.2f}).",
         )
     ]
 
