@@ -145,16 +145,6 @@ def test_the_page_of_a_running_study_says_what_is_not_there(bench, tmp_path):
     assert not module.has_losses(tmp_path / "progress.html")
 
 
-def test_figures_in_words_are_compared_with_bounds_in_words(bench):
-    kept = bench("run").kept
-    assert kept("12.3 CPU s, 512 MB (14 s on the clock)", "15 s, 600 MB") is True
-    assert kept("12.3 CPU s, 1,512 MB (14 s on the clock)", "15 s, 600 MB") is False
-    assert kept("0.4% of a core; ends 0.3 s after the last job", "at most 2% of a core") is True
-    assert kept("3.1% of a core", "at most 2% of a core") is False
-    assert kept("nothing", "15 s") is None
-    assert kept("7 s", "-") is None
-
-
 def test_the_table_keeps_what_is_not_renewed(bench, tmp_path, monkeypatch):
     run, rows = bench("run"), bench("rows")
     found = {"store": 1.2, "overlap": 120.0}
