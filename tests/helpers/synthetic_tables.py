@@ -201,7 +201,7 @@ def _lifespans(models, languages):
     """Half of the spells over after 512 steps in the main model; in a control too few have ended."""
     return pd.DataFrame(
         [
-            {"model": m.model, "m": among, "n": 90 // among, "censored": 0.25 if m.role == "main" else 0.9,
+            {"model": m.model, "m": among, "n": 90 // among, "null": 3.0, "censored": 0.25 if m.role == "main" else 0.9,
              "quartile_1": 64.0, "median": 512.0 if m.role == "main" else np.nan, "quartile_3": np.nan}
             for m in models.itertuples()
             for among in range(2, len(languages) + 1)

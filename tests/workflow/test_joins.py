@@ -81,7 +81,7 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
             "output": outputs("alignment", lifelines="tiny-seed0.lifelines.parquet",
                               lifespans="tiny-seed0.lifespans.tsv"),
             "params": {"steps": [0, 4], "langs": langs, "min_languages": experts.min_languages,
-                       "max_traced_units": experts.max_traced_units},
+                       "max_traced_units": experts.max_traced_units, "seed": settings.seed},
         },
         "fit_language_probe": {
             "input": files("activations/tiny-seed0/{step}/{lang}.tokens.h5", [4]),

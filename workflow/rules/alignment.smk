@@ -56,10 +56,12 @@ rule trace_units:
     resources:
         **needs("trace_units"),
     params:
-        steps=lambda wildcards: list(MODELS[wildcards.model].steps),
+        # A random baseline is no ancestor of the model: no unit of it is born, stays or goes.
+        steps=lambda wildcards: MODELS[wildcards.model].real_steps,
         langs=list(STUDY.languages),
         min_languages=STUDY.experts.min_languages,
         max_traced_units=STUDY.experts.max_traced_units,
+        seed=STUDY.seed,
         version=version("trace_units"),
     message:
         "trace the shared units of {wildcards.model} through training"

@@ -24,4 +24,4 @@ with job(snakemake.log[0]):
         max_units=snakemake.params.max_traced_units,
     )
     write_table(lines, Path(snakemake.output.lifelines))
-    write_table(lifespans(experts, best), Path(snakemake.output.lifespans))
+    write_table(lifespans(experts, best, seed=snakemake.params.seed), Path(snakemake.output.lifespans))

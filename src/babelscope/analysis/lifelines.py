@@ -1,7 +1,8 @@
 """Life lines: in which languages a unit is an expert of a concept, from which step, for how long.
 
-A pair of a concept and a unit is *shared by m languages* at a step if the unit is among the experts of the
-concept (whole model, all sentences) in at least ``m`` of them. Names of shapes: ``P`` pairs.
+When a pair of a concept and a unit is *shared by m languages* at a step is said in
+:mod:`babelscope.analysis.sharing`: languages take turns with the halves of the sentences. Names of shapes:
+``P`` pairs, ``L`` languages.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from babelscope.analysis.experts import of_model
 from babelscope.analysis.ranking import BestFile
 from babelscope.analysis.scores import check_alike
+from babelscope.analysis.sharing import Members, Shared, members, pairings_of, shared
 from babelscope.io.cells import Cell
 
 Ints = NDArray[np.int64]
 
 _UNIT = ["concept", "layer", "site", "unit"]
+
+#: Pairings of concepts behind the null of the number of spells.
+_NULLS = 5
 
 
 def trace_units(
@@ -30,19 +34,20 @@ def trace_units(
     min_languages: int,
     max_units: int,
 ) -> pd.DataFrame:
-    """Follow the units that are experts of one concept in several languages at any step.
+    """Follow the units that several languages share at any step.
 
     Args:
         experts: Per (step, language) the table of :func:`babelscope.analysis.experts.select_experts`, all of
             one model. Each is asked for once; 8 bytes per expert remain.
         best: Per (step, language) the best units.
-        min_languages: Languages in which a unit must be an expert, at one step at least.
+        min_languages: Languages that must share a unit, at one step at least.
         max_units: Most units that are followed; those of the highest worst AP over languages at the
             last step come first, equal ones by concept and unit order.
 
     Returns:
         Columns ``model, step, lang, concept, layer, site, unit, is_expert, ap, ap_below, rank_worst_ap,
-        rank_mean_ap, n_total``; one row per followed unit, step and language. ``ap`` is NaN where the unit
+        rank_mean_ap, n_total``; one row per followed unit, step and language. ``is_expert`` is by the half
+        of the sentences on which the language chooses, ``ap`` is on all. It is NaN where the unit
         was not among the best that are kept; its AP is then at most ``ap_below``, that of the last one kept.
         The ranks (from 0) are those of the unit's worst and mean AP over languages at the last step, among
         the ``n_total`` units that qualify; an AP that was not kept counts as ``ap_below``.
@@ -50,9 +55,9 @@ def trace_units(
     Raises:
         ValueError: If steps or languages were scored for different concepts or units.
     """
-    members, shared = _members(experts, best)
-    first, langs = next(iter(best.values())), list(dict.fromkeys(lang for _, lang in members))
-    pair_P = np.unique(np.concatenate([pair[n >= min_languages] for pair, n in shared.values()]))
+    of_steps, first = _members(experts, best), next(iter(best.values()))
+    langs = list(next(iter(of_steps.values())))
+    pair_P = np.unique(np.concatenate([_shared(of, first).by(min_languages) for of in of_steps.values()]))
     n_total = len(pair_P)
     ranks = ["rank_worst_ap", "rank_mean_ap", "n_total"]
     columns = ["model", "step", "lang", *_UNIT, "is_expert", "ap", "ap_below", *ranks]
@@ -60,7 +65,7 @@ def trace_units(
         return pd.DataFrame(columns=columns)
     concept_P, unit_P = np.divmod(pair_P, len(first.units))
     # The one that is not NaN of the AP and of what it is below.
-    last_LP = np.array([np.fmax(*best[max(shared), lang].ap(concept_P, unit_P)) for lang in langs])
+    last_LP = np.array([np.fmax(*best[max(of_steps), lang].ap(concept_P, unit_P)) for lang in langs])
     by_worst_P = np.argsort(-last_LP.min(axis=0), kind="stable")
     by_mean_P = np.argsort(-last_LP.mean(axis=0), kind="stable")
     followed = by_worst_P[:max_units]
@@ -72,15 +77,18 @@ def trace_units(
         rank_mean_ap=np.argsort(by_mean_P)[followed],
     )
     parts = []
-    for step, lang in members:
-        ap_P, below_P = best[step, lang].ap(concept_P, unit_P)
-        is_expert_P = np.isin(pair_P, members[step, lang])
-        parts.append(units.assign(step=step, lang=lang, is_expert=is_expert_P, ap=ap_P, ap_below=below_P))
+    for step, of_langs in of_steps.items():
+        for lang, (concept_E, unit_E) in of_langs.items():
+            ap_P, below_P = best[step, lang].ap(concept_P, unit_P)
+            is_expert_P = np.isin(pair_P, concept_E.astype(np.int64) * len(first.units) + unit_E)
+            parts.append(units.assign(step=step, lang=lang, is_expert=is_expert_P, ap=ap_P, ap_below=below_P))
     table = pd.concat(parts, ignore_index=True)
     return table.assign(model=first.provenance.model, n_total=n_total)[columns]
 
 
-def lifespans(experts: Mapping[Cell, pd.DataFrame], best: Mapping[Cell, BestFile]) -> pd.DataFrame:
+def lifespans(
+    experts: Mapping[Cell, pd.DataFrame], best: Mapping[Cell, BestFile], *, seed: int
+) -> pd.DataFrame:
     """How long units stay shared, over all pairs of concept and unit, not only those that are followed.
 
     A spell begins at the step at which a pair is shared and was not at the step before, or at the first step,
@@ -90,37 +98,48 @@ def lifespans(experts: Mapping[Cell, pd.DataFrame], best: Mapping[Cell, BestFile
     checkpoints, and spells from the first step may be older.
 
     Args:
-        experts: As for :func:`trace_units`.
+        experts: As for :func:`trace_units`. A random baseline is no ancestor of the model: leave it out.
         best: Per (step, language) the best units; only their concepts and sites are read.
+        seed: Of the pairings of concepts behind the null.
 
     Returns:
         One row per ``m`` from 2 to the number of languages. Columns ``model, m``; ``n``: spells in which a
-        pair is shared by at least ``m`` languages; ``censored``: their share that goes on at the last step;
+        pair is shared by at least ``m`` languages; ``null``: their number with a different concept in every
+        language, the mean of some pairings; ``censored``: their share that goes on at the last step;
         ``quartile_1, median, quartile_3``: their length in training steps, NaN where too few have ended.
     """
-    members, shared = _members(experts, best)
+    of_steps, first = _members(experts, best), next(iter(best.values()))
+    n_langs = len(next(iter(of_steps.values())))
+    rng = np.random.default_rng([seed, 3])
+    own, *nulls = (
+        {step: _shared(of_langs, first, pairing_LC) for step, of_langs in of_steps.items()}
+        for pairing_LC in pairings_of(len(first.concepts), n_langs, _NULLS, rng)
+    )
     rows = []
-    for m in range(2, len({lang for _, lang in members}) + 1):
-        length, censored = _spells(list(shared), [pair[n >= m] for pair, n in shared.values()])
+    for m in range(2, n_langs + 1):
+        length, censored = _spells({step: found.by(m) for step, found in own.items()})
+        lengths_of_null = [_spells({step: found.by(m) for step, found in null.items()})[0] for null in nulls]
+        null = float(np.mean([len(each) for each in lengths_of_null])) if nulls else np.nan
         share = float(censored.mean()) if len(length) else np.nan
-        rows.append((m, len(length), share, *_quartiles(length, censored)))
-    table = pd.DataFrame(rows, columns=["m", "n", "censored", "quartile_1", "median", "quartile_3"])
-    table.insert(0, "model", next(iter(best.values())).provenance.model)
+        rows.append((m, len(length), null, share, *_quartiles(length, censored)))
+    columns = ["m", "n", "null", "censored", "quartile_1", "median", "quartile_3"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.insert(0, "model", first.provenance.model)
     return table
 
 
-def _spells(steps: list[int], shared: list[Ints]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _spells(shared_at: Mapping[int, Ints]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Length of each spell in training steps, until it ends or the last step; whether it is censored."""
-    lengths, censored = [np.empty(0)], [np.empty(0, dtype=bool)]
+    lengths, censored, steps = [np.empty(0)], [np.empty(0, dtype=bool)], list(shared_at)
     before = np.empty(0, dtype=np.int64)
     for at, step in enumerate(steps[:-1]):
-        born = np.setdiff1d(shared[at], before, assume_unique=True)
+        born = np.setdiff1d(shared_at[step], before, assume_unique=True)
         end = np.full(len(born), np.inf)
-        for later, there in zip(steps[at + 1 :], shared[at + 1 :], strict=True):
-            end[np.isinf(end) & ~np.isin(born, there, assume_unique=True)] = later
+        for later in steps[at + 1 :]:
+            end[np.isinf(end) & ~np.isin(born, shared_at[later], assume_unique=True)] = later
         censored.append(np.isinf(end))
         lengths.append(np.minimum(end, steps[-1]) - step)
-        before = shared[at]
+        before = shared_at[step]
     return np.concatenate(lengths), np.concatenate(censored)
 
 
@@ -135,21 +154,17 @@ def _quartiles(length: NDArray[np.float64], censored: NDArray[np.bool_]) -> list
 
 def _members(
     experts: Mapping[Cell, pd.DataFrame], best: Mapping[Cell, BestFile]
-) -> tuple[dict[Cell, Ints], dict[int, tuple[Ints, Ints]]]:
-    """The pairs of each cell; per step, rising, the pairs of any language, and of how many each is one.
-
-    A pair is an integer: the concept times the number of units, plus the number of the unit.
-    """
+) -> dict[int, dict[str, Members]]:
+    """The experts of each language on its half, by step, rising."""
     check_alike(best.values())
-    first, langs = next(iter(best.values())), dict.fromkeys(lang for _, lang in experts)
-    members: dict[Cell, Ints] = {}
-    shared: dict[int, tuple[Ints, Ints]] = {}
-    for step in sorted({step for step, _ in experts}):
-        for lang in langs:
-            chosen = of_model(experts[step, lang])
-            concept = pd.Index(first.concepts).get_indexer(pd.Index(chosen["concept"]))
-            units = first.units.numbers(chosen["layer"], chosen["site"], chosen["unit"])
-            members[step, lang] = concept * len(first.units) + units
-        every = np.concatenate([members[step, lang] for lang in langs])
-        shared[step] = np.unique(every, return_counts=True)
-    return members, shared
+    first, langs = next(iter(best.values())), list(dict.fromkeys(lang for _, lang in experts))
+    return {
+        step: members({lang: experts[step, lang] for lang in langs}, first.units, first.concepts)
+        for step in sorted({step for step, _ in experts})
+    }
+
+
+def _shared(
+    of_langs: Mapping[str, Members], first: BestFile, pairing_LC: NDArray[np.intp] | None = None
+) -> Shared:
+    return shared(list(of_langs.values()), len(first.units), pairing_LC)

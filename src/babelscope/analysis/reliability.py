@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from babelscope.analysis.experts import expert_sets, of_model
 from babelscope.analysis.overlap import ALL
 from babelscope.analysis.ranking import BestFile
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
 from babelscope.analysis.settings import AlignmentSettings
+from babelscope.analysis.sharing import members, pairings_of, shared
 from babelscope.stats import bootstrap_weights, interval
 
 Floats = NDArray[np.float64]
@@ -26,6 +26,8 @@ _COLUMNS = (
     "site", "unit", "n",
 )  # fmt: skip
 
+#: What a unit is chosen by and measured by, over languages.
+METRICS = ("worst_ap", "mean_ap")
 #: Pairings behind the null of the best unit; each one is a whole search.
 _BEST_UNIT_NULLS = 20
 #: Pairings behind the null of the shared units, at most.
@@ -37,37 +39,41 @@ _BLOCK_UNITS = 1024
 def search_units(scores: Mapping[str, ScoreFile], *, seed: int) -> pd.DataFrame:
     """Search all units for those that predict one concept in all languages, and the same for a null.
 
-    For each concept the unit whose worst AP over languages is highest on one half; its worst and its mean AP
-    on the other half, both ways, averaged. The null takes a different concept in every language and makes the
-    same choice among all units, so that the best of many is not flattered.
+    For each concept the unit whose worst AP over languages is highest on one half, and its worst AP on the
+    other half, both ways, averaged; and likewise by the mean over languages, since a unit that is chosen by
+    its worst language says little of means. The null takes a different concept in every language and makes
+    the same choice among all units, so that the best of many is not flattered.
 
     Args:
         scores: Per language its scores; all over the same units and concepts.
         seed: Of the pairings of concepts.
 
     Returns:
-        Columns ``model, step, pairing`` (0: the concept itself, then the null's), ``concept, worst_ap,
-        mean_ap, layer, site, unit`` (of pairing 0, the one chosen on half a).
+        Columns ``model, step, metric`` (worst_ap, mean_ap: what is chosen by and measured), ``pairing`` (0:
+        the concept itself, then the null's), ``concept, value, layer, site, unit`` (of pairing 0, the one
+        chosen on half a).
     """
     first = next(iter(scores.values()))
     n_concepts = len(first.concepts)
-    pairings = _pairings(n_concepts, len(scores), _BEST_UNIT_NULLS, np.random.default_rng([seed, 2]))
+    pairings = pairings_of(n_concepts, len(scores), _BEST_UNIT_NULLS, np.random.default_rng([seed, 2]))
     a, b = (_search(scores, pairings, half) for half in OTHER_HALF)
-    layer_C, site_C, unit_C = first.units.places(a.unit_C)
     nowhere = n_concepts * (len(pairings) - 1)
-    return pd.DataFrame(
-        {
+    parts = []
+    for metric in METRICS:
+        layer_C, site_C, unit_C = first.units.places(a[metric].unit_C)
+        part = {
             "model": first.provenance.model,
             "step": first.provenance.step,
+            "metric": metric,
             "pairing": np.repeat(np.arange(len(pairings)), n_concepts),
             "concept": first.concepts * len(pairings),
-            "worst_ap": ((a.worst_ap_PC + b.worst_ap_PC) / 2).ravel(),
-            "mean_ap": ((a.mean_ap_PC + b.mean_ap_PC) / 2).ravel(),
+            "value": ((a[metric].value_PC + b[metric].value_PC) / 2).ravel(),
             "layer": [*layer_C, *[-1] * nowhere],
             "site": [*site_C, *[""] * nowhere],
             "unit": [*unit_C, *[-1] * nowhere],
         }
-    )
+        parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True)
 
 
 def reliability_table(
@@ -78,8 +84,9 @@ def reliability_table(
     ``best_unit``: what :func:`search_units` found for each concept, beside its null. ``layer``, ``site`` and
     ``unit`` name the one chosen on half a.
 
-    ``shared_units``: how many (concept, unit) are experts (all sentences) in at least ``m`` languages;
-    the null counts the same with a different concept in every language.
+    ``shared_units``: how many (concept, unit) are shared by at least ``m`` languages, as
+    :mod:`babelscope.analysis.sharing` says; the null counts the same with a different concept in every
+    language.
 
     ``null`` is the mean over several random pairings of concepts, ``null_low`` and ``null_high`` are
     their 95% quantiles; ``low`` and ``high`` resample concepts. With fewer concepts than languages the
@@ -98,18 +105,19 @@ def reliability_table(
     """
     rng = np.random.default_rng([settings.seed, 2])
     # The null of the shared units draws after that of the best unit, which was drawn by the search.
-    _pairings(len(best.concepts), len(experts), _BEST_UNIT_NULLS, rng)
+    pairings_of(len(best.concepts), len(experts), _BEST_UNIT_NULLS, rng)
     rows = _best_units(search, len(experts), settings) + _shared_units(best, experts, rng, settings)
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).fillna({"layer": -1, "site": "", "unit": -1})
     return table.astype({"layer": np.int64, "unit": np.int64, "value": np.float64})
 
 
 def _best_units(search: pd.DataFrame, n_langs: int, settings: AlignmentSettings) -> list[dict[str, Any]]:
-    own = search[search["pairing"] == 0].reset_index(drop=True)
-    n_concepts = len(own)
     rows = []
-    for metric in ("worst_ap", "mean_ap"):
-        value_PC = search[metric].to_numpy().reshape(-1, n_concepts)
+    for metric in METRICS:
+        of_metric = search[search["metric"] == metric]
+        own = of_metric[of_metric["pairing"] == 0]
+        n_concepts = len(own)
+        value_PC = of_metric["value"].to_numpy().reshape(-1, n_concepts)
         value_C, null_PC = value_PC[0], value_PC[1:]
         common = {"kind": "best_unit", "metric": metric, "m": n_langs}
         places: list[dict[Any, Any]] = own[["concept", "layer", "site", "unit"]].to_dict("records")
@@ -125,18 +133,19 @@ def _best_units(search: pd.DataFrame, n_langs: int, settings: AlignmentSettings)
 class _Found(NamedTuple):
     """The best unit by pairing of the null (the first is the concept itself) and concept, held out."""
 
-    worst_ap_PC: Floats
-    mean_ap_PC: Floats
+    value_PC: Floats
+    """What it was chosen by, on the other half."""
     unit_C: Ints
     """Number of the unit of the concept itself."""
 
 
-def _search(scores: Mapping[str, ScoreFile], pairings: Sequence[Ints], half: str) -> _Found:
-    """Choose the units on one half of the sentences, and score them on the other."""
+def _search(scores: Mapping[str, ScoreFile], pairings: Sequence[Ints], half: str) -> dict[str, _Found]:
+    """Choose the units on one half of the sentences, and score them on the other; by metric."""
     units, n_concepts = next(iter(scores.values())).units, pairings[0].shape[1]
-    best_PC = np.full((len(pairings), n_concepts), -np.inf)
-    worst_PC, mean_PC = np.zeros_like(best_PC), np.zeros_like(best_PC)
-    chosen_C = np.zeros(n_concepts, dtype=np.intp)
+    best_MPC = np.full((len(METRICS), len(pairings), n_concepts), -np.inf)
+    found = {
+        metric: _Found(np.zeros_like(best_MPC[0]), np.zeros(n_concepts, dtype=np.intp)) for metric in METRICS
+    }
     for layer, site, part in units.parts():
         for start in range(0, part.stop - part.start, _BLOCK_UNITS):
             block = slice(start, start + _BLOCK_UNITS)
@@ -146,41 +155,30 @@ def _search(scores: Mapping[str, ScoreFile], pairings: Sequence[Ints], half: str
             )
             for at, pairing_LC in enumerate(pairings):
                 worst_CU = chosen_on[0][pairing_LC[0]]
+                sum_CU = worst_CU.copy()
                 for ap_CU, order_C in zip(chosen_on[1:], pairing_LC[1:], strict=True):
-                    np.minimum(worst_CU, ap_CU[order_C], out=worst_CU)
-                unit_C = worst_CU.argmax(axis=1)
-                value_C = worst_CU[np.arange(n_concepts), unit_C]
-                # The first in unit order keeps its place among equals.
-                rows_C = np.flatnonzero(value_C > best_PC[at])
-                paired = zip(scored_on, pairing_LC, strict=True)
-                held_out = np.stack([ap_CU[order_C[rows_C], unit_C[rows_C]] for ap_CU, order_C in paired])
-                best_PC[at, rows_C] = value_C[rows_C]
-                worst_PC[at, rows_C], mean_PC[at, rows_C] = held_out.min(axis=0), held_out.mean(axis=0)
-                if at == 0:
-                    chosen_C[rows_C] = part.start + start + unit_C[rows_C]
-    return _Found(worst_PC, mean_PC, chosen_C)
+                    paired_CU = ap_CU[order_C]
+                    np.minimum(worst_CU, paired_CU, out=worst_CU)
+                    sum_CU += paired_CU
+                for metric, by_CU, best_C in zip(METRICS, (worst_CU, sum_CU), best_MPC[:, at], strict=True):
+                    unit_C = by_CU.argmax(axis=1)
+                    value_C = by_CU[np.arange(n_concepts), unit_C]
+                    # The first in unit order keeps its place among equals.
+                    rows_C = np.flatnonzero(value_C > best_C)
+                    paired = zip(scored_on, pairing_LC, strict=True)
+                    held_out = np.stack([ap_CU[order_C[rows_C], unit_C[rows_C]] for ap_CU, order_C in paired])
+                    best_C[rows_C] = value_C[rows_C]
+                    over_languages = held_out.min(axis=0) if metric == "worst_ap" else held_out.mean(axis=0)
+                    found[metric].value_PC[at, rows_C] = over_languages
+                    if at == 0:
+                        found[metric].unit_C[rows_C] = part.start + start + unit_C[rows_C]
+    return found
 
 
 def _null_columns(null_P: Floats) -> dict[str, float]:
     low, high = interval(null_P)
     mean = float(np.mean(null_P)) if len(null_P) else np.nan
     return {"null": mean, "null_low": low, "null_high": high}
-
-
-def _pairings(n_concepts: int, n_langs: int, n_nulls: int, rng: np.random.Generator) -> list[Ints]:
-    """For each language and row a concept, shape ``(L, C)``: the same in all, then ``n_nulls`` at random.
-
-    Where random, the first language keeps its order, each language has each concept once, and no language has
-    the first one's concept in the same row. With more languages than concepts some must meet.
-    """
-    pairings = [np.tile(np.arange(n_concepts), (n_langs, 1))]
-    for _ in range(n_nulls if n_concepts > 1 and n_langs > 1 else 0):
-        circle_C = rng.permutation(n_concepts)
-        position_C = np.argsort(circle_C)
-        shifts = np.resize(rng.permutation(np.arange(1, n_concepts)), n_langs - 1)
-        paired = [circle_C[(position_C + shift) % n_concepts] for shift in (0, *shifts.tolist())]
-        pairings.append(np.stack(paired))
-    return pairings
 
 
 def _shared_units(
@@ -190,13 +188,12 @@ def _shared_units(
     settings: AlignmentSettings,
 ) -> list[dict[str, Any]]:
     n_langs, n_concepts = len(experts), len(best.concepts)
-    sets = [expert_sets(of_model(table), best.units, best.concepts) for table in experts.values()]
+    of_lang = members(experts, best.units, best.concepts)
     n_nulls = min(_SHARED_UNITS_NULLS, settings.permutations)
     counts = []
-    for pairing_LC in _pairings(n_concepts, n_langs, n_nulls, rng):
-        paired = [each[order_C] for each, order_C in zip(sets, pairing_LC, strict=True)]
-        languages = sum(paired[1:], start=paired[0]).data
-        counts.append([int((languages >= m).sum()) for m in range(2, n_langs + 1)])
+    for pairing_LC in pairings_of(n_concepts, n_langs, n_nulls, rng):
+        found = shared(list(of_lang.values()), len(best.units), pairing_LC)
+        counts.append([len(found.by(m)) for m in range(2, n_langs + 1)])
     rows = []
     for m, count, *nulls in zip(range(2, n_langs + 1), *counts, strict=True):
         row = {"kind": "shared_units", "metric": "n_units", "concept": ALL, "m": m, "value": count}

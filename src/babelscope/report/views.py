@@ -272,7 +272,7 @@ def lifespans(tables: Tables) -> dict[str, Any] | None:
     for label, rows in per_model(tables["lifespans"], tables.get("models")):
         row = rows.sort_values(["model", "m"]).iloc[0]
         key = "stay never" if row["n"] == 0 else "stay longer" if np.isnan(row["median"]) else "stay"
-        told.append(say(key, model=label, **row[["n", "median", "censored"]]))
+        told.append(say(key, model=label, **row[["n", "null", "median", "censored"]]))
     if not flagged_rows(tables.get("audit")).empty:
         told.append(say("stay on flagged steps"))
     return {"sentences": told, "table": table_view(tables["lifespans"], "lifespans")}

@@ -60,9 +60,14 @@ class Model(ABC):
         return tuple(sorted(step for batch in self.batches for step in batch))
 
     @property
+    def real_steps(self) -> list[int]:
+        """The steps without the random baseline."""
+        return [step for step in self.steps if not self.is_random(step)]
+
+    @property
     def first_real_step(self) -> int:
         """The first step that is not the random baseline."""
-        return next(step for step in self.steps if not self.is_random(step))
+        return self.real_steps[0]
 
     @property
     def known_faults(self) -> dict[int, str]:

@@ -24,7 +24,8 @@ from babelscope.report.summaries import ALL, at_last_step, best_unit
 
 
 def _data(tables: Tables) -> pd.DataFrame:
-    """Kinds ``concept``, ``mean`` over them, ``null``, and ``shared`` by at least ``m`` languages."""
+    """Kinds ``concept``, ``mean`` over them, ``null``, and ``shared`` by at least ``m`` languages with its
+    ``shared null``."""
     table, models = tables["reliability"], tables.get("models")
     single, shared = best_unit(table), table[table["kind"] == "shared_units"]
     shared = shared[shared["m"].isin(thin(sorted(shared["m"].unique()), 6))]
@@ -34,6 +35,7 @@ def _data(tables: Tables) -> pd.DataFrame:
         points(single[of_all], models, ["step"], kind="mean"),
         points(single[of_all], models, ["step"], "null", kind="null", band=False),
         points(shared, models, ["step", "m"], kind="shared", band=False),
+        points(shared, models, ["step", "m"], "null", kind="shared null", band=False),
     )
 
 
@@ -52,6 +54,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
         left.set(title=look.label, ylabel="worst average precision")
         for m, shade in shared.items():
             line(right, part(of_model, kind="shared", m=m), shade)
+            line(right, part(of_model, kind="shared null", m=m), shade, dashes=":", lw=1.2)
         # Logarithmic, with room for none.
         right.set(title="units shared", ylabel="units (0, then log)")
         right.set_yscale("symlog", linthresh=1)

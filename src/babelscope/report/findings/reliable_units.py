@@ -23,15 +23,20 @@ def judge(subject: Subject, finding: Finding) -> Finding:
         single = single[single["concept"] != ALL]
         if not single.empty:
             told = _judge_metric(finding, single, label)
-            finding.tell("same unit" if finding.statements else "best unit", clause=told)
+            finding.tell("best unit by mean" if finding.statements else "best unit", clause=told)
     if not finding.criteria:
         return finding.tell("no best units")
     shared = rows[(rows["kind"] == "shared_units") & (rows["m"] >= 3)]
     if not shared.empty:
         m = int(shared["m"].min())
-        counts = shared[shared["m"] == m].groupby("step")["value"].mean()
-        (first, last), (before, after) = counts.index[[0, -1]], counts.iloc[[0, -1]]
-        finding.tell("shared units", m=m, before=before, first=first, after=after, last=last)
+        counts = shared[shared["m"] == m].groupby("step")[["value", "null"]].mean()
+        first, last = counts.index[[0, -1]]
+        (before, null_before), (after, null_after) = counts.to_numpy()[[0, -1]]
+        given = {"m": m, "after": after, "null_after": null_after, "last": last}
+        if first == last:
+            finding.tell("shared units of a step", **given)
+        else:
+            finding.tell("shared units", before=before, null_before=null_before, first=first, **given)
     return finding
 
 
