@@ -24,6 +24,8 @@ def prepare_sentences(
 ) -> None:
     """Write the analysed sentences of one language: ``sentence_id``, ``half``, ``text``.
 
+    Of the grammar also ``words``: which of its concept's nouns are in it, ``n0`` to ``n3`` in every language.
+
     Args:
         source: grammar, parallel or concepts.
         lang: The language.
@@ -40,14 +42,18 @@ def prepare_sentences(
     """
     if source == "grammar":
         made = make_sentences(lang, per_concept=per_concept, seed=seed, concepts=concepts)
-        pairs = [(sentence.sentence_id, sentence.text) for sentence in made]
-    elif source == "parallel":
+        rows = [
+            (each.sentence_id, half_of(each.sentence_id), each.text, " ".join(f"n{noun}" for noun in each.nouns))
+            for each in made
+        ]
+        write_tsv(out, ("sentence_id", "half", "text", "words"), rows)
+        return
+    if source == "parallel":
         assert text is not None
         pairs = [(line_id(number), line) for number, line in check_lines(text, duplicates=duplicates)]
     else:
         pairs = list(read_concept_files(files, duplicates=duplicates).texts.items())
-    rows = [(name, half_of(name), line) for name, line in pairs]
-    write_tsv(out, ("sentence_id", "half", "text"), rows)
+    write_tsv(out, ("sentence_id", "half", "text"), [(name, half_of(name), line) for name, line in pairs])
 
 
 def read_sentences(path: Path) -> list[tuple[str, str]]:
