@@ -19,6 +19,9 @@ COGNATES = 0.05
 #: Groups of pairs, as they are named in columns of languages.
 SAME_SCRIPT, OTHER_SCRIPT = "*same_script", "*other_script"
 SHARED_WORDS, NO_SHARED_WORDS = "*cognates", "*no_cognates"
+#: Words count as the same if they begin with the same letters, so many; accents do not count. Subwords that two
+#: languages have in common need no more, and *music, musique, Musik* are one.
+_BEGINNING = 4
 #: Characters that tell a script; more would not.
 _CHARACTERS = 20_000
 
@@ -31,8 +34,8 @@ def compare_languages(positive: Mapping[str, Mapping[str, Collection[str]]]) -> 
 
     Returns:
         Columns ``lang_a, lang_b, script_a, script_b, same_script, shared_words``. The last is the share of
-        words that both have: of each concept's own words, those in sentences of no other concept, so that
-        names and numbers that come everywhere do not count; of the language that has fewer.
+        words that both have, by their beginnings: of each concept's own words, those in sentences of no other
+        concept, so that names and numbers that come everywhere do not count; of the language that has fewer.
     """
     scripts = {lang: script_of(text for texts in of.values() for text in texts) for lang, of in positive.items()}
     own = {lang: _own_words(of) for lang, of in positive.items()}
@@ -59,17 +62,23 @@ def script_of(texts: Iterable[str]) -> str:
 
 
 def _own_words(texts: Mapping[str, Collection[str]]) -> dict[str, set[str]]:
-    """Words, in lower case, of the sentences of one concept and no other."""
+    """Beginnings of the words, in lower case, of the sentences of one concept and no other."""
     words = {concept: {word for text in of for word in _words(text)} for concept, of in texts.items()}
     seen = Counter(word for each in words.values() for word in each)
     return {concept: {word for word in each if seen[word] == 1} for concept, each in words.items()}
 
 
 def _words(text: str) -> list[str]:
-    """What stands between spaces and punctuation and has a letter."""
+    """Beginnings of what stands between spaces and punctuation and has a letter."""
     # Vowel signs of Indic scripts are no letters to \\w, so words end at other signs.
     parts = re.split(r"[\s.,:;!?\"()¿¡।。，：？！、—'’/-]+", text.lower())
-    return [part for part in parts if any(map(str.isalpha, part))]
+    words = [_without_accents(part) for part in parts if any(map(str.isalpha, part))]
+    return [word[:_BEGINNING] for word in words]
+
+
+def _without_accents(word: str) -> str:
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter))
+    return unicodedata.normalize("NFC", plain) or word
 
 
 def pair_groups(
