@@ -46,8 +46,8 @@ def bootstrap_weights(
 class TwoWayDraws:
     """One set of resamples of languages and concepts, for all means over pairs of languages and concepts.
 
-    The same draws serve every quantity, so that a difference or a ratio of two of them, at one step or at two,
-    has its interval from the resamples' differences or ratios: what both owe to the draw goes out.
+    The same draws serve every quantity, so that a difference or a ratio of two of them, at one step or at
+    two, has its interval from the resamples' differences or ratios: what both owe to the draw goes out.
 
     A pair counts as often as the product of how often its languages were drawn (a language with itself:
     as often as it was drawn); a language drawn twice does not make a pair with itself.

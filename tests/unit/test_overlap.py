@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from babelscope.analysis.kinship import compare_languages, script_of
+from babelscope.analysis.changes import overlap_changes
 from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
 from babelscope.analysis.overlap import _Chance, _Pairs, _summary_row, overlap_tables
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.text.grammar.generate import make_sentences
+from babelscope.text.kinship import compare_languages, script_of
 from babelscope.units import UnitIndex
 
 MODEL = (-1, "*")
@@ -55,7 +56,10 @@ def test_the_interval_of_the_share_of_the_way_covers_it(n_langs, n_concepts, lan
                 np.fill_diagonal(shared[a, b], level + rng.normal(0, 0.04, n_concepts))
         pairs = _Pairs.disjoint(shared, None)
         chance = _Chance.of(
-            n_concepts, n_langs, np.arange(n_concepts), AlignmentSettings(bootstrap=200, permutations=20, seed=trial)
+            n_concepts,
+            n_langs,
+            np.arange(n_concepts),
+            AlignmentSettings(bootstrap=200, permutations=20, seed=trial),
         )
         members = [at for at, (a, b) in enumerate(pairs.pairs) if a != b]
         row, _ = _summary_row(pairs, members, chance)
@@ -175,16 +179,16 @@ def test_too_few_concepts_have_no_p_value_among_neighbours():
 
 @given(seed=st.integers(0, 999), n=st.integers(2, 15))
 @settings(max_examples=40)
-def test_neighbours_are_pairs_and_labels_stay_among_them(seed, n):
+def test_everyone_stands_with_its_nearest_and_labels_stay_among_neighbours(seed, n):
     rng = np.random.default_rng(seed)
-    blocks = nearest_blocks(rng.random((n, n)))
-    sizes = np.bincount(blocks)
-    assert sorted(sizes)[:-1] == [2] * (len(sizes) - 1)
-    assert sizes.max() == (2 if n % 2 == 0 else 3)
+    shared = rng.random((n, n))
+    blocks = nearest_blocks(shared)
+    similar = shared + shared.T - 10 * np.eye(n)
+    assert (blocks == blocks[similar.argmax(axis=1)]).all()
     orders = permuted_within(blocks, 50, rng)
     assert (np.sort(orders, axis=1) == np.arange(n)).all()
     assert (blocks[orders] == blocks).all()
-    assert relabellings(blocks) == 2 ** (n // 2) if n % 2 == 0 else 6 * 2 ** (n // 2 - 1)
+    assert relabellings(np.array([0, 0, 1, 1, 1, 2])) == 12
 
 
 def test_planted_neighbours_are_found_and_groups_are_taken():
@@ -210,14 +214,18 @@ def test_means_over_kinds_of_pairs_are_means_over_these_pairs():
         ],
         columns=["lang_a", "lang_b", "same_script", "shared_words"],
     )
-    table = tables(chosen, 12, kinship=kinship).query("variant == 'disjoint_lines'").set_index(["lang_a", "lang_b"])
+    table = (
+        tables(chosen, 12, kinship=kinship)
+        .query("variant == 'disjoint_lines'")
+        .set_index(["lang_a", "lang_b"])
+    )
     one = table.loc[("l0", "l1")]
     for name in ("*same_script", "*cognates"):
         row = table.loc[(name, name)]
         assert row["n_pairs"] == 1
         for column in ("overlap", "null", "null_near", "ceiling", "way", "p_value"):
             assert row[column] == pytest.approx(one[column])
-    others = table.loc[[pair for pair in table.index if pair in set(zip(kinship.lang_a, kinship.lang_b))][1:]]
+    others = table[[len(a) == 2 and a != b and (a, b) != ("l0", "l1") for a, b in table.index]]
     for name in ("*other_script", "*no_cognates"):
         row = table.loc[(name, name)]
         assert row["n_pairs"] == 5 == len(others)
@@ -231,8 +239,12 @@ def test_sites_have_rows_over_all_layers_and_in_each():
     places = [MODEL, (1, "*"), (2, "*"), (-1, "attn_out"), (-1, "mlp_out"), (1, "attn_out"), (2, "mlp_out")]
     halves = [(place, half) for place in places for half in ("a", "b")]
     keys = [*halves, *((place, "all") for place in places[:3])]
-    drawn_ = {lang: {key: np.stack([rng.permutation(400)[:8] for _ in range(6)]) for key in keys} for lang in "xyz"}
-    ordered = {lang: dict(sorted(of.items(), key=lambda item: item[0][0] != MODEL)) for lang, of in drawn_.items()}
+    drawn_ = {
+        lang: {key: np.stack([rng.permutation(400)[:8] for _ in range(6)]) for key in keys} for lang in "xyz"
+    }
+    ordered = {
+        lang: dict(sorted(of.items(), key=lambda item: item[0][0] != MODEL)) for lang, of in drawn_.items()
+    }
     table = overlap_tables(ordered, units, list("abcdef"), SETTINGS).table
     rows = table[table["lang_a"] == "*"].set_index(["scope", "layer", "site", "variant"])
     assert rows.index.is_unique
@@ -263,3 +275,49 @@ def test_words_that_come_with_every_concept_are_no_cognates():
     other = {"dog": ["NASA hôtels chien"], "sea": ["NASA mer"]}
     row = compare_languages({"en": texts, "fr": other}).iloc[0]
     assert row["shared_words"] == pytest.approx(1 / 3)  # hotel, of hotel, dog; sea
+
+
+def study_of_steps(rng, levels, n_langs=6, n_concepts=16):
+    """Tables and draws of steps, whose concepts and languages differ alike at each of them."""
+    concept, lang = rng.normal(0, 0.08, n_concepts), rng.normal(0, 0.05, n_langs)
+    found = []
+    for step, level in levels.items():
+        shared = rng.normal(0.05, 0.02, (n_langs, n_langs, n_concepts, n_concepts))
+        for a in range(n_langs):
+            for b in range(n_langs):
+                own = (0.6 if a == b else level) + concept + (lang[a] + lang[b]) / 2
+                np.fill_diagonal(shared[a, b], own + rng.normal(0, 0.02, n_concepts))
+        pairs = _Pairs.disjoint(shared, None)
+        chance = _Chance.of(n_concepts, n_langs, np.arange(n_concepts), SETTINGS)
+        members = [at for at, (a, b) in enumerate(pairs.pairs) if a != b]
+        row, drawn_ = _summary_row(pairs, members, chance)
+        about = {"model": "m", "step": step, "scope": "model", "layer": -1, "variant": "disjoint_lines"}
+        table = pd.DataFrame([{**about, "lang_a": "*", "n_concepts": n_concepts, **row}])
+        found.append((table, pd.DataFrame(drawn_).assign(**about)))
+    return [pd.concat(part, ignore_index=True) for part in zip(*found, strict=True)]
+
+
+def test_changes_between_steps_are_paired():
+    """A small rise that intervals side by side would hide; the interval covers it, and zero where there is none."""
+    covered, none, narrower, trials = 0, 0, 0, 60
+    for trial in range(trials):
+        overlap, draws = study_of_steps(np.random.default_rng([trial, 3]), {0: 0.2, 64: 0.2, 128: 0.23})
+        found = overlap_changes(overlap, draws).query("measure == 'excess'").set_index(["since", "step"])
+        assert list(found.index) == [(0, 64), (0, 128), (64, 128)]
+        rise, still = found.loc[(0, 128)], found.loc[(0, 64)]
+        covered += rise["low"] <= 0.03 <= rise["high"]
+        none += still["low"] <= 0 <= still["high"]
+        assert rise["low"] > 0
+        before, after = overlap.iloc[0], overlap.iloc[2]
+        assert before["high"] > after["low"]  # side by side they do not separate
+        narrower += rise["high"] - rise["low"] < (after["high"] - after["low"]) / 2
+    assert min(covered, none) / trials >= 0.9
+    assert narrower == trials
+
+
+def test_changes_of_the_way_are_those_of_the_table():
+    overlap, draws = study_of_steps(np.random.default_rng(0), {0: 0.1, 64: 0.4})
+    (row,) = overlap_changes(overlap, draws).query("measure == 'way'").to_dict("records")
+    assert row["change"] == pytest.approx(overlap["way"].iloc[1] - overlap["way"].iloc[0])
+    assert row["low"] < row["change"] < row["high"]
+    assert overlap_changes(overlap.head(1), draws.query("step == 0")).empty

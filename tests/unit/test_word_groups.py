@@ -65,7 +65,9 @@ def test_the_grammar_says_which_nouns_a_sentence_holds(tmp_path):
             for noun in nouns:
                 bare = lexicon.nouns[row["concept"]][noun].bare
                 assert bare.lower()[1:] in texts[row["sentence_id"]].lower()
-    groups = [[(row["concept"], row["sentence_id"], row["word_group"]) for row in of] for of in labels.values()]
+    groups = [
+        [(row["concept"], row["sentence_id"], row["word_group"]) for row in of] for of in labels.values()
+    ]
     assert groups[0] == groups[1]  # the same words everywhere
     for concept in ("dog", "car"):
         counts = np.bincount([int(row["word_group"]) for row in labels["en"] if row["concept"] == concept])

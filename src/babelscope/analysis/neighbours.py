@@ -3,8 +3,8 @@
 If animals share experts across languages but *dog* shares no more with *dog* than with *cat*, the plain
 permutation of concepts sees sharing all the same: a random other concept is seldom an animal. So labels are
 permuted among neighbours only. Such a test holds its level if, given that nothing finer than the blocks is
-shared, the labels within a block could be exchanged. Blocks that are too small cost power and stay valid;
-so a study's own groups serve, or else pairs of nearest concepts. Names of shapes: ``C`` concepts, ``Q``
+shared, the labels within a block could be exchanged. A study's own groups serve, or else blocks in which
+every concept stands with its nearest. Names of shapes: ``C`` concepts, ``Q``
 permutations.
 """
 
@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,31 +31,21 @@ def blocks_of_groups(groups: Mapping[str, Sequence[str]], concepts: Sequence[str
 
 
 def nearest_blocks(shared_CC: Floats) -> Ints:
-    """Pairs of concepts that share most experts within languages, as blocks ``(C,)``.
-
-    The most similar two are paired first, then the most similar of the rest; an odd one out joins the pair
-    of its nearest.
+    """Blocks in which every concept stands with the one that it shares most experts with, within languages;
+    ``(C,)``.
 
     Nothing that the test looks at is looked at here: a language's concepts are compared with each other,
-    never with those of another language. And what is looked at does not change if the labels of a pair are
-    exchanged in one language, as the test does, so that choosing the pair does not favour either labelling.
+    never with those of another language.
 
     Args:
         shared_CC: What the experts of two concepts share within languages, chosen on different sentences.
     """
     n = len(shared_CC)
     similar = (shared_CC + shared_CC.T) / 2
-    first, second = np.triu_indices(n, 1)
-    block_C = np.full(n, -1, dtype=np.int64)
-    n_blocks = 0
-    for at in np.argsort(-similar[first, second], kind="stable"):
-        a, b = first[at], second[at]
-        if block_C[a] < 0 and block_C[b] < 0:
-            block_C[[a, b]], n_blocks = n_blocks, n_blocks + 1
-    for alone in np.flatnonzero(block_C < 0):
-        others = np.where(np.arange(n) == alone, -np.inf, similar[alone])
-        block_C[alone] = max(0, block_C[others.argmax()]) if n > 1 else 0
-    return block_C
+    np.fill_diagonal(similar, -np.inf)
+    nearest = sparse.coo_array((np.ones(n), (np.arange(n), similar.argmax(axis=1))), shape=(n, n))
+    _, block_C = connected_components(nearest, directed=False)
+    return np.asarray(block_C, dtype=np.int64)
 
 
 def permuted_within(block_C: Ints, n: int, rng: np.random.Generator) -> NDArray[np.intp]:

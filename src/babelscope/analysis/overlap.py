@@ -35,12 +35,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from babelscope.analysis.kinship import pair_groups
 from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
 from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, Place
 from babelscope.analysis.scores import WORD_SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import TwoWayDraws, benjamini_hochberg, bootstrap_weights, intervals_of, permutation_p
+from babelscope.text.kinship import pair_groups
 from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]
@@ -93,14 +93,14 @@ def overlap_tables(
         split_by_words: Whether a concept's sentences are split by words in all languages, ``(C,)``.
         groups: Concepts that are near each other, by group. Without it each concept's nearest one is found
             by :func:`babelscope.analysis.neighbours.nearest_blocks`.
-        kinship: The table of :func:`babelscope.analysis.kinship.compare_languages`, for means over pairs of
+        kinship: The table of :func:`babelscope.text.kinship.compare_languages`, for means over pairs of
             one kind; without it there are none.
 
     Returns:
         The table has the columns ``scope`` (model, layer, site, layer_site), ``layer`` (-1: all), ``site``
-        (``*``: all), ``variant``, ``lang_a``, ``lang_b``, ``overlap`` (share of K, mean over concepts), ``low``,
-        ``high``, ``null``, ``null_near``, ``chance``, ``calibrated``, ``ceiling``, ``way``, ``way_low``,
-        ``way_high``, the same with ``_words``, ``p_value``, ``p_near``, ``n_concepts``,
+        (``*``: all), ``variant``, ``lang_a``, ``lang_b``, ``overlap`` (share of K, mean over concepts),
+        ``low``, ``high``, ``null``, ``null_near``, ``chance``, ``calibrated``, ``ceiling``, ``way``,
+        ``way_low``, ``way_high``, the same with ``_words``, ``p_value``, ``p_near``, ``n_concepts``,
         ``n_concepts_words`` (those with a split by words, which ``way_words`` is over), ``n_pairs``, ``k``,
         ``n_units``. Intervals of pairs resample concepts; those of the summary rows (``*``, ``=``, kinds of
         pairs) resample concepts and languages. Sites have summary rows only.
@@ -115,7 +115,9 @@ def overlap_tables(
     for place in places:
         layer, site = place
         shape = next(iter(chosen.values()))[place, "a"].shape[1]
-        n_units = sum(w for at, name, w in units.sites if layer in (ALL_LAYERS, at) and site in (ALL_SITES, name))
+        n_units = sum(
+            w for at, name, w in units.sites if layer in (ALL_LAYERS, at) and site in (ALL_SITES, name)
+        )
         shared = within if place == places[0] else _shared(chosen, place, ("a", "b"))
         words_LC = _ceiling_of_words(chosen, place, split_C)
         found = [("disjoint_lines", _Pairs.disjoint(shared, words_LC))]
@@ -125,7 +127,11 @@ def overlap_tables(
         for variant, pairs in found:
             rows, draws = _rows(pairs, langs, chance, kinship, singly=site == ALL_SITES)
             parts.append(rows.assign(variant=variant, **about))
-            if site == ALL_SITES and draws is not None and (variant == "disjoint_lines" or layer == ALL_LAYERS):
+            if (
+                site == ALL_SITES
+                and draws is not None
+                and (variant == "disjoint_lines" or layer == ALL_LAYERS)
+            ):
                 resampled.append(draws.assign(variant=variant, layer=layer))
     table = pd.concat(parts, ignore_index=True).assign(n_concepts=n_concepts)
     table["scope"] = [_scope(*place) for place in zip(table["layer"], table["site"], strict=True)]
@@ -268,7 +274,9 @@ class _Chance:
         """P-value by permuted concepts, by permuted neighbours, and what neighbours share; NaN if unknown."""
         overlap, n = float(np.diag(shared_CC).mean()), len(shared_CC)
         p_value, p_near = (
-            np.nan if order_QC is None else permutation_p(overlap, shared_CC[np.arange(n), order_QC].mean(axis=1))
+            np.nan
+            if order_QC is None
+            else permutation_p(overlap, shared_CC[np.arange(n), order_QC].mean(axis=1))
             for order_QC in (self.order_QC, self.near_QC)
         )
         near = float(shared_CC[self.near_CC].mean()) if self.near_CC.any() else np.nan
@@ -304,9 +312,9 @@ def _pair_rows(pairs: _Pairs, langs: Sequence[str], chance: _Chance) -> list[dic
         if not known_C.any():
             columns |= dict.fromkeys((f"ceiling{end}", *_way_names(end)), np.nan)
             continue
-        ways_PB = _way(*(values @ weights_BC[:, known_C].T for values in three))
-        way_P = _finite(_way(*(values.mean(axis=1) for values in three)))
-        bounds = [_way_interval(ways_B) for ways_B in ways_PB]
+        ways_PB = ways(*(values @ weights_BC[:, known_C].T for values in three))
+        way_P = _finite(ways(*(values.mean(axis=1) for values in three)))
+        bounds = [way_interval(ways_B) for ways_B in ways_PB]
         columns |= {f"ceiling{end}": three[2].mean(axis=1)}
         columns |= dict(zip(_way_names(end), (way_P, *np.array(bounds).T), strict=True))
     tests = np.array([chance.p_values(shared_CC) for shared_CC in pairs.shared_PCC])
@@ -330,15 +338,15 @@ def _summary_row(
         "null_near": near, "p_value": p_value, "p_near": p_near, "n_pairs": len(at),
     }  # fmt: skip
     for end, ceiling_PC in (("", pairs.ceiling_PC[at]), ("_words", pairs.words_PC[at])):
-        known_C = np.isfinite(ceiling_PC).any(axis=0)
+        known_C: NDArray[np.bool_] = np.asarray(np.isfinite(ceiling_PC).any(axis=0))
         if not known_C.any():
             row |= dict.fromkeys((f"ceiling{end}", *_way_names(end)), np.nan)
             continue
         three = [values_PC[:, known_C] for values_PC in (own_PC, null_PC, ceiling_PC)]
         resamples = [chance.draws.means(values_PC, of, known_C) for values_PC in three]
-        way = float(_finite(_way(*(np.asarray(values_PC.mean()) for values_PC in three))))
+        way = float(_finite(ways(*(np.asarray(values_PC.mean()) for values_PC in three))))
         row[f"ceiling{end}"] = three[2].mean()
-        row |= dict(zip(_way_names(end), (way, *_way_interval(_way(*resamples))), strict=True))
+        row |= dict(zip(_way_names(end), (way, *way_interval(ways(*resamples))), strict=True))
         if not end:
             drawn["ceiling"] = resamples[2]
     drawn.setdefault("ceiling", np.full_like(drawn["null"], np.nan))
@@ -349,7 +357,7 @@ def _way_names(end: str) -> tuple[str, str, str]:
     return f"way{end}", f"way{end}_low", f"way{end}_high"
 
 
-def _way(overlap: Floats, null: Floats, ceiling: Floats) -> Floats:
+def ways(overlap: Floats, null: Floats, ceiling: Floats) -> Floats:
     """Share of the way from null to ceiling; infinite where the ceiling leaves no room, NaN where unknown."""
     room = ceiling - null
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -362,10 +370,10 @@ def _finite(way: Floats) -> Floats:
     return np.where(np.isfinite(way), way, np.nan)
 
 
-def _way_interval(ways_B: Floats) -> tuple[float, float]:
-    """95% interval of a share of the way; NaN if too many resamples leave no room for one."""
+def way_interval(ways_B: Floats) -> tuple[float, float]:
+    """95% interval of a share of the way, or of a difference of two; NaN if too many draws leave no room."""
     known = ways_B[~np.isnan(ways_B)]
-    if not len(known) or np.isinf(known).mean() > _NO_ROOM:
+    if not np.isfinite(known).any() or np.isinf(known).mean() > _NO_ROOM:
         return np.nan, np.nan
     low, high = np.quantile(known[np.isfinite(known)], [0.025, 0.975])
     return float(low), float(high)

@@ -7,8 +7,8 @@ over the positive sentences; and the average precision that the units which were
 every other. So experts, their overlap and transfer, life lines and generation need no scores of all units,
 for any K up to ``n``. Where a study has several sites, the best of each site are kept as well, chosen on the
 halves; and where the words of sentences are known, the best on the two subsets of disjoint words: only the
-numbers of the units, since nothing but the overlap needs them. Names of shapes: ``C`` concepts, ``n`` kept units, ``U`` units of a site, ``N`` units
-of the model, ``L`` languages, ``P`` pairs.
+numbers of the units, since nothing but the overlap needs them. Names of shapes: ``C`` concepts, ``n`` kept
+units, ``U`` units of a site, ``N`` units of the model, ``L`` languages, ``P`` pairs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from babelscope.units import UnitIndex
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Place = tuple[int, str]
-"""Layer and site in which experts are chosen: :data:`ALL_LAYERS` and :data:`ALL_SITES` are the whole model."""
+"""Layer and site in which experts are chosen; :data:`ALL_LAYERS` and :data:`ALL_SITES` are the model."""
 ALL_LAYERS = -1
 ALL_SITES = "*"
 _MODEL: Place = (ALL_LAYERS, ALL_SITES)
@@ -71,9 +71,7 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
     units = next(iter(scores.values())).units
     kept = min(kept, len(units))
     best = {lang: _best_by_place(file, kept) for lang, file in scores.items()}
-    chosen = {
-        lang: {half: found[half, _MODEL][2] for half in OTHER_HALF} for lang, found in best.items()
-    }
+    chosen = {lang: {half: found[half, _MODEL][2] for half in OTHER_HALF} for lang, found in best.items()}
     abroad, sums = _abroad(scores, chosen)
     for lang, group in groups.items():
         file = scores[lang]
@@ -252,8 +250,8 @@ class BestFile:
     def chosen(self, k: int) -> dict[tuple[Place, str], Ints]:
         """Numbers of the K best units by place and subset, each ``(C, K)`` where K is the place's share.
 
-        Places are the model and its layers, and with several sites those: of these on halves alone. Subsets of
-        disjoint words are there if any concept could be split.
+        Places are the model and its layers, and with several sites those: of these on halves alone. Subsets
+        of disjoint words are there if any concept could be split.
         """
         found: dict[tuple[Place, str], Ints] = {}
         with open_h5(self.path, kind="best") as file:
@@ -264,7 +262,9 @@ class BestFile:
                     found[(at, ALL_SITES), subset] = group[f"{name}/unit"][:, :n]
             for subset in _packed_subsets(self.split_by_words):
                 places = _packed_places(self.units, subset, self.kept)
-                unit_CP, start = group[f"places/{subset}"][:] if places else None, 0
+                if not places:
+                    continue
+                unit_CP, start = group[f"places/{subset}"][:], 0
                 for (place, width), n in zip(
                     places.items(), _packed_places(self.units, subset, k).values(), strict=True
                 ):

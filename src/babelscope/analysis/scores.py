@@ -1,8 +1,8 @@
 """How well single units predict concepts: scored from a stream of blocks, or from the store; read by cell.
 
 The sentences of a language are cut in two halves, ``a`` and ``b``, by their numbers, the same in all
-languages. Scores exist for three subsets: ``all`` sentences and each half; and, where the words of the positive
-sentences are known, for two subsets that share no word: ``words_a`` and ``words_b``.
+languages. Scores exist for three subsets: ``all`` sentences and each half; and, where the words of the
+positive sentences are known, for two subsets that share no word: ``words_a`` and ``words_b``.
 
 What is scored at once is a *part*: the concepts that share sentences, and all their sentences. Where every
 concept brings sentences of its own a part is one concept, and can be scored while the model reads the next;
@@ -411,7 +411,7 @@ class ScoreFile:
                 self.split_by_words = group.attrs[f"n_positive_{WORD_SUBSETS[0]}"] > 0
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> NDArray[Any]:
-        """``ap_all``, ``ap_a``, ``ap_words_a``, ``median``, ... of one (layer, site): float32, ``(C, units)``."""
+        """``ap_all``, ``ap_words_a``, ``median``, ... of one (layer, site): float32, ``(C, units)``."""
         return np.asarray(self._group[f"{_site_name(layer, site)}/{what}"][:, columns])
 
     @cached_property

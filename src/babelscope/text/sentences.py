@@ -43,7 +43,12 @@ def prepare_sentences(
     if source == "grammar":
         made = make_sentences(lang, per_concept=per_concept, seed=seed, concepts=concepts)
         rows = [
-            (each.sentence_id, half_of(each.sentence_id), each.text, " ".join(f"n{noun}" for noun in each.nouns))
+            (
+                each.sentence_id,
+                half_of(each.sentence_id),
+                each.text,
+                " ".join(f"n{noun}" for noun in each.nouns),
+            )
             for each in made
         ]
         write_tsv(out, ("sentence_id", "half", "text", "words"), rows)

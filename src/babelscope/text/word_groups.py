@@ -39,15 +39,16 @@ def split_by_words(words: Sequence[frozenset[str]], *, least: int) -> list[int]:
         least: Sentences that each group needs.
 
     Returns:
-        Of each sentence its group, 1 or 2; 0 if its words are of both groups, or unknown. All are 0 if there is
-        no such split.
+        Of each sentence its group, 1 or 2; 0 if its words are of both groups, or unknown. All are 0 if there
+        is no such split.
     """
     counts = Counter(word for each in words for word in each)
     ordered = sorted(counts, key=lambda word: (-counts[word], word))
     best, most = frozenset[str](), (0, 0)
     for first in _ways(ordered):
-        sizes = sum(bool(each) and each <= first for each in words), sum(
-            bool(each) and not each & first for each in words
+        sizes = (
+            sum(bool(each) and each <= first for each in words),
+            sum(bool(each) and not each & first for each in words),
         )
         if (score := (min(sizes), sum(sizes))) > most:
             best, most = first, score
@@ -61,6 +62,4 @@ def _ways(words: Sequence[str]) -> list[frozenset[str]]:
     if len(words) > _TRIED:
         return [frozenset(words[::2])]
     others = words[1:]
-    return [
-        frozenset((words[0], *chosen)) for n in range(len(others)) for chosen in combinations(others, n)
-    ]
+    return [frozenset((words[0], *chosen)) for n in range(len(others)) for chosen in combinations(others, n)]

@@ -11,16 +11,18 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Pairs of languages have cognates if they share so much of their concepts' own words.
 COGNATES = 0.05
 #: Groups of pairs, as they are named in columns of languages.
 SAME_SCRIPT, OTHER_SCRIPT = "*same_script", "*other_script"
 SHARED_WORDS, NO_SHARED_WORDS = "*cognates", "*no_cognates"
-#: Words count as the same if they begin with the same letters, so many; accents do not count. Subwords that two
-#: languages have in common need no more, and *music, musique, Musik* are one.
+#: Words count as the same if they begin with the same letters, so many; accents do not count. Subwords that
+#: two languages have in common need no more, and *music, musique, Musik* are one.
 _BEGINNING = 4
 #: Characters that tell a script; more would not.
 _CHARACTERS = 20_000
@@ -37,7 +39,11 @@ def compare_languages(positive: Mapping[str, Mapping[str, Collection[str]]]) -> 
         words that both have, by their beginnings: of each concept's own words, those in sentences of no other
         concept, so that names and numbers that come everywhere do not count; of the language that has fewer.
     """
-    scripts = {lang: script_of(text for texts in of.values() for text in texts) for lang, of in positive.items()}
+    import pandas as pd  # slow to import, needed once
+
+    scripts = {
+        lang: script_of(text for texts in of.values() for text in texts) for lang, of in positive.items()
+    }
     own = {lang: _own_words(of) for lang, of in positive.items()}
     rows = []
     for a, b in combinations(positive, 2):
@@ -77,19 +83,19 @@ def _words(text: str) -> list[str]:
 
 
 def _without_accents(word: str) -> str:
-    plain = "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter))
+    plain = "".join(
+        letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter)
+    )
     return unicodedata.normalize("NFC", plain) or word
 
 
-def pair_groups(
-    kinship: pd.DataFrame, pairs: Iterable[tuple[str, str]]
-) -> dict[str, list[tuple[str, str]]]:
+def pair_groups(kinship: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
     """Pairs by kind: script, and whether they have cognates; kinds without a pair are left out."""
-    kinds = {(row.lang_a, row.lang_b): row for row in kinship.itertuples()}
+    kinds = {(row["lang_a"], row["lang_b"]): row for row in kinship.to_dict("records")}
     found: dict[str, list[tuple[str, str]]] = {}
     for pair in pairs:
         row = kinds[pair]
-        cognates = row.shared_words >= COGNATES
-        found.setdefault(SAME_SCRIPT if row.same_script else OTHER_SCRIPT, []).append(pair)
+        cognates = row["shared_words"] >= COGNATES
+        found.setdefault(SAME_SCRIPT if row["same_script"] else OTHER_SCRIPT, []).append(pair)
         found.setdefault(SHARED_WORDS if cognates else NO_SHARED_WORDS, []).append(pair)
     return found
