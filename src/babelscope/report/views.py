@@ -19,6 +19,7 @@ from babelscope.report.summaries import (
     overlap_totals,
     per_model,
     preferred_variant,
+    shares_of_the_way,
     traced_units,
     with_roles,
 )
@@ -76,8 +77,10 @@ def tiles(tables: Tables) -> list[dict[str, str]]:
     null = points(totals, models, ["step"], "null", band=False)
     ceiling = points(overlap_totals(overlap, pairs=SAME), models, ["step"], "overlap")
     main, *others = model_ids(models, [overlap])
+    ways = points(shares_of_the_way(totals), models, ["step"], "way")
     wanted = [
         ("shared at the end", shared, main, -1),
+        ("share of the way, null to ceiling", ways, main, -1),
         ("shared at the start", shared, main, 0),
         ("null: other concepts", null, main, -1),
         ("ceiling: same language", ceiling, main, -1),

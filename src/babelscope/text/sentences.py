@@ -1,4 +1,4 @@
-"""The analysed sentences of a language: ``sentence_id``, ``half``, ``text``."""
+"""The analysed sentences of a language: ``sentence_id``, ``half``, ``text``, ``words``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def prepare_sentences(
     duplicates: str,
     seed: int,
 ) -> None:
-    """Write the analysed sentences of one language: ``sentence_id``, ``half``, ``text``.
+    """Write the analysed sentences of one language: ``sentence_id``, ``half``, ``text``, ``words``.
 
-    Of the grammar also ``words``: which of its concept's nouns are in it, ``n0`` to ``n3`` in every language.
+    Words are known of the grammar alone: which of its concept's nouns are in a sentence, ``n0`` to ``n3`` in
+    every language.
 
     Args:
         source: grammar, parallel or concepts.
@@ -40,25 +41,18 @@ def prepare_sentences(
     Raises:
         DataError: If the text cannot be used.
     """
+    words: dict[str, str] = {}
     if source == "grammar":
         made = make_sentences(lang, per_concept=per_concept, seed=seed, concepts=concepts)
-        rows = [
-            (
-                each.sentence_id,
-                half_of(each.sentence_id),
-                each.text,
-                " ".join(f"n{noun}" for noun in each.nouns),
-            )
-            for each in made
-        ]
-        write_tsv(out, ("sentence_id", "half", "text", "words"), rows)
-        return
-    if source == "parallel":
+        pairs = [(sentence.sentence_id, sentence.text) for sentence in made]
+        words = {each.sentence_id: " ".join(f"n{noun}" for noun in each.nouns) for each in made}
+    elif source == "parallel":
         assert text is not None
         pairs = [(line_id(number), line) for number, line in check_lines(text, duplicates=duplicates)]
     else:
         pairs = list(read_concept_files(files, duplicates=duplicates).texts.items())
-    write_tsv(out, ("sentence_id", "half", "text"), [(name, half_of(name), line) for name, line in pairs])
+    rows = [(name, half_of(name), line, words.get(name, "")) for name, line in pairs]
+    write_tsv(out, ("sentence_id", "half", "text", "words"), rows)
 
 
 def read_sentences(path: Path) -> list[tuple[str, str]]:
