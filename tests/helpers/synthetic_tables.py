@@ -132,6 +132,10 @@ def _overlap(models, steps, sharing, languages, rng):
                 for a, b in itertools.combinations(languages, 2):
                     rows.append(row(a, b, base + extra + 0.01 * rng.normal(), 0.04, p))
                 rows.append(row("*", "*", base + extra, 0.012, p))
+                if layer < 0 and variant == "disjoint_lines":
+                    for site, less in (("attn_out", 0.0), ("mlp_out", 0.02)):
+                        of_site = row("*", "*", base - less, 0.012, p)
+                        rows.append({**of_site, "scope": "site", "site": site})
                 if variant == "disjoint_lines":
                     for a in languages:
                         rows.append(row(a, a, ceiling + 0.02 * rng.normal(), 0.04, 0.002))

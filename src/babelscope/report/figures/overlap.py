@@ -128,14 +128,14 @@ def _draw_over_steps(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> F
 
 
 def _way(tables: Tables) -> pd.DataFrame:
-    """Kinds ``halves`` and ``words`` by what the ceiling is over; steps whose share has an interval."""
+    """Kinds ``halves`` and ``words`` by what the ceiling is over, of steps whose share has an interval; and
+    ``end``, null and ceiling."""
     models, totals = tables.get("models"), overlap_totals(tables["overlap"])
-    return stack(
-        *(
-            points(summaries.shares_of_the_way(totals, end), models, ["step"], "way", kind=kind, band=band)
-            for kind, end, band in (("halves", "", True), ("words", "_words", False))
-        )
-    )
+    shares = [
+        points(summaries.shares_of_the_way(totals, end), models, ["step"], "way", kind=kind, band=band)
+        for kind, end, band in (("halves", "", True), ("words", "_words", False))
+    ]
+    return stack(*shares, pd.DataFrame({"kind": "end", "value": [0.0, 1.0]}))
 
 
 def _draw_way(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
@@ -145,9 +145,9 @@ def _draw_way(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     for key, look in looks.items():
         line(ax, part(frame, key, kind="halves"), look)
         line(ax, part(frame, key, kind="words"), _BY_WORDS, colour=look.colour)
-    for level in (0, 1):
-        ax.axhline(level, zorder=0, **_CHANCE.of_line)
-    axis.lines(ax, frame["step"], {key: look.colour for key, look in looks.items()})
+    for level in part(frame, kind="end")["value"]:
+        ax.axhline(level, zorder=0, **replace(_CHANCE, label="").of_line)
+    axis.lines(ax, frame["step"].dropna(), {key: look.colour for key, look in looks.items()})
     ax.set_ylabel("share of the way, null to ceiling")
     legend(figure, [*looks.values(), _BY_WORDS], frame)
     return figure

@@ -11,6 +11,7 @@ import pandas as pd
 
 from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
 from babelscope.report.summaries import (
+    ALL,
     SAME,
     language_pairs,
     overlap_layers,
@@ -53,6 +54,7 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     finding.tell("overlap and ceiling" if known else "overlap", **told)
     _judge_way(subject, finding, totals[totals["step"] == last], ceiling)
     _judge_growth(subject, finding, totals[totals["step"] == last], start, end)
+    _tell_sites(subject, finding, rows[rows["variant"] == variant], last)
     _near_concepts(finding, totals[totals["step"] == last], end)
     _tell_pairs(subject, finding, rows[(rows["variant"] == variant) & (rows["step"] == last)], last)
     if variant != "disjoint_lines":
@@ -93,6 +95,18 @@ def _judge_way(subject: Subject, finding: Finding, rows: pd.DataFrame, ceiling: 
     by_words = replace(by_words, n=n)
     finding.quantities += [words, by_words]
     finding.tell("way by words", words=words, share=by_words, n=n)
+
+
+def _tell_sites(subject: Subject, finding: Finding, rows: pd.DataFrame, last: int) -> None:
+    """The share of the way where experts are chosen within one site, where there are several."""
+    of_sites = rows[(rows["scope"] == "site") & (rows["step"] == last) & (rows["lang_a"] == ALL)]
+    ways, sites = shares_of_the_way(of_sites), []
+    for site in dict.fromkeys(ways["site"]):
+        share = subject.quantity(ways, "way", f"share of the way, {site}", step=last, site=site)
+        finding.quantities.append(share)
+        sites.append(Statement("site", {"site": site, "share": share}))
+    if sites:
+        finding.tell("way by site", sites=sites)
 
 
 def _near_concepts(finding: Finding, rows: pd.DataFrame, end: Quantity) -> None:
@@ -208,9 +222,9 @@ def _judge_run(subject: Subject, finding: Finding, rows: pd.DataFrame, n_layers:
     last = int(rows["step"].max())
     excess = rows.assign(**{column: rows[column] - rows["null"] for column in ("overlap", "low", "high")})
     if not (excess["low"] > 0).any():
-        best = excess.loc[excess["overlap"].idxmax()]
-        most = Quantity("", *(float(best[name]) for name in ("overlap", "low", "high")))
-        finding.tell("nothing to locate", last=last, best=int(best["layer"]), most=most, run=where)
+        best = excess.nlargest(1, "overlap").to_dict("records")[0]
+        most = Quantity("", best["overlap"], best["low"], best["high"])
+        finding.tell("nothing to locate", last=last, best=best["layer"], most=most, run=where)
         return
     name, ways = f"share of the way{where}, layer", shares_of_the_way(rows)
     each = {
