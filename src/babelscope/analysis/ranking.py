@@ -144,8 +144,9 @@ def _best_by_place(scores: ScoreFile, kept: int) -> dict[tuple[str, Place], Floa
     for layer, site, numbers in units.parts():
         median_CU = scores.read(layer, site, "median")
         for subset in dict.fromkeys((*SUBSETS, *_packed_subsets(scores.split_by_words))):
-            # Of a concept that has no such subset any units do: nothing is read of them.
-            ap_CU = np.nan_to_num(scores.read(layer, site, f"ap_{subset}"))
+            ap_CU = scores.read(layer, site, f"ap_{subset}")
+            if subset in WORD_SUBSETS:  # of a concept that is not split any units do: nobody reads them
+                ap_CU[~scores.split_by_words] = 0
             unit_CK = np.stack([top(ap_U, k_of[_MODEL]) for ap_U in ap_CU])
             values = [np.take_along_axis(v, unit_CK, axis=1) for v in (ap_CU, median_CU)]
             found = np.stack([*values, (numbers.start + unit_CK).astype(np.float64)])
@@ -238,14 +239,17 @@ class BestFile:
 
         Of a layer only ``unit`` and ``ap`` are kept; the others are NaN.
         """
-        name = subset if layer == -1 else f"layer-{layer:02d}/{subset}"
-        ap_CK, unit_CK = self._read(f"{name}/ap"), self._read(f"{name}/unit").astype(np.int64)
-        absent = np.full(ap_CK.shape, np.nan)
-        if layer != -1:
-            return Best(unit_CK, ap_CK, absent, absent)
+        name = subset if layer == ALL_LAYERS else f"layer-{layer:02d}/{subset}"
         own = self.langs.index(self.provenance.lang)
-        held_out_CK = self.abroad(subset)[own] if subset in OTHER_HALF else absent
-        return Best(unit_CK, ap_CK, held_out_CK, self._read(f"{name}/median"))
+        with open_h5(self.path, kind="best") as file:
+            group = cell_of(file, self.cell)
+            ap_CK, unit_CK = group[f"{name}/ap"][:].astype(np.float64), group[f"{name}/unit"][:]
+            held_out_CK = median_CK = np.full(ap_CK.shape, np.nan)
+            if layer == ALL_LAYERS:
+                median_CK = group[f"{name}/median"][:].astype(np.float64)
+                if subset in OTHER_HALF:
+                    held_out_CK = group[f"{subset}/ap_abroad"][own].astype(np.float64)
+        return Best(unit_CK.astype(np.int64), ap_CK, held_out_CK, median_CK)
 
     def chosen(self, k: int) -> dict[tuple[Place, str], Ints]:
         """Numbers of the K best units by place and subset, each ``(C, K)`` where K is the place's share.
