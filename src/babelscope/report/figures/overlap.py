@@ -135,7 +135,8 @@ def _way(tables: Tables) -> pd.DataFrame:
         points(summaries.shares_of_the_way(totals, end), models, ["step"], "way", kind=kind, band=band)
         for kind, end, band in (("halves", "", True), ("words", "_words", False))
     ]
-    return stack(*shares, pd.DataFrame({"kind": "end", "value": [0.0, 1.0]}))
+    known = stack(*shares)
+    return known if known.empty else stack(known, pd.DataFrame({"kind": "end", "value": [0.0, 1.0]}))
 
 
 def _draw_way(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
