@@ -114,7 +114,7 @@ def test_significant_pairs_are_counted_by_kind(tables):
     findings, _ = evaluate_findings(tables | {"overlap": overlap, "pairs": pairs})
     text = next(f.text for f in findings if f.key == "expert_overlap" and f.role == "control")
     assert "1 of 10 pairs of languages share more than their null (q < 0.05): 1 of 3 of one script" in text
-    assert "0 of 7 of different scripts, 1 of 1 with cognates, 0 of 9 without" in text
+    assert "0 of 7 of different scripts, 1 of 1 with cognates, 0 of 9 without cognates" in text
 
 
 def test_near_concepts_stand_beside_and_do_not_decide(tables):

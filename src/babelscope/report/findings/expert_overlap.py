@@ -28,7 +28,7 @@ MIN_SHARE_OF_CEILING = 0.10
 #: Kinds of pairs of languages, and what they are called.
 _KINDS: dict[str, dict[bool, str]] = {
     "same_script": {True: "of one script", False: "of different scripts"},
-    "cognates": {True: "with cognates", False: "without"},
+    "cognates": {True: "with cognates", False: "without cognates"},
 }
 
 #: Significance level of tests taken from the tables (false discovery rate where there is one).
@@ -53,8 +53,8 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     told = {"end": end, "ceiling": ceiling, "variant": variant, "n": int(end.n)}
     finding.tell("overlap and ceiling" if known else "overlap", **told)
     _judge_way(subject, finding, totals[totals["step"] == last], ceiling)
-    _judge_growth(subject, finding, totals[totals["step"] == last], start, end)
     _tell_sites(subject, finding, rows[rows["variant"] == variant], last)
+    _judge_growth(subject, finding, totals[totals["step"] == last], start, end)
     _near_concepts(finding, totals[totals["step"] == last], end)
     _tell_pairs(subject, finding, rows[(rows["variant"] == variant) & (rows["step"] == last)], last)
     if variant != "disjoint_lines":
