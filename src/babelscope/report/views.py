@@ -28,6 +28,11 @@ from babelscope.report.words import count, say, words
 Study = Mapping[str, Any]
 """The study's config as a plain mapping."""
 
+#: What the first paragraph tells of the overlap; the rest stands with the finding.
+_LEDE = frozenset(
+    {"no overlap", "overlap", "overlap and ceiling", "way to the ceiling", "growth", "contrast"}
+)
+
 #: Positives per half of the sentences below which held-out values of a concept are shaky.
 FEW_POSITIVES = 10
 
@@ -63,7 +68,8 @@ def lede(study: Study, tables: Tables, findings: Sequence[Finding]) -> str:
         verdicts: list[str] = [f.verdict for f in findings if f.model == model and f.number.isdigit()]
         parts = [f"{n} {how['verb']}" for v, how in words()["verdicts"].items() if (n := verdicts.count(v))]
         sentences.append(say("verdicts", n=len(verdicts), model=model, parts=parts))
-    sentences += [f.text for f in findings if f.key == "expert_overlap" and f.role == "main"][:1]
+    for finding in [f for f in findings if f.key == "expert_overlap" and f.role == "main"][:1]:
+        sentences += [str(told) for told in finding.statements if told.key in _LEDE]
     return " ".join(sentences)
 
 
