@@ -19,8 +19,8 @@ import pandas as pd
 from rows import Ratio, Row, alternate, run_alone
 from threadpoolctl import threadpool_limits
 
-from babelscope.analysis.overlap import ALL_LAYERS, overlap_table
-from babelscope.analysis.ranking import k_by_scope
+from babelscope.analysis.overlap import Chosen, overlap_tables
+from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, k_by_scope
 from babelscope.analysis.scores import OTHER_HALF, SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import bootstrap_weights
@@ -49,14 +49,14 @@ CASE = Case(16, 200, 20, 50_000, 500, 6, 3, AlignmentSettings(seed=1))
 SMALL = Case(3, 8, 2, 300, 20, 4, 1, AlignmentSettings(seed=1, bootstrap=50, permutations=50))
 
 
-def make_experts(case: Case, units: UnitIndex) -> dict[str, pd.DataFrame]:
+def make_experts(case: Case, units: UnitIndex) -> dict[str, Chosen]:
     """Experts of which a third are a concept's own in all languages, the others drawn."""
     rng = np.random.default_rng(0)
     found = {}
     starts = dict(zip(units.layers, units.starts.tolist(), strict=True))
     common: dict[tuple[int, int], np.ndarray] = {}
     for lang in range(case.langs):
-        parts = []
+        chosen = {}
         for subset in SUBSETS:
             for layer, k in k_by_scope(units, case.k).items():
                 first, n = (0, len(units)) if layer == ALL_LAYERS else (starts[layer], units.width(layer))
@@ -65,12 +65,8 @@ def make_experts(case: Case, units: UnitIndex) -> dict[str, pd.DataFrame]:
                     shared = common.setdefault((layer, concept), rng.choice(n, max(1, k // 3), replace=False))
                     rest = np.setdiff1d(rng.choice(n, min(n, 2 * k), replace=False), shared)
                     number_CK[concept] = first + np.concatenate([shared, rng.permutation(rest)])[:k]
-                at, site, unit = units.places(number_CK.ravel())
-                part = {"scope": "model" if layer == ALL_LAYERS else "layer", "subset": subset}
-                concepts = np.repeat(np.array(names(case), dtype=object), k)
-                part |= {"concept": concepts, "layer": at, "site": site, "unit": unit}
-                parts.append(pd.DataFrame(part))
-        found[f"l{lang:02d}"] = pd.concat(parts, ignore_index=True)
+                chosen[(layer, ALL_SITES), subset] = number_CK
+        found[f"l{lang:02d}"] = chosen
     return found
 
 
@@ -78,15 +74,9 @@ def names(case: Case) -> list[str]:
     return [f"c{at:03d}" for at in range(case.concepts)]
 
 
-def make_sets(table: pd.DataFrame, case: Case, layer: int, subset: str) -> Sets:
-    """The experts of each concept as a set of (site, unit), numbered."""
-    of_layer = (table["scope"] == "model") if layer == ALL_LAYERS else (
-        (table["scope"] == "layer") & (table["layer"] == layer)
-    )  # fmt: skip
-    chosen = table[of_layer & (table["subset"] == subset)]
-    by_concept = chosen.groupby("concept")[["layer", "unit"]]
-    found = {name: set(map(tuple, part.to_numpy().tolist())) for name, part in by_concept}
-    return [found[name] for name in names(case)]
+def make_sets(chosen: Chosen, layer: int, subset: str) -> Sets:
+    """The experts of each concept as a set of numbers."""
+    return [set(units) for units in chosen[(layer, ALL_SITES), subset].tolist()]
 
 
 def looped(
@@ -148,7 +138,7 @@ def measure(small: bool = False) -> list[Row]:
 
     def table() -> pd.DataFrame:
         with threadpool_limits(1):
-            return overlap_table(experts, units, names(case), settings)
+            return overlap_tables(experts, units, names(case), settings).table
 
     def loops(name: str) -> None:
         # The same draws: a resample as shares, a permutation as an order.
@@ -158,7 +148,7 @@ def measure(small: bool = False) -> list[Row]:
         last[name] = [looped(made[task], k_of[task[0]], draws, orders) for task in samples[name]]
 
     # Making the sets is not counted.
-    made = {task: _sets_of(task, experts, case) for group in samples.values() for task in group}
+    made = {task: _sets_of(task, experts) for group in samples.values() for task in group}
     found = table().set_index(["layer", "variant", "lang_a", "lang_b"])
     sides = alternate(
         {"ours": table, "model": lambda: loops("model"), "layers": lambda: loops("layers")},
@@ -194,13 +184,11 @@ def measure(small: bool = False) -> list[Row]:
     ]
 
 
-def _sets_of(
-    task: tuple[int, str, str, str], experts: dict[str, pd.DataFrame], case: Case
-) -> list[tuple[Sets, Sets]]:
+def _sets_of(task: tuple[int, str, str, str], experts: dict[str, Chosen]) -> list[tuple[Sets, Sets]]:
     layer, variant, lang_a, lang_b = task
     subsets = [("all", "all")] if variant == "same_lines" else list(OTHER_HALF.items())
     return [
-        (make_sets(experts[lang_a], case, layer, one), make_sets(experts[lang_b], case, layer, other))
+        (make_sets(experts[lang_a], layer, one), make_sets(experts[lang_b], layer, other))
         for one, other in subsets
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,11 @@ def bootstrap_weights(
     return np.asarray(counts / draws, dtype=np.float64)
 
 
-def two_way_interval(
-    values_PC: Floats, pairs: list[tuple[int, int]], n_langs: int, bootstrap: int, seed: int
-) -> tuple[float, float]:
-    """95% interval of a mean over pairs of languages and concepts; both are drawn anew.
+class TwoWayDraws:
+    """One set of resamples of languages and concepts, for all means over pairs of languages and concepts.
+
+    The same draws serve every quantity, so that a difference or a ratio of two of them, at one step or at
+    two, has its interval from the resamples' differences or ratios: what both owe to the draw goes out.
 
     A pair counts as often as the product of how often its languages were drawn (a language with itself:
     as often as it was drawn); a language drawn twice does not make a pair with itself.
@@ -57,30 +59,65 @@ def two_way_interval(
     languages cannot be resampled; the interval is then one over concepts.
 
     Args:
+        n_concepts: Number of concepts.
+        n_langs: Number of languages.
+        bootstrap: Number of resamples, ``B``.
+        seed: Of the resamples: equal numbers and seeds give equal draws.
+    """
+
+    def __init__(self, n_concepts: int, n_langs: int, bootstrap: int, seed: int) -> None:
+        self.n_concepts, self.n_langs = n_concepts, n_langs
+        self._concepts_BC = bootstrap_weights(n_concepts, bootstrap, seed, draws=max(1, n_concepts - 1))
+        if n_langs > 2:
+            self._langs_BL = bootstrap_weights(n_langs, bootstrap, seed + 1, draws=n_langs - 1)
+        else:
+            self._langs_BL = np.full((bootstrap, n_langs), 1 / n_langs)
+
+    def means(
+        self,
+        values_PC: Floats,
+        pairs: Sequence[tuple[int, int]],
+        among_C: NDArray[np.bool_] | None = None,
+    ) -> Floats:
+        """Resamples ``(B,)`` of a mean, their deviations widened; NaN where a draw holds no such pair.
+
+        Args:
+            values_PC: By pair and concept.
+            pairs: Numbers of the two languages of each row.
+            among_C: Of all concepts, those that ``values_PC`` holds; all by default.
+        """
+        from scipy.special import ndtri, stdtrit  # slow to import, needed seldom
+
+        first, second = np.array(pairs).T
+        concepts_BC = self._concepts_BC
+        if among_C is not None:
+            concepts_BC = concepts_BC[:, among_C]
+        pairs_BP = self._langs_BL[:, first] * np.where(first == second, 1.0, self._langs_BL[:, second])
+        with np.errstate(invalid="ignore", divide="ignore"):  # a draw may hold one language only
+            weights_B = pairs_BP.sum(axis=1) * concepts_BC.sum(axis=1)
+            means_B = ((pairs_BP @ values_PC) * concepts_BC).sum(axis=1) / weights_B
+        n_langs = len({lang for pair in pairs for lang in pair})
+        freedom = (n_langs if n_langs > 2 else self.n_concepts) - 1
+        mean, widened = float(values_PC.mean()), stdtrit(max(1, freedom), 0.975) / ndtri(0.975)
+        return np.asarray(mean + (means_B - mean) * widened, dtype=np.float64)
+
+
+def two_way_interval(
+    values_PC: Floats, pairs: list[tuple[int, int]], n_langs: int, bootstrap: int, seed: int
+) -> tuple[float, float]:
+    """95% interval of a mean over pairs of languages and concepts; both are drawn anew, see
+    :class:`TwoWayDraws`.
+
+    Args:
         values_PC: By pair and concept, between 0 and 1.
         pairs: Numbers of the two languages of each row.
         n_langs: Number of languages.
         bootstrap: Number of resamples.
         seed: Of the resamples.
     """
-    n_concepts = values_PC.shape[1]
-    from scipy.special import ndtri, stdtrit  # slow to import, needed seldom
-
-    concepts_BC = bootstrap_weights(n_concepts, bootstrap, seed, draws=max(1, n_concepts - 1))
-    if n_langs > 2:
-        langs_BL = bootstrap_weights(n_langs, bootstrap, seed + 1, draws=n_langs - 1)
-    else:
-        langs_BL = np.full((bootstrap, n_langs), 1 / n_langs)
-    first, second = np.array(pairs).T
-    same = first == second
-    pairs_BP = langs_BL[:, first] * np.where(same, 1.0, langs_BL[:, second])
-    with np.errstate(invalid="ignore", divide="ignore"):  # a draw may hold one language only
-        means_B = ((pairs_BP @ values_PC) * concepts_BC).sum(axis=1) / pairs_BP.sum(axis=1)
-    mean = float(values_PC.mean())
-    low, high = interval(means_B)
-    freedom = (n_langs if n_langs > 2 else n_concepts) - 1
-    widened = stdtrit(max(1, freedom), 0.975) / ndtri(0.975)
-    return max(0.0, mean - (mean - low) * widened), min(1.0, mean + (high - mean) * widened)
+    draws = TwoWayDraws(values_PC.shape[1], n_langs, bootstrap, seed)
+    low, high = interval(draws.means(values_PC, pairs))
+    return max(0.0, low), min(1.0, high)
 
 
 def permutation_p(observed: float, null: Floats) -> float:

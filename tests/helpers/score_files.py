@@ -12,7 +12,7 @@ import pandas as pd
 
 from babelscope.activations.store import LayerSite, Provenance, UnitFile, write_units
 from babelscope.analysis.ranking import BestFile, best_files, rank_units
-from babelscope.analysis.scores import OTHER_HALF, ScoreFile, ScoreSettings, score_units
+from babelscope.analysis.scores import OTHER_HALF, WORD_SUBSETS, ScoreFile, ScoreSettings, score_units
 from babelscope.io.cells import Cell, cell_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.units import UnitIndex
@@ -89,6 +89,8 @@ class GivenScores(ScoreFile):
         self.positive_rate = np.full(len(self.concepts), 1 / max(2, len(self.concepts)))
         numbers = np.tile(np.arange(len(self.units)), (len(self.concepts), 1))
         self.arrays = {f"ap_{subset}": ap.get(subset, ap["all"]) for subset in ("all", *OTHER_HALF)}
+        self.split_by_words = np.full(len(self.concepts), WORD_SUBSETS[0] in ap)
+        self.arrays |= {f"ap_{subset}": ap[subset] for subset in WORD_SUBSETS if subset in ap}
         self.arrays["median"] = numbers if median_CN is None else median_CN
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> np.ndarray:

@@ -43,6 +43,7 @@ def synthetic_tables(
     tables = {
         "models": models,
         "overlap": _overlap(models, steps, sharing, languages, rng),
+        "pairs": _pairs(languages),
         "transfer": _transfer(models, steps, sharing, languages, rng),
         "reliability": _reliability(models, steps, sharing, languages, rng),
         "lifelines": _lifelines(models, steps, sharing, languages, rng),
@@ -61,6 +62,7 @@ def synthetic_tables(
             ]
         ),
     }  # fmt: skip
+    tables["overlap_changes"] = _overlap_changes(tables["overlap"])
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["texts"] = _texts(models, steps, languages)
@@ -102,14 +104,23 @@ def _overlap(models, steps, sharing, languages, rng):
                     half,
                     p,
                     variant=variant,
+                    ceiling=ceiling,
                     null=null,
                     layer=layer,
                     k=k,
                     m=m,
                     step=step,
                 ):
+                    has_ceiling = variant == "disjoint_lines" and (a == "*" or a != b)
+                    room = ceiling - null if has_ceiling else np.nan
+                    way = (value - null) / room
                     return {
                         "model": m.model, "step": step, "scope": "model" if layer < 0 else "layer",
+                        "site": "*", "null_near": null + 0.01, "p_near": p, "ceiling": null + room,
+                        "way": way, "way_low": way - half / room, "way_high": way + half / room,
+                        "ceiling_words": null + 0.8 * room, "way_words": way / 0.8,
+                        "way_words_low": (way - half / room) / 0.8, "way_words_high": (way + half / room) / 0.8,
+                        "n_concepts_words": len(CONCEPTS), "n_pairs": 1 if a != "*" else 10,
                         "layer": layer, "variant": variant, "lang_a": a, "lang_b": b,
                         "overlap": value, "low": value - half, "high": value + half, "null": null,
                         "chance": CHANCE, "calibrated": (value - null) / (1 - null), "p_value": p,
@@ -121,11 +132,39 @@ def _overlap(models, steps, sharing, languages, rng):
                 for a, b in itertools.combinations(languages, 2):
                     rows.append(row(a, b, base + extra + 0.01 * rng.normal(), 0.04, p))
                 rows.append(row("*", "*", base + extra, 0.012, p))
+                if layer < 0 and variant == "disjoint_lines":
+                    for site, less in (("attn_out", 0.0), ("mlp_out", 0.02)):
+                        of_site = row("*", "*", base - less, 0.012, p)
+                        rows.append({**of_site, "scope": "site", "site": site})
                 if variant == "disjoint_lines":
                     for a in languages:
                         rows.append(row(a, a, ceiling + 0.02 * rng.normal(), 0.04, 0.002))
                     rows.append(row("=", "=", ceiling, 0.02, 0.002))
     return pd.DataFrame(rows)
+
+
+def _pairs(languages):
+    return pd.DataFrame(
+        [
+            {"lang_a": a, "lang_b": b, "script_a": "LATIN", "script_b": "LATIN",
+             "same_script": not {a, b} & {"zh", "ru", "hi"}, "shared_words": 0.0}
+            for a, b in itertools.combinations(languages, 2)
+        ]
+    )  # fmt: skip
+
+
+def _overlap_changes(overlap):
+    """Since the first step, of the mean over pairs in the model; steps are paired, so intervals are narrow."""
+    rows = overlap[(overlap["scope"] == "model") & (overlap["lang_a"] == "*")]
+    excess = rows.assign(change=rows["overlap"] - rows["null"])
+    first = excess[excess["step"] == excess["step"].min()][["model", "variant", "step", "change"]]
+    both = excess.merge(first, on=["model", "variant"], suffixes=("", "_since"))
+    both = both[both["step"] > both["step_since"]]
+    change = both["change"] - both["change_since"]
+    columns = ["model", "step", "scope", "layer", "variant", "n_concepts"]
+    return both[columns].assign(
+        since=both["step_since"], measure="excess", change=change, low=change - 0.01, high=change + 0.01
+    )
 
 
 def _transfer(models, steps, sharing, languages, rng):

@@ -8,7 +8,7 @@ from scipy.stats import hypergeom
 from babelscope.analysis.alignment import align_experts
 from babelscope.analysis.experts import select_experts
 from babelscope.analysis.lifelines import trace_units
-from babelscope.analysis.overlap import add_false_discovery, overlap_table
+from babelscope.analysis.overlap import add_false_discovery, overlap_tables
 from babelscope.analysis.reliability import reliability_table, search_units
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.analysis.sharing import pairings_of
@@ -27,30 +27,24 @@ def one_site(n_units):
 
 
 def random_experts(rng, n_units, k, langs=LANGS, concepts=CONCEPTS):
-    """Expert tables whose sets are drawn at random."""
-    tables = {}
-    for lang in langs:
-        parts = []
-        for scope in ("model", "layer"):
-            for subset in ("all", "a", "b"):
-                for concept in concepts:
-                    chosen = rng.choice(n_units, size=k, replace=False)
-                    parts.append(
-                        pd.DataFrame(
-                            {
-                                "scope": scope,
-                                "subset": subset,
-                                "concept": concept,
-                                "rank": range(k),
-                                "layer": 1,
-                                "site": "mlp_act",
-                                "unit": chosen,
-                                "k": k,
-                            }
-                        )
-                    )
-        tables[lang] = pd.concat(parts, ignore_index=True)
-    return tables
+    """Experts that are drawn at random, in the model and its only layer."""
+
+    def draw():
+        return np.stack([rng.choice(n_units, size=k, replace=False) for _ in concepts])
+
+    keys = [((layer, "*"), subset) for layer in (-1, 1) for subset in ("all", "a", "b")]
+    return {lang: {key: draw() for key in keys} for lang in langs}
+
+
+def as_table(unit_CK, concepts):
+    """The experts of the model on all sentences, as a table."""
+    names = np.repeat(concepts, unit_CK.shape[1])
+    of = {"scope": "model", "subset": "all", "layer": 1, "site": "mlp_act", "concept": names}
+    return pd.DataFrame({**of, "unit": unit_CK.ravel()})
+
+
+def overlap_table(*args, **more):
+    return overlap_tables(*args, **more).table
 
 
 def rows_of(table, variant="same_lines", scope="model", lang="*"):
@@ -92,9 +86,7 @@ def test_overlap_is_counted_by_hand():
     found = overlap_table(tables, one_site(50), list(CONCEPTS), SETTINGS)
 
     def members(lang, subset, concept):
-        table = tables[lang]
-        chosen = table[(table.scope == "model") & (table.subset == subset) & (table.concept == concept)]
-        return set(chosen["unit"])
+        return set(tables[lang][(-1, "*"), subset][CONCEPTS.index(concept)])
 
     same = [len(members("en", "all", c) & members("de", "all", c)) / 10 for c in CONCEPTS]
     a_to_b = [len(members("en", "a", c) & members("de", "b", c)) / 10 for c in CONCEPTS]
@@ -171,7 +163,7 @@ def test_sentences_sorted_by_concept_do_not_fake_overlap(study):
 
 
 def test_the_shared_unit_is_found_and_the_specific_one_is_not_called_shared(study):
-    _, _, transfer, reliability = align(study, 2)
+    _, _, transfer, reliability, _ = align(study, 2)
     best = reliability[(reliability.kind == "best_unit") & (reliability.metric == "worst_ap")]
     dog = best[best.concept == "dog"].iloc[0]
     assert (dog["layer"], dog["site"], dog["unit"]) == (1, "mlp_act", 3)
@@ -243,7 +235,8 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
     flat = GivenScores(concepts, {"all": np.full((16, n_units), 0.5)}, {(1, "mlp_act"): n_units})
     search = search_units(dict.fromkeys(LANGS, flat), seed=SETTINGS.seed)
 
-    def counts(experts):
+    def counts(chosen):
+        experts = {lang: as_table(of[(-1, "*"), "all"], concepts) for lang, of in chosen.items()}
         table = reliability_table(search, experts, flat, SETTINGS)
         return table[table["kind"] == "shared_units"].set_index("m")
 
@@ -338,7 +331,8 @@ def test_the_best_unit_is_as_good_as_its_null_where_no_unit_is_shared():
 
 
 def test_one_language_has_no_pairs_but_a_ceiling(study):
-    _, overlap, transfer, reliability = align(study, 2, langs=["en"])
+    _, overlap, transfer, reliability, draws = align(study, 2, langs=["en"])
+    assert draws.empty
     assert set(overlap["variant"]) == {"disjoint_lines"}
     assert set(overlap["lang_a"]) == {"en", "="}
     assert set(transfer["source"]) == {"en", "="}

@@ -74,8 +74,13 @@ def test_wrong_scores_stop_the_benchmark(bench, monkeypatch):
 
 def test_another_overlap_stops_the_benchmark(bench, monkeypatch):
     module = bench("bench_overlap")
-    right = module.overlap_table
-    monkeypatch.setattr(module, "overlap_table", lambda *args: right(*args).assign(null=0.5))
+    right = module.overlap_tables
+
+    def wrong(*args):
+        found = right(*args)
+        return found._replace(table=found.table.assign(null=0.5))
+
+    monkeypatch.setattr(module, "overlap_tables", wrong)
     with pytest.raises(SystemExit, match="differs from that of sets and loops"):
         module.measure(small=True)
 

@@ -206,9 +206,10 @@ def test_odd_characters_survive(tmp_path):
 
 def test_words_are_whole_and_of_either_case():
     lines = ["The WAR is over.", "A warm day", "no war-time", "post‑war", "wars", "Was it (war)?"]
-    assert match_words(lines, {"war": ["war"], "none": ["x"]}) == {"war": [0, 2, 3, 5], "none": []}
-    assert match_words(["a.b", "axb"], {"dot": ["a.b"]}) == {"dot": [0]}
-    assert match_words(["Мой ДОМ", "домик"], {"house": ["дом"]}) == {"house": [0]}
+    found = match_words(lines, {"war": ["war"], "none": ["x"]})
+    assert found == {"war": dict.fromkeys([0, 2, 3, 5], frozenset({"war"})), "none": {}}
+    assert match_words(["a.b", "axb"], {"dot": ["a.b"]}) == {"dot": {0: {"a.b"}}}
+    assert match_words(["Мой ДОМ", "домик"], {"house": ["дом"]}) == {"house": {0: {"дом"}}}
 
 
 def test_a_line_is_positive_in_all_its_translations(tmp_path):

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from babelscope.analysis.scores import SUBSETS, WORD_SUBSETS
 from babelscope.models.dimensions import site_widths
 from babelscope.ops.costs import MAX_THREADS, Cost, CostModel, Rates
 from babelscope.ops.layout import benchmark_path
@@ -74,7 +75,7 @@ def test_bytes_are_those_of_the_stored_shapes():
     study = demo()
     n_units, n_concepts = study.n_units("bridged-seed0"), len(study.concept_ids)
     n_sentences = study.sentences.per_concept * n_concepts
-    scores = 16 * n_units * n_concepts  # three average precisions and a median, in float32
+    scores = 24 * n_units * n_concepts  # five average precisions and a median, in float32
     extract, score = (
         JobCells(stage, "bridged-seed0", (64,), ("en",)) for stage in ("extract_activations", "score_units")
     )
@@ -103,7 +104,7 @@ def test_the_best_units_take_what_the_plan_says(tmp_path):
     shape = len(study.concept_ids), sum(widths.values())
     scores = {
         (64, lang): GivenScores(
-            study.concept_ids, {s: rng.random(shape) for s in ("all", "a", "b")}, widths, rng.random(shape),
+            study.concept_ids, {s: rng.random(shape) for s in (*SUBSETS, *WORD_SUBSETS)}, widths, rng.random(shape),
             lang=lang, step=64,
         )
         for lang in study.languages
@@ -214,7 +215,7 @@ def test_ranking_needs_no_more_room_than_the_job_that_ends_last_makes(size):
     scored = [costs.score_bytes(work) for work in jobs if work.stage == "extract_activations"]
     (ranked,) = (costs.score_bytes(work) for work in jobs if work.stage == "rank_units")
     assert 0 < ranked == min(scored)
-    assert sum(scored) == len(jobs[0].steps) * 8 * 16 * costs.study.n_units("bridged-seed0") * len(
+    assert sum(scored) == len(jobs[0].steps) * 8 * 24 * costs.study.n_units("bridged-seed0") * len(
         costs.study.concept_ids
     )
 

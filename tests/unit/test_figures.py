@@ -96,6 +96,12 @@ def test_one_step_one_model_no_models_table(name, tmp_path):
     assert svg(name, tables, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["overlap_way", "overlap_by_layer"])
+def test_without_room_below_the_ceiling_that_is_said(name, tables, tmp_path):
+    unknown = tables["overlap"].assign(way_low=np.nan, way_high=np.nan, way_words_low=np.nan)
+    assert "surely above the null" in svg(name, tables | {"overlap": unknown}, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["overlap_over_steps", "losses", "reliability", "generation"])
 def test_several_seeds_are_counted(name, tmp_path):
     tables = synthetic_tables(seeds=3, steps=(512, 2048), languages=("en", "es"))

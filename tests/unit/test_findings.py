@@ -76,10 +76,74 @@ def test_overlap_that_random_weights_have_already_is_no_growth(tables):
     summary = overlap["lang_a"] == "*"
     for column, value in (("overlap", 0.10), ("low", 0.09), ("high", 0.11), ("null", 0.035)):
         overlap.loc[summary, column] = value
-    findings, _ = evaluate_findings(tables | {"overlap": overlap})
+    changes = tables["overlap_changes"].assign(change=0.0, low=-0.01, high=0.01)
+    findings, _ = evaluate_findings(tables | {"overlap": overlap, "overlap_changes": changes})
     finding = next(f for f in findings if f.key == "expert_overlap")
     assert finding.verdict == "does not hold"
     assert "growth is not shown" in finding.text
+
+
+def test_growth_is_judged_by_the_paired_difference(tables):
+    """Intervals side by side that overlap do not hide a rise that every concept and pair has."""
+    overlap, changes = tables["overlap"].copy(), tables["overlap_changes"]
+    summary = overlap["lang_a"] == "*"
+    first = summary & (overlap["step"] == 0)
+    overlap.loc[first, "high"] = overlap.loc[summary & (overlap["step"] == 2048), "low"].to_numpy() + 0.01
+    assert verdicts(tables | {"overlap": overlap})["expert_overlap", "bridged"] == "holds"
+    unknown = changes.assign(low=np.nan, high=np.nan)
+    for other in (unknown, changes.head(0)):
+        found = verdicts(tables | {"overlap_changes": other})
+        assert found["expert_overlap", "bridged"] == "cannot be tested"
+
+
+def test_the_share_of_the_way_counts_with_its_interval(tables):
+    """A share of 30 % whose interval reaches below 10 % does not suffice."""
+    low = tables["overlap"].assign(way_low=0.05)
+    assert verdicts(tables | {"overlap": low})["expert_overlap", "bridged"] == "holds in part"
+
+
+def test_significant_pairs_are_counted_by_kind(tables):
+    """A control that shares in one script alone is not said to share nothing."""
+    overlap, last = tables["overlap"].copy(), tables["overlap"]["step"] == 2048
+    control = last & (overlap["model"] == "isolated-seed0") & (overlap["lang_a"] != "*")
+    overlap["q_value"] = overlap["q_value"].mask(control, 0.5)
+    cognates = control & (overlap["lang_a"] == "de") & (overlap["lang_b"] == "en")
+    overlap.loc[cognates, "q_value"] = 0.01
+    pairs = tables["pairs"].assign(shared_words=0.0)
+    pairs.loc[(pairs["lang_a"] == "de") & (pairs["lang_b"] == "en"), "shared_words"] = 0.1
+    findings, _ = evaluate_findings(tables | {"overlap": overlap, "pairs": pairs})
+    text = next(f.text for f in findings if f.key == "expert_overlap" and f.role == "control")
+    assert "1 of 10 pairs of languages share more than their null (q < 0.05): 1 of 3 of one script" in text
+    assert "0 of 7 of different scripts, 1 of 1 with cognates, 0 of 9 without cognates" in text
+
+
+def test_near_concepts_stand_beside_and_do_not_decide(tables):
+    alike = tables["overlap"].assign(null_near=tables["overlap"]["overlap"], p_near=0.6)
+    findings, _ = evaluate_findings(tables | {"overlap": alike})
+    finding = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
+    (asked,) = (c for c in finding.criteria if c.key == "more than near concepts")
+    assert (asked.met, asked.part, finding.verdict) == (False, "shown", "holds")
+
+
+def test_every_seed_may_have_an_inner_layer_of_its_own():
+    tables = synthetic_tables(seeds=2, control=False, languages=("en", "es", "zh"))
+    overlap = tables["overlap"].copy()
+    best = {"bridged-seed0": 2, "bridged-seed1": 3}
+    of_layer = (overlap["layer"] > 0) & (overlap["lang_a"] == "*")
+    for run, layer in best.items():
+        rows = of_layer & (overlap["model"] == run)
+        way = np.where(overlap.loc[rows, "layer"] == layer, 0.6, 0.1)
+        overlap.loc[rows, "way"], overlap.loc[rows, "way_low"] = way, way - 0.05
+        overlap.loc[rows, "way_high"] = way + 0.05
+    overlap["way"] = overlap["way"].where(overlap["variant"] == "disjoint_lines")
+    (finding,) = (f for f in evaluate_findings(tables | {"overlap": overlap})[0] if f.key == "middle_layers")
+    assert finding.verdict == "holds"
+    assert len(finding.criteria) == 4
+    for run, layer in best.items():
+        assert (
+            f"in {run} the share of the way from null to ceiling is largest in layer {layer} of 4"
+            in finding.text
+        )
 
 
 def test_same_lines_alone_never_hold_fully(tables):
@@ -97,12 +161,7 @@ def test_the_middle_can_win(tables):
     overlap = tables["overlap"].copy()
     for layer, value in ((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.1)):
         rows = (overlap.layer == layer) & (overlap.lang_a == "*")
-        overlap.loc[rows, ["overlap", "low", "high", "null"]] = (
-            value,
-            value - 0.01,
-            value + 0.01,
-            0.04,
-        )
+        overlap.loc[rows, ["way", "way_low", "way_high"]] = value, value - 0.01, value + 0.01
     assert verdicts(tables | {"overlap": overlap})["middle_layers", "bridged"] == "holds"
 
 
@@ -228,6 +287,7 @@ def every_kind_of_study():
     yield plain | {"overlap": overlap.query("variant == 'same_lines'").assign(p_value=np.nan, q_value=np.nan)}
     yield plain | {"overlap": overlap.query("lang_a != '*'"), "probes": probes.query("probe == 'full'")}
     yield plain | {"overlap": overlap.query("layer < 2"), "reliability": plain["reliability"].query("m == 2")}
+    yield plain | {"overlap": overlap.assign(p_near=np.nan, way_words=np.nan), "pairs": None}
     yield plain | {"generation": generation.assign(value=generation["value"].mask(hits, 0.06), low=0, high=1)}
     yield plain | {"generation": generation.query("metric != 'hit_rate'")}
 

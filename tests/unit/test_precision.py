@@ -66,6 +66,22 @@ def test_every_subset_equals_scikit_learn_and_the_median_is_numpys(data, block_u
 
 
 @given(data=labelled_values(), seed=st.integers(0, 99))
+@settings(max_examples=100)
+def test_subsets_of_disjoint_words_equal_scikit_learn(data, seed):
+    """The positives of the one group of words with the negatives of half a, of the other with those of b."""
+    values, labels, half = data
+    words = np.random.default_rng(seed).integers(0, 3, size=labels.shape)
+    found = score_values(values, Labels(labels, half, words))
+    plain = score_values(values, Labels(labels, half))
+    assert np.array_equal(found.ap_SCU[:3], plain.ap_SCU, equal_nan=True)
+    assert np.array_equal(found.median_CU, plain.median_CU)
+    for group, ap in zip((1, 2), found.ap_SCU[3:], strict=True):
+        chosen = np.where(labels == 1, words == group, half[:, None] == group - 1)
+        expected = by_sklearn(values, np.where(chosen, labels, -1))
+        assert np.allclose(ap, expected, rtol=0, atol=1e-12, equal_nan=True)
+
+
+@given(data=labelled_values(), seed=st.integers(0, 99))
 @settings(max_examples=40)
 def test_a_concept_scores_the_same_alone_and_beside_others(data, seed):
     """One concept and several of the same sentences take different ways down the sorted sentences."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from babelscope.analysis.alignment import align_experts
 from babelscope.analysis.ranking import BestFile, best_files, k_by_scope, top
 from babelscope.analysis.reliability import search_units
-from babelscope.analysis.scores import OTHER_HALF, SUBSETS
+from babelscope.analysis.scores import OTHER_HALF, SUBSETS, WORD_SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.errors import StoreError
 from score_files import GivenScores, rank
@@ -24,13 +24,13 @@ SITES = {(1, "qkv"): 7, (2, "qkv"): 9, (1, "act"): 10, (2, "act"): 14}
 N_UNITS = sum(SITES.values())
 
 
-def random_scores(rng, *, digits=2, langs=LANGS, concepts=CONCEPTS, step=1):
+def random_scores(rng, *, digits=2, langs=LANGS, concepts=CONCEPTS, step=1, subsets=SUBSETS):
     """Scores of every language; few digits make ties."""
     shape = len(concepts), N_UNITS
     return {
         (step, lang): GivenScores(
             concepts,
-            {subset: rng.random(shape).round(digits).astype(np.float32) for subset in SUBSETS},
+            {subset: rng.random(shape).round(digits).astype(np.float32) for subset in subsets},
             SITES,
             rng.normal(size=shape).astype(np.float32),
             lang=lang,
@@ -90,6 +90,33 @@ def test_what_is_kept_is_what_a_sort_of_everything_gives(seed, digits, kept):
                 assert np.array_equal(file.abroad(subset), abroad)
                 sums = arrays[f"ap_{subset}"].sum(axis=0, dtype=np.float64)
                 assert np.allclose(file.sum_over_concepts(subset), sums, rtol=1e-12)
+
+
+@given(seed=st.integers(0, 2**32 - 1), kept=st.sampled_from([1, 7, 40]), k=st.sampled_from([1, 7, 13]))
+@settings(max_examples=20)
+def test_the_best_of_every_place_are_those_of_a_sort(seed, kept, k):
+    """Of the model, its layers, its sites and a site in a layer; on halves and on disjoint words."""
+    subsets = (*SUBSETS, *WORD_SUBSETS)
+    scores = random_scores(np.random.default_rng(seed), digits=1, langs=("en",), subsets=subsets)
+    k = min(k, kept)
+    with tempfile.TemporaryDirectory() as folder:
+        best = rank(Path(folder, "best.h5"), scores, kept=kept)[1, "en"]
+        found = best.chosen(k)
+    places = [(-1, "*"), (1, "*"), (2, "*"), (-1, "qkv"), (-1, "act"), (1, "qkv"), (2, "act")]
+    for place in places:
+        layer, site = place
+        there = np.concatenate(
+            [
+                np.arange(part.start, part.stop)
+                for at, name, part in best.units.parts()
+                if layer in (-1, at) and site in ("*", name)
+            ]
+        )
+        n = max(1, round(k * len(there) / N_UNITS))
+        for subset in subsets if site == "*" else (*OTHER_HALF, *WORD_SUBSETS):
+            ap = scores[1, "en"].arrays[f"ap_{subset}"][:, there]
+            assert np.array_equal(found[place, subset], there[np.argsort(-ap, axis=1, kind="stable")[:, :n]])
+    assert best.split_by_words.all()
 
 
 def aligned(scores, *, kept, k):

@@ -488,6 +488,14 @@ def test_a_step_inserted_between_those_of_one_job():
 
 
 CROSS_ERRORS = {
+    "group of an unknown concept": (
+        {"concepts__groups": {"animals": ["dog", "hose"]}},
+        "concepts.groups.animals", "hose", "dog, house", "house",
+    ),
+    "concept in two groups": (
+        {"concepts__groups": {"animals": ["dog", "house"], "homes": ["house", "dog"]}},
+        "concepts.groups.homes", "house", "no other group", "animals",
+    ),
     "corpus of a tokenizer": (
         {"tokenizers__pieces__corpus": "wed"}, "tokenizers.pieces.corpus", "wed", "web",
         "did you mean `web`?",

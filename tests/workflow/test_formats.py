@@ -23,7 +23,7 @@ PARTS = {
     "lang": r"[\w-]+",
     "layer": r"\d\d",
     "site": r"\w+",
-    "subset": "all|a|b",
+    "subset": "all|a|b|words_a|words_b",
     "half": "a|b",
     "split": "train|heldout",
 }

@@ -66,14 +66,17 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
         },
         "align_experts": {
             "input": {"best": str(results / "best/tiny-seed0/4.h5"),
-                      "search": str(results / "best/tiny-seed0/4.search.parquet")},
+                      "search": str(results / "best/tiny-seed0/4.search.parquet"),
+                      "pairs": str(results / "tables/pairs.tsv")},
             "output": {
                 **outputs("experts/tiny-seed0", experts="4.parquet"),
                 **outputs("alignment/tiny-seed0", overlap="4.overlap.parquet",
-                          transfer="4.transfer.parquet", reliability="4.reliability.parquet"),
+                          transfer="4.transfer.parquet", reliability="4.reliability.parquet",
+                          draws="4.draws.parquet"),
             },
             "params": {"steps": [4], "langs": langs, "k": experts.k, "bootstrap": experts.bootstrap,
-                       "permutations": experts.permutations, "seed": settings.seed},
+                       "permutations": experts.permutations, "seed": settings.seed,
+                       "groups": settings.concepts.groups},
         },
         "trace_units": {
             "input": {"best": files("best/tiny-seed0/{step}.h5", backwards["steps"]),
@@ -100,8 +103,11 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
             "params": {"known_faults": {"tiny-seed0": {}}},
         },
         "collect_concepts": {
-            "input": {"concepts": [str(results / f"concepts/{lang}.tsv") for lang in backwards["langs"]]},
-            "output": outputs("tables", table="concepts.tsv"),
+            "input": {
+                name: [str(results / f"{name}/{lang}.tsv") for lang in backwards["langs"]]
+                for name in ("concepts", "sentences")
+            },
+            "output": outputs("tables", concepts="concepts.tsv", pairs="pairs.tsv"),
             "params": {"languages": langs},
         },
     }  # fmt: skip
@@ -117,6 +123,6 @@ def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     written = [file for job in planned.values() for file in map(Path, job["output"].values())]
-    assert len(written) == 14
+    assert len(written) == 16
     for file in written:
         assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name

@@ -19,17 +19,19 @@ pytestmark = pytest.mark.workflow
 TRAINED = {"prepare_corpus": 3, "train_tokenizer": 1, "tokenize_corpus": 1, "pretrain_step": 2}
 EXTRACTED = {**TRAINED, "prepare_sentences": 3, "extract_activations": 6}
 SCORED = {**EXTRACTED, "prepare_concepts": 3, "score_units": 6, "rank_units": 2}
-ALIGNED = {**SCORED, "align_experts": 2, "trace_units": 1, "collect_alignment": 1}
+ALIGNED = {
+    **SCORED, "collect_concepts": 1, "align_experts": 2, "trace_units": 1, "collect_alignment": 1,
+}  # fmt: skip
 PROBED = {**EXTRACTED, "fit_language_probe": 6, "collect_probes": 1}
 #: Only one step writes. All languages of it are ranked together, and experts chosen in all.
 WRITTEN = {
     **TRAINED, "prepare_sentences": 3, "extract_activations": 3, "prepare_concepts": 3, "score_units": 3,
-    "rank_units": 1, "align_experts": 1, "write_concept_words": 1, "generate_text": 1,
+    "rank_units": 1, "collect_concepts": 1, "align_experts": 1, "write_concept_words": 1, "generate_text": 1,
     "identify_language": 1, "collect_generation": 1,
 }  # fmt: skip
 COLLECTED = {
     **WRITTEN, **ALIGNED, **PROBED, "audit_checkpoint": 2, "collect_audit": 1, "collect_models": 1,
-    "collect_extraction": 1, "collect_concepts": 1,
+    "collect_extraction": 1,
 }  # fmt: skip
 TARGETS = {
     "models": TRAINED,

@@ -1,10 +1,10 @@
 """Alignment: do the experts of one concept in different languages coincide, and do they transfer?
 
-Reads   <results>/best/{model}/{steps}.h5
+Reads   <results>/best/{model}/{steps}.h5, <results>/tables/pairs.tsv
 Writes  <results>/experts/{model}/{steps}.parquet   the top K
-        <results>/alignment/{model}/{steps}.{overlap,transfer,reliability}.parquet
+        <results>/alignment/{model}/{steps}.{overlap,transfer,reliability,draws}.parquet
         <results>/alignment/{model}.lifelines.parquet, {model}.lifespans.tsv
-        <results>/tables/{overlap,transfer,reliability,lifelines}.parquet, lifespans.tsv
+        <results>/tables/{overlap,overlap_changes,transfer,reliability,lifelines}.parquet, lifespans.tsv
 """
 
 
@@ -12,11 +12,13 @@ rule align_experts:
     input:
         best="<results>/best/{model}/{steps}.h5",
         search="<results>/best/{model}/{steps}.search.parquet",
+        pairs="<results>/tables/pairs.tsv",
     output:
         experts="<results>/experts/{model}/{steps}.parquet",
         overlap="<results>/alignment/{model}/{steps}.overlap.parquet",
         transfer="<results>/alignment/{model}/{steps}.transfer.parquet",
         reliability="<results>/alignment/{model}/{steps}.reliability.parquet",
+        draws="<results>/alignment/{model}/{steps}.draws.parquet",
     log:
         "<logs>/align_experts/{model}/{steps}.log",
     benchmark:
@@ -30,6 +32,7 @@ rule align_experts:
         steps=steps_of,
         langs=list(STUDY.languages),
         k=lambda wildcards: STUDY.n_experts(wildcards.model),
+        groups=STUDY.concepts.groups,
         bootstrap=STUDY.experts.bootstrap,
         permutations=STUDY.experts.permutations,
         seed=STUDY.seed,
@@ -72,12 +75,16 @@ rule trace_units:
 rule collect_alignment:
     input:
         overlap=each("<results>/alignment/{model}/{steps}.overlap.parquet"),
+        draws=each("<results>/alignment/{model}/{steps}.draws.parquet"),
         transfer=each("<results>/alignment/{model}/{steps}.transfer.parquet"),
         reliability=each("<results>/alignment/{model}/{steps}.reliability.parquet"),
         lifelines=expand("<results>/alignment/{model}.lifelines.parquet", model=MODELS),
         lifespans=expand("<results>/alignment/{model}.lifespans.tsv", model=MODELS),
     output:
         overlap=report("<results>/tables/overlap.parquet", category="tables", labels={"table": "overlap"}),
+        overlap_changes=report(
+            "<results>/tables/overlap_changes.parquet", category="tables", labels={"table": "overlap changes"}
+        ),
         transfer=report("<results>/tables/transfer.parquet", category="tables", labels={"table": "transfer"}),
         reliability=report(
             "<results>/tables/reliability.parquet", category="tables", labels={"table": "reliability"}

@@ -148,12 +148,10 @@ rule write_concept_words:
 rule collect_concepts:
     input:
         concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.languages),
+        sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages),
     output:
-        report(
-            "<results>/tables/concepts.tsv",
-            category="tables",
-            labels={"table": "concepts"},
-        ),
+        concepts=report("<results>/tables/concepts.tsv", category="tables", labels={"table": "concepts"}),
+        pairs=report("<results>/tables/pairs.tsv", category="tables", labels={"table": "language pairs"}),
     log:
         "<logs>/collect_concepts.log",
     conda:
@@ -164,6 +162,6 @@ rule collect_concepts:
         languages=list(STUDY.languages),
         version=version("collect_concepts"),
     message:
-        "count the sentences of every concept"
+        "count the sentences of every concept, and compare how languages are written"
     script:
         "../scripts/collect_concepts.py"

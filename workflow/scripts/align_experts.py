@@ -24,15 +24,18 @@ with job(snakemake.log[0], threads=snakemake.threads):
     steps, langs = snakemake.params.steps, snakemake.params.langs
     best = best_files([Path(snakemake.input.best)], product(steps, langs))
     search = read_table(Path(snakemake.input.search))
+    pairs = read_table(Path(snakemake.input.pairs))
     of_steps = [
         align_experts(
             {lang: best[step, lang] for lang in langs},
             search[search["step"] == step],
             settings,
             k=snakemake.params.k,
+            groups=snakemake.params.groups,
+            kinship=pairs,
         )
         for step in steps
     ]
-    names = ("experts", "overlap", "transfer", "reliability")
+    names = ("experts", "overlap", "transfer", "reliability", "draws")
     for name, tables in zip(names, zip(*of_steps, strict=True), strict=True):
         write_table(pd.concat(tables, ignore_index=True), Path(snakemake.output[name]))

@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING
 from babelscope.io.files import by_name
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
-from babelscope.text.concepts import count_concepts
+from babelscope.text.concepts import count_concepts, positive_sentences
+from babelscope.text.kinship import compare_languages
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    files = by_name(snakemake.input.concepts, snakemake.params.languages)
-    write_table(count_concepts(files), Path(snakemake.output[0]))
+    languages = snakemake.params.languages
+    files, sentences = (by_name(snakemake.input[name], languages) for name in ("concepts", "sentences"))
+    write_table(count_concepts(files), Path(snakemake.output.concepts))
+    positive = {lang: positive_sentences(files[lang], sentences[lang]) for lang in languages}
+    texts = {
+        lang: {concept: [text for _, text in own] for concept, own in of.items()}
+        for lang, of in positive.items()
+    }
+    write_table(compare_languages(texts), Path(snakemake.output.pairs))

@@ -17,6 +17,11 @@ from babelscope.analysis.scores import SUBSETS
 from babelscope.errors import StudyError
 from babelscope.units import UnitIndex
 
+_COLUMNS = (
+    "model", "step", "lang", "scope", "subset", "concept", "rank", "layer", "site", "unit", "ap",
+    "held_out_ap", "forced_value", "k",
+)  # fmt: skip
+
 
 def select_experts(best: BestFile, *, k: int) -> pd.DataFrame:
     """The K units of highest average precision, per concept, subset and scope.
@@ -40,29 +45,27 @@ def select_experts(best: BestFile, *, k: int) -> pd.DataFrame:
     if not 1 <= k <= best.kept:
         hint = "lower experts.k, or raise experts.kept or add sites to extraction.sites"
         raise StudyError("experts.k", k, f"at most the number of units that are kept, {best.kept}", hint)
-    parts = []
+    concepts, parts = np.array(best.concepts, dtype=object), []
     for subset in SUBSETS:
         for at, n_ranks in k_by_scope(units, k).items():
-            found = best.best(subset, at).first(n_ranks)
-            layer, site, unit = units.places(found.unit.ravel())
+            found, n = best.best(subset, at).first(n_ranks), n_concepts * n_ranks
             part = {
-                "model": cell.model,
-                "step": cell.step,
-                "lang": cell.lang,
-                "scope": "model" if at == -1 else "layer",
-                "subset": subset,
-                "concept": np.repeat(np.array(best.concepts, dtype=object), n_ranks),
+                "scope": np.full(n, "model" if at == -1 else "layer", dtype=object),
+                "subset": np.full(n, subset, dtype=object),
+                "concept": np.repeat(concepts, n_ranks),
                 "rank": np.tile(np.arange(n_ranks), n_concepts),
-                "layer": layer,
-                "site": site,
-                "unit": unit,
+                "number": found.unit.ravel(),
                 "ap": found.ap.ravel(),
                 "held_out_ap": found.held_out_ap.ravel(),
                 "forced_value": found.median.ravel().astype(np.float32),
-                "k": n_ranks,
+                "k": np.full(n, n_ranks),
             }
-            parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)
+            parts.append(part)
+    # One table at the end: a table of every scope costs more than all their numbers.
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    places = dict(zip(("layer", "site", "unit"), units.places(whole.pop("number")), strict=True))
+    about = {"model": cell.model, "step": cell.step, "lang": cell.lang}
+    return pd.DataFrame({**about, **whole, **places})[list(_COLUMNS)]
 
 
 def of_model(experts: pd.DataFrame, subset: str = "all") -> pd.DataFrame:

@@ -1,168 +1,408 @@
 """Do the experts of one concept in different languages coincide?
 
-Every overlap stands beside its chance level (hypergeometric), its concept-permuted null (the same
-languages, different concepts), its reliability ceiling (one language, two disjoint halves of its
-sentences) and an interval. Two variants are computed:
+Every overlap stands beside its chance level (hypergeometric), its nulls, its ceilings, an interval, and the
+share of the way from null to ceiling:
 
-- ``same_lines``: experts chosen on all sentences in both languages;
+- ``null``: experts of different concepts in the two languages; ``null_near``: of concepts that are near each
+  other, since concepts that share experts as a group (animals, vehicles) pass the plain null;
+- ``ceiling``: one language, experts chosen on two disjoint halves of its sentences, which hold the same
+  words; ``ceiling_words``: on sentences that share none of the concept's words;
+- ``way``: (overlap - null) / (ceiling - null). One set of draws resamples all three, so that its interval is
+  that of the ratio.
+
+Two variants are computed:
+
+- ``same_lines``: experts chosen on all sentences in both languages. It has no ceiling: a language agrees with
+  itself wholly;
 - ``disjoint_lines``: experts of the one language chosen on half a, of the other on half b, and the other
   way round, averaged. Translations of one sentence share names, digits and length, and random units see
   those; where sentences are parallel this is the variant to read.
 
-Names of shapes: ``C`` concepts, ``P`` pairs of languages or permutations, ``B`` resamples.
+Experts are chosen in the whole model, within each layer, and where there are several sites within each of
+them, over all layers and in each. Names of shapes: ``C`` concepts, ``L`` languages, ``P`` pairs of languages,
+``Q`` permutations, ``B`` resamples, ``K`` experts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from babelscope.analysis.experts import expert_places
-from babelscope.analysis.scores import OTHER_HALF
+from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
+from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, Place
+from babelscope.analysis.scores import WORD_SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
-from babelscope.stats import (
-    benjamini_hochberg,
-    bootstrap_weights,
-    intervals_of,
-    permutation_p,
-    two_way_interval,
-)
+from babelscope.stats import TwoWayDraws, benjamini_hochberg, bootstrap_weights, intervals_of, permutation_p
+from babelscope.text.kinship import pair_groups
 from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]
-ALL_LAYERS = -1
+Ints = NDArray[np.int64]
+Chosen = Mapping[tuple[Place, str], Ints]
+"""Numbers of the experts of one language by place and subset, each ``(C, K)``."""
 #: In columns of languages: the mean over all pairs of different languages.
 ALL = "*"
 #: In columns of languages: the mean over languages, each with itself.
 SAME = "="
+#: Relabellings of neighbours below which a p-value cannot reach 0.05 and is not given.
+_LEAST_RELABELLINGS = 20
+#: Share of resamples without room between null and ceiling from which the share of the way has no interval.
+_NO_ROOM = 0.025
 _COLUMNS = (
-    "scope", "layer", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null", "chance",
-    "calibrated", "p_value", "n_concepts", "k", "n_units",
+    "scope", "layer", "site", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null", "null_near",
+    "chance", "calibrated", "ceiling", "way", "way_low", "way_high", "ceiling_words", "way_words",
+    "way_words_low", "way_words_high", "p_value", "p_near", "n_concepts", "n_concepts_words", "n_pairs", "k",
+    "n_units",
 )  # fmt: skip
 
 
-def overlap_table(
-    experts: Mapping[str, pd.DataFrame],
+class Overlap(NamedTuple):
+    """What :func:`overlap_tables` finds."""
+
+    table: pd.DataFrame
+    """Overlap of each pair of languages, and of groups of them, in each place."""
+    draws: pd.DataFrame
+    """Resamples of the means over all pairs, in the model and its layers: ``scope, layer, variant, draw,
+    overlap, null, ceiling``. Draw i is the same choice of concepts and languages at every step."""
+
+
+def overlap_tables(
+    chosen: Mapping[str, Chosen],
     units: UnitIndex,
-    concepts: list[str],
+    concepts: Sequence[str],
     settings: AlignmentSettings,
-) -> pd.DataFrame:
-    """Overlap of expert sets for each pair of languages, over the model and within each layer.
+    *,
+    split_by_words: NDArray[np.bool_] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    kinship: pd.DataFrame | None = None,
+) -> Overlap:
+    """Overlap of expert sets for each pair of languages, in every place where experts are chosen.
 
     Args:
-        experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
+        chosen: Per language its experts, see :meth:`babelscope.analysis.ranking.BestFile.chosen`.
         units: All units of the model.
         concepts: Order of the concepts.
         settings: Resamples of the intervals, permutations of the concept labels for the p-values, seed.
+        split_by_words: Whether a concept's sentences are split by words in all languages, ``(C,)``.
+        groups: Concepts that are near each other, by group. Without it each concept's nearest one is found
+            by :func:`babelscope.analysis.neighbours.nearest_blocks`.
+        kinship: The table of :func:`babelscope.text.kinship.compare_languages`, for means over pairs of
+            one kind; without it there are none.
 
     Returns:
-        Columns ``scope`` (model, layer), ``layer`` (-1: all), ``variant``, ``lang_a``, ``lang_b``,
-        ``overlap`` (share of K, mean over concepts), ``low``, ``high``, ``null``, ``chance``,
-        ``calibrated``, ``p_value``, ``n_concepts``, ``k``, ``n_units``. Intervals of pairs resample
-        concepts; those of the summary rows (``*``, ``=``) resample concepts and languages.
+        The table has the columns ``scope`` (model, layer, site, layer_site), ``layer`` (-1: all), ``site``
+        (``*``: all), ``variant``, ``lang_a``, ``lang_b``, ``overlap`` (share of K, mean over concepts),
+        ``low``, ``high``, ``null``, ``null_near``, ``chance``, ``calibrated``, ``ceiling``, ``way``,
+        ``way_low``, ``way_high``, the same with ``_words``, ``p_value``, ``p_near``, ``n_concepts``,
+        ``n_concepts_words`` (those with a split by words, which ``way_words`` is over), ``n_pairs``, ``k``,
+        ``n_units``. Intervals of pairs resample concepts; those of the summary rows (``*``, ``=``, kinds of
+        pairs) resample concepts and languages. Sites have summary rows only.
     """
-    langs = list(experts)
-    different = list(combinations(range(len(langs)), 2))
-    same = [(at, at) for at in range(len(langs))]
-    by_layer: dict[int, dict[tuple[str, str], sparse.csr_array]] = {}
-    for lang, table in experts.items():
-        for (layer, subset), of_subset in _sets(table, units, concepts).items():
-            by_layer.setdefault(layer, {})[lang, subset] = of_subset
-    parts = []
-    for layer in (ALL_LAYERS, *units.layers):
-        sets = by_layer.pop(layer)
-        k = int(sets[langs[0], "all"][0].sum())
-        n_units = len(units) if layer == ALL_LAYERS else units.width(layer)
-        for variant, pairs in (("same_lines", different), ("disjoint_lines", different + same)):
-            if not pairs:  # one language has none
-                continue
-            shared = _shared(sets, langs, pairs, variant, k)
-            rows = _overlap_rows(shared, langs, settings)
-            parts.append(rows.assign(layer=layer, variant=variant, chance=k / n_units, k=k, n_units=n_units))
-    found = pd.concat(parts, ignore_index=True).assign(n_concepts=len(concepts))
-    found["scope"] = np.where(found["layer"] == ALL_LAYERS, "model", "layer")
-    found["calibrated"] = (found["overlap"] - found["null"]) / (1 - found["null"])
-    return found[list(_COLUMNS)]
-
-
-def _sets(
-    table: pd.DataFrame, units: UnitIndex, concepts: list[str]
-) -> dict[tuple[int, str], sparse.csr_array]:
-    """The sets of experts of one language by layer (-1: of the model) and subset; one pass over the table."""
-    layer_E = np.where(table["scope"] == "model", ALL_LAYERS, table["layer"].to_numpy())
-    subset_E, subsets = pd.factorize(table["subset"])
-    found = {}
-    row_E, unit_E = expert_places(table, units, concepts)
-    order_E = np.lexsort((subset_E, layer_E))
-    keys_E2 = np.stack([layer_E, subset_E], axis=1)[order_E]
-    starts = np.flatnonzero((np.diff(keys_E2, axis=0, prepend=keys_E2[:1] - 1) != 0).any(axis=1))
-    for start, chosen in zip(starts, np.split(order_E, starts[1:]), strict=True):
-        layer, subset = keys_E2[start].tolist()
-        shape = len(concepts), len(units)
-        ones = np.ones(len(chosen), dtype=np.int32)
-        found[layer, str(subsets[subset])] = sparse.csr_array(
-            (ones, (row_E[chosen], unit_E[chosen])), shape=shape
+    langs, n_concepts = list(chosen), len(concepts)
+    split_C = np.zeros(n_concepts, bool) if split_by_words is None else split_by_words
+    places = list(dict.fromkeys(place for place, _ in next(iter(chosen.values()))))
+    within = _shared(chosen, places[0], ("a", "b"))
+    blocks_C = blocks_of_groups(groups, concepts) if groups else nearest_blocks(_own_languages(within))
+    chance = _Chance.of(n_concepts, len(langs), blocks_C, settings)
+    parts, resampled = [], []
+    for place in places:
+        layer, site = place
+        shape = next(iter(chosen.values()))[place, "a"].shape[1]
+        n_units = sum(
+            w for at, name, w in units.sites if layer in (ALL_LAYERS, at) and site in (ALL_SITES, name)
         )
+        shared = within if place == places[0] else _shared(chosen, place, ("a", "b"))
+        words_LC = _ceiling_of_words(chosen, place, split_C)
+        found = [("disjoint_lines", _Pairs.disjoint(shared, words_LC))]
+        if site == ALL_SITES and len(langs) > 1:
+            found.insert(0, ("same_lines", _Pairs.same(_shared(chosen, place, ("all", "all")))))
+        about = {"layer": layer, "site": site, "k": shape, "n_units": n_units, "chance": shape / n_units}
+        for variant, pairs in found:
+            rows, draws = _rows(pairs, langs, chance, kinship, singly=site == ALL_SITES)
+            parts.append(rows.assign(variant=variant, **about))
+            if (
+                site == ALL_SITES
+                and draws is not None
+                and (variant == "disjoint_lines" or layer == ALL_LAYERS)
+            ):
+                resampled.append(draws.assign(variant=variant, layer=layer))
+    table = pd.concat(parts, ignore_index=True).assign(n_concepts=n_concepts)
+    table["scope"] = [_scope(*place) for place in zip(table["layer"], table["site"], strict=True)]
+    table["calibrated"] = (table["overlap"] - table["null"]) / (1 - table["null"])
+    table["n_concepts_words"] = np.where(table["ceiling_words"].notna(), int(split_C.sum()), 0)
+    columns = ["scope", "layer", "variant", "draw", "overlap", "null", "ceiling"]
+    if not resampled:
+        return Overlap(table[list(_COLUMNS)], pd.DataFrame(columns=columns))
+    all_draws = pd.concat(resampled, ignore_index=True)
+    all_draws["scope"] = [_scope(layer, ALL_SITES) for layer in all_draws["layer"]]
+    return Overlap(table[list(_COLUMNS)], all_draws[columns])
+
+
+def _scope(layer: int, site: str) -> str:
+    if site == ALL_SITES:
+        return "model" if layer == ALL_LAYERS else "layer"
+    return "site" if layer == ALL_LAYERS else "layer_site"
+
+
+def _shared(chosen: Mapping[str, Chosen], place: Place, subsets: tuple[str, str]) -> Floats:
+    """Share of K that the experts of one concept and language, on one subset, share with another's on the
+    other; ``(L, L, C, C)``. All languages and concepts in one product."""
+    one, other = ([of[place, subset] for of in chosen.values()] for subset in subsets)
+    n_langs, (n_concepts, k) = len(one), one[0].shape
+    n_units = 1 + int(max(unit_CK.max() for unit_CK in (*one, *other)))
+    counts = (_sets(one, n_units) @ _sets(other, n_units).T).toarray()
+    shared = counts.reshape(n_langs, n_concepts, n_langs, n_concepts).transpose(0, 2, 1, 3) / k
+    return np.asarray(shared, dtype=np.float64)
+
+
+def _sets(chosen: Sequence[Ints], n_units: int) -> sparse.csr_array:
+    """Sets of experts as rows of ones."""
+    unit_RK = np.concatenate(chosen)
+    rows, k = unit_RK.shape
+    ones, starts = np.ones(rows * k, dtype=np.int32), np.arange(0, rows * k + 1, k)
+    return sparse.csr_array((ones, unit_RK.ravel(), starts), shape=(rows, n_units))
+
+
+def _own_languages(shared: Floats) -> Floats:
+    """Mean over languages of what concepts share within one, ``(C, C)``."""
+    return np.asarray(np.mean([shared[at, at] for at in range(len(shared))], axis=0), dtype=np.float64)
+
+
+def _ceiling_of_words(
+    chosen: Mapping[str, Chosen], place: Place, split_C: NDArray[np.bool_]
+) -> Floats | None:
+    """Share of K that a language's experts on one subset of words share with those on the other, ``(L, C)``;
+    NaN for concepts that are not split, None if none is."""
+    if not split_C.any():
+        return None
+    one, other = (np.stack([of[place, subset] for of in chosen.values()]) for subset in WORD_SUBSETS)
+    # Numbers of units stand once in each: a number that stands twice in both is shared.
+    both = np.sort(np.concatenate([one, other], axis=2), axis=2)
+    shared_LC = (np.diff(both, axis=2) == 0).sum(axis=2) / one.shape[2]
+    return np.where(split_C, shared_LC, np.nan)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What the pairs of languages share, and their ceilings."""
+
+    pairs: list[tuple[int, int]]
+    shared_PCC: Floats
+    """Experts that concept i of the one language shares with j of the other."""
+    ceiling_PC: Floats
+    """Mean of the two languages' own; NaN where there is none, as for a language with itself."""
+    words_PC: Floats
+    """The same over disjoint words."""
+
+    @classmethod
+    def same(cls, shared: Floats) -> _Pairs:
+        """All sentences in both languages."""
+        pairs = list(combinations(range(len(shared)), 2))
+        none_PC = np.full((len(pairs), shared.shape[-1]), np.nan)
+        return cls(pairs, np.stack([shared[pair] for pair in pairs]), none_PC, none_PC)
+
+    @classmethod
+    def disjoint(cls, shared: Floats, words_LC: Floats | None) -> _Pairs:
+        """Half a in the one, half b in the other, and the other way round; then languages with themselves."""
+        n_langs, n_concepts = len(shared), shared.shape[-1]
+        pairs = [*combinations(range(n_langs), 2), *((at, at) for at in range(n_langs))]
+        own_LC = np.stack([np.diag(shared[at, at]) for at in range(n_langs)])
+        none_LC = np.full((n_langs, n_concepts), np.nan)
+        ceilings = [
+            np.stack([(of[a] + of[b]) / 2 if a != b else none_LC[a] for a, b in pairs])
+            for of in (own_LC, none_LC if words_LC is None else words_LC)
+        ]
+        both = np.stack([(shared[a, b] + shared[b, a].T) / 2 for a, b in pairs])
+        return cls(pairs, both, *ceilings)
+
+    @property
+    def own_PC(self) -> Floats:
+        """Overlap of each concept."""
+        return self.shared_PCC.diagonal(axis1=1, axis2=2)
+
+    @property
+    def null_PC(self) -> Floats:
+        """The null by concept: its mean over concepts is the mean over pairs of different ones.
+
+        That mean is a U-statistic; these are its first-order projections (Hoeffding 1948), which resample
+        like values of concepts. What is left out falls with the square of the number of concepts.
+        """
+        n = self.shared_PCC.shape[1]
+        if n < 2:
+            return np.full(self.shared_PCC.shape[:2], np.nan)
+        other_PCC = self.shared_PCC * (1 - np.eye(n))
+        both_PC = (other_PCC.sum(axis=1) + other_PCC.sum(axis=2)) / (n - 1)
+        return np.asarray(both_PC - both_PC.mean(axis=1, keepdims=True) / 2, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Chance:
+    """All that is random, drawn once for all places."""
+
+    draws: TwoWayDraws
+    weights_BC: Floats
+    order_QC: NDArray[np.intp]
+    """Permutations of the concepts."""
+    near_QC: NDArray[np.intp] | None
+    """Permutations among neighbours; None if there are too few."""
+    near_CC: NDArray[np.bool_]
+    """Different concepts that are neighbours."""
+
+    @classmethod
+    def of(cls, n_concepts: int, n_langs: int, blocks_C: Ints, settings: AlignmentSettings) -> _Chance:
+        """Draw."""
+        rng = np.random.default_rng([settings.seed, 1])
+        order_QC = np.array([rng.permutation(n_concepts) for _ in range(settings.permutations)])
+        near_QC = permuted_within(blocks_C, settings.permutations, rng)
+        near_CC = (blocks_C[:, None] == blocks_C) & ~np.eye(n_concepts, dtype=bool)
+        return cls(
+            TwoWayDraws(n_concepts, n_langs, settings.bootstrap, settings.seed),
+            bootstrap_weights(n_concepts, settings.bootstrap, settings.seed),
+            order_QC,
+            near_QC if relabellings(blocks_C) >= _LEAST_RELABELLINGS else None,
+            near_CC,
+        )
+
+    def p_values(self, shared_CC: Floats) -> tuple[float, float, float]:
+        """P-value by permuted concepts, by permuted neighbours, and what neighbours share; NaN if unknown."""
+        overlap, n = float(np.diag(shared_CC).mean()), len(shared_CC)
+        p_value, p_near = (
+            np.nan
+            if order_QC is None
+            else permutation_p(overlap, shared_CC[np.arange(n), order_QC].mean(axis=1))
+            for order_QC in (self.order_QC, self.near_QC)
+        )
+        near = float(shared_CC[self.near_CC].mean()) if self.near_CC.any() else np.nan
+        return p_value, p_near, near
+
+
+def _rows(
+    pairs: _Pairs, langs: Sequence[str], chance: _Chance, kinship: pd.DataFrame | None, *, singly: bool
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """A row per pair (if ``singly``), then the means over groups of pairs; and the draws of the first."""
+    rows = _pair_rows(pairs, langs, chance) if singly else []
+    draws = None
+    for name, members in _groups(pairs.pairs, langs, kinship).items():
+        row, drawn = _summary_row(pairs, members, chance)
+        rows.append({"lang_a": name, "lang_b": name, **row})
+        if name == ALL:
+            draws = pd.DataFrame(drawn, dtype=np.float32).rename_axis("draw").reset_index()
+    return pd.DataFrame(rows), draws
+
+
+def _pair_rows(pairs: _Pairs, langs: Sequence[str], chance: _Chance) -> list[dict[str, Any]]:
+    own_PC, null_PC = pairs.own_PC, pairs.null_PC
+    means = {"overlap": own_PC.mean(axis=1), "null": null_PC.mean(axis=1)}
+    drawn = {"overlap": own_PC @ chance.weights_BC.T, "null": null_PC @ chance.weights_BC.T}
+    low_P, high_P = np.array(intervals_of(drawn["overlap"])).T
+    columns: dict[str, Any] = {**means, "low": low_P, "high": high_P}
+    for end, ceiling_PC in (("", pairs.ceiling_PC), ("_words", pairs.words_PC)):
+        # A concept that is not split by words counts in neither of the three.
+        known_C = np.isfinite(ceiling_PC).any(axis=0)
+        weights_BC = chance.weights_BC * known_C
+        weights_BC = weights_BC / np.maximum(weights_BC.sum(axis=1, keepdims=True), 1e-9)
+        three = [values_PC[:, known_C] for values_PC in (own_PC, null_PC, ceiling_PC)]
+        if not known_C.any():
+            columns |= dict.fromkeys((f"ceiling{end}", *_way_names(end)), np.nan)
+            continue
+        ways_PB = ways(*(values @ weights_BC[:, known_C].T for values in three))
+        way_P = _finite(ways(*(values.mean(axis=1) for values in three)))
+        bounds = [way_interval(ways_B) for ways_B in ways_PB]
+        columns |= {f"ceiling{end}": three[2].mean(axis=1)}
+        columns |= dict(zip(_way_names(end), (way_P, *np.array(bounds).T), strict=True))
+    tests = np.array([chance.p_values(shared_CC) for shared_CC in pairs.shared_PCC])
+    columns |= dict(zip(("p_value", "p_near", "null_near"), tests.T, strict=True))
+    names = np.array(langs, dtype=object)[np.array(pairs.pairs)]
+    table = pd.DataFrame({"lang_a": names[:, 0], "lang_b": names[:, 1], **columns, "n_pairs": 1})
+    return table.to_dict("records")  # type: ignore[return-value]
+
+
+def _summary_row(
+    pairs: _Pairs, members: Sequence[int], chance: _Chance
+) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """The mean over some of the pairs, and its resamples."""
+    at, of = list(members), [pairs.pairs[member] for member in members]
+    own_PC, null_PC = pairs.own_PC[at], pairs.null_PC[at]
+    drawn = {"overlap": chance.draws.means(own_PC, of), "null": chance.draws.means(null_PC, of)}
+    low, high = intervals_of(drawn["overlap"][None, np.isfinite(drawn["overlap"])])[0]
+    p_value, p_near, near = chance.p_values(pairs.shared_PCC[at].mean(axis=0))
+    row: dict[str, Any] = {
+        "overlap": own_PC.mean(), "low": max(0.0, low), "high": min(1.0, high), "null": null_PC.mean(),
+        "null_near": near, "p_value": p_value, "p_near": p_near, "n_pairs": len(at),
+    }  # fmt: skip
+    for end, ceiling_PC in (("", pairs.ceiling_PC[at]), ("_words", pairs.words_PC[at])):
+        known_C: NDArray[np.bool_] = np.asarray(np.isfinite(ceiling_PC).any(axis=0))
+        if not known_C.any():
+            row |= dict.fromkeys((f"ceiling{end}", *_way_names(end)), np.nan)
+            continue
+        three = [values_PC[:, known_C] for values_PC in (own_PC, null_PC, ceiling_PC)]
+        resamples = [chance.draws.means(values_PC, of, known_C) for values_PC in three]
+        way = float(_finite(ways(*(np.asarray(values_PC.mean()) for values_PC in three))))
+        row[f"ceiling{end}"] = three[2].mean()
+        row |= dict(zip(_way_names(end), (way, *way_interval(ways(*resamples))), strict=True))
+        if not end:
+            drawn["ceiling"] = resamples[2]
+    drawn.setdefault("ceiling", np.full_like(drawn["null"], np.nan))
+    return row, drawn
+
+
+def _way_names(end: str) -> tuple[str, str, str]:
+    return f"way{end}", f"way{end}_low", f"way{end}_high"
+
+
+def ways(overlap: Floats, null: Floats, ceiling: Floats) -> Floats:
+    """Share of the way from null to ceiling; infinite where the ceiling leaves no room, NaN where unknown."""
+    room = ceiling - null
+    with np.errstate(divide="ignore", invalid="ignore"):
+        way = np.where(room > 0, (overlap - null) / room, np.inf)
+    return np.where(np.isfinite(room), way, np.nan)
+
+
+def _finite(way: Floats) -> Floats:
+    """NaN where the ceiling leaves no room: there is no way to go."""
+    return np.where(np.isfinite(way), way, np.nan)
+
+
+def way_interval(ways_B: Floats) -> tuple[float, float]:
+    """95% interval of a share of the way, or of a difference of two; NaN if too many draws leave no room."""
+    known = ways_B[~np.isnan(ways_B)]
+    if not np.isfinite(known).any() or np.isinf(known).mean() > _NO_ROOM:
+        return np.nan, np.nan
+    low, high = np.quantile(known[np.isfinite(known)], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _groups(
+    pairs: Sequence[tuple[int, int]], langs: Sequence[str], kinship: pd.DataFrame | None
+) -> dict[str, list[int]]:
+    """Rows of pairs by the name of a group: all, languages with themselves, kinds of pairs."""
+    place = {pair: at for at, pair in enumerate(pairs)}
+    found = {name: [place[pair] for pair in of] for name, of in summarised_pairs(pairs).items()}
+    if kinship is not None and ALL in found:
+        named = {(langs[a], langs[b]): at for (a, b), at in place.items() if a != b}
+        kinds = pair_groups(kinship, named)
+        found |= {name: [named[pair] for pair in of] for name, of in kinds.items()}
     return found
 
 
-def _shared(
-    sets: Mapping[tuple[str, str], sparse.csr_array],
-    langs: list[str],
-    pairs: Iterable[tuple[int, int]],
-    variant: str,
-    k: int,
-) -> dict[tuple[int, int], Floats]:
-    """Share of K that the experts of concept i in one language share with those of j in the other, (C, C)."""
-    subsets = [("all", "all")] if variant == "same_lines" else list(OTHER_HALF.items())
-    turned = {(lang, subset): each.T.tocsr() for (lang, subset), each in sets.items()}
-    found = {}
-    for a, b in pairs:
-        counts = [(sets[langs[a], one] @ turned[langs[b], other]).toarray() for one, other in subsets]
-        found[a, b] = np.asarray(np.mean(counts, axis=0) / k, dtype=np.float64)
-    return found
-
-
-def _overlap_rows(
-    shared: Mapping[tuple[int, int], Floats], langs: list[str], settings: AlignmentSettings
-) -> pd.DataFrame:
-    """A row per pair, then the means over different languages and over languages with themselves."""
-    n_concepts = len(next(iter(shared.values())))
-    weights_BC = bootstrap_weights(n_concepts, settings.bootstrap, settings.seed)
-    rng = np.random.default_rng([settings.seed, 1])
-    order_PC = np.array([rng.permutation(n_concepts) for _ in range(settings.permutations)])
-    flat_PC = np.arange(n_concepts) * n_concepts + order_PC
-    own_C = {pair: np.diag(shared_CC) for pair, shared_CC in shared.items()}
-    n_other = n_concepts * (n_concepts - 1)
-    null = {pair: (s.sum() - np.trace(s)) / n_other if n_other else np.nan for pair, s in shared.items()}
-    permuted_P = {pair: shared_CC.take(flat_PC).mean(axis=1) for pair, shared_CC in shared.items()}
-    intervals = intervals_of(np.stack([weights_BC @ overlap_C for overlap_C in own_C.values()]))
-    rows: list[tuple[Any, ...]] = []
-    for ((a, b), overlap_C), (low, high) in zip(own_C.items(), intervals, strict=True):
-        mean = float(overlap_C.mean())
-        p_value = permutation_p(mean, permuted_P[a, b])
-        rows.append((langs[a], langs[b], mean, low, high, null[a, b], p_value))
-    for name, pairs in summarised_pairs(shared).items():
-        overlap_PC = np.array([own_C[pair] for pair in pairs])
-        low, high = two_way_interval(overlap_PC, pairs, len(langs), settings.bootstrap, settings.seed)
-        mean = float(overlap_PC.mean())
-        p_value = permutation_p(mean, np.mean([permuted_P[pair] for pair in pairs], axis=0))
-        rows.append((name, name, mean, low, high, np.mean([null[pair] for pair in pairs]), p_value))
-    return pd.DataFrame(rows, columns=["lang_a", "lang_b", "overlap", "low", "high", "null", "p_value"])
-
-
-def summarised_pairs(pairs: Iterable[tuple[int, int]]) -> dict[str, list[tuple[int, int]]]:
+def summarised_pairs(pairs: Sequence[tuple[int, int]]) -> dict[str, list[tuple[int, int]]]:
     """Pairs of different languages, and of languages with themselves, by :data:`ALL` and :data:`SAME`."""
     groups: dict[str, list[tuple[int, int]]] = {}
     for a, b in sorted(pairs, key=lambda pair: pair[0] == pair[1]):
         groups.setdefault(SAME if a == b else ALL, []).append((a, b))
     return groups
+
+
+def is_summary(langs: pd.Series) -> pd.Series:
+    """Whether a column of languages names a group of pairs."""
+    return langs.str.startswith((ALL, SAME))
 
 
 def add_false_discovery(overlap: pd.DataFrame) -> pd.DataFrame:
@@ -172,7 +412,7 @@ def add_false_discovery(overlap: pd.DataFrame) -> pd.DataFrame:
     """
     table = overlap.reset_index(drop=True)
     table["q_value"] = np.nan
-    tests = ~table["lang_a"].isin([ALL, SAME]) & (table["lang_a"] != table["lang_b"])
+    tests = ~is_summary(table["lang_a"]) & (table["lang_a"] != table["lang_b"])
     for _, rows in table[tests].groupby("variant"):
         table.loc[rows.index, "q_value"] = benjamini_hochberg(rows["p_value"].to_numpy())
     return table

@@ -2,7 +2,9 @@
 
 After Suau, Zappella and Apostoloff (2020), "Finding Experts in Transformer Models", with ties as in
 ``sklearn.metrics.average_precision_score``. Names of shapes: ``N`` sentences, ``U`` units, ``C`` concepts,
-``S`` the three subsets of the sentences: all, half a, half b.
+``S`` the subsets of the sentences: all, half a, half b; and, where the words of the positive sentences are
+known, two of disjoint words: the positives of the one group of words with the negatives of half a, those of
+the other with the negatives of half b.
 
 The sentences are sorted once per unit; one walk down the sorted sentences then serves all concepts and
 subsets, and passes the median on its way.
@@ -41,7 +43,7 @@ class Scored(NamedTuple):
     """What :func:`score_values` finds."""
 
     ap_SCU: Floats
-    """Average precision on all sentences, on half a, on half b."""
+    """Average precision on all sentences, on half a, on half b; with the two of disjoint words ``S`` is 5."""
     median_CU: NDArray[np.float32]
     """Median over the positive sentences."""
 
@@ -95,13 +97,17 @@ class Labels:
     Args:
         labels_NC: 1 positive, 0 negative, -1 not part of this concept's data.
         half_N: 0 or 1: the half of each sentence. Without it all are in the first.
+        words_NC: 1 or 2: the group of words of a positive sentence; 0: of neither.
 
     Raises:
         ValueError: If a label is another number, or a concept has no positive sentence.
     """
 
     def __init__(
-        self, labels_NC: NDArray[np.integer[Any]], half_N: NDArray[np.integer[Any]] | None = None
+        self,
+        labels_NC: NDArray[np.integer[Any]],
+        half_N: NDArray[np.integer[Any]] | None = None,
+        words_NC: NDArray[np.integer[Any]] | None = None,
     ) -> None:
         unknown = labels_NC[(labels_NC < EXCLUDED) | (labels_NC > POSITIVE)]
         if len(unknown):
@@ -110,20 +116,23 @@ class Labels:
         if without:
             raise ValueError(f"average precision needs a positive sentence; none in columns {without}")
         self.shape = labels_NC.shape
+        self.n_subsets = 3 if words_NC is None else 5
         half = np.zeros(len(labels_NC), np.int64) if half_N is None else np.asarray(half_N, np.int64)
         patterns, group_C = np.unique(labels_NC != EXCLUDED, axis=1, return_inverse=True)
         self.walks: list[tuple[Ints, Ints, _Walk]] = []
         for number, pattern_N in enumerate(patterns.T):
             # Concepts that use the same sentences: one sort serves them all.
             rows, columns = np.flatnonzero(pattern_N), np.flatnonzero(group_C.reshape(-1) == number)
-            walk = _Walk(labels_NC[np.ix_(rows, columns)] == POSITIVE, half[rows])
+            here = np.ix_(rows, columns)
+            groups = None if words_NC is None else np.asarray(words_NC[here], np.int64)
+            walk = _Walk(labels_NC[here] == POSITIVE, half[rows], groups)
             self.walks.append((rows, columns, walk))
 
 
 def score_values(
     values_NU: NDArray[Any], labels: Labels, *, block_units: int = BLOCK_UNITS, run: Run = map
 ) -> Scored:
-    """Average precision on all sentences and on each half, and the median over the positive sentences.
+    """Average precision on every subset of the sentences, and the median over the positive ones.
 
     Args:
         values_NU: As for :func:`average_precision`.
@@ -132,7 +141,7 @@ def score_values(
         run: Calls the blocks, see :func:`workers`.
 
     Returns:
-        Of a concept without a positive sentence in a half, the AP on that half is NaN.
+        Of a concept without a positive sentence in a subset, the AP on that subset is NaN.
 
     Raises:
         ValueError: If the values are of another type.
@@ -144,7 +153,8 @@ def score_values(
     if not np.isfinite(values_NU).all():
         row, unit = np.argwhere(~np.isfinite(values_NU))[0]
         raise NumericsError(f"value of sentence {row}, unit {unit} is {values_NU[row, unit]}")
-    found = Scored(np.empty((3, n_concepts, n_units)), np.empty((n_concepts, n_units), np.float32))
+    shape = n_concepts, n_units
+    found = Scored(np.empty((labels.n_subsets, *shape)), np.empty(shape, np.float32))
     for rows, columns, walk in labels.walks:
 
         def score(first: int, rows: Ints = rows, columns: Ints = columns, walk: _Walk = walk) -> None:
@@ -161,33 +171,38 @@ def score_values(
 class _Walk:
     """The way down the sorted sentences, for concepts that use the same ones."""
 
-    def __init__(self, positive_NC: NDArray[np.bool_], half_N: Ints) -> None:
+    def __init__(self, positive_NC: NDArray[np.bool_], half_N: Ints, words_NC: Ints | None) -> None:
         self.n = len(half_N)
         self.inverse = np.concatenate([[0.0], 1 / np.arange(1, self.n + 1)])
-        in_half = [positive_NC[half_N == half].sum(axis=0) for half in (0, 1)]
-        self.n_positive_CS = np.stack([positive_NC.sum(axis=0), *in_half], axis=1).astype(np.int64)
+        counts = [positive_NC.sum(axis=0), *(positive_NC[half_N == half].sum(axis=0) for half in (0, 1))]
+        if words_NC is None:
+            words_NC = np.zeros(positive_NC.shape, np.int64)
+        else:
+            counts += [(positive_NC & (words_NC == group)).sum(axis=0) for group in (1, 2)]
+        self.n_positive_CS = np.stack(counts, axis=1).astype(np.int64)
         self.one = positive_NC.shape[1] == 1
         if self.one:  # what is asked of a sentence fits beside its value
-            self.low_N = positive_NC[:, 0] + 2 * half_N
+            self.low_N = positive_NC[:, 0] + 2 * half_N + 4 * words_NC[:, 0]
         else:
             self.low_N = np.arange(self.n)
             self.half_N = half_N + 1
             # The concepts that the sentences express, sentence by sentence; where each sentence's start.
             self.starts = np.cumsum([0, *positive_NC.sum(axis=1)])
             self.concepts = np.nonzero(positive_NC)[1]
+            self.words = words_NC[positive_NC]
 
     def down(self, bits_NU: NDArray[np.int32], rows: Ints) -> tuple[Floats, NDArray[np.float32]]:
         """AP ``(U, C, S)`` and medians ``(U, C)`` of a block of units."""
-        n_units, n_concepts = bits_NU.shape[1], len(self.n_positive_CS)
+        n_units, (n_concepts, n_subsets) = bits_NU.shape[1], self.n_positive_CS.shape
         keys_UN = np.empty((n_units, self.n), np.uint64)
         _keys(bits_NU, rows, self.low_N, keys_UN)
         keys_UN.sort(axis=1)
-        ap_UCS = np.empty((n_units, n_concepts, 3))
+        ap_UCS = np.empty((n_units, n_concepts, n_subsets))
         median_UC = np.empty((n_units, n_concepts, 2), np.uint32)
         if self.one:
             _walk_one(keys_UN, self.inverse, self.n_positive_CS[0], ap_UCS[:, 0], median_UC[:, 0])
         else:
-            sentences = (self.starts, self.concepts, self.half_N)
+            sentences = (self.starts, self.concepts, self.words, self.half_N)
             _walk_many(keys_UN, *sentences, self.inverse, self.n_positive_CS, ap_UCS, median_UC)
         middle = _values(median_UC)
         return ap_UCS, (middle[..., 0] + middle[..., 1]) / np.float32(2)
@@ -225,13 +240,15 @@ def _walk_one(
     ap_US: Floats,
     median_U2: NDArray[np.uint32],
 ) -> None:
-    """One concept: the lowest bits of a key say whether its sentence is positive, and its half."""
+    """One concept: the lowest bits of a key say whether its sentence is positive, its half, and its words."""
     n_units, n_rows = keys_UN.shape
     low, high = (n_positive_S[0] - 1) // 2 + 1, n_positive_S[0] // 2 + 1
     for unit in range(n_units):
         sum_all, sum_a, sum_b = 0.0, 0.0, 0.0
+        sum_1, sum_2 = 0.0, 0.0
         positives, positives_b, rows_b = 0, 0, 0
-        group, group_b = 0, 0
+        positives_1, positives_2 = 0, 0
+        group, group_b, group_1, group_2 = 0, 0, 0, 0
         key = keys_UN[unit, 0]
         for rank in range(n_rows):
             following = keys_UN[unit, rank + 1] if rank + 1 < n_rows else ~key
@@ -243,6 +260,9 @@ def _walk_one(
             group += positive
             group_b += positive & in_b
             if positive:
+                words = (key >> np.uint64(2)) & np.uint64(3)
+                group_1 += int(words == 1)
+                group_2 += int(words == 2)
                 if positives == low:
                     median_U2[unit, 0] = np.uint32(key >> _SHIFT)
                 if positives == high:
@@ -251,11 +271,20 @@ def _walk_one(
                 sum_all += group * positives * inverse[rank + 1]
                 sum_a += (group - group_b) * (positives - positives_b) * inverse[rank + 1 - rows_b]
                 sum_b += group_b * positives_b * inverse[rows_b]
-                group, group_b = 0, 0
+                if group_1 + group_2:  # their sentences: these positives, and the negatives of a half
+                    positives_1 += group_1
+                    positives_2 += group_2
+                    negatives_a = rank + 1 - rows_b - (positives - positives_b)
+                    sum_1 += group_1 * positives_1 * inverse[negatives_a + positives_1]
+                    sum_2 += group_2 * positives_2 * inverse[rows_b - positives_b + positives_2]
+                group, group_b, group_1, group_2 = 0, 0, 0, 0
             key = following
         ap_US[unit, 0] = sum_all / n_positive_S[0]
         ap_US[unit, 1] = sum_a / n_positive_S[1] if n_positive_S[1] else np.nan
         ap_US[unit, 2] = sum_b / n_positive_S[2] if n_positive_S[2] else np.nan
+        if len(n_positive_S) > 3:
+            ap_US[unit, 3] = sum_1 / n_positive_S[3] if n_positive_S[3] else np.nan
+            ap_US[unit, 4] = sum_2 / n_positive_S[4] if n_positive_S[4] else np.nan
 
 
 @numba.njit(nogil=True, cache=True)
@@ -263,17 +292,19 @@ def _walk_many(
     keys_UN: NDArray[np.uint64],
     starts: Ints,
     concepts: Ints,
+    words: Ints,
     half_N: Ints,
     inverse: Floats,
     n_positive_CS: Ints,
     ap_UCS: Floats,
     median_UC2: NDArray[np.uint32],
 ) -> None:
-    """Several concepts: the lower half of a key is the number of its sentence; half a is 1, half b 2."""
+    """Several concepts: the lower half of a key is the number of its sentence; half a is 1, half b 2, and so
+    are the groups of words, whose sentences are their positives and the negatives of that half."""
     n_units, n_rows = keys_UN.shape
-    n_concepts = len(n_positive_CS)
-    so_far = np.zeros((n_concepts, 3), dtype=np.int64)
-    group = np.zeros((n_concepts, 3), dtype=np.int64)
+    n_concepts, n_subsets = n_positive_CS.shape
+    so_far = np.zeros((n_concepts, 5), dtype=np.int64)
+    group = np.zeros((n_concepts, 5), dtype=np.int64)
     touched = np.empty(n_concepts, dtype=np.int64)
     n_seen = np.zeros(3, dtype=np.int64)
     for unit in range(n_units):
@@ -298,6 +329,11 @@ def _walk_many(
                     so_far[concept, half] += 1
                     sums[concept, 0] += so_far[concept, 0] * inverse[n_seen[0]]
                     sums[concept, half] += so_far[concept, half] * inverse[n_seen[half]]
+                    of = words[at]
+                    if of:
+                        so_far[concept, 2 + of] += 1
+                        seen = n_seen[of] - so_far[concept, of] + so_far[concept, 2 + of]
+                        sums[concept, 2 + of] += so_far[concept, 2 + of] * inverse[seen]
                     if before == (n_positive_CS[concept, 0] - 1) // 2:
                         median_UC2[unit, concept, 0] = np.uint32(key >> _SHIFT)
                     if before == n_positive_CS[concept, 0] // 2:
@@ -311,6 +347,8 @@ def _walk_many(
                     n_touched += 1
                 group[concept, 0] += 1
                 group[concept, half] += 1
+                if words[at]:
+                    group[concept, 2 + words[at]] += 1
             if last:
                 for at in range(n_touched):
                     concept = touched[at]
@@ -320,6 +358,13 @@ def _walk_many(
                         both = group[concept, subset] * so_far[concept, subset]
                         sums[concept, subset] += both * inverse[n_seen[subset]]
                         group[concept, subset] = 0
+                    for of in range(1, 3):
+                        if group[concept, 2 + of]:
+                            so_far[concept, 2 + of] += group[concept, 2 + of]
+                            both = group[concept, 2 + of] * so_far[concept, 2 + of]
+                            seen = n_seen[of] - so_far[concept, of] + so_far[concept, 2 + of]
+                            sums[concept, 2 + of] += both * inverse[seen]
+                            group[concept, 2 + of] = 0
                     n_positive = n_positive_CS[concept, 0]
                     if before <= (n_positive - 1) // 2 < so_far[concept, 0]:
                         median_UC2[unit, concept, 0] = np.uint32(key >> _SHIFT)
@@ -328,6 +373,6 @@ def _walk_many(
                 n_touched = 0
             key = following
         for concept in range(n_concepts):
-            for subset in range(3):
+            for subset in range(n_subsets):
                 n_positive = n_positive_CS[concept, subset]
                 sums[concept, subset] = sums[concept, subset] / n_positive if n_positive else np.nan

@@ -5,8 +5,10 @@ until their step was ranked. Kept are, per language, concept and subset of the s
 of the model, and in every layer its share of ``n``: unit, average precision, that on the other half, median
 over the positive sentences; and the average precision that the units which were found in one language have in
 every other. So experts, their overlap and transfer, life lines and generation need no scores of all units,
-for any K up to ``n``. Names of shapes: ``C`` concepts, ``n`` kept units, ``U`` units of a site, ``N`` units
-of the model, ``L`` languages, ``P`` pairs.
+for any K up to ``n``. Where a study has several sites, the best of each site are kept as well, chosen on the
+halves; and where the words of sentences are known, the best on the two subsets of disjoint words: only the
+numbers of the units, since nothing but the overlap needs them. Names of shapes: ``C`` concepts, ``n`` kept
+units, ``U`` units of a site, ``N`` units of the model, ``L`` languages, ``P`` pairs.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelscope.activations.store import read_provenance, write_provenance
-from babelscope.analysis.scores import OTHER_HALF, SUBSETS, ScoreFile, check_alike
+from babelscope.analysis.scores import OTHER_HALF, SUBSETS, WORD_SUBSETS, ScoreFile, check_alike
 from babelscope.errors import StoreError
 from babelscope.io.cells import Cell, by_cell, cell_of
 from babelscope.io.files import AGAIN
@@ -29,6 +31,11 @@ from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Place = tuple[int, str]
+"""Layer and site in which experts are chosen; :data:`ALL_LAYERS` and :data:`ALL_SITES` are the model."""
+ALL_LAYERS = -1
+ALL_SITES = "*"
+_MODEL: Place = (ALL_LAYERS, ALL_SITES)
 
 
 class Best(NamedTuple):
@@ -63,8 +70,8 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
     check_alike(scores.values())
     units = next(iter(scores.values())).units
     kept = min(kept, len(units))
-    best = {lang: _best_by_scope(file, k_by_scope(units, kept)) for lang, file in scores.items()}
-    chosen = {lang: {half: found[half, -1][2] for half in OTHER_HALF} for lang, found in best.items()}
+    best = {lang: _best_by_place(file, kept) for lang, file in scores.items()}
+    chosen = {lang: {half: found[half, _MODEL][2] for half in OTHER_HALF} for lang, found in best.items()}
     abroad, sums = _abroad(scores, chosen)
     for lang, group in groups.items():
         file = scores[lang]
@@ -73,12 +80,19 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
         group.attrs["unit_order"] = [f"{layer} {site} {width}" for layer, site, width in units.sites]
         group.attrs["positive_rate"] = file.positive_rate
         group.attrs["langs"] = list(scores)
-        for (subset, at), (ap_CK, median_CK, unit_CK) in best[lang].items():
-            name = subset if at == -1 else f"layer-{at:02d}/{subset}"
-            _write(group, f"{name}/ap", ap_CK.astype(np.float32))
-            _write(group, f"{name}/unit", unit_CK.astype(np.int32))
-            if at == -1:
-                _write(group, f"{name}/median", median_CK.astype(np.float32))
+        group.attrs["split_by_words"] = file.split_by_words
+        for subset in SUBSETS:
+            for at in k_by_scope(units, kept):
+                ap_CK, median_CK, unit_CK = best[lang][subset, (at, ALL_SITES)]
+                name = subset if at == ALL_LAYERS else f"layer-{at:02d}/{subset}"
+                _write(group, f"{name}/ap", ap_CK.astype(np.float32))
+                _write(group, f"{name}/unit", unit_CK.astype(np.int32))
+                if at == ALL_LAYERS:
+                    _write(group, f"{name}/median", median_CK.astype(np.float32))
+        for subset in _packed_subsets(file.split_by_words):
+            if places := _packed_places(units, subset, kept):
+                parts = [best[lang][subset, place][2] for place in places]
+                _write(group, f"places/{subset}", np.concatenate(parts, axis=1).astype(np.int32))
         for half in OTHER_HALF:
             _write(group, f"{half}/ap_abroad", abroad[lang, half])
             _write(group, f"{half}/sum_over_concepts", sums[lang, half])
@@ -96,24 +110,52 @@ def k_by_scope(units: UnitIndex, k: int) -> dict[int, int]:
     return {-1: k, **{at: max(1, round(k * units.width(at) / len(units))) for at in units.layers}}
 
 
-def _best_by_scope(scores: ScoreFile, k_of: Mapping[int, int]) -> dict[tuple[str, int], Floats]:
-    """Per subset and layer (-1: all) the best units, best first; one site at a time bounds the memory.
+def k_by_site(units: UnitIndex, k: int) -> dict[Place, int]:
+    """How many units are chosen in each site, over all layers and within each; none if there is one site."""
+    widths: dict[Place, int] = {}
+    for layer, site, width in units.sites:
+        widths[ALL_LAYERS, site] = widths.get((ALL_LAYERS, site), 0) + width
+        if width < units.width(layer):  # else the site is the layer
+            widths[layer, site] = width
+    if len({site for _, site in widths}) == 1:
+        return {}
+    return {place: max(1, round(k * width / len(units))) for place, width in sorted(widths.items())}
+
+
+def _packed_subsets(split_by_words: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Subsets of which units are kept by place in one data set."""
+    return (*OTHER_HALF, *WORD_SUBSETS) if split_by_words.any() else tuple(OTHER_HALF)
+
+
+def _packed_places(units: UnitIndex, subset: str, k: int) -> dict[Place, int]:
+    """Columns of that data set by place: sites; of disjoint words, the model and its layers too."""
+    whole = {(at, ALL_SITES): n for at, n in k_by_scope(units, k).items()} if subset in WORD_SUBSETS else {}
+    return whole | k_by_site(units, k)
+
+
+def _best_by_place(scores: ScoreFile, kept: int) -> dict[tuple[str, Place], Floats]:
+    """Per subset and place the best units, best first; one site at a time bounds the memory.
 
     Each array has three planes ``(C, K)``: AP, median, number of the unit.
     """
-    best: dict[tuple[str, int], Floats] = {}
-    for layer, site, numbers in scores.units.parts():
-        ap = {subset: scores.read(layer, site, f"ap_{subset}") for subset in SUBSETS}
+    units = scores.units
+    k_of = {(at, ALL_SITES): n for at, n in k_by_scope(units, kept).items()} | k_by_site(units, kept)
+    best: dict[tuple[str, Place], Floats] = {}
+    for layer, site, numbers in units.parts():
         median_CU = scores.read(layer, site, "median")
-        for subset, ap_CU in ap.items():
-            unit_CK = np.stack([top(ap_U, k_of[-1]) for ap_U in ap_CU])
+        for subset in dict.fromkeys((*SUBSETS, *_packed_subsets(scores.split_by_words))):
+            ap_CU = scores.read(layer, site, f"ap_{subset}")
+            if subset in WORD_SUBSETS:  # of a concept that is not split any units do: nobody reads them
+                ap_CU[~scores.split_by_words] = 0
+            unit_CK = np.stack([top(ap_U, k_of[_MODEL]) for ap_U in ap_CU])
             values = [np.take_along_axis(v, unit_CK, axis=1) for v in (ap_CU, median_CU)]
             found = np.stack([*values, (numbers.start + unit_CK).astype(np.float64)])
-            for at in (-1, layer):
-                both = np.concatenate([best.get((subset, at), found[:, :, :0]), found], axis=2)
-                # Of equal scores the earlier site's stay first.
-                order_CK = np.argsort(-both[0], axis=1, kind="stable")[:, : k_of[at]]
-                best[subset, at] = np.take_along_axis(both, order_CK[None], axis=2)
+            for place in (_MODEL, (layer, ALL_SITES), (ALL_LAYERS, site), (layer, site)):
+                if place in k_of:
+                    both = np.concatenate([best.get((subset, place), found[:, :, :0]), found], axis=2)
+                    # Of equal scores the earlier site's stay first.
+                    order_CK = np.argsort(-both[0], axis=1, kind="stable")[:, : k_of[place]]
+                    best[subset, place] = np.take_along_axis(both, order_CK[None], axis=2)
     return best
 
 
@@ -173,6 +215,7 @@ class BestFile:
         positive_rate: Share of positive sentences per concept: the AP of a score that knows nothing.
         langs: The languages whose scores were there, in the order of ``ap_abroad``.
         kept: Units that are kept of every concept.
+        split_by_words: Whether a concept's sentences could be split by their words.
 
     Raises:
         StoreError: If the file is truncated, foreign, incomplete, of another version or lacks the cell.
@@ -189,20 +232,49 @@ class BestFile:
             self.positive_rate: Floats = group.attrs["positive_rate"]
             self.langs: list[str] = [str(lang) for lang in group.attrs["langs"]]
             self.kept: int = group["all/unit"].shape[1]
+            self.split_by_words: NDArray[np.bool_] = group.attrs["split_by_words"]
 
     def best(self, subset: str, layer: int = -1) -> Best:
         """The best units on a subset of the sentences, of the model or of a layer.
 
         Of a layer only ``unit`` and ``ap`` are kept; the others are NaN.
         """
-        name = subset if layer == -1 else f"layer-{layer:02d}/{subset}"
-        ap_CK, unit_CK = self._read(f"{name}/ap"), self._read(f"{name}/unit").astype(np.int64)
-        absent = np.full(ap_CK.shape, np.nan)
-        if layer != -1:
-            return Best(unit_CK, ap_CK, absent, absent)
+        name = subset if layer == ALL_LAYERS else f"layer-{layer:02d}/{subset}"
         own = self.langs.index(self.provenance.lang)
-        held_out_CK = self.abroad(subset)[own] if subset in OTHER_HALF else absent
-        return Best(unit_CK, ap_CK, held_out_CK, self._read(f"{name}/median"))
+        with open_h5(self.path, kind="best") as file:
+            group = cell_of(file, self.cell)
+            ap_CK, unit_CK = group[f"{name}/ap"][:].astype(np.float64), group[f"{name}/unit"][:]
+            held_out_CK = median_CK = np.full(ap_CK.shape, np.nan)
+            if layer == ALL_LAYERS:
+                median_CK = group[f"{name}/median"][:].astype(np.float64)
+                if subset in OTHER_HALF:
+                    held_out_CK = group[f"{subset}/ap_abroad"][own].astype(np.float64)
+        return Best(unit_CK.astype(np.int64), ap_CK, held_out_CK, median_CK)
+
+    def chosen(self, k: int) -> dict[tuple[Place, str], Ints]:
+        """Numbers of the K best units by place and subset, each ``(C, K)`` where K is the place's share.
+
+        Places are the model and its layers, and with several sites those: of these on halves alone. Subsets
+        of disjoint words are there if any concept could be split.
+        """
+        found: dict[tuple[Place, str], Ints] = {}
+        with open_h5(self.path, kind="best") as file:
+            group = cell_of(file, self.cell)
+            for subset in SUBSETS:
+                for at, n in k_by_scope(self.units, k).items():
+                    name = subset if at == ALL_LAYERS else f"layer-{at:02d}/{subset}"
+                    found[(at, ALL_SITES), subset] = group[f"{name}/unit"][:, :n]
+            for subset in _packed_subsets(self.split_by_words):
+                places = _packed_places(self.units, subset, self.kept)
+                if not places:
+                    continue
+                unit_CP, start = group[f"places/{subset}"][:], 0
+                for (place, width), n in zip(
+                    places.items(), _packed_places(self.units, subset, k).values(), strict=True
+                ):
+                    found[place, subset] = unit_CP[:, start : start + n]
+                    start += width
+        return {key: np.asarray(unit_CK, dtype=np.int64) for key, unit_CK in found.items()}
 
     def abroad(self, half: str) -> Floats:
         """AP in every language, on the other half, of the best units of a half; shape ``(L, C, n)``."""

@@ -1,7 +1,8 @@
 """How well single units predict concepts: scored from a stream of blocks, or from the store; read by cell.
 
 The sentences of a language are cut in two halves, ``a`` and ``b``, by their numbers, the same in all
-languages. Scores exist for three subsets: ``all`` sentences and each half.
+languages. Scores exist for three subsets: ``all`` sentences and each half; and, where the words of the
+positive sentences are known, for two subsets that share no word: ``words_a`` and ``words_b``.
 
 What is scored at once is a *part*: the concepts that share sentences, and all their sentences. Where every
 concept brings sentences of its own a part is one concept, and can be scored while the model reads the next;
@@ -61,6 +62,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 SUBSETS = ("all", "a", "b")
 OTHER_HALF = {"a": "b", "b": "a"}
+#: Positive sentences of disjoint words, with the negative ones of half a and of half b.
+WORD_SUBSETS = ("words_a", "words_b")
+#: Positive sentences that a concept needs in each of them.
+_PER_WORDS = 2
 
 
 @dataclass(frozen=True)
@@ -108,20 +113,24 @@ class _Scorer:
         where: str,
     ) -> None:
         self._group, self._settings = group, settings
-        names, labels_NC = _label_matrix(concepts, sentence_ids, where)
+        names, labels_NC, words_NC = _label_matrix(concepts, sentence_ids, where)
         half_N = np.array([half_of(name) == "b" for name in sentence_ids], dtype=np.int64)
         write_provenance(group, provenance)
         group.attrs["concepts"] = names
         group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
         labels = {"all": labels_NC, "a": labels_NC[half_N == 0], "b": labels_NC[half_N == 1]}
         _write_counts(group, names, labels, settings.min_positive, f"{provenance.cell}: concepts")
-        self.parts = _parts(labels_NC, half_N)
+        self._subsets = SUBSETS if words_NC is None else (*SUBSETS, *WORD_SUBSETS)
+        if words_NC is not None:
+            for number, subset in enumerate(WORD_SUBSETS, 1):
+                group.attrs[f"n_positive_{subset}"] = (words_NC == number).sum(axis=0)
+        self.parts = _parts(labels_NC, half_N, words_NC)
         # Space is taken now, so that the file's bytes do not depend on the order of the parts.
         early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         for place, n_units in widths.items():
-            for name in (*(f"ap_{subset}" for subset in SUBSETS), "median"):
+            for name in (*(f"ap_{subset}" for subset in self._subsets), "median"):
                 shape = (len(names), n_units)
                 group.create_dataset(
                     f"{_site_name(*place)}/{name}", shape, np.float32, dcpl=early.copy(), track_times=False
@@ -131,7 +140,7 @@ class _Scorer:
         """Score the concepts of a part over its sentences at one (layer, site)."""
         found = score_values(values_PU, part.labels, block_units=self._settings.block_units, run=run)
         group = self._group[_site_name(*place)]
-        arrays = {f"ap_{subset}": ap_CU for subset, ap_CU in zip(SUBSETS, found.ap_SCU, strict=True)}
+        arrays = {f"ap_{subset}": ap_CU for subset, ap_CU in zip(self._subsets, found.ap_SCU, strict=True)}
         for name, values_CU in {**arrays, "median": found.median_CU}.items():
             for row, first, stop in _runs(part.columns):
                 group[name][row : row + stop - first] = values_CU[first:stop].astype(np.float32)
@@ -151,10 +160,12 @@ def score_units(
 
     Args:
         units: Pooled activations of one (model, step, language).
-        concepts: Columns ``concept``, ``sentence_id``, ``label``.
+        concepts: Columns ``concept``, ``sentence_id``, ``label``, and maybe ``word_group``, see
+            :func:`babelscope.text.concepts.label_sentences`.
         group: Empty group of an HDF5 file of kind ``scores``, named as :func:`babelscope.io.cells.cell_name`
             says. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` and ``median``, the value that
-            generation forces: float32, each ``(C, U)``.
+            generation forces: float32, each ``(C, U)``; where words are known ``ap_words_a`` and
+            ``ap_words_b``, NaN for a concept whose sentences cannot be split by words.
         settings: How.
 
     Raises:
@@ -286,7 +297,9 @@ def _on_disk(size: int) -> Iterator[Path]:
         yield Path(folder, "units.h5")
 
 
-def _parts(labels_NC: NDArray[np.int8], half_N: NDArray[np.int64]) -> list[_Part]:
+def _parts(
+    labels_NC: NDArray[np.int8], half_N: NDArray[np.int64], words_NC: NDArray[np.int8] | None
+) -> list[_Part]:
     """Concepts that share sentences, directly or by way of others, and all their sentences."""
     used = labels_NC != EXCLUDED
     patterns, group_C = np.unique(used, axis=1, return_inverse=True)  # few, where many concepts share all
@@ -298,15 +311,17 @@ def _parts(labels_NC: NDArray[np.int8], half_N: NDArray[np.int64]) -> list[_Part
     found = []
     for number in dict.fromkeys(label_C.tolist()):
         columns, rows = np.flatnonzero(label_C == number), np.flatnonzero(label[:n_rows] == number)
-        labels = Labels(labels_NC[np.ix_(rows, columns)], half_N[rows])
+        here = np.ix_(rows, columns)
+        labels = Labels(labels_NC[here], half_N[rows], None if words_NC is None else words_NC[here])
         found.append(_Part(columns, rows, labels))
     return found
 
 
 def _label_matrix(
     table: pd.DataFrame, sentence_ids: Sequence[str], where: str
-) -> tuple[list[str], NDArray[np.int8]]:
-    """Concepts, and labels ``(N, C)`` of sentences, from a table ``concept, sentence_id, label``."""
+) -> tuple[list[str], NDArray[np.int8], NDArray[np.int8] | None]:
+    """Concepts, and labels and groups of words ``(N, C)`` of sentences, from a table ``concept, sentence_id,
+    label, word_group``; no groups if no words are known."""
     wrong = table[~table["label"].isin([POSITIVE, NEGATIVE])]
     if len(wrong):
         at = wrong.iloc[0]
@@ -321,7 +336,14 @@ def _label_matrix(
     labels_NC = np.full((len(sentence_ids), len(names)), EXCLUDED, dtype=np.int8)
     rows = align_rows(table["sentence_id"].astype(str).tolist(), sentence_ids, where)
     labels_NC[rows, columns] = table["label"]
-    return names.tolist(), labels_NC
+    if "word_group" not in table or not table["word_group"].any():
+        return names.tolist(), labels_NC, None
+    words_NC = np.zeros(labels_NC.shape, dtype=np.int8)
+    words_NC[rows, columns] = table["word_group"]
+    # A concept with hardly a sentence in a group is not split: a best unit for one sentence says nothing.
+    few_C = np.min([(words_NC == group).sum(axis=0) for group in (1, 2)], axis=0) < _PER_WORDS
+    words_NC[:, few_C] = 0
+    return names.tolist(), labels_NC, words_NC
 
 
 def _write_counts(
@@ -365,6 +387,7 @@ class ScoreFile:
         concepts: Names of the concepts, in the order of the rows.
         units: The units, in the order of the columns.
         positive_rate: Share of positive sentences per concept: the AP of a score that knows nothing.
+        split_by_words: Whether a concept's sentences could be split by their words.
 
     Raises:
         StoreError: If the file is truncated, foreign, incomplete, of another version or lacks the cell.
@@ -383,9 +406,12 @@ class ScoreFile:
             )
             positive, negative = (group.attrs[f"n_{kind}_all"] for kind in ("positive", "negative"))
             self.positive_rate: Floats = positive / (positive + negative)
+            self.split_by_words = np.zeros(len(self.concepts), dtype=bool)
+            if f"n_positive_{WORD_SUBSETS[0]}" in group.attrs:
+                self.split_by_words = group.attrs[f"n_positive_{WORD_SUBSETS[0]}"] > 0
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> NDArray[Any]:
-        """``ap_all``, ``ap_a``, ``ap_b`` or ``median`` of one (layer, site): float32, ``(C, units)``."""
+        """``ap_all``, ``ap_words_a``, ``median``, ... of one (layer, site): float32, ``(C, units)``."""
         return np.asarray(self._group[f"{_site_name(layer, site)}/{what}"][:, columns])
 
     @cached_property

@@ -30,10 +30,12 @@ STORED = {"float16": 2, "float32": 4}
 _BYTES_PER_TOKEN = 4
 #: The grammar of the demo writes sentences of about this many tokens.
 _GRAMMAR_TOKENS = 12
-#: Bytes that a unit and concept take in a file of scores: three average precisions and a median.
-_SCORE_BYTES = 16
-#: Bytes of a kept unit of a concept, packed: on three subsets, in model and layers; in each language.
-_BEST_BYTES, _ABROAD_BYTES = 0.6 * 3 * (12 + 8), 0.82 * 2 * 4
+#: Bytes that a unit and concept take in a file of scores: three average precisions and a median; where words
+#: are known, two more.
+_SCORE_BYTES, _WORD_BYTES = 16, 8
+#: Bytes of a kept unit of a concept, packed: on three subsets, in model and layers; in each language. And of
+#: its number alone, on two subsets.
+_BEST_BYTES, _ABROAD_BYTES, _NUMBER_BYTES = 0.6 * 3 * (12 + 8), 0.82 * 2 * 4, 0.6 * 2 * 4
 
 #: Cores that a job on a cluster may take.
 MAX_THREADS = 16
@@ -214,7 +216,24 @@ class CostModel:
         return len(job.steps) * langs * self._score_bytes(job.model)
 
     def _score_bytes(self, run_id: str) -> float:
-        return float(_SCORE_BYTES * self.study.n_units(run_id) * self._n_concepts)
+        return float(self._score_width * self.study.n_units(run_id) * self._n_concepts)
+
+    @property
+    def _score_width(self) -> int:
+        """Bytes of a unit and concept."""
+        return _SCORE_BYTES + (_WORD_BYTES if self._knows_words else 0)
+
+    @property
+    def _knows_words(self) -> bool:
+        """Whether sentences can be split by the words of their concept."""
+        return self.study.concepts.source != "files"
+
+    @property
+    def _best_width(self) -> float:
+        """Bytes of a kept unit of a concept and language, apart from its scores in other languages."""
+        sites = 2 if len(self.study.extraction.sites) > 1 else 0  # over all layers and in each
+        numbers = sites + (2 + sites if self._knows_words else 0)
+        return _BEST_BYTES + numbers * _NUMBER_BYTES
 
     def extract(self, job: JobCells) -> Cost:
         """A forward pass over the sentences: computing, pooling; scoring, or writing what is scored later."""
@@ -312,16 +331,20 @@ class CostModel:
         n_units = self.study.n_units(job.model)
         kept = min(self.study.experts.kept, n_units)
         values = n_units * concepts * languages
-        seconds = values * (_RANK + _SEARCH) + 3 * _SCORE_BYTES * values / self.rates.disk
+        seconds = values * (_RANK + _SEARCH) + 3 * self._score_width * values / self.rates.disk
         seconds += languages * concepts * kept * (languages * 1e-8 + 1e-6)
         places = self.study.models[job.model].n_layers * len(self.study.extraction.sites)
-        seconds += languages * places * (_PLACE + 3 * concepts * _TOP)
+        subsets = 5 if self._knows_words else 3
+        seconds += languages * places * (_PLACE + subsets * concepts * _TOP)
         lists = languages * concepts * kept
-        size = lists * (_BEST_BYTES + languages * _ABROAD_BYTES) + 16.0 * n_units * languages
+        size = lists * (self._best_width + languages * _ABROAD_BYTES) + 16.0 * n_units * languages
         widest = max(dimensions(self._config(job.model)).mlp, 1)
         return Cost(
             _START["science"] + len(job.steps) * seconds,
-            _SCIENCE_MEMORY + 2 * 32 * 3 * lists + languages * lists * _ABROAD_BYTES + 16 * widest * concepts,
+            _SCIENCE_MEMORY
+            + 2 * 32 * subsets * lists
+            + languages * lists * _ABROAD_BYTES
+            + 16 * widest * concepts,
             kept=len(job.steps) * size,
         )
 
@@ -335,11 +358,14 @@ class CostModel:
         kept = self.rank(job).kept
         seconds = pairs * (layers + 2) * _ALIGN_PAIR + experts * languages * 2e-7
         seconds += (layers + 2) * draws * (languages**2 + concepts) * 1e-8
-        seconds += experts * 3e-6 + self.study.experts.permutations * experts * 1e-8
+        shared = 8.0 * (languages * concepts) ** 2  # what every two sets of experts share
+        seconds += (
+            (layers + 2) * shared * 2e-9 + experts * 3e-6 + self.study.experts.permutations * experts * 1e-8
+        )
         return Cost(
             _START["science"] + len(job.steps) * seconds + kept / self.rates.disk,
-            _SCIENCE_MEMORY + 600 * experts + 2 * kept / max(1, len(job.steps)) / languages,
-            kept=len(job.steps) * (pairs * concepts * 200 + experts * 50),
+            _SCIENCE_MEMORY + 600 * experts + 5 * shared + 2 * kept / max(1, len(job.steps)) / languages,
+            kept=len(job.steps) * (pairs * concepts * 200 + experts * 50 + (layers + 2) * draws * 12),
         )
 
     def trace(self, job: JobCells) -> Cost:

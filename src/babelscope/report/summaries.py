@@ -13,6 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from babelscope.text import kinship
+
+#: Words in common from which two languages have cognates.
+COGNATES = kinship.COGNATES
+
 #: Variants of overlap in order of preference: disjoint sentences cannot share names and numbers.
 OVERLAP_VARIANTS = ("disjoint_lines", "same_lines")
 
@@ -158,6 +163,32 @@ def overlap_layers(overlap: pd.DataFrame) -> pd.DataFrame:
     rows = overlap[(overlap["scope"] == "layer") & (overlap["layer"] >= 0)]
     rows = rows[(rows["lang_a"] == ALL) & (rows["lang_b"] == ALL)]
     return rows[rows["variant"] == preferred_variant(overlap)]
+
+
+def shares_of_the_way(rows: pd.DataFrame, ceiling: str = "") -> pd.DataFrame:
+    """Rows of overlap whose share of the way from null to ceiling is known, with its interval as theirs.
+
+    Args:
+        rows: Of the table of overlap.
+        ceiling: ``""``: of halves of the sentences, or ``"_words"``: of disjoint words.
+
+    Returns:
+        The rows with ``way``, ``low`` and ``high``.
+    """
+    columns = {"way": f"way{ceiling}", "low": f"way{ceiling}_low", "high": f"way{ceiling}_high"}
+    rows = rows.assign(**{name: rows[column] for name, column in columns.items()})
+    return rows.dropna(subset=list(columns))
+
+
+def language_pairs(overlap: pd.DataFrame, kinds: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Rows of single pairs of different languages over all layers; with the columns of ``kinds``, if given,
+    the table of pairs, and ``cognates``, whether they have some."""
+    single = ~overlap["lang_a"].str.startswith((ALL, SAME)) & (overlap["lang_a"] != overlap["lang_b"])
+    rows = overlap[single & (overlap["scope"] == "model")]
+    if kinds is None or kinds.empty:
+        return rows
+    kinds = kinds.assign(cognates=kinds["shared_words"] >= COGNATES)
+    return rows.merge(kinds, on=["lang_a", "lang_b"], how="left")
 
 
 def preferred_variant(overlap: pd.DataFrame) -> str:

@@ -19,6 +19,7 @@ from babelscope.report.summaries import (
     overlap_totals,
     per_model,
     preferred_variant,
+    shares_of_the_way,
     traced_units,
     with_roles,
 )
@@ -26,6 +27,11 @@ from babelscope.report.words import count, say, words
 
 Study = Mapping[str, Any]
 """The study's config as a plain mapping."""
+
+#: What the first paragraph tells of the overlap; the rest stands with the finding.
+_LEDE = frozenset(
+    {"no overlap", "overlap", "overlap and ceiling", "way to the ceiling", "growth", "contrast"}
+)
 
 #: Positives per half of the sentences below which held-out values of a concept are shaky.
 FEW_POSITIVES = 10
@@ -62,7 +68,8 @@ def lede(study: Study, tables: Tables, findings: Sequence[Finding]) -> str:
         verdicts: list[str] = [f.verdict for f in findings if f.model == model and f.number.isdigit()]
         parts = [f"{n} {how['verb']}" for v, how in words()["verdicts"].items() if (n := verdicts.count(v))]
         sentences.append(say("verdicts", n=len(verdicts), model=model, parts=parts))
-    sentences += [f.text for f in findings if f.key == "expert_overlap" and f.role == "main"][:1]
+    for finding in [f for f in findings if f.key == "expert_overlap" and f.role == "main"][:1]:
+        sentences += [str(told) for told in finding.statements if told.key in _LEDE]
     return " ".join(sentences)
 
 
@@ -76,8 +83,10 @@ def tiles(tables: Tables) -> list[dict[str, str]]:
     null = points(totals, models, ["step"], "null", band=False)
     ceiling = points(overlap_totals(overlap, pairs=SAME), models, ["step"], "overlap")
     main, *others = model_ids(models, [overlap])
+    ways = points(shares_of_the_way(totals), models, ["step"], "way")
     wanted = [
         ("shared at the end", shared, main, -1),
+        ("share of the way, null to ceiling", ways, main, -1),
         ("shared at the start", shared, main, 0),
         ("null: other concepts", null, main, -1),
         ("ceiling: same language", ceiling, main, -1),

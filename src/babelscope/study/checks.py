@@ -49,6 +49,7 @@ def cross_check(study: Study) -> None:
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
+    _check_groups(study)
     _check_assumed(study)
     at_most = [
         ("probes.tokens_per_language", study.probes.tokens_per_language,
@@ -276,6 +277,18 @@ def _check_local_folder(model: LocalSeries, step: int) -> None:
     if not any(is_vocabulary(file.name) for file in tokenizer.glob("*")):
         hint = f"name its folder in models.{model.id}.tokenizer_path"
         raise DataError(tokenizer, "has no tokenizer (tokenizer.json, *.model, vocab.*)", hint)
+
+
+def _check_groups(study: Study) -> None:
+    """Groups hold concepts of the study, each in one group at most."""
+    seen: dict[str, str] = {}
+    for name, members in study.concepts.groups.items():
+        for concept in members:
+            _check_known(f"concepts.groups.{name}", concept, study.concept_ids)
+            if concept in seen:
+                hint = f"it is in {seen[concept]} already; take it out of one of them"
+                raise StudyError(f"concepts.groups.{name}", concept, "a concept of no other group", hint)
+            seen[concept] = name
 
 
 def _check_assumed(study: Study) -> None:

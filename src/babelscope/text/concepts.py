@@ -32,6 +32,7 @@ from babelscope.text.lines import (
     text_file,
     write_tsv,
 )
+from babelscope.text.word_groups import split_by_words, word_families
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,9 +159,12 @@ def label_sentences(
     files: Sequence[ConceptFile],
     duplicates: str = "error",
 ) -> None:
-    """Write which sentences express which concept: ``concept``, ``sentence_id``, ``label``.
+    """Write which sentences express which concept: ``concept, sentence_id, label, words, word_group``.
 
-    A sentence that is absent for a concept is not part of that concept's data.
+    A sentence that is absent for a concept is not part of that concept's data. ``words`` are the words of the
+    concept that a positive sentence is known to hold: of the grammar its nouns by number, of word lists those
+    of the language of the lists; of concept files none are known. ``word_group`` splits the positive
+    sentences in two, 1 and 2, that share none of them, the same in all languages; 0 is neither.
 
     Args:
         source: grammar, words or files.
@@ -171,33 +175,54 @@ def label_sentences(
         files: files: the language's concept files.
         duplicates: files: as for :func:`prepare_sentences`.
     """
-    ids = [row["sentence_id"] for row in read_tsv(sentences)]
+    read = read_tsv(sentences)
+    ids = [row["sentence_id"] for row in read]
+    words_of: dict[str, dict[str, frozenset[str]]] = {}
     if source == "files":
         labels = read_concept_files(files, duplicates=duplicates).labels
     elif source == "words":
         assert label_text is not None
         labels = {}
         for concept, lines in match_words(list(iter_lines(label_text)), words).items():
-            positive = {line_id(line + 1) for line in lines}
-            labels[concept] = {name: int(name in positive) for name in ids}
+            words_of[concept] = {line_id(line + 1): of_line for line, of_line in lines.items()}
+            labels[concept] = {name: int(name in words_of[concept]) for name in ids}
     else:
         of = {name: name.rpartition("-")[0] for name in ids}
         concepts = dict.fromkeys(of.values())
         labels = {concept: {name: int(of[name] == concept) for name in ids} for concept in concepts}
-    rows = [(concept, name, own[name]) for concept, own in labels.items() for name in ids if name in own]
-    write_tsv(out, ("concept", "sentence_id", "label"), rows)
+        for row in read:
+            own_words = frozenset((row.get("words") or "").split())
+            words_of.setdefault(of[row["sentence_id"]], {})[row["sentence_id"]] = own_words
+    rows = []
+    for concept, own in labels.items():
+        known = words_of.get(concept, {})
+        groups = dict(zip(known, split_by_words(list(known.values()), least=_PER_HALF), strict=True))
+        for name in ids:
+            if name in own:
+                held = " ".join(sorted(known.get(name, ()))) if own[name] else ""
+                rows.append((concept, name, own[name], held, groups.get(name, 0)))
+    write_tsv(out, ("concept", "sentence_id", "label", "words", "word_group"), rows)
 
 
-def match_words(lines: Sequence[str], words: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
-    """Lines that hold one of a concept's words, as a whole word, upper or lower case.
+def match_words(
+    lines: Sequence[str], words: Mapping[str, Sequence[str]]
+) -> dict[str, dict[int, frozenset[str]]]:
+    """Lines that hold one of a concept's words, as a whole word, upper or lower case; and these words.
+
+    Forms of one word count as one, see :func:`babelscope.text.word_groups.word_families`.
 
     Whole words need white space or punctuation between them, so Chinese, Japanese or Thai does not
     do as the language of the lists.
     """
-    found = {}
+    found: dict[str, dict[int, frozenset[str]]] = {}
     for concept, forms in words.items():
+        families = word_families(forms)
         pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, forms))})(?!\w)", re.IGNORECASE)
-        found[concept] = [number for number, line in enumerate(lines) if pattern.search(line)]
+        found[concept] = {
+            number: frozenset(families.get(each.lower(), each.lower()) for each in pattern.findall(line))
+            for number, line in enumerate(lines)
+            if pattern.search(line)
+        }
     return found
 
 

@@ -1,4 +1,4 @@
-"""The analysed sentences of a language: ``sentence_id``, ``half``, ``text``."""
+"""The analysed sentences of a language: ``sentence_id``, ``half``, ``text``, ``words``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def prepare_sentences(
     duplicates: str,
     seed: int,
 ) -> None:
-    """Write the analysed sentences of one language: ``sentence_id``, ``half``, ``text``.
+    """Write the analysed sentences of one language: ``sentence_id``, ``half``, ``text``, ``words``.
+
+    Words are known of the grammar alone: which of its concept's nouns are in a sentence, ``n0`` to ``n3`` in
+    every language.
 
     Args:
         source: grammar, parallel or concepts.
@@ -38,16 +41,18 @@ def prepare_sentences(
     Raises:
         DataError: If the text cannot be used.
     """
+    words: dict[str, str] = {}
     if source == "grammar":
         made = make_sentences(lang, per_concept=per_concept, seed=seed, concepts=concepts)
         pairs = [(sentence.sentence_id, sentence.text) for sentence in made]
+        words = {each.sentence_id: " ".join(f"n{noun}" for noun in each.nouns) for each in made}
     elif source == "parallel":
         assert text is not None
         pairs = [(line_id(number), line) for number, line in check_lines(text, duplicates=duplicates)]
     else:
         pairs = list(read_concept_files(files, duplicates=duplicates).texts.items())
-    rows = [(name, half_of(name), line) for name, line in pairs]
-    write_tsv(out, ("sentence_id", "half", "text"), rows)
+    rows = [(name, half_of(name), line, words.get(name, "")) for name, line in pairs]
+    write_tsv(out, ("sentence_id", "half", "text", "words"), rows)
 
 
 def read_sentences(path: Path) -> list[tuple[str, str]]:

@@ -117,6 +117,9 @@ class _Concepts(Settings):
     """The concepts; all that the source knows if not given."""
     min_positive: Annotated[int, Field(ge=4)] = 20
     """Positive sentences that every concept needs in every language; a larger number refuses more."""
+    groups: dict[Name, Annotated[Names, Field(min_length=2)]] = Field(default_factory=dict)
+    """Concepts that are near each other, such as `animals: [dog, cat]`: overlap stands beside what members of
+    a group share. Without it each concept is compared with its nearest by its experts."""
 
 
 class GrammarConcepts(_Concepts):

@@ -27,6 +27,7 @@ FIGURES: dict[str, FigureSpec] = {
         probes.OVER_STEPS,
         probes.BY_LAYER,
         overlap.OVER_STEPS,
+        overlap.WAY,
         overlap.BY_LAYER,
         overlap.PAIRS,
         transfer.OVER_STEPS,

@@ -36,6 +36,7 @@ from babelscope.report.words import say
 _NULL = Look("null: other concepts", INK, ":", lw=1.3)
 _CEILING = Look("ceiling: same language", INK, "-.", lw=1.1)
 _CHANCE = Look("chance K/N", PALE, lw=1.2)
+_BY_WORDS = Look("ceiling over disjoint words", INK, "--", lw=1.1)
 
 _HEAT = {"cmap": "mako_r", "vmin": 0, "edgecolor": "white"}
 
@@ -126,13 +127,42 @@ def _draw_over_steps(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> F
     return figure
 
 
-def _by_layer(tables: Tables) -> pd.DataFrame:
-    """Kind ``cell``: calibrated overlap of a layer at a step, and the largest ``q_value`` of its runs.
+def _way(tables: Tables) -> pd.DataFrame:
+    """Kinds ``halves`` and ``words`` by what the ceiling is over, of steps whose share has an interval; and
+    ``end``, null and ceiling."""
+    models, totals = tables.get("models"), overlap_totals(tables["overlap"])
+    shares = [
+        points(summaries.shares_of_the_way(totals, end), models, ["step"], "way", kind=kind, band=band)
+        for kind, end, band in (("halves", "", True), ("words", "_words", False))
+    ]
+    known = stack(*shares)
+    return known if known.empty else stack(known, pd.DataFrame({"kind": "end", "value": [0.0, 1.0]}))
 
-    It corrects ``p_value`` over all runs, layers and steps.
+
+def _draw_way(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
+    """Share of the way from null to ceiling against step."""
+    figure, axes = panels(1, 1, style, height=4.0)
+    ax, looks = axes[0, 0], model_looks(axis.models, style)
+    for key, look in looks.items():
+        line(ax, part(frame, key, kind="halves"), look)
+        line(ax, part(frame, key, kind="words"), _BY_WORDS, colour=look.colour)
+    for level in part(frame, kind="end")["value"]:
+        ax.axhline(level, zorder=0, **replace(_CHANCE, label="").of_line)
+    axis.lines(ax, frame["step"].dropna(), {key: look.colour for key, look in looks.items()})
+    ax.set_ylabel("share of the way, null to ceiling")
+    legend(figure, [*looks.values(), _BY_WORDS], frame)
+    return figure
+
+
+def _by_layer(tables: Tables) -> pd.DataFrame:
+    """Kind ``cell``: share of the way of a layer at a step, and the largest ``q_value`` of its runs.
+
+    It corrects ``p_value`` over all runs, layers and steps. Cells whose share has no interval are left out:
+    their ceiling is not surely above the null.
     """
     models, rows = tables.get("models"), summaries.overlap_layers(tables["overlap"])
-    cells = points(rows, models, ["layer", "step"], "calibrated", kind="cell", band=False)
+    shares = summaries.shares_of_the_way(rows)
+    cells = points(shares, models, ["layer", "step"], "way", kind="cell", band=False)
     runs = summaries.with_roles(rows, models).assign(q_value=np.nan)
     tested = runs["p_value"].notna()
     if tested.any():
@@ -142,7 +172,7 @@ def _by_layer(tables: Tables) -> pd.DataFrame:
 
 
 def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
-    """Heat map of calibrated overlap, layer by step, a panel per model; a dot where it is significant."""
+    """Heat map of the share of the way, layer by step, a panel per model; a dot where it is significant."""
     keys = present(frame, axis)
     columns = min(len(keys), 2)
     height = min(max(0.3 * frame["layer"].nunique() + 1.4, 2.6), 7)
@@ -161,14 +191,14 @@ def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Fig
         ax.set(title=model_label(key), xlabel="training step", ylabel="layer")
     for ax in list(axes.flat)[len(keys) :]:
         ax.set_visible(False)
-    figure.colorbar(mesh, ax=axes, label="calibrated overlap", shrink=0.85, pad=0.02)
+    figure.colorbar(mesh, ax=axes, label="share of the way, null to ceiling", shrink=0.85, pad=0.02)
     return figure
 
 
 def _pair_rows(tables: Tables) -> pd.DataFrame:
     """Rows of single language pairs over all layers, of the strictest variant."""
     rows = tables["overlap"]
-    keep = (rows["scope"] == "model") & (rows["layer"] == -1) & ~rows["lang_a"].isin([ALL, SAME])
+    keep = (rows["scope"] == "model") & (rows["layer"] == -1) & ~rows["lang_a"].str.startswith((ALL, SAME))
     return rows[keep & (rows["variant"] == summaries.preferred_variant(rows))]
 
 
@@ -239,6 +269,7 @@ def _layer_numbers(overlap: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pair_numbers(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Single pairs, and the means over kinds of pairs."""
     rows = overlap[(overlap["scope"] == "model") & ~overlap["lang_a"].isin([ALL, SAME])]
     return summaries.at_last_step(rows)
 
@@ -247,5 +278,6 @@ HERO = FigureSpec("hero", _hero, _draw_hero, shares_panels=True)
 OVER_STEPS = FigureSpec(
     "overlap_over_steps", _over_steps, _draw_over_steps, _total_numbers, shares_panels=True
 )
+WAY = FigureSpec("overlap_way", _way, _draw_way, _total_numbers, shares_panels=True)
 BY_LAYER = FigureSpec("overlap_by_layer", _by_layer, _draw_by_layer, _layer_numbers)
 PAIRS = FigureSpec("overlap_pairs", _pairs, _draw_pairs, _pair_numbers, _pair_sentences)

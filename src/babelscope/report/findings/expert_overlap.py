@@ -1,5 +1,5 @@
 """Finding 2: experts of one concept align across languages, more than in a control model, and (2b) most in
-the middle layers."""
+an inner layer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,26 @@ import numpy as np
 import pandas as pd
 
 from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
-from babelscope.report.findings.language_identity import middle_layers
-from babelscope.report.summaries import SAME, overlap_layers, overlap_totals, preferred_variant
+from babelscope.report.summaries import (
+    ALL,
+    SAME,
+    language_pairs,
+    overlap_layers,
+    overlap_totals,
+    preferred_variant,
+    shares_of_the_way,
+    with_roles,
+)
 from babelscope.report.words import Statement
 
 #: Overlap that covers less than this share of the way from null to ceiling holds only in part.
 MIN_SHARE_OF_CEILING = 0.10
+
+#: Kinds of pairs of languages, and what they are called.
+_KINDS: dict[str, dict[bool, str]] = {
+    "same_script": {True: "of one script", False: "of different scripts"},
+    "cognates": {True: "with cognates", False: "without cognates"},
+}
 
 #: Significance level of tests taken from the tables (false discovery rate where there is one).
 ALPHA = 0.05
@@ -38,15 +52,11 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     known = bool(np.isfinite(ceiling.value))
     told = {"end": end, "ceiling": ceiling, "variant": variant, "n": int(end.n)}
     finding.tell("overlap and ceiling" if known else "overlap", **told)
-    _judge_growth(finding, totals[totals["step"] == last], start, end)
-    if known and ceiling.value > end.null:
-        share = (end.value - end.null) / (ceiling.value - end.null)
-        finding.quantities.append(Quantity("share of the way from null to ceiling", share, step=last))
-        given: dict[str, Any] = {"share": share, "ceiling": ceiling, "least": MIN_SHARE_OF_CEILING}
-        finding.ask("share of ceiling", bool(share >= MIN_SHARE_OF_CEILING), "extra", **given)
-        finding.tell("way to the ceiling", share=share)
-    else:
-        finding.ask("share of ceiling", None, "extra", lacks="ceiling", least=MIN_SHARE_OF_CEILING)
+    _judge_way(subject, finding, totals[totals["step"] == last], ceiling)
+    _tell_sites(subject, finding, rows[rows["variant"] == variant], last)
+    _judge_growth(subject, finding, totals[totals["step"] == last], start, end)
+    _near_concepts(finding, totals[totals["step"] == last], end)
+    _tell_pairs(subject, finding, rows[(rows["variant"] == variant) & (rows["step"] == last)], last)
     if variant != "disjoint_lines":
         finding.ask("disjoint sentences", None, "extra")
     if subject.role == "main":
@@ -62,7 +72,77 @@ def _at(subject: Subject, totals: pd.DataFrame, step: int) -> Quantity:
     return replace(overlap, null=null, n=float(totals["n_concepts"].max()))
 
 
-def _judge_growth(finding: Finding, tested: pd.DataFrame, start: Quantity, end: Quantity) -> None:
+def _judge_way(subject: Subject, finding: Finding, rows: pd.DataFrame, ceiling: Quantity) -> None:
+    """Whether the overlap covers enough of the way from null to ceiling; and of that over disjoint words."""
+    name = "share of the way from null to ceiling"
+    share = subject.quantity(shares_of_the_way(rows), "way", name, step=ceiling.step)
+    if not share.has_interval:
+        finding.ask("share of ceiling", None, "extra", lacks="ceiling", least=MIN_SHARE_OF_CEILING)
+        return
+    finding.quantities.append(share)
+    given: dict[str, Any] = {"share": share, "ceiling": ceiling, "least": MIN_SHARE_OF_CEILING}
+    finding.ask("share of ceiling", share.low >= MIN_SHARE_OF_CEILING, "extra", **given)
+    finding.tell("way to the ceiling", share=share)
+    by_words = subject.quantity(
+        shares_of_the_way(rows, "_words"), "way", f"{name} over disjoint words", step=ceiling.step
+    )
+    if not by_words.has_interval:
+        finding.tell("no ceiling over words")
+        return
+    n = int(rows["n_concepts_words"].max())
+    words = subject.quantity(rows, "ceiling_words", "ceiling over disjoint words", step=ceiling.step)
+    words = replace(words, low=np.nan, high=np.nan, n=n)
+    by_words = replace(by_words, n=n)
+    finding.quantities += [words, by_words]
+    finding.tell("way by words", words=words, share=by_words, n=n)
+
+
+def _tell_sites(subject: Subject, finding: Finding, rows: pd.DataFrame, last: int) -> None:
+    """The share of the way where experts are chosen within one site, where there are several."""
+    of_sites = rows[(rows["scope"] == "site") & (rows["step"] == last) & (rows["lang_a"] == ALL)]
+    ways, sites = shares_of_the_way(of_sites), []
+    for site in dict.fromkeys(ways["site"]):
+        share = subject.quantity(ways, "way", f"share of the way, {site}", step=last, site=site)
+        finding.quantities.append(share)
+        sites.append(Statement("site", {"site": site, "share": share}))
+    if sites:
+        finding.tell("way by site", sites=sites)
+
+
+def _near_concepts(finding: Finding, rows: pd.DataFrame, end: Quantity) -> None:
+    """Compare with what near concepts share: experts of a group of concepts pass the plain null."""
+    if not rows["null_near"].notna().all():
+        return
+    near, p_value = float(rows["null_near"].mean()), float(rows["p_near"].max())
+    finding.quantities.append(Quantity("overlap of near concepts", near, step=end.step))
+    known = bool(np.isfinite(p_value))
+    met = bool(end.value > near and p_value <= ALPHA) if known else None
+    given = {"end": end, "near": near, "p_value": p_value}
+    finding.ask("more than near concepts", met, "shown", "" if known else "permutations", **given)
+    finding.tell("near concepts" if known else "near concepts, untested", **given)
+
+
+def _tell_pairs(subject: Subject, finding: Finding, rows: pd.DataFrame, last: int) -> None:
+    """How many pairs of languages share more than their null, and which kind they are of."""
+    pairs = language_pairs(rows, subject.tables.get("pairs"))
+    pairs = pairs[pairs["q_value"].notna()]
+    if pairs.empty:
+        return
+    significant = pairs["q_value"] < ALPHA
+    counted = {"found": int(significant.sum()), "n": len(pairs), "last": last, "alpha": ALPHA}
+    kinds = []
+    for column, names in _KINDS.items() if "cognates" in pairs else ():
+        for value, name in names.items():
+            of_kind = pairs[column] == value
+            if of_kind.any():
+                share = {"found": int((significant & of_kind).sum()), "n": int(of_kind.sum())}
+                kinds.append(Statement("pairs of a kind", {**share, "kind": name}))
+    finding.tell("significant pairs by kind" if kinds else "significant pairs", kinds=kinds, **counted)
+
+
+def _judge_growth(
+    subject: Subject, finding: Finding, tested: pd.DataFrame, start: Quantity, end: Quantity
+) -> None:
     """Whether the overlap is above its null at the last step, and further above it than at the first."""
     letter = "q" if tested["q_value"].notna().any() else "p"
     p_value = float(tested[f"{letter}_value"].max())
@@ -73,13 +153,24 @@ def _judge_growth(finding: Finding, tested: pd.DataFrame, start: Quantity, end: 
         finding.ask("overlap grows", None, lacks="steps")
         finding.tell("no growth with one step")
         return
-    further = below(start.excess, end.excess)
-    grown = None if further is None else bool(above) and further
-    finding.ask("overlap grows", grown, start=start, end=end)
+    growth = _growth(subject, start, end, str(tested["variant"].iloc[0]))
+    grown = bool(above and growth.low > 0) if growth.has_interval and above is not None else None
+    finding.quantities.append(growth)
+    finding.ask("overlap grows", grown, start=start, end=end, growth=growth)
     how = {True: "grew", False: "did not grow", None: "not known"}[grown]
-    finding.tell("growth", start=start, how=how)
+    finding.tell("growth", start=start, growth=growth, how=how)
     if start.step > 0:
         finding.tell("no random weights", first=start.step)
+
+
+def _growth(subject: Subject, start: Quantity, end: Quantity, variant: str) -> Quantity:
+    """How much further above its null the overlap is, by the table of changes: steps are paired there."""
+    name, rows = "growth of the overlap above its null", subject.rows("overlap_changes")
+    if rows.empty:
+        return Quantity(name, np.nan, step=end.step)
+    rows = rows[(rows["scope"] == "model") & (rows["variant"] == variant) & (rows["measure"] == "excess")]
+    rows = rows[rows["since"] == start.step]
+    return replace(subject.quantity(rows, "change", name, step=end.step), n=end.n)
 
 
 def _contrast(subject: Subject, finding: Finding, variant: str, end: Quantity) -> None:
@@ -106,33 +197,58 @@ def _contrast(subject: Subject, finding: Finding, variant: str, end: Quantity) -
 
 
 def judge_layers(subject: Subject, finding: Finding) -> Finding:
-    """Judge by the rows of the overlap table by layer, at the last step, whether the middle shares most."""
+    """Judge by the rows of the overlap table by layer, at the last step, whether an inner layer shares most.
+
+    Layers are compared by the share of the way from null to ceiling, since ceilings differ between layers.
+    Every run of the model is judged by itself: which inner layer it is may differ from seed to seed.
+    """
     rows = subject.rows("overlap")
     layers = overlap_layers(rows) if not rows.empty else rows
     if layers.empty:
         return finding.tell("no overlap by layer")
     last, n_layers = int(layers["step"].max()), int(layers["layer"].max())
-    middle = [layer for layer in middle_layers(n_layers) if layer not in (1, n_layers)]
-    if not middle:
+    if n_layers < 3:
         return finding.tell("no middle", n_layers=n_layers)
-    rows = layers[layers["step"] == last]
+    at_last = layers[(layers["step"] == last) & (layers["layer"] > 0)]
+    runs = list(dict.fromkeys(with_roles(at_last, subject.models)["model"]))
+    for run in runs:
+        of_run = at_last[at_last["model"] == run]
+        _judge_run(subject, finding, of_run, n_layers, "" if len(runs) == 1 else f" in {run}")
+    return finding
+
+
+def _judge_run(subject: Subject, finding: Finding, rows: pd.DataFrame, n_layers: int, where: str) -> None:
+    """Whether an inner layer of one run shares more than the first and the last, and which."""
+    last = int(rows["step"].max())
     excess = rows.assign(**{column: rows[column] - rows["null"] for column in ("overlap", "low", "high")})
-    name = "overlap above the null, layer"
+    if not (excess["low"] > 0).any():
+        best = excess.nlargest(1, "overlap").to_dict("records")[0]
+        most = Quantity("", best["overlap"], best["low"], best["high"])
+        finding.tell("nothing to locate", last=last, best=best["layer"], most=most, run=where)
+        return
+    name, ways = f"share of the way{where}, layer", shares_of_the_way(rows)
     each = {
-        layer: subject.quantity(excess, "overlap", f"{name} {layer}", step=last, layer=layer)
-        for layer in sorted({int(layer) for layer in rows["layer"]})
+        layer: subject.quantity(ways, "way", f"{name} {layer}", step=last, layer=layer)
+        for layer in sorted({int(layer) for layer in ways["layer"]})
     }
-    best = max(each, key=lambda layer: each[layer].value)
-    inner = max((layer for layer in middle if layer in each), key=lambda layer: each[layer].value)
-    if not any(q.low > 0 for q in each.values()):
-        return finding.tell("nothing to locate", last=last, best=best, most=each[best])
+    inner = max((at for at in each if 1 < at < n_layers), key=lambda at: each[at].value, default=None)
+    if inner is None:
+        finding.ask("best inner layer", None, lacks="ceiling", run=where, layer=1)
+        return
     finding.quantities += each.values()
+    best_layer = max(each, key=lambda layer: each[layer].value)
     ends = {layer: each[layer] for layer in (1, n_layers) if layer in each}
-    for layer, end in ends.items():
-        more = below(end, each[inner])
-        met = None if more is None else more and best in middle
-        finding.ask("best middle layer", met, layer=layer, inner=inner, end=end, most=each[inner])
-    where = "middle" if best in middle else "last" if best == n_layers else "first"
-    finding.tell("best layer", last=last, best=best, n=n_layers, where=where, most=each[best])
+    for layer in (1, n_layers):
+        given: dict[str, Any] = {"run": where, "layer": layer, "inner": inner, "most": each[inner]}
+        if layer in each:
+            more = below(each[layer], each[inner])
+            met = None if more is None else more and best_layer == inner
+            finding.ask("best inner layer", met, end=each[layer], **given)
+        else:
+            finding.ask("best inner layer", None, lacks="ceiling", **given)
+    place = "last" if best_layer == n_layers else "first" if best_layer == 1 else "inner"
+    given = {"last": last, "best": best_layer, "n": n_layers, "most": each[best_layer], "run": where}
+    finding.tell("best layer", where=place, **given)
     reached = [Statement("layer", {"layer": layer, "end": end}) for layer, end in ends.items()]
-    return finding.tell("middle and ends", inner=inner, most=each[inner], ends=reached)
+    if reached:
+        finding.tell("inner and ends", inner=inner, most=each[inner], ends=reached)

@@ -36,6 +36,8 @@ from babelscope.text.grammar.lexicon import (
 FRAMES = {
     "fact": 0.34, "two": 0.24, "adjective": 0.12, "here": 0.07, "where": 0.07, "topic": 0.07, "picture": 0.09,
 }  # fmt: skip
+#: Frames that speak of two nouns.
+TWO_NOUNS = ("two", "picture")
 PREFIXES = {"plain": 0.46, "source": 0.2, "photo": 0.14, "certain": 0.08, "report": 0.12}
 #: Only statements can be certain.
 _CERTAIN = ("fact", "two", "adjective")
@@ -83,6 +85,8 @@ class Sentence:
     concept: str
     text: str
     frame: str
+    nouns: tuple[int, ...] = ()
+    """Numbers of the concept's nouns in it, the same in every language."""
 
 
 def make_documents(
@@ -156,9 +160,11 @@ def make_sentences(
     for concept in concepts or CONCEPTS:
         rng = random.Random(f"{seed}/{concept}")
         for number, meaning in enumerate(_choose_held_out(concept, per_concept, rng)):
-            name, digits = _anchors(rng, 0, 0.0)
-            text = render(meaning, lexicon, name, digits)
-            sentences.append(Sentence(f"{concept}-{number:04d}", concept, text, meaning.frame))
+            organisation, digits = _anchors(rng, 0, 0.0)
+            text = render(meaning, lexicon, organisation, digits)
+            nouns = (meaning.noun, meaning.other_noun) if meaning.frame in TWO_NOUNS else (meaning.noun,)
+            name = f"{concept}-{number:04d}"
+            sentences.append(Sentence(name, concept, text, meaning.frame, nouns))
     return sentences
 
 
@@ -240,7 +246,7 @@ def _draw_meaning(rng: random.Random, concept: str) -> Meaning:
         return replace(blank, verb=_draw_verb(rng, blank.noun))
     if frame == "adjective":
         return replace(blank, adjective=rng.randrange(len(load_lexicon("en").adjectives)))
-    if frame in ("two", "picture"):
+    if frame in TWO_NOUNS:
         other = _draw_noun(rng)
         while other == blank.noun:
             other = _draw_noun(rng)
