@@ -244,7 +244,8 @@ def _generation(models, steps, languages, rng):
     for m, step in itertools.product(models.itertuples(), [s for s in steps if s >= 256]):
         late = np.log2(step) - 8
         conditions = {"unforced": (0.06, 0.12), "forced": (0.07 + 0.04 * late, 0.42 - 0.1 * late),
-                      "random": (0.06, 0.12), "other_concept": (0.06, 0.25)}  # fmt: skip
+                      "random": (0.06, 0.12), "random_dose": (0.06, 0.12),
+                      "other_concept": (0.06, 0.25)}  # fmt: skip
         for condition, (hits, source_share) in conditions.items():
             for lang in [*sources, "*"]:
 

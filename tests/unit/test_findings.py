@@ -134,7 +134,29 @@ def test_forcing_without_effect_says_nothing_about_languages(tables):
     findings, _ = evaluate_findings(tables | {"generation": generation})
     finding = next(f for f in findings if f.key == "forced_generation")
     assert finding.verdict == "does not hold"
-    assert "never raises" in finding.text
+    assert "At no step does forcing the experts raise" in finding.text
+
+
+@pytest.mark.parametrize(("control", "told"), [("random_dose", "random units at the experts' dose"),
+                                               ("other_concept", "experts of other concepts")])  # fmt: skip
+def test_a_push_that_any_units_give_is_no_work_of_the_experts(tables, control, told):
+    """Planted: forced texts have more words than unforced ones, and no more than a control."""
+    generation = tables["generation"].copy()
+    forced = generation[(generation.metric == "hit_rate") & (generation.condition == "forced")]
+    at = (generation.metric == "hit_rate") & (generation.condition == control)
+    generation.loc[at, ["value", "low", "high"]] = forced[["value", "low", "high"]].to_numpy()
+    findings, _ = evaluate_findings(tables | {"generation": generation})
+    finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
+    assert finding.verdict == "does not hold"
+    assert told in finding.text
+
+
+def test_without_the_dose_matched_control_forcing_cannot_be_judged(tables):
+    rest = tables["generation"].query("condition != 'random_dose'")
+    findings, _ = evaluate_findings(tables | {"generation": rest})
+    finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
+    assert finding.verdict == "cannot be tested"
+    assert "controls are missing" in finding.text
 
 
 def test_three_seeds_give_an_interval_over_seeds():
@@ -230,6 +252,7 @@ def every_kind_of_study():
     yield plain | {"overlap": overlap.query("layer < 2"), "reliability": plain["reliability"].query("m == 2")}
     yield plain | {"generation": generation.assign(value=generation["value"].mask(hits, 0.06), low=0, high=1)}
     yield plain | {"generation": generation.query("metric != 'hit_rate'")}
+    yield plain | {"generation": generation.query("condition != 'random_dose'")}
 
 
 def test_findings_say_which_of_their_steps_are_flagged():

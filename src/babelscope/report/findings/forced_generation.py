@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,11 @@ import pandas as pd
 
 from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
 from babelscope.report.summaries import ALL, SOURCE, generation_series
+from babelscope.report.words import Statement
+
+#: What forcing must raise the rate of concept words above. Unforced texts show the model's habit, random
+#: units at the same dose what any such push does, experts of other concepts that it is this concept.
+CONTROLS = ("unforced", "random_dose", "other_concept")
 
 Get = Callable[[int, str, str, str], Quantity]
 """A value by step, condition, metric and target."""
@@ -24,22 +29,39 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     series = generation_series(rows, subject.pivot)
     get = _lookup(subject, series)
     steps = [int(step) for step in sorted(series["step"].unique())]
-    rates = {step: [get(step, c, "hit_rate", ALL) for c in ("forced", "unforced")] for step in steps}
+    rates = {
+        step: {name: get(step, name, "hit_rate", ALL) for name in ("forced", *CONTROLS)} for step in steps
+    }
     last = steps[-1]
-    hits, base = rates[last]
+    hits = rates[last]["forced"]
     if not np.isfinite(hits.value):
         return finding.tell("no forced texts")
-    works = [step for step, (forced, unforced) in rates.items() if below(unforced, forced)]
-    given: dict[str, Any] = {"steps": works, "last": last, "hits": hits, "base": base}
-    finding.quantities += [hits, base]
+    outcomes = {step: _works(of_step) for step, of_step in rates.items()}
+    works = [step for step, works in outcomes.items() if works]
+    against = [
+        Statement("rate of a control", {"beside": name, "rate": rates[last][name]})
+        for name in CONTROLS
+        if np.isfinite(rates[last][name].value)
+    ]
+    given: dict[str, Any] = {"steps": works, "last": last, "hits": hits, "against": against}
+    finding.quantities += [rate for rate in rates[last].values() if np.isfinite(rate.value)]
     if not works:
+        if None in outcomes.values():
+            finding.ask("forcing works at all", None, lacks="controls", **given)
+            return finding.tell("controls missing", **given)
         finding.ask("forcing works at all", False, **given)
         return finding.tell("never works", **given)
-    finding.ask("forcing works", last in works, "extra", **given)
+    finding.ask("forcing works", outcomes[last], "extra", **given)
     finding.tell("forcing works", **given, early=works[0])
     for metric, label in (("text_share", "texts"), ("hit_share", "hits")):
         _judge_shares(finding, get, metric, label, works[0], last, subject.pivot)
     return finding
+
+
+def _works(rates: Mapping[str, Quantity]) -> bool | None:
+    """Whether forced texts have more words of their concept than each control; None if one is missing."""
+    above = [below(rates[name], rates["forced"]) for name in CONTROLS]
+    return False if False in above else None if None in above else True
 
 
 def _lookup(subject: Subject, series: pd.DataFrame) -> Get:
