@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,43 @@ def bootstrap_weights(
     draws = n if draws is None else draws
     counts = np.random.default_rng(seed).multinomial(draws, np.full(n, 1 / n), size=n_resamples)
     return np.asarray(counts / draws, dtype=np.float64)
+
+
+def named_weights(names: Sequence[int] | NDArray[Any], n_resamples: int, seed: int) -> Floats:
+    """Bootstrap weights that belong to an item and not to its place: ``(n_resamples, items)``.
+
+    Each is drawn by itself from a Poisson law of mean 1, which is what the multinomial of the usual
+    bootstrap comes to for many items. An item has the same weights beside whatever others, so that
+    resamples of two sets which share items can be subtracted.
+
+    Args:
+        names: A number for each item, such as a checksum of its id.
+        n_resamples: Number of resamples.
+        seed: Of the draws.
+
+    Source: Chamandy, Muralidharan, Najmi and Naidu (2012), "Estimating uncertainty for massive data streams";
+    random bits by splitmix64 (Steele, Lea and Flood 2014).
+    """
+    names_I, resamples_B1 = (
+        np.asarray(names, dtype=np.uint64),
+        np.arange(n_resamples, dtype=np.uint64)[:, None],
+    )
+    seed_1 = _mixed(np.asarray([seed], dtype=np.uint64))
+    seeded_I = _mixed(names_I ^ seed_1)
+    uniforms_BI = (_mixed(seeded_I + resamples_B1) >> np.uint64(11)) * 2.0**-53
+    return np.searchsorted(_POISSON, uniforms_BI, side="right").astype(np.float64)
+
+
+#: Cumulative probabilities of 0, 1, 2 ... of a Poisson law of mean 1, as far as doubles tell them apart.
+_POISSON = np.exp(-1) * np.cumsum(1 / np.cumprod([1.0, *range(1, 18)]))
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One step of splitmix64; wraps around."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
 
 
 def two_way_interval(

@@ -321,7 +321,7 @@ SCHEMA_ERRORS = {
     "true is no number": ({"experts__k": True}, "experts.k", True, "a whole number", ""),
     "too small": ({"experts__k": 0}, "experts.k", 0, "1 or more", ""),
     "too large": ({"corpora__web__heldout": 0.9}, "corpora.web.heldout", 0.9, "0.5 or less", ""),
-    "not above": ({"probes": {"l2_c": 0}}, "probes.l2_c", 0, "more than 0", ""),
+    "not above": ({"probes": {"c": 0}}, "probes.c", 0, "more than 0", ""),
     "not below": ({"probes": {"test_share": 1}}, "probes.test_share", 1, "less than 1", ""),
     "too many": (
         {"models__small__training__betas": [0.9, 0.9, 0.9]}, "models.small.training.betas",

@@ -1,10 +1,10 @@
 """Random units to force beside a concept's experts: as many, at the same sites of the same layers.
 
-Experts are held at a value that is high for them: the median over sentences of their concept lies about two
-standard deviations above their mean. Random units at their own median over the same sentences are hardly
-moved (the concept means nothing to them), so such a control does not tell what is due to the experts from what
-is due to the push. So random units are forced a second time, as far from their mean as the experts are from
-theirs.
+Experts are held at a value that is high for them: the median over the sentences of their concept lies about
+two standard deviations above their mean. Random units at their own median over these sentences are hardly
+moved, since the concept means nothing to them: such a control does not tell what is due to the experts from
+what is due to the push. So random units are forced a second time, as far from their mean as the experts are
+from theirs.
 
 Legend: B sentences of a batch, S of the sample, U units of a site, N of the model, K random units.
 """

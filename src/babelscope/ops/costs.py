@@ -358,7 +358,7 @@ class CostModel:
     def probe(self, job: JobCells) -> Cost:
         """A fit per seed, layer and step."""
         probes, languages = self.study.probes, len(self.study.languages)
-        rows = probes.tokens_per_language * languages
+        rows = (probes.tokens_per_language or self.study.extraction.tokens_per_language) * languages
         width = dimensions(self._config(job.model)).hidden
         fit = rows * width * languages * _PROBE_FLOPS * probes.max_iter / self.rates.cpu_flops
         one = probes.seeds * (0.05 + fit) + rows * width**2 * 4 / self.rates.cpu_flops

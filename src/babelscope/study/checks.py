@@ -59,7 +59,7 @@ def cross_check(study: Study) -> None:
          "the number of languages", len(study.languages)),
     ]  # fmt: skip
     for key, given, name, limit in at_most:
-        if given > limit:
+        if given is not None and given > limit:
             raise StudyError(key, given, f"at most {name}, {limit}")
 
 
