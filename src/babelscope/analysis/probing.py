@@ -378,7 +378,7 @@ def _score_control(
     # A token type has the same control label in training and test: only memory of types helps.
     types, type_index = np.unique(pool.types_T, return_inverse=True)
     control_T = split.rng.integers(n_languages, size=types.size)[type_index]
-    guessed = control_T[train][:1]  # a vocabulary of a few types may get one label only
+    guessed: Ints = control_T[train][:1]  # a vocabulary of a few types may get one label only
     if np.unique(control_T[train]).size > 1:
         guessed = fitter.fit("control", split.x_train, control_T[train]).predict(split.x_test)
     control = _Score(*sums.mean(control_T[test] == guessed), test.size, 1.0 / n_languages)
