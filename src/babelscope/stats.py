@@ -80,6 +80,24 @@ def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return bits ^ (bits >> np.uint64(31))
 
 
+def widened_interval(value: float, resamples_B: NDArray[Any], freedom: int) -> tuple[float, float]:
+    """95% interval of resamples of a mean over few clusters.
+
+    Deviations from the value are widened from the normal to Student's quantile. The resamples should draw one
+    cluster less than there are, which makes their variance unbiased (Rao and Wu 1988).
+
+    Args:
+        value: Of the sample.
+        resamples_B: The same of the resamples; those that are not finite do not count.
+        freedom: One less than the number of clusters; at least 1 is taken.
+    """
+    from scipy.special import ndtri, stdtrit  # slow to import, needed seldom
+
+    low, high = interval(resamples_B)
+    factor = float(stdtrit(max(1, freedom), 0.975) / ndtri(0.975))
+    return value - (value - low) * factor, value + (high - value) * factor
+
+
 def two_way_interval(
     values_PC: Floats, pairs: list[tuple[int, int]], n_langs: int, bootstrap: int, seed: int
 ) -> tuple[float, float]:
@@ -102,8 +120,6 @@ def two_way_interval(
         seed: Of the resamples.
     """
     n_concepts = values_PC.shape[1]
-    from scipy.special import ndtri, stdtrit  # slow to import, needed seldom
-
     concepts_BC = bootstrap_weights(n_concepts, bootstrap, seed, draws=max(1, n_concepts - 1))
     if n_langs > 2:
         langs_BL = bootstrap_weights(n_langs, bootstrap, seed + 1, draws=n_langs - 1)
@@ -115,10 +131,8 @@ def two_way_interval(
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw may hold one language only
         means_B = ((pairs_BP @ values_PC) * concepts_BC).sum(axis=1) / pairs_BP.sum(axis=1)
     mean = float(values_PC.mean())
-    low, high = interval(means_B)
-    freedom = (n_langs if n_langs > 2 else n_concepts) - 1
-    widened = stdtrit(max(1, freedom), 0.975) / ndtri(0.975)
-    return max(0.0, mean - (mean - low) * widened), min(1.0, mean + (high - mean) * widened)
+    low, high = widened_interval(mean, means_B, (n_langs if n_langs > 2 else n_concepts) - 1)
+    return max(0.0, low), min(1.0, high)
 
 
 def permutation_p(observed: float, null: Floats) -> float:

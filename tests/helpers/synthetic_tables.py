@@ -273,6 +273,9 @@ def _generation(models, steps, languages, rng):
                     }  # fmt: skip
 
                 rows.append(row("*", "hit_rate", hits + 0.002 * rng.normal(), 0.01))
+                if lang == "*" and condition != "forced":
+                    gain = conditions["forced"][0] - hits
+                    rows.append(row("*", "hit_gain", gain, 0.01))
                 rows.append(row("*", "nll", 1.4 + 0.2 * (condition != "unforced"), 0.02))
                 rows.append(row("*", "degenerate", 0.02, 0.01))
                 rest = (1 - source_share - 0.3) / max(len(languages) - 2, 1)

@@ -129,8 +129,8 @@ def test_any_table_may_be_missing(tables, name, empty):
 
 def test_forcing_without_effect_says_nothing_about_languages(tables):
     generation = tables["generation"].copy()
-    hits = generation.metric == "hit_rate"
-    generation.loc[hits, ["value", "low", "high"]] = 0.06, 0.05, 0.07
+    generation.loc[generation.metric == "hit_rate", ["value", "low", "high"]] = 0.06, 0.05, 0.07
+    generation.loc[generation.metric == "hit_gain", ["value", "low", "high"]] = 0.0, -0.01, 0.01
     findings, _ = evaluate_findings(tables | {"generation": generation})
     finding = next(f for f in findings if f.key == "forced_generation")
     assert finding.verdict == "does not hold"
@@ -142,9 +142,8 @@ def test_forcing_without_effect_says_nothing_about_languages(tables):
 def test_a_push_that_any_units_give_is_no_work_of_the_experts(tables, control, told):
     """Planted: forced texts have more words than unforced ones, and no more than a control."""
     generation = tables["generation"].copy()
-    forced = generation[(generation.metric == "hit_rate") & (generation.condition == "forced")]
-    at = (generation.metric == "hit_rate") & (generation.condition == control)
-    generation.loc[at, ["value", "low", "high"]] = forced[["value", "low", "high"]].to_numpy()
+    at = (generation.metric == "hit_gain") & (generation.condition == control)
+    generation.loc[at, ["value", "low", "high"]] = 0.01, -0.01, 0.03
     findings, _ = evaluate_findings(tables | {"generation": generation})
     finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
     assert finding.verdict == "does not hold"
@@ -201,6 +200,9 @@ def test_generation_series_keeps_summaries_over_all_sources(tables):
     forced = series.query("condition == 'forced'")
     assert set(series["lang"]) == {"*"}
     assert forced["target"].tolist() == ["*", "*", "*", "source", "en", "source", "en"]
+    assert set(series.query("metric == 'hit_gain'")["condition"]) == {
+        "unforced", "random", "random_dose", "other_concept"
+    }  # fmt: skip
     other = generation_series(rows.replace({"target": {"en": "ru"}}), pivot="ru")
     assert set(other["target"]) == {"*", "source", "ru"}
 
@@ -240,7 +242,7 @@ def test_every_template_of_the_findings_has_a_use_and_every_record_its_words():
 def every_kind_of_study():
     plain = synthetic_tables(languages=("en", "es", "zh"))
     overlap, probes, generation = plain["overlap"], plain["probes"], plain["generation"]
-    hits = generation["metric"] == "hit_rate"
+    hits = generation["metric"].isin(["hit_rate", "hit_gain"])
     yield plain
     yield {"models": plain["models"], "losses": plain["losses"], "overlap": overlap.head(0), "probes": probes}
     yield {"models": plain["models"], "overlap": overlap}
@@ -250,7 +252,9 @@ def every_kind_of_study():
     yield plain | {"overlap": overlap.query("variant == 'same_lines'").assign(p_value=np.nan, q_value=np.nan)}
     yield plain | {"overlap": overlap.query("lang_a != '*'"), "probes": probes.query("probe == 'full'")}
     yield plain | {"overlap": overlap.query("layer < 2"), "reliability": plain["reliability"].query("m == 2")}
-    yield plain | {"generation": generation.assign(value=generation["value"].mask(hits, 0.06), low=0, high=1)}
+    yield plain | {
+        "generation": generation.assign(value=generation["value"].mask(hits, 0.06), low=-1, high=1)
+    }
     yield plain | {"generation": generation.query("metric != 'hit_rate'")}
     yield plain | {"generation": generation.query("condition != 'random_dose'")}
 

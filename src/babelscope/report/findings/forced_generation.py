@@ -32,19 +32,21 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     rates = {
         step: {name: get(step, name, "hit_rate", ALL) for name in ("forced", *CONTROLS)} for step in steps
     }
+    gains = {step: {name: get(step, name, "hit_gain", ALL) for name in CONTROLS} for step in steps}
     last = steps[-1]
     hits = rates[last]["forced"]
     if not np.isfinite(hits.value):
         return finding.tell("no forced texts")
-    outcomes = {step: _works(of_step) for step, of_step in rates.items()}
+    outcomes = {step: _works(of_step) for step, of_step in gains.items()}
     works = [step for step, works in outcomes.items() if works]
     against = [
-        Statement("rate of a control", {"beside": name, "rate": rates[last][name]})
+        Statement("rate of a control", {"beside": name, "rate": rates[last][name], "gain": gains[last][name]})
         for name in CONTROLS
         if np.isfinite(rates[last][name].value)
     ]
     given: dict[str, Any] = {"steps": works, "last": last, "hits": hits, "against": against}
-    finding.quantities += [rate for rate in rates[last].values() if np.isfinite(rate.value)]
+    numbers = [*rates[last].values(), *gains[last].values()]
+    finding.quantities += [number for number in numbers if np.isfinite(number.value)]
     if not works:
         if None in outcomes.values():
             finding.ask("forcing works at all", None, lacks="controls", **given)
@@ -58,9 +60,9 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     return finding
 
 
-def _works(rates: Mapping[str, Quantity]) -> bool | None:
+def _works(gains: Mapping[str, Quantity]) -> bool | None:
     """Whether forced texts have more words of their concept than each control; None if one is missing."""
-    above = [below(rates[name], rates["forced"]) for name in CONTROLS]
+    above = [gain.low > 0 if gain.has_interval else None for gain in gains.values()]
     return False if False in above else None if None in above else True
 
 
