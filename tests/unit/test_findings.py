@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, verdict_of
+from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, exceeds, verdict_of
 from babelscope.report.findings.evaluate import evaluate_findings, findings_table
 from babelscope.report.findings.language_identity import middle_layers
 from babelscope.report.summaries import generation_series, over_seeds, with_roles
@@ -108,10 +108,100 @@ def test_the_middle_can_win(tables):
 
 def test_one_step_cannot_show_change():
     found = verdicts(synthetic_tables(steps=(2048,), languages=LANGUAGES))
-    assert found["language_identity", "bridged"] == "cannot be tested"
     assert found["expert_overlap", "bridged"] == "cannot be tested"
     assert found["reliable_units", "bridged"] == "cannot be tested"
     assert found["forced_generation", "bridged"] == "cannot be tested"
+
+
+def identity_of(tables, role="main"):
+    findings, _ = evaluate_findings(tables)
+    return next(f for f in findings if f.key == "language_identity" and f.role == role)
+
+
+def with_probes(tables, change):
+    """Tables in which `change(step, layer, role)` is added to all accuracies, with their resamples."""
+    probes = with_roles(tables["probes"], tables["models"])
+    add = np.array([change(row.step, row.layer, row.role) for row in probes.itertuples()])
+    draws = [
+        " ".join(f"{float(draw) + more:.5g}" for draw in text.split())
+        for text, more in zip(probes["draws"], add, strict=True)
+    ]
+    moved = {column: probes[column] + add for column in ("value", "low", "high")}
+    return tables | {"probes": tables["probes"].assign(**moved, draws=draws)}
+
+
+@pytest.mark.parametrize("steps", [(2048,), (0, 2048)], ids=["alone", "beside a random baseline"])
+def test_a_valley_within_one_step_is_tested_and_a_course_is_not(steps):
+    """A random baseline is no ancestor: nothing dropped from it, or never dropped."""
+    flat = synthetic_tables(steps=steps, sharing=False, languages=LANGUAGES)
+    valley = with_probes(flat, lambda step, layer, role: -0.2 * (layer in (2, 3)) * (step > 0))
+    for tables, met, verdict in ((flat, False, "does not hold"), (valley, True, "holds in part")):
+        finding = identity_of(tables)
+        assert finding.verdict == verdict
+        by_key = {c.key: c for c in finding.criteria}
+        assert by_key["middle drops"].met is None
+        assert by_key["middle drops"].evidence == "one step after the random weights"
+        assert by_key["valley"].met is met
+        assert "cannot be told whether anything faded" in finding.text
+        assert "dropped" not in finding.text
+        assert "peaks" not in finding.text
+
+
+def test_fading_as_in_the_control_does_not_hold_wholly(tables):
+    """Planted: the control fades as much as the main model."""
+    both = with_probes(tables, lambda step, layer, role: -0.15 * (
+        role == "control" and layer in (1, 2) and step == 2048
+    ))  # fmt: skip
+    finding = identity_of(both)
+    contrast = next(c for c in finding.criteria if c.key == "drops more than control" and c.part == "extra")
+    assert contrast.given["label"] == "anchor tokens"
+    assert contrast.met is False
+    assert finding.verdict == "holds in part"
+    assert "fading here does not show sharing" in finding.text
+    assert identity_of(tables).verdict == "holds"
+
+
+def test_steps_are_compared_by_the_same_sentences(tables):
+    """The intervals of two steps overlap, and that of their difference is clear of 0."""
+    small = with_probes(tables, lambda step, layer, role: 0.1175 * (layer in (1, 2) and step == 2048))
+    drop = next(c for c in identity_of(small).criteria if c.key == "middle drops" and c.part == "core")
+    before, after, difference = (drop.given[name] for name in ("before", "after", "drop"))
+    assert after.high > before.low
+    assert difference.low > 0.02
+    assert difference.high - difference.low < 0.5 * (before.high - before.low)
+    assert drop.met
+
+
+@pytest.mark.parametrize(("shift", "why"), [
+    (0.30, "the difference goes the other way"), (0.102, "smaller than 0.020")
+])  # fmt: skip
+def test_what_is_not_met_says_why(tables, shift, why):
+    changed = with_probes(tables, lambda step, layer, role: shift * (layer in (1, 2, 3) and step == 2048))
+    told = [c for c in identity_of(changed).criteria if c.key in ("middle drops", "end recovers")]
+    assert any(c.met is False and c.evidence.endswith(why) for c in told)
+
+
+def test_a_difference_exceeds():
+    def of(value, low, high):
+        return exceeds(Quantity("x", value, low, high), 0.02)
+
+    assert of(0.1, 0.05, 0.15) == (True, "")
+    assert of(0.01, 0.005, 0.015) == (False, "too small")
+    assert of(0.01, -0.01, 0.03) == (False, "not apart")
+    assert of(-0.1, -0.2, -0.05) == (False, "other way")
+    assert of(0.1, np.nan, np.nan) == (None, "")
+
+
+def test_a_layer_between_the_middle_and_the_end_is_not_called_the_first(tables):
+    """Twelve blocks, most shared in layer 11."""
+    overlap = tables["overlap"]
+    layer = overlap[(overlap.layer == 1)]
+    more = [layer.assign(layer=at, overlap=value, low=value - 0.01, high=value + 0.01, null=0.04)
+            for at in range(1, 13) for value in [0.4 if at == 11 else 0.1]]  # fmt: skip
+    whole = pd.concat([overlap[overlap.layer == -1], *more])
+    findings, _ = evaluate_findings(tables | {"overlap": whole})
+    text = next(f.text for f in findings if f.key == "middle_layers")
+    assert "layer 11 of 12, between the middle layers and the ends" in text
 
 
 @pytest.mark.parametrize("name", ["overlap", "probes", "reliability", "generation", "models"])
@@ -214,7 +304,7 @@ def test_quantity_as_text():
 
 def test_every_template_of_the_findings_has_a_use_and_every_record_its_words():
     """Of studies of all kinds; what no study brings up is dead."""
-    said = {kind: set() for kind in ("sentences", "conditions", "lacking")}
+    said = {kind: set() for kind in ("sentences", "conditions", "lacking", "reasons")}
 
     def note(statement):
         said["sentences"].add(statement.key)
@@ -233,8 +323,10 @@ def test_every_template_of_the_findings_has_a_use_and_every_record_its_words():
                 assert criterion.evidence
                 said["conditions"].add(criterion.key)
                 said["lacking"].add(criterion.lacks)
+                said["reasons"].add(criterion.why)
     assert said["conditions"] == set(words()["conditions"])
     assert said["lacking"] - {""} == set(words()["lacking"])
+    assert said["reasons"] - {""} == set(words()["reasons"])
     told = list(words()["sentences"])
     assert said["sentences"] == set(told[told.index("no probes") :])
 
@@ -244,6 +336,9 @@ def every_kind_of_study():
     overlap, probes, generation = plain["overlap"], plain["probes"], plain["generation"]
     hits = generation["metric"].isin(["hit_rate", "hit_gain"])
     yield plain
+    for shift in (0.3, 0.102):
+        yield with_probes(plain, lambda step, layer, role, s=shift: s * (layer in (1, 2, 3) and step == 2048))
+    yield plain | {"probes": probes.query("layer < 2")}
     yield {"models": plain["models"], "losses": plain["losses"], "overlap": overlap.head(0), "probes": probes}
     yield {"models": plain["models"], "overlap": overlap}
     yield synthetic_tables(steps=(64, 2048), flagged=(2048,), languages=("en", "es", "zh"))

@@ -123,6 +123,8 @@ class GenerationSettings(Sampling):
 
     k: Count
     """Experts that are forced, those of highest average precision."""
+    sites: tuple[Site, ...] = ()
+    """Sites whose experts are forced; all if none is named."""
 
 
 class AuditSettings(Settings):

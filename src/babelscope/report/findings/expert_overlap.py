@@ -132,7 +132,7 @@ def judge_layers(subject: Subject, finding: Finding) -> Finding:
         more = below(end, each[inner])
         met = None if more is None else more and best in middle
         finding.ask("best middle layer", met, layer=layer, inner=inner, end=end, most=each[inner])
-    where = "middle" if best in middle else "last" if best == n_layers else "first"
+    where = {**dict.fromkeys(middle, "middle"), 1: "first", n_layers: "last"}.get(best, "between")
     finding.tell("best layer", last=last, best=best, n=n_layers, where=where, most=each[best])
     reached = [Statement("layer", {"layer": layer, "end": end}) for layer, end in ends.items()]
     return finding.tell("middle and ends", inner=inner, most=each[inner], ends=reached)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
-from babelscope.report.summaries import ALL, SOURCE, generation_series
+from babelscope.report.summaries import ALL, SOURCE, generation_series, over_seeds
 from babelscope.report.words import Statement
 
 #: What forcing must raise the rate of concept words above. Unforced texts show the model's habit, random
@@ -67,13 +66,18 @@ def _works(gains: Mapping[str, Quantity]) -> bool | None:
 
 
 def _lookup(subject: Subject, series: pd.DataFrame) -> Get:
-    ns = series.groupby(["step", "condition", "metric", "target"])["n"].sum()
+    keys = ["step", "condition", "metric", "target"]
+    ns = series.groupby(keys)["n"].sum()
+    rows = over_seeds(series, subject.models, keys)  # once: it takes long
+    known = {tuple(row[key] for key in keys): row for row in rows.to_dict("records")}
 
     def get(step: int, condition: str, metric: str, target: str) -> Quantity:
         name = f"{metric}, {condition}" + ("" if target == ALL else f", {target}")
-        at = {"condition": condition, "metric": metric, "target": target}
-        found = subject.quantity(series, "value", name, step=step, **at)
-        return replace(found, n=float(ns.get((step, *at.values()), np.nan)))
+        row = known.get((step, condition, metric, target))
+        if row is None:
+            return Quantity(name, np.nan, step=step)
+        n = float(ns[step, condition, metric, target])
+        return Quantity(name, row["value"], row["low"], row["high"], n=n, step=step)
 
     return get
 
