@@ -297,7 +297,7 @@ def expert_table() -> pd.DataFrame:
 def forced_and_drawn(concept: str, *, lang: str = "es", k: int = 4, seed: int = 1):
     """The experts that are forced, and the numbers of as many random units."""
     table = expert_table()
-    forced, whole = forced_experts(table, lang, concept, k), of_model(table)
+    forced, whole = forced_experts(table, lang, concept, GenerationSettings(k=k)), of_model(table)
     every = whole[whole["concept"] == concept]
     return forced, draw_random(forced, every, UNITS, lang=lang, concept=concept, seed=seed)
 
@@ -384,7 +384,7 @@ def test_medians_of_random_units_are_those_that_scoring_had(tmp_path, architectu
     forced, drawn = {}, {}
     for concept in NAMES:
         positive[concept] = [(name, text) for name, text in sentences if name.startswith(concept)]
-        forced[concept] = forced_experts(experts, "es", concept, 8)
+        forced[concept] = forced_experts(experts, "es", concept, GenerationSettings(k=8))
         every = of_model(experts).query("concept == @concept")
         drawn[concept] = draw_random(forced[concept], every, best.units, lang="es", concept=concept, seed=1)
     held = hold_random(loaded, forced, drawn, best.units, sentences, positive, settings, where="here")
@@ -480,9 +480,27 @@ def test_queries_act_from_the_second_position_on():
 
 def test_too_few_experts_and_unknown_concepts_are_named():
     with pytest.raises(StudyError, match=r"generation.concepts`: got 'dog'.*concepts with experts in es: "):
-        forced_experts(expert_table(), "es", "dog", 2)
+        forced_experts(expert_table(), "es", "dog", GenerationSettings(k=2))
     with pytest.raises(StudyError, match=r"generation.k`: got 7.*experts.k, 6"):
-        forced_experts(expert_table(), "es", "house", 7)
+        forced_experts(expert_table(), "es", "house", GenerationSettings(k=7))
+
+
+def test_only_experts_at_the_named_sites_are_forced():
+    table = expert_table()
+    both = forced_experts(table, "es", "house", GenerationSettings(k=4, sites=("mlp_in", "attn_out")))
+    assert (
+        both["rank"].tolist()
+        == forced_experts(table, "es", "house", GenerationSettings(k=4))["rank"].tolist()
+    )
+    # Ranks 2 and 5 are at attn_out; a larger k takes all that are there.
+    for k, ranks in ((1, [2]), (4, [2, 5])):
+        some = forced_experts(table, "es", "house", GenerationSettings(k=k, sites=("attn_out",)))
+        assert set(some["site"]) == {"attn_out"}
+        assert some["rank"].tolist() == ranks
+    with pytest.raises(
+        StudyError, match=r"generation.sites`: got \['resid'\].*house in es: attn_out, mlp_in"
+    ):
+        forced_experts(table, "es", "house", GenerationSettings(k=4, sites=("resid",)))
 
 
 # --------------------------------------------------------------------------------- what they say
@@ -692,5 +710,8 @@ def test_a_step_from_experts_to_summary(tmp_path):
     )  # fmt: skip
     assert len(texts) == 4 + 4 + 4 + 4
     assert list(texts.columns[:4]) == ["model", "step", "condition", "lang"]
+    assert texts.groupby("condition")["n_forced"].unique().str[0].to_dict() == {
+        "unforced": 0, "forced": 4, "random": 4, "random_dose": 4
+    }  # fmt: skip
     texts.to_parquet(tmp_path / "t.parquet")
     assert pd.read_parquet(tmp_path / "t.parquet")["text"].tolist() == texts["text"].tolist()

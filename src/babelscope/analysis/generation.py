@@ -48,7 +48,7 @@ _LOGITS_IN_CACHE = 1 << 18
 
 TEXT_COLUMNS = (
     "condition", "lang", "concept", "sample", "seed", "text", "token_ids", "prompt_ids", "nll",
-    "n_tokens", "distinct_share", "degenerate",
+    "n_tokens", "distinct_share", "degenerate", "n_forced",
 )  # fmt: skip
 
 
@@ -103,25 +103,32 @@ def text_requests(
     return asked
 
 
-def forced_experts(table: pd.DataFrame, lang: str, concept: str, k: int) -> pd.DataFrame:
-    """The experts of a concept that are forced, best first.
+def forced_experts(
+    table: pd.DataFrame, lang: str, concept: str, settings: GenerationSettings
+) -> pd.DataFrame:
+    """The experts of a concept that are forced, best first: ``settings.k``, or all that are at its sites.
 
     Args:
         table: The table of :func:`babelscope.analysis.experts.select_experts` of a language.
         lang: The language, for an error.
         concept: The concept.
-        k: How many.
+        settings: How many are forced, and at which sites.
 
     Raises:
-        StudyError: If the concept has no experts, or fewer than ``k``.
+        StudyError: If the concept has no experts, fewer than ``settings.k``, or none at the sites.
     """
     of_concept = _experts_of(table, concept)
     if of_concept.empty:
         allowed = f"concepts with experts in {lang}: {', '.join(of_model(table)['concept'].unique())}"
         raise StudyError("generation.concepts", concept, allowed)
-    if len(of_concept) < k:
-        raise StudyError("generation.k", k, f"at most experts.k, {len(of_concept)}")
-    return of_concept.sort_values("rank").head(k)
+    if len(of_concept) < settings.k:
+        raise StudyError("generation.k", settings.k, f"at most experts.k, {len(of_concept)}")
+    there = of_concept[of_concept["site"].isin(settings.sites)] if settings.sites else of_concept
+    if there.empty:
+        allowed = f"sites of the experts of {concept} in {lang}: {', '.join(sorted(set(of_concept['site'])))}"
+        hint = "a larger experts.k may find some at other sites"
+        raise StudyError("generation.sites", list(settings.sites), allowed, hint)
+    return there.sort_values("rank").head(settings.k)
 
 
 def _experts_of(table: pd.DataFrame, concept: str) -> pd.DataFrame:
@@ -161,7 +168,7 @@ def generate_step(
     forced: dict[tuple[str, str], UnitSet] = {}
     random: dict[tuple[str, str], Held] = {}
     for lang, table in experts.items():
-        chosen = {concept: forced_experts(table, lang, concept, settings.k) for concept in concepts}
+        chosen = {concept: forced_experts(table, lang, concept, settings) for concept in concepts}
         drawn = {
             concept: draw_random(
                 rows, _experts_of(table, concept), units, lang=lang, concept=concept, seed=seed
@@ -211,7 +218,7 @@ def generate_texts(
         ``text``, ``token_ids`` (of the text), ``prompt_ids`` (separated by spaces), ``nll`` (mean
         nats per token of the text under the model without forcing; NaN if it has no token),
         ``n_tokens``, ``distinct_share`` (of its tokens), ``degenerate`` (see
-        :func:`is_degenerate`).
+        :func:`is_degenerate`), ``n_forced`` (units that were held).
 
     Raises:
         StudyError: If the model is an encoder or has too few positions.
@@ -242,6 +249,7 @@ def generate_texts(
                 (
                     asked.condition, asked.lang, asked.concept, asked.sample, asked.seed, text, ids,
                     str(loaded.start_id), float(nll), len(ids), share, is_degenerate(text, ids),
+                    0 if asked.units is None else len(asked.units),
                 )
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(TEXT_COLUMNS))

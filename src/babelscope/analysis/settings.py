@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
+from babelscope.activations.settings import Sites
 from babelscope.errors import StudyError
 from babelscope.settings import AS_GIVEN, Count, Positive, Settings, kind_of
 
@@ -123,8 +124,8 @@ class GenerationSettings(Sampling):
 
     k: Count
     """Experts that are forced, those of highest average precision."""
-    sites: tuple[Site, ...] = ()
-    """Sites whose experts are forced; all if none is named."""
+    sites: Sites = ()
+    """Sites whose experts are forced; all if not given."""
 
 
 class AuditSettings(Settings):

@@ -299,6 +299,8 @@ def _check_generation(study: Study) -> None:
         if kind == "encoder" and study.generation_batches(model.run_id):
             hint = f"model {model.id} is an encoder, which does not write text; turn generation off"
             raise StudyError("generation.enabled", True, "false where a model is an encoder", hint)
+    for site in generation.sites:
+        _check_known("generation.sites", site, study.extraction.sites)
     for lang in generation.languages:
         _check_known("generation.languages", lang, study.languages)
     known = sorted({step for model in study.models.values() for step in model.steps})
