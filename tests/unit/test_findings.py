@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, exceeds, verdict_of
+from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, exceeds, over_runs, verdict_of
 from babelscope.report.findings.evaluate import evaluate_findings, findings_table
 from babelscope.report.findings.language_identity import middle_layers
 from babelscope.report.summaries import generation_series, over_seeds, with_roles
 from babelscope.report.words import Statement, words
+from babelscope.stats import interval
 from synthetic_tables import synthetic_tables
 
 LANGUAGES = ("de", "en", "es", "ru", "zh")
@@ -190,6 +191,38 @@ def test_a_difference_exceeds():
     assert of(0.01, -0.01, 0.03) == (False, "not apart")
     assert of(-0.1, -0.2, -0.05) == (False, "other way")
     assert of(0.1, np.nan, np.nan) == (None, "")
+
+
+@pytest.mark.parametrize("n_runs", [1, 2, 3, 5])
+def test_runs_of_a_model_are_summed_up_as_its_seeds_are(n_runs):
+    rng = np.random.default_rng(n_runs)
+    values, draws = rng.normal(size=n_runs), rng.normal(size=(n_runs, 100))
+    table = pd.DataFrame({"model": [f"m-seed{i}" for i in range(n_runs)], "step": 4, "value": values})
+    if n_runs == 1:
+        table["low"], table["high"] = interval(draws[0])
+    models = table[["model"]].assign(id="m", role="main")
+    expected = over_seeds(table, models, ["step"]).iloc[0]
+    found = over_runs(values, draws, "x", step=4, n=2)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected["value"], expected["low"], expected["high"])
+    )
+
+
+def test_runs_are_paired_by_seed():
+    """Seeds of both models differ far more than the models do."""
+    tables = synthetic_tables(seeds=3, languages=LANGUAGES)
+    seeds = tables["models"].set_index("model")["seed"]
+    probes = tables["probes"]
+    moved = probes["model"].map(seeds).map({0: -0.05, 1: 0.0, 2: 0.05}) * (probes["step"] == 2048)
+    draws = [
+        " ".join(f"{float(draw) + more:.5g}" for draw in text.split())
+        for text, more in zip(probes["draws"], moved, strict=True)
+    ]
+    finding = identity_of(tables | {"probes": probes.assign(value=probes["value"] + moved, draws=draws)})
+    contrast = next(c for c in finding.criteria if c.key == "drops more than control")
+    assert contrast.given["drop"].high - contrast.given["drop"].low > 0.2
+    assert contrast.given["extra"].high - contrast.given["extra"].low < 0.05
+    assert contrast.met
 
 
 def test_a_layer_between_the_middle_and_the_end_is_not_called_the_first(tables):
