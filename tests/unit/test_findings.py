@@ -173,6 +173,18 @@ def test_steps_are_compared_by_the_same_sentences(tables):
     assert drop.met
 
 
+def test_a_significant_overlap_whose_interval_reaches_the_null_says_so(tables):
+    """Not met, with q = .003: else it would read like a mistake."""
+    overlap = tables["overlap"].copy()
+    at = (overlap["lang_a"] == "*") & (overlap["step"] == 2048) & (overlap["layer"] == -1)
+    overlap.loc[at, "low"] = 0.0
+    findings, _ = evaluate_findings(tables | {"overlap": overlap})
+    finding = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
+    criterion = next(c for c in finding.criteria if c.key == "above null")
+    assert criterion.met is False
+    assert criterion.evidence.endswith("q = 0.003: the test finds it, but the interval reaches the null")
+
+
 @pytest.mark.parametrize(("shift", "why"), [
     (0.30, "the difference goes the other way"), (0.102, "smaller than 0.020")
 ])  # fmt: skip
@@ -372,6 +384,10 @@ def every_kind_of_study():
     for shift in (0.3, 0.102):
         yield with_probes(plain, lambda step, layer, role, s=shift: s * (layer in (1, 2, 3) and step == 2048))
     yield plain | {"probes": probes.query("layer < 2")}
+    yield plain | {"overlap": overlap.assign(low=0.0)}
+    shares = generation["metric"].isin(["text_share", "hit_share"])
+    yield plain | {"generation": generation.assign(low=generation["low"].mask(shares, 0.0),
+                                                   high=generation["high"].mask(shares, 1.0))}  # fmt: skip
     yield {"models": plain["models"], "losses": plain["losses"], "overlap": overlap.head(0), "probes": probes}
     yield {"models": plain["models"], "overlap": overlap}
     yield synthetic_tables(steps=(64, 2048), flagged=(2048,), languages=("en", "es", "zh"))

@@ -231,3 +231,8 @@ def over_runs(values_R: Floats, draws_RB: Floats, name: str, *, step: int, n: in
 def below(a: Quantity, b: Quantity) -> bool | None:
     """Whether the interval of ``a`` lies wholly below that of ``b``; None if one has none."""
     return a.high < b.low if a.has_interval and b.has_interval else None
+
+
+def why_not_below(a: Quantity, b: Quantity) -> str:
+    """Why ``a`` is not :func:`below` ``b``: it is above, or the intervals overlap."""
+    return "other way" if below(b, a) else "overlap"

@@ -68,7 +68,8 @@ def _judge_growth(finding: Finding, tested: pd.DataFrame, start: Quantity, end: 
     p_value = float(tested[f"{letter}_value"].max())
     above = bool(end.low > end.null and not p_value > ALPHA) if np.isfinite(end.low) else None
     lacks = "" if np.isfinite(p_value) else "test"
-    finding.ask("above null", above, "extra", lacks, end=end, letter=letter, p_value=p_value)
+    why = "not significant" if p_value > ALPHA else "reaches the null"
+    finding.ask("above null", above, "extra", lacks, why, end=end, letter=letter, p_value=p_value)
     if start.step == end.step:
         finding.ask("overlap grows", None, lacks="steps")
         finding.tell("no growth with one step")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
+from babelscope.report.findings.criteria import Finding, Part, Quantity, Subject, below, why_not_below
 from babelscope.report.summaries import ALL, SOURCE, generation_series, over_seeds
 from babelscope.report.words import Statement
 
@@ -99,8 +99,10 @@ def _judge_shares(
     given: dict[str, Any] = {**values, "label": label, "pivot": pivot}
     leans = below(base_start, start)
     falls = below(end, start) if early != last else None
-    finding.ask("source first", leans, "extra", **given)
-    finding.ask("source falls", None if leans is None or falls is None else leans and falls, **given)
-    finding.ask("pivot at the end", below(end, other), "extra", **given)
-    finding.ask("pivot by forcing", below(base_other, other), "shown", **given)
+    finding.ask("source first", leans, "extra", why=why_not_below(base_start, start), **given)
+    fell = None if leans is None or falls is None else leans and falls
+    finding.ask("source falls", fell, why=why_not_below(end, start) if leans else "never led", **given)
+    part: Part
+    for key, low, part in (("pivot at the end", end, "extra"), ("pivot by forcing", base_other, "shown")):
+        finding.ask(key, below(low, other), part, why=why_not_below(low, other), **given)
     finding.tell("languages", **given)
