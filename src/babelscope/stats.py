@@ -43,6 +43,61 @@ def bootstrap_weights(
     return np.asarray(counts / draws, dtype=np.float64)
 
 
+def named_weights(names: Sequence[int] | NDArray[Any], n_resamples: int, seed: int) -> Floats:
+    """Bootstrap weights that belong to an item and not to its place: ``(n_resamples, items)``.
+
+    Each is drawn by itself from a Poisson law of mean 1, which is what the multinomial of the usual
+    bootstrap comes to for many items. An item has the same weights beside whatever others, so that
+    resamples of two sets which share items can be subtracted.
+
+    Args:
+        names: A number for each item, such as a checksum of its id.
+        n_resamples: Number of resamples.
+        seed: Of the draws.
+
+    Source: Chamandy, Muralidharan, Najmi and Naidu (2012), "Estimating uncertainty for massive data streams";
+    random bits by splitmix64 (Steele, Lea and Flood 2014).
+    """
+    names_I, resamples_B1 = (
+        np.asarray(names, dtype=np.uint64),
+        np.arange(n_resamples, dtype=np.uint64)[:, None],
+    )
+    seed_1 = _mixed(np.asarray([seed], dtype=np.uint64))
+    seeded_I = _mixed(names_I ^ seed_1)
+    uniforms_BI = (_mixed(seeded_I + resamples_B1) >> np.uint64(11)) * 2.0**-53
+    return np.searchsorted(_POISSON, uniforms_BI, side="right").astype(np.float64)
+
+
+#: Cumulative probabilities of 0, 1, 2 ... of a Poisson law of mean 1, as far as doubles tell them apart.
+_POISSON = np.exp(-1) * np.cumsum(1 / np.cumprod([1.0, *range(1, 18)]))
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One step of splitmix64; wraps around."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def widened_interval(value: float, resamples_B: NDArray[Any], freedom: int) -> tuple[float, float]:
+    """95% interval of resamples of a mean over few clusters.
+
+    Deviations from the value are widened from the normal to Student's quantile. The resamples should draw one
+    cluster less than there are, which makes their variance unbiased (Rao and Wu 1988).
+
+    Args:
+        value: Of the sample.
+        resamples_B: The same of the resamples; those that are not finite do not count.
+        freedom: One less than the number of clusters; at least 1 is taken.
+    """
+    from scipy.special import ndtri, stdtrit  # slow to import, needed seldom
+
+    low, high = interval(resamples_B)
+    factor = float(stdtrit(max(1, freedom), 0.975) / ndtri(0.975))
+    return value - (value - low) * factor, value + (high - value) * factor
+
+
 class TwoWayDraws:
     """One set of resamples of languages and concepts, for all means over pairs of languages and concepts.
 

@@ -261,18 +261,24 @@ def _probes(models, steps, sharing, languages, rng):
             ("pc8", "accuracy"): (pc, chance), ("pc8", "macro_f1"): (pc - 0.01, chance),
             ("control", "accuracy"): (0.4, chance), ("control", "selectivity"): (full - 0.4, 0.0),
             ("shuffled", "accuracy"): (chance + 0.01 * rng.normal(), chance),
+            ("new_types", "accuracy"): (full - 0.15, chance),
+            ("full", "train_accuracy"): (full + 0.02, chance),
             ("anchors", "accuracy"): (full - 0.1 if layer else 0.16, 0.16),
-            ("between_variance", "share"): (0.1 * learnt - dip / 4, 0.01),
+            ("between_variance", "share"): (0.1 * learnt - dip / 4, 0.0),
         }  # fmt: skip
+        # Sentences are drawn alike in all cells, so that differences vary less than values.
+        shared = np.random.default_rng(1).normal(size=100) * 0.01
         for (probe, metric), (value, null) in values.items():
             for seed in (-1, 0, 1, 2):
                 if probe == "between_variance" and seed >= 0:
                     continue
+                drawn = value + shared + 0.002 * rng.normal(size=100)
                 rows.append(
                     {"model": m.model, "step": step, "layer": layer, "probe": probe,
                      "metric": metric, "seed": seed, "value": value + 0.005 * max(seed, 0),
-                     "low": value - 0.02, "high": value + 0.02, "null": null, "n_train": 3360,
-                     "n_test": 1440, "n_languages": len(languages)}
+                     "low": value - 0.02, "high": value + 0.02, "null": null, "c": 0.1, "n_train": 3360,
+                     "n_test": 1440, "n_languages": len(languages),
+                     "draws": " ".join(f"{draw:.5g}" for draw in drawn) if seed == -1 else ""}
                 )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -283,7 +289,8 @@ def _generation(models, steps, languages, rng):
     for m, step in itertools.product(models.itertuples(), [s for s in steps if s >= 256]):
         late = np.log2(step) - 8
         conditions = {"unforced": (0.06, 0.12), "forced": (0.07 + 0.04 * late, 0.42 - 0.1 * late),
-                      "random": (0.06, 0.12), "other_concept": (0.06, 0.25)}  # fmt: skip
+                      "random": (0.06, 0.12), "random_dose": (0.06, 0.12),
+                      "other_concept": (0.06, 0.25)}  # fmt: skip
         for condition, (hits, source_share) in conditions.items():
             for lang in [*sources, "*"]:
 
@@ -305,6 +312,9 @@ def _generation(models, steps, languages, rng):
                     }  # fmt: skip
 
                 rows.append(row("*", "hit_rate", hits + 0.002 * rng.normal(), 0.01))
+                if lang == "*" and condition != "forced":
+                    gain = conditions["forced"][0] - hits
+                    rows.append(row("*", "hit_gain", gain, 0.01))
                 rows.append(row("*", "nll", 1.4 + 0.2 * (condition != "unforced"), 0.02))
                 rows.append(row("*", "degenerate", 0.02, 0.01))
                 rest = (1 - source_share - 0.3) / max(len(languages) - 2, 1)

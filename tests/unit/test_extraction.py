@@ -10,7 +10,7 @@ import torch
 
 from babelscope.activations import extraction
 from babelscope.activations import pooling as pooling_of_units
-from babelscope.activations.extraction import extract_language, pooled_values
+from babelscope.activations.extraction import extract_language, pooled_batches
 from babelscope.activations.inputs import encode_sentences, make_batches
 from babelscope.activations.parity import PARITY_TOLERANCE, ParityError, parity_check
 from babelscope.activations.settings import ExtractionSettings
@@ -161,18 +161,20 @@ def test_what_auto_keeps_of_units_loses_nothing(tmp_path, computed, pooling):
 
 @pytest.mark.parametrize("name", ["xglm", "bert", "qwen3"])
 @pytest.mark.parametrize("pooling", sorted(POOL))
-def test_values_of_chosen_units_are_those_of_extraction(tmp_path, name, pooling):
+def test_values_a_batch_at_a_time_are_those_of_extraction(tmp_path, name, pooling):
     loaded = tiny_loaded(name)
     settings = SETTINGS.model_copy(update={"pooling": pooling, "dtype": "float16"})
     units, _ = run(tmp_path, loaded, settings)
-    chosen = {(layer, site): np.array([width - 1, 0]) for layer, site, width in units.sites[::2]}
-    some = SENTENCES[1::2]
-    found = pooled_values(loaded, some, chosen, settings, where="some sentences")
-    assert set(found) == set(chosen)
-    for (layer, site), values in found.items():
-        assert values.dtype == np.float16
-        expected = units.read(layer, site)[1::2][:, chosen[layer, site]]
-        np.testing.assert_allclose(values, expected, rtol=2e-3, atol=1e-3)
+    some, seen = SENTENCES[1::2], []
+    for rows, found in pooled_batches(loaded, some, settings, where="some sentences"):
+        seen += rows.tolist()
+        assert set(found) == {(layer, site) for layer, site, _ in units.sites}
+        for (layer, site), values in found.items():
+            assert values.dtype == np.float16
+            expected = units.read(layer, site)[1::2][rows]
+            np.testing.assert_allclose(values, expected, rtol=2e-3, atol=1e-3)
+    assert sorted(seen) == list(range(len(some)))
+    assert not any(module._forward_hooks for module in loaded.model.modules()), "hooks heal"
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):

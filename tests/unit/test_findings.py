@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, verdict_of
+from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, exceeds, over_runs, verdict_of
 from babelscope.report.findings.evaluate import evaluate_findings, findings_table
 from babelscope.report.findings.language_identity import middle_layers
 from babelscope.report.summaries import generation_series, over_seeds, with_roles
 from babelscope.report.words import Statement, words
+from babelscope.stats import interval
 from synthetic_tables import synthetic_tables
 
 LANGUAGES = ("de", "en", "es", "ru", "zh")
@@ -167,10 +168,144 @@ def test_the_middle_can_win(tables):
 
 def test_one_step_cannot_show_change():
     found = verdicts(synthetic_tables(steps=(2048,), languages=LANGUAGES))
-    assert found["language_identity", "bridged"] == "cannot be tested"
     assert found["expert_overlap", "bridged"] == "cannot be tested"
     assert found["reliable_units", "bridged"] == "cannot be tested"
     assert found["forced_generation", "bridged"] == "cannot be tested"
+
+
+def identity_of(tables, role="main"):
+    findings, _ = evaluate_findings(tables)
+    return next(f for f in findings if f.key == "language_identity" and f.role == role)
+
+
+def with_probes(tables, change):
+    """Tables in which `change(step, layer, role)` is added to all accuracies, with their resamples."""
+    probes = with_roles(tables["probes"], tables["models"])
+    add = np.array([change(row.step, row.layer, row.role) for row in probes.itertuples()])
+    draws = [
+        " ".join(f"{float(draw) + more:.5g}" for draw in text.split())
+        for text, more in zip(probes["draws"], add, strict=True)
+    ]
+    moved = {column: probes[column] + add for column in ("value", "low", "high")}
+    return tables | {"probes": tables["probes"].assign(**moved, draws=draws)}
+
+
+@pytest.mark.parametrize("steps", [(2048,), (0, 2048)], ids=["alone", "beside a random baseline"])
+def test_a_valley_within_one_step_is_tested_and_a_course_is_not(steps):
+    """A random baseline is no ancestor: nothing dropped from it, or never dropped."""
+    flat = synthetic_tables(steps=steps, sharing=False, languages=LANGUAGES)
+    valley = with_probes(flat, lambda step, layer, role: -0.2 * (layer in (2, 3)) * (step > 0))
+    for tables, met, verdict in ((flat, False, "does not hold"), (valley, True, "holds in part")):
+        finding = identity_of(tables)
+        assert finding.verdict == verdict
+        by_key = {c.key: c for c in finding.criteria}
+        assert by_key["middle drops"].met is None
+        assert by_key["middle drops"].evidence == "one step after the random weights"
+        assert by_key["valley"].met is met
+        assert "cannot be told whether anything faded" in finding.text
+        assert "dropped" not in finding.text
+        assert "peaks" not in finding.text
+
+
+def test_fading_as_in_the_control_does_not_hold_wholly(tables):
+    """Planted: the control fades as much as the main model."""
+    both = with_probes(tables, lambda step, layer, role: -0.15 * (
+        role == "control" and layer in (1, 2) and step == 2048
+    ))  # fmt: skip
+    finding = identity_of(both)
+    contrast = next(c for c in finding.criteria if c.key == "drops more than control" and c.part == "extra")
+    assert contrast.given["label"] == "anchor tokens"
+    assert contrast.met is False
+    assert finding.verdict == "holds in part"
+    assert "fading here does not show sharing" in finding.text
+    assert identity_of(tables).verdict == "holds"
+
+
+def test_steps_are_compared_by_the_same_sentences(tables):
+    """The intervals of two steps overlap, and that of their difference is clear of 0."""
+    small = with_probes(tables, lambda step, layer, role: 0.1175 * (layer in (1, 2) and step == 2048))
+    drop = next(c for c in identity_of(small).criteria if c.key == "middle drops" and c.part == "core")
+    before, after, difference = (drop.given[name] for name in ("before", "after", "drop"))
+    assert after.high > before.low
+    assert difference.low > 0.02
+    assert difference.high - difference.low < 0.5 * (before.high - before.low)
+    assert drop.met
+
+
+def test_a_significant_overlap_whose_interval_reaches_the_null_says_so(tables):
+    """Not met, with q = .003: else it would read like a mistake."""
+    overlap = tables["overlap"].copy()
+    at = (overlap["lang_a"] == "*") & (overlap["step"] == 2048) & (overlap["layer"] == -1)
+    overlap.loc[at, "low"] = 0.0
+    findings, _ = evaluate_findings(tables | {"overlap": overlap})
+    finding = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
+    criterion = next(c for c in finding.criteria if c.key == "above null")
+    assert criterion.met is False
+    assert criterion.evidence.endswith("q = 0.003: the test finds it, but the interval reaches the null")
+
+
+@pytest.mark.parametrize(("shift", "why"), [
+    (0.30, "the difference goes the other way"), (0.102, "smaller than 0.020")
+])  # fmt: skip
+def test_what_is_not_met_says_why(tables, shift, why):
+    changed = with_probes(tables, lambda step, layer, role: shift * (layer in (1, 2, 3) and step == 2048))
+    told = [c for c in identity_of(changed).criteria if c.key in ("middle drops", "end recovers")]
+    assert any(c.met is False and c.evidence.endswith(why) for c in told)
+
+
+def test_a_difference_exceeds():
+    def of(value, low, high):
+        return exceeds(Quantity("x", value, low, high), 0.02)
+
+    assert of(0.1, 0.05, 0.15) == (True, "")
+    assert of(0.01, 0.005, 0.015) == (False, "too small")
+    assert of(0.01, -0.01, 0.03) == (False, "not apart")
+    assert of(-0.1, -0.2, -0.05) == (False, "other way")
+    assert of(0.1, np.nan, np.nan) == (None, "")
+
+
+@pytest.mark.parametrize("n_runs", [1, 2, 3, 5])
+def test_runs_of_a_model_are_summed_up_as_its_seeds_are(n_runs):
+    rng = np.random.default_rng(n_runs)
+    values, draws = rng.normal(size=n_runs), rng.normal(size=(n_runs, 100))
+    table = pd.DataFrame({"model": [f"m-seed{i}" for i in range(n_runs)], "step": 4, "value": values})
+    if n_runs == 1:
+        table["low"], table["high"] = interval(draws[0])
+    models = table[["model"]].assign(id="m", role="main")
+    expected = over_seeds(table, models, ["step"]).iloc[0]
+    found = over_runs(values, draws, "x", step=4, n=2)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected["value"], expected["low"], expected["high"])
+    )
+
+
+def test_runs_are_paired_by_seed():
+    """Seeds of both models differ far more than the models do."""
+    tables = synthetic_tables(seeds=3, languages=LANGUAGES)
+    seeds = tables["models"].set_index("model")["seed"]
+    probes = tables["probes"]
+    moved = probes["model"].map(seeds).map({0: -0.05, 1: 0.0, 2: 0.05}) * (probes["step"] == 2048)
+    draws = [
+        " ".join(f"{float(draw) + more:.5g}" for draw in text.split())
+        for text, more in zip(probes["draws"], moved, strict=True)
+    ]
+    finding = identity_of(tables | {"probes": probes.assign(value=probes["value"] + moved, draws=draws)})
+    contrast = next(c for c in finding.criteria if c.key == "drops more than control")
+    assert contrast.given["drop"].high - contrast.given["drop"].low > 0.2
+    assert contrast.given["extra"].high - contrast.given["extra"].low < 0.05
+    assert contrast.met
+
+
+def test_a_layer_between_the_middle_and_the_end_is_not_called_the_first(tables):
+    """Twelve blocks, most shared in layer 11."""
+    overlap = tables["overlap"]
+    layer = overlap[(overlap.layer == 1)]
+    more = [layer.assign(layer=at, overlap=value, low=value - 0.01, high=value + 0.01, null=0.04)
+            for at in range(1, 13) for value in [0.4 if at == 11 else 0.1]]  # fmt: skip
+    whole = pd.concat([overlap[overlap.layer == -1], *more])
+    findings, _ = evaluate_findings(tables | {"overlap": whole})
+    text = next(f.text for f in findings if f.key == "middle_layers")
+    assert "layer 11 of 12, between the middle layers and the ends" in text
 
 
 @pytest.mark.parametrize("name", ["overlap", "probes", "reliability", "generation", "models"])
@@ -188,12 +323,33 @@ def test_any_table_may_be_missing(tables, name, empty):
 
 def test_forcing_without_effect_says_nothing_about_languages(tables):
     generation = tables["generation"].copy()
-    hits = generation.metric == "hit_rate"
-    generation.loc[hits, ["value", "low", "high"]] = 0.06, 0.05, 0.07
+    generation.loc[generation.metric == "hit_rate", ["value", "low", "high"]] = 0.06, 0.05, 0.07
+    generation.loc[generation.metric == "hit_gain", ["value", "low", "high"]] = 0.0, -0.01, 0.01
     findings, _ = evaluate_findings(tables | {"generation": generation})
     finding = next(f for f in findings if f.key == "forced_generation")
     assert finding.verdict == "does not hold"
-    assert "never raises" in finding.text
+    assert "At no step does forcing the experts raise" in finding.text
+
+
+@pytest.mark.parametrize(("control", "told"), [("random_dose", "random units at the experts' dose"),
+                                               ("other_concept", "experts of other concepts")])  # fmt: skip
+def test_a_push_that_any_units_give_is_no_work_of_the_experts(tables, control, told):
+    """Planted: forced texts have more words than unforced ones, and no more than a control."""
+    generation = tables["generation"].copy()
+    at = (generation.metric == "hit_gain") & (generation.condition == control)
+    generation.loc[at, ["value", "low", "high"]] = 0.01, -0.01, 0.03
+    findings, _ = evaluate_findings(tables | {"generation": generation})
+    finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
+    assert finding.verdict == "does not hold"
+    assert told in finding.text
+
+
+def test_without_the_dose_matched_control_forcing_cannot_be_judged(tables):
+    rest = tables["generation"].query("condition != 'random_dose'")
+    findings, _ = evaluate_findings(tables | {"generation": rest})
+    finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
+    assert finding.verdict == "cannot be tested"
+    assert "controls are missing" in finding.text
 
 
 def test_three_seeds_give_an_interval_over_seeds():
@@ -238,6 +394,9 @@ def test_generation_series_keeps_summaries_over_all_sources(tables):
     forced = series.query("condition == 'forced'")
     assert set(series["lang"]) == {"*"}
     assert forced["target"].tolist() == ["*", "*", "*", "source", "en", "source", "en"]
+    assert set(series.query("metric == 'hit_gain'")["condition"]) == {
+        "unforced", "random", "random_dose", "other_concept"
+    }  # fmt: skip
     other = generation_series(rows.replace({"target": {"en": "ru"}}), pivot="ru")
     assert set(other["target"]) == {"*", "source", "ru"}
 
@@ -249,7 +408,7 @@ def test_quantity_as_text():
 
 def test_every_template_of_the_findings_has_a_use_and_every_record_its_words():
     """Of studies of all kinds; what no study brings up is dead."""
-    said = {kind: set() for kind in ("sentences", "conditions", "lacking")}
+    said = {kind: set() for kind in ("sentences", "conditions", "lacking", "reasons")}
 
     def note(statement):
         said["sentences"].add(statement.key)
@@ -268,8 +427,10 @@ def test_every_template_of_the_findings_has_a_use_and_every_record_its_words():
                 assert criterion.evidence
                 said["conditions"].add(criterion.key)
                 said["lacking"].add(criterion.lacks)
+                said["reasons"].add(criterion.why)
     assert said["conditions"] == set(words()["conditions"])
     assert said["lacking"] - {""} == set(words()["lacking"])
+    assert said["reasons"] - {""} == set(words()["reasons"])
     told = list(words()["sentences"])
     assert said["sentences"] == set(told[told.index("no probes") :])
 
@@ -277,8 +438,15 @@ def test_every_template_of_the_findings_has_a_use_and_every_record_its_words():
 def every_kind_of_study():
     plain = synthetic_tables(languages=("en", "es", "zh"))
     overlap, probes, generation = plain["overlap"], plain["probes"], plain["generation"]
-    hits = generation["metric"] == "hit_rate"
+    hits = generation["metric"].isin(["hit_rate", "hit_gain"])
     yield plain
+    for shift in (0.3, 0.102):
+        yield with_probes(plain, lambda step, layer, role, s=shift: s * (layer in (1, 2, 3) and step == 2048))
+    yield plain | {"probes": probes.query("layer < 2")}
+    yield plain | {"overlap": overlap.assign(low=0.0)}
+    shares = generation["metric"].isin(["text_share", "hit_share"])
+    yield plain | {"generation": generation.assign(low=generation["low"].mask(shares, 0.0),
+                                                   high=generation["high"].mask(shares, 1.0))}  # fmt: skip
     yield {"models": plain["models"], "losses": plain["losses"], "overlap": overlap.head(0), "probes": probes}
     yield {"models": plain["models"], "overlap": overlap}
     yield synthetic_tables(steps=(64, 2048), flagged=(2048,), languages=("en", "es", "zh"))
@@ -288,8 +456,11 @@ def every_kind_of_study():
     yield plain | {"overlap": overlap.query("lang_a != '*'"), "probes": probes.query("probe == 'full'")}
     yield plain | {"overlap": overlap.query("layer < 2"), "reliability": plain["reliability"].query("m == 2")}
     yield plain | {"overlap": overlap.assign(p_near=np.nan, way_words=np.nan), "pairs": None}
-    yield plain | {"generation": generation.assign(value=generation["value"].mask(hits, 0.06), low=0, high=1)}
+    yield plain | {
+        "generation": generation.assign(value=generation["value"].mask(hits, 0.06), low=-1, high=1)
+    }
     yield plain | {"generation": generation.query("metric != 'hit_rate'")}
+    yield plain | {"generation": generation.query("condition != 'random_dose'")}
 
 
 def test_findings_say_which_of_their_steps_are_flagged():

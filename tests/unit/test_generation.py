@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,19 @@ import torch
 from babelscope.activations.extraction import extract_language
 from babelscope.activations.settings import ExtractionSettings
 from babelscope.activations.store import UnitFile, write_units
-from babelscope.analysis.experts import select_experts
+from babelscope.analysis.controls import (
+    Held,
+    draw_random,
+    hold_random,
+    measure_units,
+    numbers_of,
+    z_scores,
+)
+from babelscope.analysis.experts import of_model, select_experts
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.analysis.generation import (
     TextRequest,
-    at_their_medians,
-    draw_random,
+    forced_experts,
     generate_step,
     generate_texts,
     is_degenerate,
@@ -26,7 +34,7 @@ from babelscope.analysis.generation import (
 )
 from babelscope.analysis.sampling import sample_tokens
 from babelscope.analysis.settings import GenerationSettings
-from babelscope.analysis.texts import collect_generation, count_hits, summarise_generation
+from babelscope.analysis.texts import _Bootstrap, collect_generation, count_hits, summarise_generation
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.dimensions import site_widths
@@ -286,42 +294,44 @@ def expert_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).assign(scope="model").sample(frac=1, random_state=0)
 
 
+def forced_and_drawn(concept: str, *, lang: str = "es", k: int = 4, seed: int = 1):
+    """The experts that are forced, and the numbers of as many random units."""
+    table = expert_table()
+    forced, whole = forced_experts(table, lang, concept, GenerationSettings(k=k)), of_model(table)
+    every = whole[whole["concept"] == concept]
+    return forced, draw_random(forced, every, UNITS, lang=lang, concept=concept, seed=seed)
+
+
 def test_texts_and_their_controls():
     settings = GenerationSettings(k=4, samples=3, seeds=2)
-    experts = {"es": expert_table(), "ru": expert_table()}
+    keys = [("es", "water"), ("es", "house"), ("ru", "water"), ("ru", "house")]
+    experts = {key: UnitSet([1], ["mlp_in"], [at], [0.5]) for at, key in enumerate(keys)}
     random = {
-        (lang, concept): UnitSet([1], ["mlp_in"], [at], [0.5])
-        for at, (lang, concept) in enumerate(
-            [("es", "water"), ("es", "house"), ("ru", "water"), ("ru", "house")]
-        )
+        key: Held(UnitSet([1], ["mlp_in"], [at], [0.1]), UnitSet([1], ["mlp_in"], [at], [2.0]))
+        for at, key in enumerate(keys, 10)
     }
-    requests = text_requests(experts, random, concepts=["water", "house"], settings=settings)
+    requests = text_requests(experts, random, settings=settings)
     count = pd.Series([job.condition for job in requests]).value_counts().to_dict()
-    assert count == {"unforced": 12, "forced": 24, "random": 24}
-    keys = [(j.condition, j.lang, j.concept, j.sample, j.seed) for j in requests]
-    assert len(set(keys)) == len(keys)
-    forced = next(j.units for j in requests if (j.condition, j.lang, j.concept) == ("forced", "es", "water"))
-    assert len(forced) == 4
-    assert sorted(value for _, values in forced.cells.values() for value in values) == [0, 1, 2, 3]
-    assert all(j.units is random[j.lang, j.concept] for j in requests if j.condition == "random")
+    assert count == {"unforced": 12, "forced": 24, "random": 24, "random_dose": 24}
+    names = [(j.condition, j.lang, j.concept, j.sample, j.seed) for j in requests]
+    assert len(set(names)) == len(names)
+    for asked in requests:
+        key = asked.lang, asked.concept
+        wanted = {"unforced": lambda: None, "forced": lambda key=key: experts[key],
+                  "random": lambda key=key: random[key].at_medians,
+                  "random_dose": lambda key=key: random[key].at_dose}  # fmt: skip
+        assert asked.units is wanted[asked.condition]()
 
 
 def test_random_units_stand_where_the_experts_stand_and_are_none():
-    experts = {"es": expert_table(), "ru": expert_table()}
-    drawn = draw_random(experts, UNITS, concepts=["water", "house"], k=4, seed=1)
-    assert set(drawn) == {(lang, concept) for lang in experts for concept in NAMES}
-    for (_, concept), numbers in drawn.items():
-        table = expert_table()
-        table = table[(table["subset"] == "all") & (table["concept"] == concept)]
-        every = UNITS.numbers(table["layer"], table["site"], table["unit"])
-        forced = table[table["rank"] < 4]
-        there = UNITS.split(UNITS.numbers(forced["layer"], forced["site"], forced["unit"]))[0]
-        assert np.array_equal(np.sort(UNITS.split(numbers)[0]), np.sort(there))
+    for concept in NAMES:
+        forced, numbers = forced_and_drawn(concept)
+        assert forced["rank"].tolist() == [0, 1, 2, 3]
+        every = numbers_of(of_model(expert_table()).query("concept == @concept"), UNITS)
+        assert np.array_equal(UNITS.split(numbers)[0], UNITS.split(numbers_of(forced, UNITS))[0])
         assert len(set(numbers.tolist())) == 4
         assert not set(numbers.tolist()) & set(every.tolist())
-    assert drawn["es", "water"].tolist() != drawn["ru", "water"].tolist(), "each language draws its own units"
-    again = draw_random({"ru": expert_table()}, UNITS, concepts=["water"], k=4, seed=1)
-    assert np.array_equal(again["ru", "water"], drawn["ru", "water"]), "whatever else is drawn"
+    assert forced_and_drawn("water")[1].tolist() != forced_and_drawn("water", lang="ru")[1].tolist()
 
 
 def test_a_site_without_units_that_are_no_experts_is_named():
@@ -333,7 +343,7 @@ def test_a_site_without_units_that_are_no_experts_is_named():
     with pytest.raises(
         StudyError, match=r"experts.k`: got 16.*so few that 4 units of layer 2, site attn_out"
     ):
-        draw_random({"es": table}, few, concepts=["water"], k=4, seed=1)
+        draw_random(table.head(4), table, few, lang="es", concept="water", seed=1)
 
 
 def sentences_of(n: int = 24) -> list[tuple[str, str]]:
@@ -370,37 +380,127 @@ def test_medians_of_random_units_are_those_that_scoring_had(tmp_path, architectu
     )
     scores = score(tmp_path / "s.h5", labels, UnitFile(tmp_path / "u.h5", "3/es"))
     best = rank(tmp_path / "b.h5", {(3, "es"): scores}, kept=20)[3, "es"]
-    drawn = draw_random({"es": select_experts(best, k=10)}, best.units, concepts=NAMES, k=8, seed=1)
+    experts, positive = select_experts(best, k=10), {}
+    forced, drawn = {}, {}
+    for concept in NAMES:
+        positive[concept] = [(name, text) for name, text in sentences if name.startswith(concept)]
+        forced[concept] = forced_experts(experts, "es", concept, GenerationSettings(k=8))
+        every = of_model(experts).query("concept == @concept")
+        drawn[concept] = draw_random(forced[concept], every, best.units, lang="es", concept=concept, seed=1)
+    held = hold_random(loaded, forced, drawn, best.units, sentences, positive, settings, where="here")
+    file = UnitFile(tmp_path / "u.h5", "3/es")
+    near = {"rtol": 2e-3 if dtype == "float16" else 1e-4, "atol": 2e-3 if dtype == "float16" else 1e-5}
     for at, concept in enumerate(NAMES):
-        positive = [(name, text) for name, text in sentences if name.startswith(concept)]
-        numbers = drawn["es", concept]
-        held = at_their_medians(loaded, numbers, best.units, positive, settings, where="here")
-        assert len(held) == 8
-        for place, (indices, values) in held.cells.items():
-            medians = scores.read(*place, "median")[at]
-            assert np.allclose(values, medians[indices], rtol=2e-3 if dtype == "float16" else 1e-4, atol=1e-5)
-        kept = {place: set(indices.tolist()) for place, (indices, _) in held.cells.items()}
-        layers, sites, indices = best.units.places(numbers)
-        assert {(layer, site, i) for layer, site, i in zip(layers, sites, indices, strict=True)} == {
-            (*place, i) for place, found in kept.items() for i in found
-        }
+        assert len(held[concept].at_medians) == len(held[concept].at_dose) == 8
+        numbers = numbers_of(forced[concept], best.units)
+        partner = dict(zip(drawn[concept].tolist(), range(8), strict=True))
+        for place, (indices, values) in held[concept].at_medians.cells.items():
+            np.testing.assert_allclose(values, scores.read(*place, "median")[at][indices], **near)
+            # The dose of a random unit is that of the expert whose place it takes, in its own scale.
+            again, doses = held[concept].at_dose.cells[place]
+            assert np.array_equal(again, indices)
+            own = file.read(*place).astype(np.float64)
+            for unit, dose in zip(indices.tolist(), doses, strict=True):
+                there = [place[0]], [place[1]], [unit]
+                expert = partner[int(best.units.numbers(*there)[0])]
+                _, _, (index,) = best.units.places([numbers[expert]])
+                value = forced[concept]["forced_value"].iloc[expert]
+                z = (value - own[:, index].mean()) / own[:, index].std()
+                wanted = own[:, unit].mean() + z * own[:, unit].std()
+                assert dose == pytest.approx(wanted, rel=1e-2, abs=2e-2 if dtype == "float16" else 1e-4)
+
+
+def test_random_units_at_the_dose_are_pushed_as_far_as_the_experts():
+    """Planted: experts whose forced value is 2 standard deviations up; random units at their medians are not."""
+    loaded, sentences = tiny_loaded("xglm"), sentences_of(60)
+    settings = ExtractionSettings(sites=("mlp_in",), batch_size=7, max_length=20)
+    units = UnitIndex.of((*place, n) for place, n in site_widths(loaded.config, ("mlp_in",)).items())
+    ids = {"house": [name for name, _ in sentences if name.startswith("house")]}
+    experts, random = np.arange(0, 12), np.arange(20, 32)
+    measured = measure_units(loaded, {"house": random}, units, sentences, ids, settings, where="here")
+    value = measured.mean_N[experts] + 2 * measured.sd_N[experts]
+    places = dict(zip(("layer", "site", "unit"), units.places(experts), strict=True))
+    forced = {"house": pd.DataFrame({**places, "forced_value": value})}
+    positive = {"house": [pair for pair in sentences if pair[0] in ids["house"]]}
+    held = hold_random(
+        loaded, forced, {"house": random}, units, sentences, positive, settings, where="here"
+    )["house"]  # fmt: skip
+
+    def z_of(units_held):
+        found = [
+            z_scores(units.numbers([layer] * len(index), [site] * len(index), index), values, measured)
+            for (layer, site), (index, values) in units_held.cells.items()
+        ]
+        return np.concatenate(found)
+
+    assert np.allclose(z_of(held.at_dose), 2, atol=1e-4)
+    assert abs(z_of(held.at_medians).mean()) < 0.5
+
+
+def test_means_and_deviations_are_those_of_all_sentences():
+    loaded, sentences = tiny_loaded("llama"), sentences_of(40)
+    settings = ExtractionSettings(sites=("mlp_in", "attn_out"), max_length=20)
+    places = site_widths(loaded.config, settings.sites)
+    units = UnitIndex.of((*place, n) for place, n in places.items())
+    found = {}
+    for size in (3, 64):  # in batches, and at once
+        sized = settings.model_copy(update={"batch_size": size})
+        found[size] = measure_units(loaded, {}, units, sentences, {}, sized, where="here")
+    assert np.allclose(found[3].mean_N, found[64].mean_N, atol=1e-5)
+    assert np.allclose(found[3].sd_N, found[64].sd_N, atol=1e-5)
+    assert z_scores(np.array([0]), [found[3].mean_N[0] - found[3].sd_N[0]], found[3]) == pytest.approx(-1)
+    dead = found[3]._replace(sd_N=np.zeros(len(units)))
+    assert z_scores(np.array([0]), [5.0], dead).tolist() == [0], "a constant unit has no dose"
+
+
+def test_units_that_change_no_logit_are_refused(monkeypatch):
+    """A hook that never runs looks like forcing without effect."""
+    loaded = tiny_loaded("xglm")
+    asked = [TextRequest("unforced", "*", "*", 0, 0, None),
+             TextRequest("forced", "es", "house", 0, 0, some_units(loaded))]  # fmt: skip
+    generate(loaded, asked, where="model m, step 3")
+    monkeypatch.setattr("babelscope.analysis.generation.force_units", lambda *_: nullcontext())
+    with pytest.raises(
+        DataError, match=r"model m, step 3, house in es: holding \d+ units.*forced.*no logit"
+    ) as e:
+        generate(loaded, asked, where="model m, step 3")
+    assert "hint: " in str(e.value)
+    generate(loaded, asked[:1])
+
+
+def test_queries_act_from_the_second_position_on():
+    """With one position to attend to they change nothing, and that is no fault."""
+    loaded = tiny_loaded("xglm")
+    query = UnitSet([1], ["attn_qkv"], [0], [9.0])
+    with torch.inference_mode(), force_units(loaded.model, [query]):
+        held = loaded.model(input_ids=torch.tensor([[0]])).logits
+    assert torch.equal(held, loaded.model(input_ids=torch.tensor([[0]])).logits)
+    assert len(generate(loaded, [TextRequest("forced", "es", "house", 0, 0, query)])) == 1
 
 
 def test_too_few_experts_and_unknown_concepts_are_named():
-    def build(concepts, k):
-        settings = GenerationSettings(k=k)
-        experts = {"es": expert_table()}
-        with pytest.raises(StudyError) as first:
-            draw_random(experts, UNITS, concepts=concepts, k=k, seed=0)
-        with pytest.raises(StudyError) as second:
-            text_requests(experts, {}, concepts=concepts, settings=settings)
-        assert str(first.value) == str(second.value)
-        raise second.value
-
     with pytest.raises(StudyError, match=r"generation.concepts`: got 'dog'.*concepts with experts in es: "):
-        build(["dog"], 2)
+        forced_experts(expert_table(), "es", "dog", GenerationSettings(k=2))
     with pytest.raises(StudyError, match=r"generation.k`: got 7.*experts.k, 6"):
-        build(["house"], 7)
+        forced_experts(expert_table(), "es", "house", GenerationSettings(k=7))
+
+
+def test_only_experts_at_the_named_sites_are_forced():
+    table = expert_table()
+    both = forced_experts(table, "es", "house", GenerationSettings(k=4, sites=("mlp_in", "attn_out")))
+    assert (
+        both["rank"].tolist()
+        == forced_experts(table, "es", "house", GenerationSettings(k=4))["rank"].tolist()
+    )
+    # Ranks 2 and 5 are at attn_out; a larger k takes all that are there.
+    for k, ranks in ((1, [2]), (4, [2, 5])):
+        some = forced_experts(table, "es", "house", GenerationSettings(k=k, sites=("attn_out",)))
+        assert set(some["site"]) == {"attn_out"}
+        assert some["rank"].tolist() == ranks
+    with pytest.raises(
+        StudyError, match=r"generation.sites`: got \['resid'\].*house in es: attn_out, mlp_in"
+    ):
+        forced_experts(table, "es", "house", GenerationSettings(k=4, sites=("resid",)))
 
 
 # --------------------------------------------------------------------------------- what they say
@@ -507,6 +607,53 @@ def test_summary_of_known_texts():
     assert not table.index.duplicated().any()
 
 
+def made_up_study(seed: int, n_langs: int, spread: float, n_concepts: int = 16, n: int = 20):
+    """Texts of a study whose languages, concepts and cells differ in how often they are in their source."""
+    rng = np.random.default_rng([seed, n_langs])
+    logit_LC = rng.normal(-1, spread, (n_langs, 1)) + rng.normal(0, spread / 2, n_concepts)
+    inside_LCT = rng.random((n_langs, n_concepts, n)) < 1 / (1 + np.exp(-logit_LC[:, :, None]))
+    lang, concept, _ = (index.ravel() for index in np.indices(inside_LCT.shape))
+    return pd.DataFrame({"lang": lang, "concept": concept}), inside_LCT.ravel().astype(float)
+
+
+@pytest.mark.parametrize("n_langs", [3, 4, 8])
+@pytest.mark.parametrize("spread", [0.5, 1.0])
+def test_intervals_cover_what_holds_for_other_languages_too(n_langs, spread):
+    """Over languages, of which a study has few: texts alone as clusters cover 40 to 85 percent."""
+    logits = -1 + np.random.default_rng(0).normal(size=200_000) * spread * np.sqrt(1.25)
+    truth, covered, n_studies = float(np.mean(1 / (1 + np.exp(-logits)))), 0, 120
+    for seed in range(n_studies):
+        texts, inside = made_up_study(seed, n_langs, spread)
+        boot = _Bootstrap(texts, 200, seed)
+        everything = np.ones(len(texts))
+        ((value, low, high),) = boot.ratios("text_share", inside[:, None], everything, everything > 0)
+        assert value == inside.mean()
+        covered += low <= truth <= high
+    assert covered >= 0.9 * n_studies  # of 300 studies: 94 to 98 percent
+
+
+def test_gains_are_paired_by_language_and_concept():
+    """Concepts differ far more than conditions do: the rates overlap, and the gain is sure."""
+    rows = []
+    for condition, gain in (("forced", 4), ("random_dose", 0)):
+        for lang in ("es", "de", "ru", "zh"):
+            for at, concept in enumerate(("house", "quake", "hotel")):
+                word = {"house": "casa", "quake": "terremoto", "hotel": "hotel"}[concept]
+                rows += [
+                    (condition, lang, concept, word if i < 10 * at + gain else "nada") for i in range(40)
+                ]
+    texts = pd.DataFrame(rows, columns=["condition", "lang", "concept", "text"])
+    texts = texts.assign(model="m", step=4, nll=1.0, degenerate=False)
+    detected = pd.DataFrame({"text_crc32": [zlib.crc32(t.encode()) for t in texts["text"]], "language": "es"})
+    table = summary_of(texts, detected)
+    forced, other = (table.loc[(name, "*", "*", "hit_rate")] for name in ("forced", "random_dose"))
+    gain = table.loc[("random_dose", "*", "*", "hit_gain")]
+    assert forced.low < other.high, "the rates by themselves do not separate"
+    assert gain.value == pytest.approx(0.1)
+    assert gain.low > 0.09
+    assert ("forced", "*", "*", "hit_gain") not in table.index
+
+
 def test_words_of_other_concepts_are_a_control():
     table = summary_of(*made_up_texts(forced_text="terremoto"))
     assert table["value"]["forced", "*", "*", "hit_rate"] == 0
@@ -558,10 +705,13 @@ def test_a_step_from_experts_to_summary(tmp_path):
     settings = GenerationSettings(k=4, samples=2, max_new_tokens=6, batch_size=8)
     positive = {concept: [pair for pair in SENTENCES if pair[0].startswith(concept)] for concept in NAMES}
     texts = generate_step(
-        loaded, {"es": expert_table()}, {"es": positive}, model="m", step=7, concepts=["house", "water"],
+        loaded, {"es": expert_table()}, {"es": SENTENCES}, {"es": positive}, model="m", step=7, concepts=["house", "water"],
         settings=settings, extraction=ExtractionSettings(sites=("mlp_in", "attn_out")), seed=3,
     )  # fmt: skip
-    assert len(texts) == 4 + 4 + 4
+    assert len(texts) == 4 + 4 + 4 + 4
     assert list(texts.columns[:4]) == ["model", "step", "condition", "lang"]
+    assert texts.groupby("condition")["n_forced"].unique().str[0].to_dict() == {
+        "unforced": 0, "forced": 4, "random": 4, "random_dose": 4
+    }  # fmt: skip
     texts.to_parquet(tmp_path / "t.parquet")
     assert pd.read_parquet(tmp_path / "t.parquet")["text"].tolist() == texts["text"].tolist()

@@ -178,7 +178,10 @@ def test_missing_parts_are_said_plainly(missing, steps, tmp_path):
 
 def test_how_long_units_stay_shared(rendered, tables, flagged, tmp_path):
     text, _ = rendered
-    assert "bridged: 45 times a unit came to be shared by two languages or more (permuted concepts 3); half" in text
+    assert (
+        "bridged: 45 times a unit came to be shared by two languages or more (permuted concepts 3); half"
+        in text
+    )
     assert "over after 512 training steps, and 25% go on at the last step" in text
     assert "isolated (control): 45 times" in text
     assert "90% of these times go on at the last step, too many to tell their median length" in text

@@ -208,6 +208,14 @@ def test_shares_of_languages():
     assert study.n_documents("made") == {"en": 500, "de": 250, "ru": 250}
 
 
+def test_generation_forces_at_some_sites():
+    sites = {"extraction": {"sites": ["mlp_act", "resid"]}}
+    every = load_study(text_config(**sites)).generation_settings("small-seed0")
+    some = load_study(text_config(**sites, generation__sites=["resid"])).generation_settings("small-seed0")
+    assert every.sites == ("mlp_act", "resid")
+    assert some.sites == ("resid",)
+
+
 def test_generation_writes_at_its_own_steps():
     steps = [[0, 2], [4, 8]]
     study = load_study(text_config(models__small__steps=steps, generation__steps=[4]))
@@ -321,7 +329,7 @@ SCHEMA_ERRORS = {
     "true is no number": ({"experts__k": True}, "experts.k", True, "a whole number", ""),
     "too small": ({"experts__k": 0}, "experts.k", 0, "1 or more", ""),
     "too large": ({"corpora__web__heldout": 0.9}, "corpora.web.heldout", 0.9, "0.5 or less", ""),
-    "not above": ({"probes": {"l2_c": 0}}, "probes.l2_c", 0, "more than 0", ""),
+    "not above": ({"probes": {"c": 0}}, "probes.c", 0, "more than 0", ""),
     "not below": ({"probes": {"test_share": 1}}, "probes.test_share", 1, "less than 1", ""),
     "too many": (
         {"models__small__training__betas": [0.9, 0.9, 0.9]}, "models.small.training.betas",
@@ -534,6 +542,9 @@ CROSS_ERRORS = {
     ),
     "generation.steps": (
         {"generation__steps": [4, 5]}, "generation.steps", 5, "[0, 4]", "",
+    ),
+    "generation.sites": (
+        {"generation__sites": ["resid"]}, "generation.sites", "resid", "mlp_act", "",
     ),
     "generation.languages": (
         {"generation__languages": ["fr"]}, "generation.languages", "fr", "en, de, ru", "",

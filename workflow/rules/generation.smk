@@ -10,7 +10,7 @@ rule generate_text:
     input:
         model=checkpoints(writing_steps),
         experts=of_writing_steps("<results>/experts/{model}/{steps}.parquet"),
-        # Random units are held at their medians over the sentences of the concept.
+        # Random units are held at their medians over the sentences of the concept, and at the experts' z-scores.
         sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.generation.languages),
         concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.generation.languages),
     output:

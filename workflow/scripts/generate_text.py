@@ -15,6 +15,7 @@ from babelscope.io.tables import write_table
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job
 from babelscope.text.concepts import positive_sentences
+from babelscope.text.sentences import read_sentences
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
@@ -23,14 +24,16 @@ with job(snakemake.log[0], threads=snakemake.threads):
     langs, folders = snakemake.params.langs, snakemake.params.folders
     extraction = ExtractionSettings(**snakemake.params.extraction)
     experts = CellTables(map(Path, snakemake.input.experts), wanted=product(folders, langs))
-    labels, sentences = (by_name(snakemake.input[name], langs) for name in ("concepts", "sentences"))
-    positive = {lang: positive_sentences(labels[lang], sentences[lang]) for lang in langs}
+    labels, texts_of = (by_name(snakemake.input[name], langs) for name in ("concepts", "sentences"))
+    positive = {lang: positive_sentences(labels[lang], texts_of[lang]) for lang in langs}
+    sentences = {lang: read_sentences(texts_of[lang]) for lang in langs}
     texts = [
         generate_step(
             load_checkpoint(
                 folder, tokenizer=tokenizer, dtype=extraction.compute_dtype, device=extraction.device
             ),
             {lang: experts[step, lang] for lang in langs},
+            sentences,
             positive,
             model=snakemake.wildcards.model,
             step=step,

@@ -128,26 +128,19 @@ def _windows(
         yield start, {unit: rows[: stop - start] for unit, rows in block.items()}
 
 
-@torch.inference_mode()
-def pooled_values(
-    loaded: LoadedModel,
-    sentences: Iterable[tuple[str, str]],
-    units: Mapping[LayerSite, NDArray[np.integer[Any]]],
-    settings: ExtractionSettings,
-    *,
-    where: str,
-) -> dict[LayerSite, NDArray[np.float32]]:
-    """Pooled values of chosen units over some sentences: what extraction gives, for a few.
+def pooled_batches(
+    loaded: LoadedModel, sentences: Iterable[tuple[str, str]], settings: ExtractionSettings, *, where: str
+) -> Iterator[tuple[NDArray[np.intp], dict[LayerSite, NDArray[np.float32]]]]:
+    """Pooled values of all units, a batch of sentences at a time: what extraction gives, and nothing is kept.
 
     Args:
         loaded: The checkpoint.
         sentences: Id and text of each.
-        units: Per (layer, site) the indices of the units.
-        settings: Of the extraction; its sites hold the units.
+        settings: Of the extraction.
         where: Names the sentences in an error.
 
-    Returns:
-        Per (layer, site) shape ``(N, units)``.
+    Yields:
+        Rows of the batch among the sentences, shape ``(B,)``; per (layer, site) shape ``(B, units)``.
 
     Raises:
         DataError: If a sentence has no token, or an id stands twice.
@@ -155,20 +148,21 @@ def pooled_values(
     """
     encoded = encode_sentences(loaded, sentences, max_length=settings.max_length, where=where)
     recorder = Recorder(loaded, settings.sites, settings.pooling)
-    found = {place: np.empty((len(encoded.rows), len(chosen)), np.float32) for place, chosen in units.items()}
-    with watching(recorder.watchers()):
-        for batch in make_batches(loaded, encoded.rows, batch_size=settings.batch_size):
+    for batch in make_batches(loaded, encoded.rows, batch_size=settings.batch_size):
+        # Hooks and the mode without gradients end before the caller goes on, who may stop at any batch.
+        with watching(recorder.watchers()), torch.inference_mode():
             recorder.run(batch, means=False)
-            pooled = recorder.pooled()
-            for place, values_NU in found.items():
-                values_NU[batch.rows] = np.concatenate(pooled[place], axis=1)[:, units[place]]
-    names = encoded.sentence_ids
-    return {
-        place: check_values(
-            values_NU, settings.unit_type, names, f"{where}, layer {place[0]}, site {place[1]}"
+            pooled = {place: np.concatenate(parts, axis=1) for place, parts in recorder.pooled().items()}
+        names = [encoded.sentence_ids[row] for row in batch.rows]
+        yield (
+            batch.rows,
+            {
+                place: check_values(
+                    values_BU, settings.unit_type, names, f"{where}, layer {place[0]}, site {place[1]}"
+                )
+                for place, values_BU in pooled.items()
+            },
         )
-        for place, values_NU in found.items()
-    }
 
 
 class _States:

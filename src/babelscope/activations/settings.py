@@ -9,6 +9,7 @@ from pydantic import Field
 from babelscope.settings import EACH_ONCE, LIST, Count, Settings
 
 Site = Literal["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
+Sites = Annotated[tuple[Site, ...], LIST, Field(min_length=1), *EACH_ONCE]
 #: Rows of pooled units that are held before they are written, and the most bytes that they take.
 WINDOW_ROWS, WINDOW_BYTES = 1024, 2**30
 #: Sentences that are scored together and whose pooled units take more bytes wait on the node's own disk.
@@ -23,7 +24,7 @@ class ExtractionSettings(Settings):
 
     section: ClassVar[str] = "extraction"
 
-    sites: Annotated[tuple[Site, ...], LIST, Field(min_length=1), *EACH_ONCE] = ("mlp_act",)
+    sites: Sites = ("mlp_act",)
     """Where units live, see docs/methods.md; more sites mean more units."""
     pooling: Literal["max", "mean", "last"] = "max"
     """Over the tokens of a sentence."""

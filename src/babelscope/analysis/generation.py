@@ -17,13 +17,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from babelscope.activations.extraction import pooled_values
 from babelscope.activations.settings import ExtractionSettings
+from babelscope.analysis.controls import Held, draw_random, hold_random
 from babelscope.analysis.experts import of_model
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.analysis.sampling import LOGITS_IN_CACHE, sample_tokens
 from babelscope.analysis.settings import GenerationSettings
-from babelscope.errors import NumericsError, StudyError
+from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import max_positions, site_widths
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 #: Stands for "no source" in the columns ``lang`` and ``concept`` of unforced texts.
 NO_SOURCE = "*"
 
-UNFORCED, FORCED, RANDOM = "unforced", "forced", "random"
+UNFORCED, FORCED, RANDOM, RANDOM_DOSE = "unforced", "forced", "random", "random_dose"
 
 #: A text is degenerate if so small a share of its tokens are different ones ...
 MIN_DISTINCT_SHARE = 0.3
@@ -46,7 +46,7 @@ _LOGITS_AT_ONCE = 1 << 26
 
 TEXT_COLUMNS = (
     "condition", "lang", "concept", "sample", "seed", "text", "token_ids", "prompt_ids", "nll",
-    "n_tokens", "distinct_share", "degenerate",
+    "n_tokens", "distinct_share", "degenerate", "n_forced",
 )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class TextRequest(NamedTuple):
     """One text to be written."""
 
     condition: str
-    """``unforced``, ``forced`` or ``random``."""
+    """``unforced``, ``forced``, ``random`` or ``random_dose``."""
     lang: str
     """Language that the units are experts in; ``*`` if nothing is forced."""
     concept: str
@@ -68,150 +68,76 @@ class TextRequest(NamedTuple):
 
 
 def text_requests(
-    experts: Mapping[str, pd.DataFrame],
-    random: Mapping[tuple[str, str], UnitSet],
+    experts: Mapping[tuple[str, str], UnitSet],
+    random: Mapping[tuple[str, str], Held],
     *,
-    concepts: Sequence[str],
     settings: GenerationSettings,
 ) -> list[TextRequest]:
-    """All texts of one checkpoint: unforced, experts forced, and random units forced.
+    """All texts of one checkpoint: unforced, experts forced, and random units forced at both doses.
 
-    There are as many unforced texts as forced ones of one language. The third control, experts of another
+    There are as many unforced texts as forced ones of one language. The fourth control, experts of another
     concept, is read off the forced texts.
 
     Args:
-        experts: Per source language the table of :func:`babelscope.analysis.experts.select_experts`.
-        random: By source language and concept the random units, see :func:`draw_random`.
-        concepts: Concepts whose experts are forced.
+        experts: By source language and concept the experts that are forced.
+        random: By the same the random units, see :func:`babelscope.analysis.controls.hold_random`.
         settings: What is generated.
-
-    Raises:
-        StudyError: If a concept has no experts or fewer than ``settings.k``.
     """
 
     def requests(condition: str, lang: str, concept: str, n: int, units: UnitSet | None) -> list[TextRequest]:
         runs = itertools.product(range(settings.seeds), range(n))
         return [TextRequest(condition, lang, concept, sample, run, units) for run, sample in runs]
 
-    unforced = requests(UNFORCED, NO_SOURCE, NO_SOURCE, settings.samples * len(concepts), None)
-    forced: list[TextRequest] = []
-    as_random: list[TextRequest] = []
-    for lang, table in experts.items():
-        for concept in concepts:
-            chosen = _forced(table, lang, concept, settings.k)
-            units = UnitSet(chosen["layer"], chosen["site"], chosen["unit"], chosen["forced_value"])
-            forced += requests(FORCED, lang, concept, settings.samples, units)
-            as_random += requests(RANDOM, lang, concept, settings.samples, random[lang, concept])
-    return unforced + forced + as_random
+    concepts = {concept for _, concept in experts}
+    asked = requests(UNFORCED, NO_SOURCE, NO_SOURCE, settings.samples * len(concepts), None)
+    of_condition = {
+        FORCED: experts,
+        RANDOM: {key: held.at_medians for key, held in random.items()},
+        RANDOM_DOSE: {key: held.at_dose for key, held in random.items()},
+    }
+    for condition, sets in of_condition.items():
+        for (lang, concept), units in sets.items():
+            asked += requests(condition, lang, concept, settings.samples, units)
+    return asked
 
 
-def _forced(table: pd.DataFrame, lang: str, concept: str, k: int) -> pd.DataFrame:
-    """The experts of a concept that are forced, best first."""
-    whole = of_model(table)
-    of_concept = whole[whole["concept"] == concept]
-    if of_concept.empty:
-        allowed = f"concepts with experts in {lang}: {', '.join(whole['concept'].unique())}"
-        raise StudyError("generation.concepts", concept, allowed)
-    if len(of_concept) < k:
-        raise StudyError("generation.k", k, f"at most experts.k, {len(of_concept)}")
-    return of_concept.sort_values("rank").head(k)
-
-
-def draw_random(
-    experts: Mapping[str, pd.DataFrame],
-    units: UnitIndex,
-    *,
-    concepts: Sequence[str],
-    k: int,
-    seed: int,
-) -> dict[tuple[str, str], NDArray[np.int64]]:
-    """Random units to force, by source language and concept: their numbers.
-
-    They are as many as the experts that are forced, at the same sites of the same layers, and none is an
-    expert of the concept.
+def forced_experts(
+    table: pd.DataFrame, lang: str, concept: str, settings: GenerationSettings
+) -> pd.DataFrame:
+    """The experts of a concept that are forced, best first: ``settings.k``, or all that are at its sites.
 
     Args:
-        experts: Per source language the table of :func:`babelscope.analysis.experts.select_experts`.
-        units: All units of the model.
-        concepts: Concepts whose experts are forced.
-        k: How many are forced.
-        seed: Of the study.
+        table: The table of :func:`babelscope.analysis.experts.select_experts` of a language.
+        lang: The language, for an error.
+        concept: The concept.
+        settings: How many are forced, and at which sites.
 
     Raises:
-        StudyError: If a concept has no experts or fewer than ``k``, or a site has too few other units.
+        StudyError: If the concept has no experts, fewer than ``settings.k``, or none at the sites.
     """
-    drawn = {}
-    for lang, table in experts.items():
-        whole = of_model(table)
-        for concept in concepts:
-            chosen, every = _forced(table, lang, concept, k), whole[whole["concept"] == concept]
-            rng = np.random.default_rng([seed, zlib.crc32(f"random/{lang}/{concept}".encode())])
-            drawn[lang, concept] = _draw(chosen, every, units, rng)
-    return drawn
+    of_concept = _experts_of(table, concept)
+    if of_concept.empty:
+        allowed = f"concepts with experts in {lang}: {', '.join(of_model(table)['concept'].unique())}"
+        raise StudyError("generation.concepts", concept, allowed)
+    if len(of_concept) < settings.k:
+        raise StudyError("generation.k", settings.k, f"at most experts.k, {len(of_concept)}")
+    there = of_concept[of_concept["site"].isin(settings.sites)] if settings.sites else of_concept
+    if there.empty:
+        allowed = f"sites of the experts of {concept} in {lang}: {', '.join(sorted(set(of_concept['site'])))}"
+        hint = "a larger experts.k may find some at other sites"
+        raise StudyError("generation.sites", list(settings.sites), allowed, hint)
+    return there.sort_values("rank").head(settings.k)
 
 
-def _draw(
-    chosen: pd.DataFrame, experts: pd.DataFrame, units: UnitIndex, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """As many random units per (layer, site) as are chosen, none of the experts."""
-    forced, excluded = (
-        units.numbers(table["layer"], table["site"], table["unit"]) for table in (chosen, experts)
-    )
-    parts = []
-    for layer, site, part in sorted(units.parts(), key=lambda part: part[:2]):
-        count = int(((part.start <= forced) & (forced < part.stop)).sum())
-        free = np.setdiff1d(np.arange(part.start, part.stop), excluded)
-        if len(free) < count:
-            raise StudyError(
-                "experts.k",
-                int(experts["k"].max()),
-                f"so few that {count} units of layer {layer}, site {site}, are no experts",
-                "the random control draws from the units that are no experts of the concept",
-            )
-        if count:
-            parts.append(np.sort(rng.choice(free, size=count, replace=False)))
-    return np.concatenate(parts)
-
-
-def at_their_medians(
-    loaded: LoadedModel,
-    numbers: NDArray[np.int64],
-    units: UnitIndex,
-    positive: Sequence[tuple[str, str]],
-    settings: ExtractionSettings,
-    *,
-    where: str,
-) -> UnitSet:
-    """Units held at their medians over sentences, which the model runs over.
-
-    Scores of all units are gone by now: what is kept of them is the best, see
-    :mod:`babelscope.analysis.ranking`.
-
-    Args:
-        loaded: The checkpoint.
-        numbers: The units.
-        units: All units of the model.
-        positive: Id and text of the sentences that express the concept.
-        settings: How activations were extracted.
-        where: Names the sentences in an error.
-    """
-    layers, sites, indices = units.places(numbers)
-    wanted: dict[tuple[int, str], list[int]] = {}
-    for layer, site, index in zip(layers.tolist(), sites.tolist(), indices.tolist(), strict=True):
-        wanted.setdefault((layer, site), []).append(index)
-    chosen = {place: np.array(found) for place, found in wanted.items()}
-    values = pooled_values(loaded, positive, chosen, settings, where=where)
-    held = [
-        (*place, index, value)
-        for place, found in chosen.items()
-        for index, value in zip(found, np.median(values[place].astype(np.float32), axis=0), strict=True)
-    ]
-    return UnitSet(*zip(*held, strict=True))
+def _experts_of(table: pd.DataFrame, concept: str) -> pd.DataFrame:
+    whole = of_model(table)
+    return whole[whole["concept"] == concept]
 
 
 def generate_step(
     loaded: LoadedModel,
     experts: Mapping[str, pd.DataFrame],
+    sentences: Mapping[str, Sequence[tuple[str, str]]],
     positive: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]],
     *,
     model: str,
@@ -226,7 +152,8 @@ def generate_step(
     Args:
         loaded: The checkpoint.
         experts: Per source language the table of :func:`babelscope.analysis.experts.select_experts`.
-        positive: Per source language and concept the sentences that express it: id and text.
+        sentences: Per source language its sentences: id and text.
+        positive: Per source language and concept those that express it.
         model: Run id.
         step: Training step of the checkpoint.
         concepts: Concepts whose experts are forced.
@@ -236,14 +163,26 @@ def generate_step(
     """
     started, where = time.monotonic(), f"model {model}, step {step}"
     units = UnitIndex.of((*place, n) for place, n in site_widths(loaded.config, extraction.sites).items())
-    drawn = draw_random(experts, units, concepts=concepts, k=settings.k, seed=seed)
-    random = {
-        (lang, concept): at_their_medians(
-            loaded, numbers, units, positive[lang][concept], extraction, where=f"{where}, {concept} in {lang}"
-        )
-        for (lang, concept), numbers in drawn.items()
-    }
-    requests = text_requests(experts, random, concepts=concepts, settings=settings)
+    forced: dict[tuple[str, str], UnitSet] = {}
+    random: dict[tuple[str, str], Held] = {}
+    for lang, table in experts.items():
+        chosen = {concept: forced_experts(table, lang, concept, settings) for concept in concepts}
+        drawn = {
+            concept: draw_random(
+                rows, _experts_of(table, concept), units, lang=lang, concept=concept, seed=seed
+            )
+            for concept, rows in chosen.items()
+        }
+        held = hold_random(
+            loaded, chosen, drawn, units, sentences[lang], positive[lang], extraction,
+            where=f"{where}, sentences of {lang}",
+        )  # fmt: skip
+        for concept, rows in chosen.items():
+            forced[lang, concept] = UnitSet(
+                *(rows[name] for name in ("layer", "site", "unit", "forced_value"))
+            )
+            random[lang, concept] = held[concept]
+    requests = text_requests(forced, random, settings=settings)
     texts = generate_texts(loaded, requests, settings, seed=seed, where=where)
     logger.info("%s step %d: %d texts in %.1f s", model, step, len(texts), time.monotonic() - started)
     texts.insert(0, "model", model)
@@ -277,11 +216,12 @@ def generate_texts(
         ``text``, ``token_ids`` (of the text), ``prompt_ids`` (separated by spaces), ``nll`` (mean
         nats per token of the text under the model without forcing; NaN if it has no token),
         ``n_tokens``, ``distinct_share`` (of its tokens), ``degenerate`` (see
-        :func:`is_degenerate`).
+        :func:`is_degenerate`), ``n_forced`` (units that were held).
 
     Raises:
         StudyError: If the model is an encoder or has too few positions.
         NumericsError: If the logits are not finite.
+        DataError: If holding units changed nothing that the model predicts.
     """
     _check_writes(loaded, settings.max_new_tokens, where)
     tokenizer = loaded.tokenizer
@@ -291,9 +231,11 @@ def generate_texts(
     for start in range(0, len(requests), settings.batch_size):
         batch = requests[start : start + settings.batch_size]
         uniforms_BT = np.stack([_uniforms(request, settings.max_new_tokens, seed) for request in batch])
+        sets = [request.units for request in batch]
         with torch.inference_mode():
-            with force_units(loaded.model, [request.units for request in batch]):
-                ids_BT = _write(loaded, uniforms_BT, settings, stops, where)
+            with force_units(loaded.model, sets):
+                ids_BT, first_BV = _write(loaded, uniforms_BT, settings, stops, where)
+            _check_fired(loaded, batch, ids_BT, first_BV, where)
             stop_BT = np.isin(ids_BT, stops)  # what follows a stop token has no meaning
             lengths_B = np.where(stop_BT.any(axis=1), stop_BT.argmax(axis=1), ids_BT.shape[1])
             nll_B = _score(loaded, ids_BT, lengths_B)
@@ -305,6 +247,7 @@ def generate_texts(
                 (
                     asked.condition, asked.lang, asked.concept, asked.sample, asked.seed, text, ids,
                     str(loaded.start_id), float(nll), len(ids), share, is_degenerate(text, ids),
+                    0 if asked.units is None else len(asked.units),
                 )
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(TEXT_COLUMNS))
@@ -319,6 +262,47 @@ def _check_writes(loaded: LoadedModel, max_new_tokens: int, where: str) -> None:
     if longest is not None and max_new_tokens + 1 > longest:
         allowed = f"less than the {longest} positions of {where}"
         raise StudyError("generation.max_new_tokens", max_new_tokens, allowed)
+
+
+def _check_fired(
+    loaded: LoadedModel,
+    batch: Sequence[TextRequest],
+    ids_BT: NDArray[np.int64],
+    first_BV: torch.Tensor,
+    where: str,
+) -> None:
+    """Refuse units that were held and changed no logit: a hook that never ran looks like a result.
+
+    Logits of the first step are compared bit by bit with those of a pass without hooks over a batch of the
+    same shape, in which equal inputs give equal bits. Queries and keys change nothing as long as there is one
+    position to attend to; so where the first step is the same, the whole text decides.
+    """
+    plain_BV = loaded.model(input_ids=_prompts(loaded, len(batch)), use_cache=True).logits[:, -1]
+    fired_B = (first_BV != plain_BV).any(dim=-1).tolist()
+    for at, asked in enumerate(batch):
+        if asked.units is None or fired_B[at] or _changes(loaded, asked.units, ids_BT[at]):
+            continue
+        raise DataError(
+            f"{where}, {asked.concept} in {asked.lang}",
+            f"holding {len(asked.units)} units (condition {asked.condition}) changed no logit",
+            "an intervention without effect is no result: force more units (generation.k) or other sites; if "
+            "these units are not dead, a hook did not run, which is a fault to report",
+        )
+
+
+def _changes(loaded: LoadedModel, units: UnitSet, ids_T: NDArray[np.int64]) -> bool:
+    """Whether holding units changes a logit of a text."""
+    written = torch.from_numpy(ids_T[None]).to(loaded.device)
+    ids_1T = torch.cat([_prompts(loaded, 1), written], dim=1)
+    plain_1TV = loaded.model(input_ids=ids_1T, use_cache=False).logits
+    with force_units(loaded.model, [units]):
+        held_1TV = loaded.model(input_ids=ids_1T, use_cache=False).logits
+    return bool((held_1TV != plain_1TV).any())
+
+
+def _prompts(loaded: LoadedModel, n: int) -> torch.Tensor:
+    """Start tokens, ``(n, 1)``."""
+    return torch.full((n, 1), loaded.start_id, dtype=torch.long, device=loaded.device)
 
 
 def is_degenerate(text: str, token_ids: Sequence[int]) -> bool:
@@ -342,16 +326,22 @@ def _write(
     settings: GenerationSettings,
     stops: Sequence[int],
     where: str,
-) -> NDArray[np.int64]:
-    """Sample a batch, with a cache of keys and values, until each text has a stop token."""
+) -> tuple[NDArray[np.int64], torch.Tensor]:
+    """Sample a batch, with a cache of keys and values, until each text has a stop token.
+
+    Returns:
+        Token ids, ``(B, T)``, and the logits of the first step, ``(B, V)``.
+    """
     device, n_rows = loaded.device, len(uniforms_BT)
     stop_S = torch.tensor(stops, device=device)
     ended_B = torch.zeros(n_rows, dtype=torch.bool, device=device)
-    ids_B1 = torch.full((n_rows, 1), loaded.start_id, dtype=torch.long, device=device)
+    ids_B1, first_BV = _prompts(loaded, n_rows), None
     written, cache = [], None
     for uniforms_B in torch.from_numpy(uniforms_BT).to(device).T:
         out = loaded.model(input_ids=ids_B1, past_key_values=cache, use_cache=True)
         cache = out.past_key_values
+        if first_BV is None:
+            first_BV = out.logits[:, -1].clone()
         ids_B = sample_tokens(out.logits[:, -1], uniforms_B, settings.temperature, settings.top_p)
         if ids_B is None:
             raise NumericsError(f"{where}: the logits of a generated text are not finite")
@@ -360,7 +350,8 @@ def _write(
         if bool(ended_B.all()):
             break
         ids_B1 = ids_B[:, None]
-    return torch.stack(written, dim=1).cpu().numpy()
+    assert first_BV is not None
+    return torch.stack(written, dim=1).cpu().numpy(), first_BV
 
 
 def _score(
@@ -373,8 +364,7 @@ def _score(
     for start in range(0, n_rows, at_once):
         rows = slice(start, start + at_once)
         ids = torch.from_numpy(ids_BT[rows]).to(loaded.device)
-        prompt = torch.full((len(ids), 1), loaded.start_id, device=ids.device)
-        inputs = torch.cat([prompt, ids[:, :-1]], dim=1)
+        inputs = torch.cat([_prompts(loaded, len(ids)), ids[:, :-1]], dim=1)
         logits_BTV = loaded.model(input_ids=inputs, use_cache=False).logits
         nats_BT = _nats(logits_BTV.flatten(0, 1), ids.flatten()).view(ids.shape)
         lengths = torch.from_numpy(lengths_B[rows]).to(ids.device)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
+from babelscope.activations.settings import Sites
 from babelscope.errors import StudyError
-from babelscope.settings import AS_GIVEN, Count, Positive, Settings
+from babelscope.settings import AS_GIVEN, Count, Positive, Settings, kind_of
 
 _Resamples = Annotated[int, Field(ge=20)]
 _BetweenNoneAndAll = Annotated[float, Field(gt=0, lt=1), AS_GIVEN]
+
+
+def _text_or_number(value: Any) -> str:
+    return "a number" if type(value) in (int, float) else kind_of(value)
+
+
+_AutoOrPositive = Annotated[
+    Annotated[Literal["auto"], Tag("text")] | Annotated[Positive, Tag("a number")],
+    Discriminator(_text_or_number),
+]
 
 
 class Probes(Settings):
@@ -18,12 +29,12 @@ class Probes(Settings):
 
     section: ClassVar[str] = "probes"
 
-    l2_c: Positive = 1
-    """Inverse strength of the L2 penalty; a larger one fits closer."""
+    c: _AutoOrPositive = "auto"
+    """Inverse strength of the L2 penalty; a larger one fits closer. auto: chosen within the training part."""
     components: Count = 8
     """Leading principal components of the small probe; more tell it more."""
-    tokens_per_language: Annotated[int, Field(ge=20)] = 600
-    """Tokens of a probe, training and test; more are steadier and slower."""
+    tokens_per_language: Annotated[int, Field(ge=20)] | None = None
+    """Tokens of a probe, training and test; more are steadier and slower. All that are kept if not given."""
     test_share: _BetweenNoneAndAll = 0.3
     """Share of sentences that are tested on; a larger one leaves less to train on."""
     seeds: Count = 3
@@ -113,6 +124,8 @@ class GenerationSettings(Sampling):
 
     k: Count
     """Experts that are forced, those of highest average precision."""
+    sites: Sites = ()
+    """Sites whose experts are forced; all if not given."""
 
 
 class AuditSettings(Settings):

@@ -1,7 +1,7 @@
 """Generated texts in numbers: how often they hold the forced concept, in which language, how fluent.
 
-Words of concepts are found in any language and script. Legend: T texts, R resamples, M languages, C concepts,
-E hits.
+Words of concepts are found in any language and script. Legend: T texts, R resamples, M languages that texts
+and hits may be in, L source languages, C concepts, I items that are drawn (concepts, or texts), E hits.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from babelscope.errors import DataError
-from babelscope.stats import interval
+from babelscope.stats import bootstrap_weights, widened_interval
 
 Floats = NDArray[np.float64]
 Words = Mapping[str, Mapping[str, Sequence[str]]]
@@ -45,8 +45,8 @@ SOURCE = "source"
 #: Texts per model, step, condition and source language in the sample for the report.
 SAMPLE_SIZE = 8
 
-#: Weights of texts in resamples that are held at once.
-_WEIGHTS_AT_ONCE = 1 << 23
+#: Fewer source languages than this cannot be drawn.
+_FEWEST_LANGUAGES = 3
 
 SUMMARY_COLUMNS = [
     "model", "step", "condition", "lang", "target", "metric", "value", "low", "high", "n",
@@ -120,14 +120,19 @@ def summarise_generation(
     hit_rate        share of texts with a word, in any language, of the concept whose units
                     are forced; unforced: mean over the concepts of the share of texts with a
                     word of the concept; ``other_concept``: the same over the other concepts
+    hit_gain        hit_rate of forced texts above that of this condition, paired by language and
+                    concept
     hit_share       share of these words that are of the language ``target``
     text_share      share of texts whose language is ``target``; ``und`` texts count
     nll             mean over texts of the nats per token under the unforced model
     degenerate      share of degenerate texts
     =============== =========================================================================
 
-    Intervals are 95 % percentiles of a bootstrap that draws concepts and, within each concept and
-    source language, texts; the same concepts for all languages.
+    Intervals of means over source languages draw languages and concepts anew, the same concepts for all
+    languages: texts of one language are alike, and the question is what forcing does in any. Both are few,
+    so one less than there are is drawn and deviations are widened to Student's quantile, as in
+    :func:`babelscope.stats.two_way_interval`. Of one or two languages concepts alone are drawn, of a single
+    concept its texts. A test simulates studies and counts.
 
     Args:
         texts: Table of :func:`babelscope.analysis.generation.generate_step`.
@@ -153,14 +158,30 @@ def summarise_generation(
     sources = [lang for lang in table["lang"].unique() if lang != ALL]
     measured = [c for c in table["concept"].unique() if c != ALL and c in set(concepts)]
     hits = hits[hits["concept"].isin(measured)]
-    rng = np.random.default_rng([seed, zlib.crc32(f"{model}/{step}".encode())])
+    draws = zlib.crc32(f"{seed}/{model}/{step}".encode())
     rows: list[tuple[Any, ...]] = []
+    rates: dict[str, _Drawn] = {}
     for condition, part in table.groupby("condition", sort=False):
         here = hits[hits["row"].isin(part.index)]
         group = _Condition(str(condition), part, here, list(languages), measured)
-        boot = _Bootstrap(part, n_resamples, rng)
-        rows += group.unforced(boot, sources, rng) if condition == "unforced" else group.forced(boot)
+        boot = _Bootstrap(part, n_resamples, draws)
+        rows += group.unforced(boot, sources) if condition == "unforced" else group.forced(boot)
+        rates |= group.rates
+    rows += _gains(rates, n=int((table["condition"] == "forced").sum()))
     return pd.DataFrame([(model, step, *row) for row in rows], columns=SUMMARY_COLUMNS)
+
+
+def _gains(rates: Mapping[str, _Drawn], n: int) -> list[_Row]:
+    """How far the rate of forced texts lies above that of every other condition; ``n`` forced texts."""
+    forced = rates.get("forced")
+    if forced is None:
+        return []
+    gains = {
+        name: _Drawn(forced.value_M - other.value_M, forced.resamples_RM - other.resamples_RM, forced.freedom)
+        for name, other in rates.items()
+        if name != "forced"
+    }
+    return [(name, ALL, ALL, "hit_gain", *gain.rows("hit_gain")[0], n) for name, gain in gains.items()]
 
 
 def _check_detected(texts: pd.DataFrame, detected: pd.DataFrame, where: str) -> None:
@@ -186,6 +207,8 @@ class _Condition:
     ) -> None:
         self.name, self.texts, self.hits = name, texts, hits
         self.languages, self.concepts = languages, concepts
+        #: Over all source languages the rate of concept words, by condition.
+        self.rates: dict[str, _Drawn] = {}
         self.one_T, self.every_T = np.ones(len(texts)), np.ones(len(texts), dtype=bool)
         language_T = texts["language"].to_numpy()
         self.in_language_TM = np.asarray(language_T[:, None] == np.array(languages), dtype=np.float64)
@@ -219,7 +242,10 @@ class _Condition:
         for lang in [*dict.fromkeys(source_T), ALL]:
             chosen_T = self.every_T if lang == ALL else source_T == lang
             for name, metric, top_T, below_T in plain + self.fluency:
-                (row,) = boot.ratios(top_T[:, None], below_T, chosen_T)
+                drawn = boot.drawn(top_T[:, None], below_T, chosen_T)
+                if lang == ALL and metric == "hit_rate":
+                    self.rates[name] = drawn
+                (row,) = drawn.rows(metric)
                 rows.append((name, lang, ALL, metric, *row, int((chosen_T & (below_T > 0)).sum())))
             for name, metric, top_TM, below_T in shares:
                 targets, tops = self.languages, top_TM
@@ -231,7 +257,7 @@ class _Condition:
                 if not chosen_T.any():
                     continue
                 n = round(float(below_T[chosen_T].sum()))
-                for target, row in zip(targets, boot.ratios(tops, below_T, chosen_T), strict=True):
+                for target, row in zip(targets, boot.ratios(metric, tops, below_T, chosen_T), strict=True):
                     rows.append((name, lang, target, metric, *row, n))
         return rows
 
@@ -251,103 +277,128 @@ class _Condition:
             shares.append((OTHER_CONCEPT, "hit_share", other_TM, other_TM.sum(1)))
         return rates, shares
 
-    def unforced(self, boot: _Bootstrap, sources: Sequence[str], rng: np.random.Generator) -> list[_Row]:
+    def unforced(self, boot: _Bootstrap, sources: Sequence[str]) -> list[_Row]:
         """Summary rows of texts that belong to no concept: each is asked for every concept."""
         languages, n_texts = self.languages, len(self.texts)
         abroad = [languages.index(lang) for lang in sources if lang != PIVOT and lang in languages]
         rows: list[_Row] = []
 
-        def add(target: str, metric: str, values_R: Floats, n: int) -> None:
-            """The first value is that of the sample, the others are resamples."""
-            rows.append((self.name, ALL, target, metric, values_R[0], *interval(values_R[1:]), n))
-
-        def add_shares(metric: str, shares_RM: Floats, n: int) -> None:
-            for target, values_R in zip(languages, shares_RM.T, strict=True):
-                add(target, metric, values_R, n)
+        def add_shares(metric: str, shares: _Drawn, n: int) -> None:
+            for target, row in zip(languages, shares.rows(metric), strict=True):
+                rows.append((self.name, ALL, target, metric, *row, n))
             if abroad:  # what a source language would get without forcing, mean over the sources
-                add(SOURCE, metric, shares_RM[:, abroad].mean(axis=1), n)
+                (row,) = boot.mean_over(shares, abroad).rows(metric)
+                rows.append((self.name, ALL, SOURCE, metric, *row, n))
 
         if self.concepts:
-            rates_R, shares_RM = self._unforced_hits(boot.n_resamples, rng)
-            add(ALL, "hit_rate", rates_R, n_texts)
-            add_shares("hit_share", shares_RM, round(float(self.hits["hits"].sum())))
-        add_shares("text_share", boot.resampled(self.in_language_TM, self.one_T, self.every_T), n_texts)
+            rates, shares = self._unforced_hits(boot)
+            self.rates[self.name] = rates
+            rows.append((self.name, ALL, ALL, "hit_rate", *rates.rows("hit_rate")[0], n_texts))
+            add_shares("hit_share", shares, round(float(self.hits["hits"].sum())))
+        add_shares("text_share", boot.drawn(self.in_language_TM, self.one_T, self.every_T), n_texts)
         for _, metric, top_T, below_T in self.fluency:
-            values_R = boot.resampled(top_T[:, None], below_T, self.every_T)[:, 0]
-            add(ALL, metric, values_R, int((below_T > 0).sum()))
+            (row,) = boot.ratios(metric, top_T[:, None], below_T, self.every_T)
+            rows.append((self.name, ALL, ALL, metric, *row, int((below_T > 0).sum())))
         return rows
 
-    def _unforced_hits(self, n_resamples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Share of (text, concept) with a hit, ``(1 + R,)``; shares of hits by language, ``(1 + R, M)``."""
-        n_texts, n_concepts, n_languages = len(self.texts), len(self.concepts), len(self.languages)
+    def _unforced_hits(self, boot: _Bootstrap) -> tuple[_Drawn, _Drawn]:
+        """Share of (text, concept) with a hit; shares of hits by language. Texts and concepts are drawn."""
+        n_texts, n_concepts = len(self.texts), len(self.concepts)
         text_E, lang_E = self._places(self.hits)
         concept_E = pd.Index(self.concepts).get_indexer(pd.Index(self.hits["concept"]))
         hits_TC = np.zeros((n_texts, n_concepts))
         hits_TC[text_E, concept_E] = 1.0
-        rates, shares = [], []
-        for resample in range(n_resamples + 1):
-            concept_C, text_T = np.ones(n_concepts), self.one_T
-            if resample:
-                concept_C, text_T = (
-                    rng.multinomial(n, np.full(n, 1 / n)).astype(float) for n in (n_concepts, n_texts)
-                )
-            rates.append(float(text_T @ hits_TC @ concept_C) / hits_TC.size)
-            weight_E = self.hits["hits"].to_numpy() * text_T[text_E] * concept_C[concept_E]
-            by_lang = np.bincount(lang_E, weights=weight_E, minlength=n_languages)
-            total = by_lang.sum()
-            shares.append(by_lang / total if total else np.full(n_languages, np.nan))
-        return np.array(rates), np.array(shares)
+        in_language_EM = np.eye(len(self.languages))[lang_E] * self.hits["hits"].to_numpy()[:, None]
+        # The same draw of concepts as for forced texts.
+        text_RT, concept_RC = boot.weights(n_texts, 2), boot.weights(n_concepts, 0)
+        freedom = (n_concepts if n_concepts > 1 else n_texts) - 1
+        rates = _Drawn(
+            np.array([hits_TC.mean()]), ((text_RT @ hits_TC) * concept_RC).sum(axis=1, keepdims=True), freedom
+        )
+        by_lang_M = in_language_EM.sum(axis=0)
+        by_lang_RM = (text_RT[:, text_E] * concept_RC[:, concept_E]) @ in_language_EM
+        shares = _Drawn(_ratio(by_lang_M, by_lang_M.sum()), _ratio(by_lang_RM, by_lang_RM.sum(1)), freedom)
+        return rates, shares
+
+
+class _Drawn(NamedTuple):
+    """Values with their resamples."""
+
+    value_M: Floats
+    resamples_RM: Floats
+    freedom: int
+    """One less than the clusters that were drawn."""
+
+    def rows(self, metric: str) -> list[tuple[float, float, float]]:
+        """Value, low and high of each."""
+        least, most = {"nll": (0.0, np.inf), "hit_gain": (-1.0, 1.0)}.get(metric, (0.0, 1.0))
+        found = []
+        for value, resamples_R in zip(self.value_M.tolist(), self.resamples_RM.T, strict=True):
+            low, high = widened_interval(value, resamples_R, self.freedom)
+            if np.isfinite(low):
+                low, high = max(least, low), min(most, high)
+            found.append((value, low, high))
+        return found
 
 
 class _Bootstrap:
-    """Weights of texts in resamples: concepts are drawn, and texts within (concept, source)."""
+    """Ratios of sums over texts, with resamples that draw source languages, and concepts.
 
-    def __init__(self, texts: pd.DataFrame, n_resamples: int, rng: np.random.Generator) -> None:
-        self.n_resamples = n_resamples
-        self._concept_T = texts.groupby("concept").ngroup().to_numpy()
-        self._cell_T = texts.groupby(["concept", "lang"]).ngroup().to_numpy()
-        self._seed = int(rng.integers(1 << 62))
-        self._kept: list[Floats] | None = None
+    A language counts as often as it was drawn, times as often as the concept was. The same draws serve all
+    conditions of a checkpoint.
+    """
 
-    def _weights(self) -> Iterable[Floats]:
-        if (self.n_resamples + 1) * len(self._cell_T) > _WEIGHTS_AT_ONCE:
-            return self._draw()
-        if self._kept is None:
-            self._kept = list(self._draw())
-        return self._kept
+    def __init__(self, texts: pd.DataFrame, n_resamples: int, seed: int) -> None:
+        self._n_resamples, self._seed = n_resamples, seed
+        self._lang_T = texts.groupby("lang", sort=False).ngroup().to_numpy()
+        of_concept = texts.groupby("concept", sort=False).ngroup().to_numpy()
+        # Of one concept its texts are drawn.
+        alone = of_concept.max(initial=0) == 0
+        self._item_T = texts.groupby("lang").cumcount().to_numpy() if alone else of_concept
 
-    def _draw(self) -> Iterator[Floats]:
-        """Blocks of shape ``(R, T)``; the very first row is all ones: the sample itself."""
-        rng = np.random.default_rng(self._seed)
-        n_texts, n_concepts = len(self._cell_T), int(self._concept_T.max()) + 1
-        order, sizes = np.argsort(self._cell_T, kind="stable"), np.bincount(self._cell_T)
-        size, start = np.repeat(sizes, sizes), np.repeat(np.cumsum(sizes) - sizes, sizes)
-        at_once = max(1, _WEIGHTS_AT_ONCE // n_texts)
-        yield np.ones((1, n_texts))
-        for left in range(self.n_resamples, 0, -at_once):
-            n = min(left, at_once)
-            drawn = start + (rng.random((n, n_texts)) * size).astype(np.int64)
-            flat = drawn + n_texts * np.arange(n)[:, None]
-            weights = np.empty((n, n_texts))
-            weights[:, order] = np.bincount(flat.ravel(), minlength=n * n_texts).reshape(n, n_texts)
-            by_concept = rng.multinomial(n_concepts, np.full(n_concepts, 1 / n_concepts), size=n)
-            yield weights * by_concept[:, self._concept_T]
+    def weights(self, n: int, axis: int) -> Floats:
+        """How often each of ``n`` is drawn, as shares, ``(R, n)``; equal sizes differ by ``axis``."""
+        return bootstrap_weights(n, self._n_resamples, self._seed + axis, draws=max(1, n - 1))
 
-    def resampled(self, top_TM: Floats, below_T: Floats, chosen_T: NDArray[np.bool_]) -> Floats:
-        """Ratios of weighted sums, shape ``(1 + R, M)``; NaN where there is nothing below."""
-        parts = []
-        for weights_RT in self._weights():
-            of_chosen = weights_RT[:, chosen_T]
-            below_R1 = (of_chosen @ below_T[chosen_T])[:, None]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                parts.append((of_chosen @ top_TM[chosen_T]) / below_R1)
-        return np.concatenate(parts)
+    def drawn(self, top_TM: Floats, below_T: Floats, chosen_T: NDArray[np.bool_]) -> _Drawn:
+        """Ratios ``(M,)`` of sums over the chosen texts; NaN where there is nothing below."""
+        langs, lang_T = np.unique(self._lang_T[chosen_T], return_inverse=True)
+        shape = len(langs), int(self._item_T.max()) + 1
+        cell_T, n_cells = lang_T * shape[1] + self._item_T[chosen_T], shape[0] * shape[1]
+        item_RI = self.weights(shape[1], 0)
+        many = len(langs) >= _FEWEST_LANGUAGES
+        lang_RL = self.weights(len(langs), 1) if many else np.ones((self._n_resamples, len(langs)))
+
+        def summed(values_T: Floats) -> tuple[float, Floats]:
+            cells_LI = np.bincount(cell_T, values_T[chosen_T], minlength=n_cells).reshape(shape)
+            return float(cells_LI.sum()), ((lang_RL @ cells_LI) * item_RI).sum(axis=1)
+
+        below, below_R = summed(below_T)
+        tops, tops_R = zip(*(summed(column_T) for column_T in top_TM.T), strict=True)
+        freedom = (len(langs) if many else shape[1]) - 1
+        return _Drawn(_ratio(np.array(tops), below), _ratio(np.stack(tops_R, axis=1), below_R), freedom)
+
+    def mean_over(self, shares: _Drawn, columns: Sequence[int]) -> _Drawn:
+        """The mean over some languages, which are drawn too if there are enough."""
+        value = shares.value_M[columns].mean(keepdims=True)
+        if len(columns) < _FEWEST_LANGUAGES:
+            resamples_R1 = shares.resamples_RM[:, columns].mean(axis=1, keepdims=True)
+            return _Drawn(value, resamples_R1, shares.freedom)
+        lang_RL = self.weights(len(columns), 1)
+        resamples_R1 = (shares.resamples_RM[:, columns] * lang_RL).sum(axis=1, keepdims=True)
+        return _Drawn(value, resamples_R1, len(columns) - 1)
 
     def ratios(
-        self, top_TM: Floats, below_T: Floats, chosen_T: NDArray[np.bool_]
+        self, metric: str, top_TM: Floats, below_T: Floats, chosen_T: NDArray[np.bool_]
     ) -> list[tuple[float, float, float]]:
         """Value, low and high of each of M ratios."""
-        return [(float(v[0]), *interval(v[1:])) for v in self.resampled(top_TM, below_T, chosen_T).T]
+        return self.drawn(top_TM, below_T, chosen_T).rows(metric)
+
+
+def _ratio(top: Floats, below: Any) -> Floats:
+    below = np.asarray(below, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(top / (below[:, None] if below.ndim else below))
 
 
 def sample_texts(texts: pd.DataFrame, detected: pd.DataFrame, hits: pd.DataFrame) -> pd.DataFrame:

@@ -384,7 +384,7 @@ class CostModel:
     def probe(self, job: JobCells) -> Cost:
         """A fit per seed, layer and step."""
         probes, languages = self.study.probes, len(self.study.languages)
-        rows = probes.tokens_per_language * languages
+        rows = (probes.tokens_per_language or self.study.extraction.tokens_per_language) * languages
         width = dimensions(self._config(job.model)).hidden
         fit = rows * width * languages * _PROBE_FLOPS * probes.max_iter / self.rates.cpu_flops
         one = probes.seeds * (0.05 + fit) + rows * width**2 * 4 / self.rates.cpu_flops
@@ -407,12 +407,12 @@ class CostModel:
         return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept=len(job.steps) * 4e5)
 
     def generate(self, job: JobCells) -> Cost:
-        """A pass for each new token of every text."""
+        """A pass for each new token of every text, and one over sentences of each language."""
         config, settings = self._config(job.model), self._settings(job.model)
         generation = self.study.generation
         wanted = len(self.study.generation_concepts) * len(generation.languages)
         samples = generation.samples * generation.seeds
-        # Forced, other concept's experts and random units each; unforced once a language.
+        # Experts, random units at their medians and at the experts' dose; unforced once a language.
         texts = samples * (3 * wanted + len(generation.languages))
         batches = (3 * wanted + len(generation.languages)) * math.ceil(samples / generation.batch_size)
         shape = dimensions(config)
@@ -420,10 +420,20 @@ class CostModel:
         # One pass for each new token, which meets the head too; small models pay for the calls.
         operations = 2 * n_parameters(config) * texts * new
         seconds = self._computing(operations, batches * new * shape.n_layers * 12)
+        seconds += sum(self._measuring(job.model, lang) for lang in generation.languages)
         seconds = len(job.steps) * (seconds + self._load(job.model))
         memory = sizes.generation_memory(config, settings)
         kept = len(job.steps) * texts * 60
         return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept)
+
+    def _measuring(self, run_id: str, lang: str) -> float:
+        """Seconds for what random units do over the sentences of a language: as extraction, nothing kept."""
+        config, settings, text = self._config(run_id), self._settings(run_id), self._text(lang)
+        read = text.sentences * text.tokens
+        calls = math.ceil(text.sentences / settings.batch_size) * dimensions(config).n_layers
+        seconds = self._computing(2 * self._body(run_id) * read, calls * (2 + len(settings.sites)))
+        n_units = self.study.n_units(run_id)
+        return seconds + read * n_units * (_POOL_GPU if self.gpu else _POOL)
 
     def identify(self, job: JobCells) -> Cost:
         """Texts against the profiles of the study's languages."""

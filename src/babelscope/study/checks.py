@@ -60,7 +60,7 @@ def cross_check(study: Study) -> None:
          "the number of languages", len(study.languages)),
     ]  # fmt: skip
     for key, given, name, limit in at_most:
-        if given > limit:
+        if given is not None and given > limit:
             raise StudyError(key, given, f"at most {name}, {limit}")
 
 
@@ -312,6 +312,8 @@ def _check_generation(study: Study) -> None:
         if kind == "encoder" and study.generation_batches(model.run_id):
             hint = f"model {model.id} is an encoder, which does not write text; turn generation off"
             raise StudyError("generation.enabled", True, "false where a model is an encoder", hint)
+    for site in generation.sites:
+        _check_known("generation.sites", site, study.extraction.sites)
     for lang in generation.languages:
         _check_known("generation.languages", lang, study.languages)
     known = sorted({step for model in study.models.values() for step in model.steps})

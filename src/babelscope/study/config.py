@@ -273,7 +273,9 @@ class Study(StudySettings):
     def generation_settings(self, run_id: str) -> GenerationSettings:
         """How a model's texts are drawn; all its experts are forced unless the study says how many."""
         sampling = self.generation.model_dump(include=set(Sampling.model_fields))
-        return GenerationSettings(**sampling, k=self.generation.k or self.n_experts(run_id))
+        k = self.generation.k or self.n_experts(run_id)
+        sites = self.generation.sites or self.extraction.sites
+        return GenerationSettings(**sampling, k=k, sites=sites)
 
 
 def with_defaults(given: Any, kind: Any) -> Any:

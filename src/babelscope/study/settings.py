@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from babelscope.activations.settings import ComputeType
+from babelscope.activations.settings import ComputeType, Sites
 from babelscope.analysis.settings import Sampling
 from babelscope.errors import StudyError
 from babelscope.models.training.settings import TrainingSettings
@@ -161,6 +161,9 @@ class StudyGeneration(Sampling):
     """Languages whose experts are forced; all if not given."""
     k: Count | None = None
     """Experts that are forced, those of highest average precision; all if not given."""
+    sites: Sites = ()
+    """Sites whose experts are forced, of extraction.sites; all of them if not given. A concept that has fewer
+    than `k` experts there has all of these forced."""
     concepts: (
         Annotated[
             Annotated[Count, Tag("a whole number")] | Annotated[Names, Tag("a list")], Discriminator(kind_of)

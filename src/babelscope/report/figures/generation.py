@@ -27,7 +27,9 @@ def _data(tables: Tables) -> pd.DataFrame:
 def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     """A panel per metric, all models in it: conditions are compared, or the languages of forced texts."""
     palette = style.colours()
-    colours = zip(load_labels("conditions").items(), [GREY, palette[0], palette[1], palette[4]], strict=True)
+    colours = zip(
+        load_labels("conditions").items(), [GREY, palette[0], palette[1], palette[5], palette[4]], strict=True
+    )
     conditions = {
         name: Look(title, colour, marker="o")
         for (name, title), colour in colours

@@ -61,7 +61,7 @@ def _frame(tables: Tables, names: Sequence[str], by: str, most_bands: int = 0) -
 def _over_steps(tables: Tables) -> pd.DataFrame:
     """Also kind ``null``: accuracy with shuffled labels or, of some probes, their own null."""
     probes, models = tables["probes"], tables.get("models")
-    names = ["full", component_probe(probes) or "", "anchors", BETWEEN]
+    names = ["full", component_probe(probes) or "", "new_types", "anchors", BETWEEN]
     frame = _frame(tables, names, "layer", _MOST_BANDS)
     nulls = []
     for name in frame["probe"].unique():
@@ -116,7 +116,7 @@ def _grid(
 
 
 def _by_layer(tables: Tables) -> pd.DataFrame:
-    return _frame(tables, ["full", component_probe(tables["probes"]) or ""], "step")
+    return _frame(tables, ["full", component_probe(tables["probes"]) or "", "anchors"], "step")
 
 
 def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:

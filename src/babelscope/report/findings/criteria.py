@@ -13,9 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
 
 from babelscope.report.summaries import Key, over_seeds, with_roles
 from babelscope.report.words import Statement, fill, number, words
+from babelscope.stats import interval
+
+Floats = NDArray[np.float64]
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
 Part = Literal["core", "extra", "shown"]
@@ -68,6 +73,8 @@ class Criterion:
     to hold; ``shown``: a comparison, no part of the verdict."""
     lacks: str = ""
     """What was missing to judge it wholly."""
+    why: str = ""
+    """If it is not met: what of it, one of the reasons in ``words.yaml``."""
 
     @property
     def text(self) -> str:
@@ -78,7 +85,9 @@ class Criterion:
     def evidence(self) -> str:
         """The numbers it was judged by, in words; if something was missing, what."""
         judged_by = words()["conditions"][self.key].get("evidence", "")
-        return fill(words()["lacking"][self.lacks] if self.lacks else judged_by, self.given)
+        told = fill(words()["lacking"][self.lacks] if self.lacks else judged_by, self.given)
+        reason = self.met is False and self.why and fill(words()["reasons"][self.why], self.given)
+        return f"{told}: {reason}" if reason else told
 
 
 @dataclass
@@ -115,9 +124,17 @@ class Finding:
         """One paragraph made from the numbers."""
         return " ".join(map(str, self.statements))
 
-    def ask(self, key: str, met: bool | None, part: Part = "core", lacks: str = "", **given: Any) -> None:
+    def ask(
+        self,
+        key: str,
+        met: bool | None,
+        part: Part = "core",
+        lacks: str = "",
+        why: str = "",
+        **given: Any,
+    ) -> None:
         """Judge by a criterion."""
-        self.criteria.append(Criterion(key, met, given, part, lacks))
+        self.criteria.append(Criterion(key, met, given, part, lacks, why))
 
     def tell(self, key: str, **given: Any) -> Finding:
         """Add a sentence; returns the finding."""
@@ -176,6 +193,46 @@ def verdict_of(criteria: Sequence[Criterion]) -> Verdict:
     return "holds in part" if any(core) else "does not hold"
 
 
+def exceeds(difference: Quantity, least: float) -> tuple[bool | None, str]:
+    """Whether a difference is above 0 by its interval, and at least so large.
+
+    Returns:
+        The outcome, None without an interval; and, of one that is not met, the reason: it goes the other
+        way, is too small, or is not told from 0.
+    """
+    if not difference.has_interval:
+        return None, ""
+    if difference.high < 0:
+        return False, "other way"
+    if difference.low <= 0:
+        return False, "not apart"
+    return (True, "") if difference.value >= least else (False, "too small")
+
+
+def over_runs(values_R: Floats, draws_RB: Floats, name: str, *, step: int, n: int) -> Quantity:
+    """A number over the runs of a model, as :func:`babelscope.report.summaries.over_seeds` has it.
+
+    Args:
+        values_R: Of each run.
+        draws_RB: Its resamples; they give the interval of a single run.
+        name: Of the quantity, as ``step`` and ``n``.
+    """
+    value, n_runs = float(np.mean(values_R)), len(values_R)
+    if n_runs == 1:
+        low, high = interval(draws_RB[0])
+    elif n_runs == 2:
+        low, high = float(np.min(values_R)), float(np.max(values_R))
+    else:
+        half = float(stats.t.ppf(0.975, n_runs - 1) * np.std(values_R, ddof=1) / np.sqrt(n_runs))
+        low, high = value - half, value + half
+    return Quantity(name, value, low, high, n=n, step=step)
+
+
 def below(a: Quantity, b: Quantity) -> bool | None:
     """Whether the interval of ``a`` lies wholly below that of ``b``; None if one has none."""
     return a.high < b.low if a.has_interval and b.has_interval else None
+
+
+def why_not_below(a: Quantity, b: Quantity) -> str:
+    """Why ``a`` is not :func:`below` ``b``: it is above, or the intervals overlap."""
+    return "other way" if below(b, a) else "overlap"

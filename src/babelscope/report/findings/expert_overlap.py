@@ -117,8 +117,9 @@ def _near_concepts(finding: Finding, rows: pd.DataFrame, end: Quantity) -> None:
     finding.quantities.append(Quantity("overlap of near concepts", near, step=end.step))
     known = bool(np.isfinite(p_value))
     met = bool(end.value > near and p_value <= ALPHA) if known else None
-    given = {"end": end, "near": near, "p_value": p_value}
-    finding.ask("more than near concepts", met, "shown", "" if known else "permutations", **given)
+    given: dict[str, Any] = {"end": end, "near": near, "p_value": p_value}
+    why = "not significant" if p_value > ALPHA else "other way"
+    finding.ask("more than near concepts", met, "shown", "" if known else "permutations", why, **given)
     finding.tell("near concepts" if known else "near concepts, untested", **given)
 
 
@@ -148,7 +149,8 @@ def _judge_growth(
     p_value = float(tested[f"{letter}_value"].max())
     above = bool(end.low > end.null and not p_value > ALPHA) if np.isfinite(end.low) else None
     lacks = "" if np.isfinite(p_value) else "test"
-    finding.ask("above null", above, "extra", lacks, end=end, letter=letter, p_value=p_value)
+    why = "not significant" if p_value > ALPHA else "reaches the null"
+    finding.ask("above null", above, "extra", lacks, why, end=end, letter=letter, p_value=p_value)
     if start.step == end.step:
         finding.ask("overlap grows", None, lacks="steps")
         finding.tell("no growth with one step")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
-from babelscope.report.summaries import ALL, SOURCE, generation_series
+from babelscope.report.findings.criteria import Finding, Part, Quantity, Subject, below, why_not_below
+from babelscope.report.summaries import ALL, SOURCE, generation_series, over_seeds
+from babelscope.report.words import Statement
+
+#: What forcing must raise the rate of concept words above. Unforced texts show the model's habit, random
+#: units at the same dose what any such push does, experts of other concepts that it is this concept.
+CONTROLS = ("unforced", "random_dose", "other_concept")
 
 Get = Callable[[int, str, str, str], Quantity]
 """A value by step, condition, metric and target."""
@@ -24,32 +28,56 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     series = generation_series(rows, subject.pivot)
     get = _lookup(subject, series)
     steps = [int(step) for step in sorted(series["step"].unique())]
-    rates = {step: [get(step, c, "hit_rate", ALL) for c in ("forced", "unforced")] for step in steps}
+    rates = {
+        step: {name: get(step, name, "hit_rate", ALL) for name in ("forced", *CONTROLS)} for step in steps
+    }
+    gains = {step: {name: get(step, name, "hit_gain", ALL) for name in CONTROLS} for step in steps}
     last = steps[-1]
-    hits, base = rates[last]
+    hits = rates[last]["forced"]
     if not np.isfinite(hits.value):
         return finding.tell("no forced texts")
-    works = [step for step, (forced, unforced) in rates.items() if below(unforced, forced)]
-    given: dict[str, Any] = {"steps": works, "last": last, "hits": hits, "base": base}
-    finding.quantities += [hits, base]
+    outcomes = {step: _works(of_step) for step, of_step in gains.items()}
+    works = [step for step, works in outcomes.items() if works]
+    against = [
+        Statement("rate of a control", {"beside": name, "rate": rates[last][name], "gain": gains[last][name]})
+        for name in CONTROLS
+        if np.isfinite(rates[last][name].value)
+    ]
+    given: dict[str, Any] = {"steps": works, "last": last, "hits": hits, "against": against}
+    numbers = [*rates[last].values(), *gains[last].values()]
+    finding.quantities += [number for number in numbers if np.isfinite(number.value)]
     if not works:
+        if None in outcomes.values():
+            finding.ask("forcing works at all", None, lacks="controls", **given)
+            return finding.tell("controls missing", **given)
         finding.ask("forcing works at all", False, **given)
         return finding.tell("never works", **given)
-    finding.ask("forcing works", last in works, "extra", **given)
+    finding.ask("forcing works", outcomes[last], "extra", **given)
     finding.tell("forcing works", **given, early=works[0])
     for metric, label in (("text_share", "texts"), ("hit_share", "hits")):
         _judge_shares(finding, get, metric, label, works[0], last, subject.pivot)
     return finding
 
 
+def _works(gains: Mapping[str, Quantity]) -> bool | None:
+    """Whether forced texts have more words of their concept than each control; None if one is missing."""
+    above = [gain.low > 0 if gain.has_interval else None for gain in gains.values()]
+    return False if False in above else None if None in above else True
+
+
 def _lookup(subject: Subject, series: pd.DataFrame) -> Get:
-    ns = series.groupby(["step", "condition", "metric", "target"])["n"].sum()
+    keys = ["step", "condition", "metric", "target"]
+    ns = series.groupby(keys)["n"].sum()
+    rows = over_seeds(series, subject.models, keys)  # once: it takes long
+    known = {tuple(row[key] for key in keys): row for row in rows.to_dict("records")}
 
     def get(step: int, condition: str, metric: str, target: str) -> Quantity:
         name = f"{metric}, {condition}" + ("" if target == ALL else f", {target}")
-        at = {"condition": condition, "metric": metric, "target": target}
-        found = subject.quantity(series, "value", name, step=step, **at)
-        return replace(found, n=float(ns.get((step, *at.values()), np.nan)))
+        row = known.get((step, condition, metric, target))
+        if row is None:
+            return Quantity(name, np.nan, step=step)
+        n = float(ns[step, condition, metric, target])
+        return Quantity(name, row["value"], row["low"], row["high"], n=n, step=step)
 
     return get
 
@@ -71,8 +99,10 @@ def _judge_shares(
     given: dict[str, Any] = {**values, "label": label, "pivot": pivot}
     leans = below(base_start, start)
     falls = below(end, start) if early != last else None
-    finding.ask("source first", leans, "extra", **given)
-    finding.ask("source falls", None if leans is None or falls is None else leans and falls, **given)
-    finding.ask("pivot at the end", below(end, other), "extra", **given)
-    finding.ask("pivot by forcing", below(base_other, other), "shown", **given)
+    finding.ask("source first", leans, "extra", why=why_not_below(base_start, start), **given)
+    fell = None if leans is None or falls is None else leans and falls
+    finding.ask("source falls", fell, why=why_not_below(end, start) if leans else "never led", **given)
+    part: Part
+    for key, low, part in (("pivot at the end", end, "extra"), ("pivot by forcing", base_other, "shown")):
+        finding.ask(key, below(low, other), part, why=why_not_below(low, other), **given)
     finding.tell("languages", **given)
