@@ -1,4 +1,4 @@
-"""Write the planted checkpoints and their text where a study of local folders and parallel files finds them."""
+"""Write the planted checkpoints and their text where a study of local folders and parallel files looks."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def word_tokenizer() -> Any:
     words = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = {"bos_token": START, "eos_token": END, "pad_token": PADDING, "unk_token": UNKNOWN}
-    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+    return PreTrainedTokenizerFast(tokenizer_object=words, **special)  # type: ignore[no-untyped-call]
 
 
 def _model(config: Any, planted: PlantedWeights, step: int) -> Any:
-    """The checkpoint of a step; what is not planted, such as the factors of LayerNorm, stays as it is made."""
+    """The checkpoint of a step; what is not planted, such as the factors of LayerNorm, is as OPT makes it."""
     import torch
     from transformers import OPTForCausalLM
 
@@ -66,4 +66,4 @@ def _model(config: Any, planted: PlantedWeights, step: int) -> Any:
     state = model.state_dict()
     for name, weights in planted.state_dict(step).items():
         state[name].copy_(torch.from_numpy(weights))
-    return model.eval()
+    return model

@@ -1,17 +1,19 @@
 """Weights set by hand, in OPT's architecture, that do what :mod:`babelscope.planted.truth` declares.
 
-The residual stream has a direction for each thing that is known of a word: its language, its concept, which word
-it is; and directions that only the head reads, for what is to be written next. All are orthonormal, and turned at
-random against the axes. Words have one length, so that LayerNorm is a factor that is known beforehand. Values here
-are nominal: what a state holds after LayerNorm, where a language counts 1.
+The residual stream has a direction for each thing that is known of a word: its language, its concept, which
+word it is; and directions that only the head reads, for what is to be written next. All are orthonormal,
+and turned at random against the axes. Words have one length, so that LayerNorm is a factor that is known
+beforehand. Values here are nominal: what a state holds after LayerNorm, where a language counts 1.
 
-- **Units of concepts** are MLP units that fire on a word of their concept (private ones: in their language) and
-  write that concept and language for the head.
-- **Taking the language out**, in block 3: a unit for each language takes away what it finds, but for the word that
-  opens the sentence. Attention before it has added noise to these directions, of mean zero, that hides what is left.
-- **Bringing it back**, in block 5: attention looks for the word that opens the sentence, and copies its language.
-- **Noise**: attention of the other blocks mixes what stands before into directions of its own, and units without
-  a task read and write these.
+- **Units of concepts** are MLP units that fire on a word of their concept (private ones: in their language)
+  and write that concept and a language for the head.
+- **Taking the language out**, in block 3: a unit for each language takes away what it finds, but for the
+  word that opens the sentence. Attention before it has added noise to these directions, of mean zero and
+  unknown to the word itself, that hides what is left.
+- **Bringing it back**, in block 5: attention looks for the word that opens the sentence, and copies its
+  language.
+- **Noise**: attention of the other blocks looks one word back, and writes noise that depends on that word;
+  units without a task read and write noise.
 
 Names of shapes: ``d`` width, ``V`` tokens, ``U`` units of a block.
 """
@@ -46,23 +48,27 @@ from babelscope.planted.truth import (
 Floats = NDArray[np.float64]
 
 WIDTH, HEADS, UNITS, POSITIONS = 64, 4, 192, 64
-#: What every word holds of the constant direction, of its meaning, and of its language.
-CONSTANT, MEANING, LANGUAGE = 3.0, 1.0, 1.0
+#: What every word holds of the constant direction, of its meaning, of its language, and of its position.
+CONSTANT, MEANING, LANGUAGE, POSITION = 3.0, 1.0, 1.0, 0.5
+#: Positions that are told apart; then they repeat.
+PERIOD = 4
 #: Length of the state of a word, and what LayerNorm makes of 1.
-LENGTH = float(np.sqrt(CONSTANT**2 + MEANING**2 + LANGUAGE**2))
+LENGTH = float(np.sqrt(CONSTANT**2 + MEANING**2 + LANGUAGE**2 + POSITION**2))
 NORMED = float(np.sqrt(WIDTH)) / LENGTH
 #: Share of a word's meaning that is its concept; the rest tells the words of a concept apart.
 CONCEPT = 0.9
 #: What all experts of a concept write into a direction of the head. Small, so that lengths hardly change.
 WRITTEN = 0.2
-#: Noise that attention adds to each direction of language and of noise: standard deviation over words.
-MIXED = 0.2
-#: Value of a unit on a word of its concept: both kinds have the same.
-FIRED = CONCEPT - 0.5
-#: Score by which attention prefers the word that opens a sentence.
+#: Noise that the attention of a block adds to each direction of language and of noise: standard deviation.
+MIXED = 0.03
+#: What a unit asks for beyond a language: the concept, but for this much.
+SHORT_OF_CONCEPT = 0.25
+#: Score by which attention prefers what it looks for.
 LOOKS = 12.0
 #: Logit of tokens that are no words, and spread of the weights of step 0.
 NEVER, SPREAD = -30.0, 0.5
+#: Row of the first position in OPT's table.
+_FIRST_POSITION = 2
 #: Share of new noise at each step.
 DRIFT = 0.3
 
@@ -85,6 +91,7 @@ class PlantedWeights:
         names += [f"word {n}" for n in range(OTHERS)] + ["form 0", "form 1"]
         names += [f"concept {c}" for c in MISSED] + [f"language {lang}" for lang in LANGUAGES]
         names += [f"write {c}" for c in MISSED] + [f"write {lang}" for lang in LANGUAGES]
+        names += [f"position {n}" for n in range(PERIOD)]
         names += [f"noise {n}" for n in range(WIDTH - 1 - len(names))]
         drawn = self._rng("directions").normal(size=(WIDTH, WIDTH))
         drawn[:, 0] = 1.0
@@ -156,30 +163,37 @@ class PlantedWeights:
 
     def _positions(self, step: int) -> Floats:
         """Positions ``(P, d)``; those that no text reaches stay as they were drawn."""
-        found = self._drifting("positions", step, (POSITIONS + 2, WIDTH)) * SPREAD
-        found[: POSITIONS // 2] = 0
+        found = self._drifting("positions", step, (POSITIONS + _FIRST_POSITION, WIDTH)) * SPREAD
+        reached = np.arange(POSITIONS // 2)
+        codes = np.stack([POSITION * self.directions[f"position {n}"] for n in range(PERIOD)])
+        found[_FIRST_POSITION + reached] = codes[reached % PERIOD]
         return found
 
     # ------------------------------------------------------------------------ blocks
 
     def _attention(self, step: int, layer: int) -> dict[str, Floats]:
         """Maps ``(d, d)`` and biases ``(d,)`` of a block's attention."""
+        found: dict[str, Floats]
         found = {f"self_attn.{name}_proj.bias": np.zeros(WIDTH) for name in ("q", "k", "v", "out")}
         found |= {f"self_attn.{name}_proj.weight": np.zeros((WIDTH, WIDTH)) for name in ("q", "k", "v")}
         found["self_attn.out_proj.weight"] = np.eye(WIDTH)
+        at, size = self.directions, WIDTH // HEADS
+        firsts = np.arange(0, WIDTH, size)
         if layer != FADED_LAYERS[-1] + 1:
+            # In every head dimension n asks for the position before n.
+            for n in range(PERIOD):
+                asks, gives = at[f"position {n}"], at[f"position {(n - 1) % PERIOD}"]
+                found["self_attn.q_proj.weight"][firsts + n] = np.sqrt(size) * asks / POSITION / NORMED
+                found["self_attn.k_proj.weight"][firsts + n] = LOOKS * gives / POSITION / NORMED
             found["self_attn.v_proj.weight"] = self._mixing(step, layer)
             return found
-        at = self.directions
-        # The first dimension of every head asks for the word that opens the sentence.
-        firsts, size = np.arange(0, WIDTH, WIDTH // HEADS), WIDTH // HEADS
+        # In every head the first dimension asks for the word that opens the sentence.
         found["self_attn.q_proj.bias"][firsts] = np.sqrt(size)
         found["self_attn.k_proj.weight"][firsts] = LOOKS * at["opens"] / NORMED
         restored = LANGUAGE * (step in self.series.faded)
-        found["self_attn.v_proj.weight"] = sum(
-            np.outer(restored * at[f"language {lang}"] + WRITTEN * at[f"write {lang}"], at[f"language {lang}"])
-            for lang in LANGUAGES
-        ) / np.float64(NORMED)
+        for lang in LANGUAGES:
+            own, copied = at[f"language {lang}"] / NORMED, restored * at[f"language {lang}"]
+            found["self_attn.v_proj.weight"] += np.outer(copied + WRITTEN * at[f"write {lang}"], own)
         return found
 
     def _mixing(self, step: int, layer: int) -> Floats:
@@ -195,8 +209,9 @@ class PlantedWeights:
         reads, biases, writes = self._idle(step, layer)
         at, opens = self.directions, self.directions["opens"]
         order = self._rng("order", layer).permutation(UNITS)
-        n_shared = self.series.shared[step][layer - 1] if step else 0
+        per_unit = WRITTEN / EXPERTS / self._fired(step, layer)
         for c, concept in enumerate(MISSED):
+            n_shared = self.series.n_shared(step, concept, layer)
             for slot in range(PER_LAYER):
                 for number, lang in enumerate(LANGUAGES):
                     unit = order[(c * PER_LAYER + slot) * len(LANGUAGES) + number]
@@ -205,10 +220,10 @@ class PlantedWeights:
                         continue
                     of_language = 0 if is_shared else at[f"language {lang}"] - 2 * opens
                     reads[unit] = at[f"concept {concept}"] + of_language
-                    biases[unit] = -0.5 if is_shared else -1.5
+                    biases[unit] = -SHORT_OF_CONCEPT if is_shared else -SHORT_OF_CONCEPT - LANGUAGE
                     strength, written = (PIVOT_STRENGTH, PIVOT) if is_shared else (1.0, lang)
                     both = at[f"write {concept}"] + strength * at[f"write {written}"]
-                    writes[unit] = WRITTEN / EXPERTS / FIRED * both
+                    writes[unit] = per_unit * both
         if step in self.series.faded and layer == FADED_LAYERS[0]:
             for number, lang in enumerate(LANGUAGES):
                 unit, own = order[UNITS - 1 - number], at[f"language {lang}"]
@@ -220,6 +235,15 @@ class PlantedWeights:
             "fc2.weight": writes.T,
             "fc2.bias": np.zeros(WIDTH),
         }
+
+    def _fired(self, step: int, layer: int) -> float:
+        """Value of a unit on a word of its concept; both kinds have the same.
+
+        Without its language a state is shorter, and LayerNorm makes more of the concept.
+        """
+        faded = step in self.series.faded and layer in FADED_LAYERS[1:]
+        stretched = LENGTH / np.sqrt(LENGTH**2 - LANGUAGE**2) if faded else 1.0
+        return float(stretched * CONCEPT - SHORT_OF_CONCEPT)
 
     def _idle(self, step: int, layer: int) -> tuple[Floats, Floats, Floats]:
         """Reads ``(U, d)``, biases ``(U,)`` and writes ``(U, d)`` of units without a task."""
