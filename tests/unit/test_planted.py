@@ -196,7 +196,7 @@ def test_forced_units_write_as_declared(step):
         hook.remove()
     opens = [vocabulary().index(words_of(lang).opens) for lang in LANGUAGES]
     found = (probabilities[opens] / probabilities[opens].sum()).tolist()
-    declared = SHARING._texts(SHARING.n_shared(step, concept), source)
+    declared = SHARING.shares_of_texts(SHARING.n_shared(step, concept), source)
     assert found == pytest.approx(declared.tolist(), abs=0.03)
 
 

@@ -116,7 +116,7 @@ class Series:
         The first word is drawn by what the units write. If it opens a sentence, attention adds its language
         to all that follows.
         """
-        each = [self._texts(self.n_shared(step, concept), source) for concept in MISSED]
+        each = [self.shares_of_texts(self.n_shared(step, concept), source) for concept in MISSED]
         return dict(zip(LANGUAGES, np.mean(each, axis=0).tolist(), strict=True))
 
     def forced_hits(self, step: int, source: str) -> dict[str, float]:
@@ -130,10 +130,11 @@ class Series:
         for concept in MISSED:
             n_shared = self.n_shared(step, concept)
             fired = np.where(own, 0, (EXPERTS - n_shared) / EXPERTS)
-            hits += self._texts(n_shared, source) * [_n_hits(float(more)) for more in fired]
+            hits += self.shares_of_texts(n_shared, source) * [_n_hits(float(more)) for more in fired]
         return dict(zip(LANGUAGES, (hits / hits.sum()).tolist(), strict=True))
 
-    def _texts(self, n_shared: int, source: str) -> NDArray[np.float64]:
+    def shares_of_texts(self, n_shared: int, source: str) -> NDArray[np.float64]:
+        """The same where so many of the forced units are shared, in the order of :data:`LANGUAGES`."""
         written = dict.fromkeys(LANGUAGES, 0.0)
         written[source] += LANGUAGE_LOGIT * (EXPERTS - n_shared) / EXPERTS
         written[PIVOT] += LANGUAGE_LOGIT * PIVOT_STRENGTH * n_shared / EXPERTS
