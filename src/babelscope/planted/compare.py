@@ -81,8 +81,8 @@ def _at(table: pd.DataFrame, series: Series, **values: object) -> pd.DataFrame:
 
 
 def _identity(tables: Mapping[str, pd.DataFrame], series: Series) -> Iterator[Row]:
-    # A probe may do a little better than declared: the noise that hides a language depends on the word before,
-    # of which other directions know.
+    # A probe may do a little better than declared: the noise that hides a language depends on the word
+    # before, of which other directions know.
     wanted = {"probe": "full", "metric": "accuracy", "seed": -1}
     for step in (series.steps[1], series.steps[-1]):
         for layer in range(1, LAYERS + 1):
