@@ -11,7 +11,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml real-text.yaml bloom-560m.yaml bloom-7b1.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint format docs snapshots plan bench memory cost gpu gpu-wheels clean
+.PHONY: help env demo planted test test-fast lint format docs snapshots plan bench memory cost gpu gpu-wheels clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ $(READY_DEV): $(READY)
 
 demo: $(READY)  ## run the demo study to its report
 	$(BIN)/snakemake --cores $(CORES)
+
+planted: $(READY)  ## write checkpoints whose findings are known, study them, compare
+	$(BIN)/python -m babelscope.planted data/planted
+	$(BIN)/snakemake --cores $(CORES) --configfile config/studies/planted.yaml
+	$(BIN)/python -m babelscope.planted compare results/planted
 
 # Those of Slurm mostly wait, so they run beside the others.
 test: $(READY_DEV)  ## all tests; the browser's and Slurm's where these are installed

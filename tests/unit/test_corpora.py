@@ -186,8 +186,8 @@ def test_too_few_sentences_are_listed(tmp_path):
 
 def test_words_for_hits(tmp_path):
     out = tmp_path / "words.json"
-    given = dict(label_language="en", concepts=["house"], languages=["en", "ru"])
-    write_concept_words("words", out, words={"house": ["House"]}, **given)
+    given = dict(concepts=["house"], languages=["en", "ru"])
+    write_concept_words("words", out, words={"house": {"en": ["House"]}}, **given)
     assert json.loads(out.read_text()) == {"house": {"en": ["house"]}}
     write_concept_words("grammar", out, words={}, **given)
     assert "дом" in json.loads(out.read_text())["house"]["ru"]

@@ -323,7 +323,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path):
 
 
 def concept_words(tmp_path, source, **changes):
-    given = {"words": {}, "label_language": "", "concepts": ["house"], "languages": ["en", "de"]}
+    given = {"words": {}, "concepts": ["house"], "languages": ["en", "de"]}
     write_concept_words(source, tmp_path / "w.json", **(given | changes))
     return json.loads((tmp_path / "w.json").read_text(encoding="utf-8"))
 
@@ -336,9 +336,9 @@ def test_words_of_the_grammar(tmp_path):
 
 
 def test_words_of_the_lists(tmp_path):
-    words = {"house": ["House", "houses"]}
-    found = concept_words(tmp_path, "words", words=words, label_language="en")
-    assert found == {"house": {"en": ["house", "houses"]}}
+    words = {"house": {"en": ["House", "houses"], "de": ["Haus"]}}
+    found = concept_words(tmp_path, "words", words=words)
+    assert found == {"house": {"en": ["house", "houses"], "de": ["haus"]}}
 
 
 def test_no_words_of_concept_files(tmp_path):

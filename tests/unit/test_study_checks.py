@@ -754,6 +754,9 @@ def test_a_base_that_is_no_study(text, problem):
         ("dog: []\n", "is no mapping of concepts to lists of words: see dog", ""),
         ("dog: [no]\n", "dog lists False", "quotes"),
         ("dog: ['']\n", "dog lists ''", ""),
+        ("dog: {en: []}\n", "is no mapping of concepts to lists of words: see dog", ""),
+        ("dog: {no: [hund], en: [dog]}\n", "dog has words in False", "quotes"),
+        ("dog: {de: [Hund]}\n", "dog has words in de, none in en", "concepts.label_language"),
     ],
 )
 def test_word_lists_that_cannot_be_read(text, problem, hint):
@@ -761,6 +764,14 @@ def test_word_lists_that_cannot_be_read(text, problem, hint):
     error = error_of(text_config(), DataError)
     assert problem in error.problem
     assert hint in error.hint
+
+
+def test_words_of_several_languages():
+    lists = "dog: {en: [dog], de: [' Hund ', Hunde]}\nhouse: [house]\n"
+    Path("data/words.yaml").write_text(lists, encoding="utf-8")
+    study = load_study(text_config())
+    assert study.word_forms["dog"] == {"en": ["dog"], "de": ["Hund", "Hunde"]}
+    assert study.word_lists == {"dog": ["dog"], "house": ["house"]}
 
 
 # -------------------------------------------------------------------------------- local models

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from babelscope.ops.stages import all_jobs
+from babelscope.planted.build import build
 from babelscope.study.loading import load_study
 from made_up_text import LANGUAGES, write_all
 from mini_study import ROOT
@@ -24,7 +25,9 @@ STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yam
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> Path:
-    return write_all(tmp_path_factory.mktemp("data"))
+    data = write_all(tmp_path_factory.mktemp("data"))
+    build(data / "planted")
+    return data
 
 
 def plan(study: str, data: Path) -> Counter[str]:

@@ -134,8 +134,7 @@ rule write_concept_words:
         **needs("write_concept_words"),
     params:
         source=STUDY.concepts.source,
-        words=STUDY.word_lists,
-        label_language=STUDY.concepts.label_language,
+        words=STUDY.word_forms,
         concepts=list(STUDY.concept_ids),
         languages=list(STUDY.languages),
         version=version("write_concept_words"),

@@ -14,7 +14,6 @@ with job(snakemake.log[0]):
         snakemake.params.source,
         Path(snakemake.output[0]),
         words=snakemake.params.words,
-        label_language=snakemake.params.label_language,
         concepts=snakemake.params.concepts,
         languages=snakemake.params.languages,
     )

@@ -192,15 +192,20 @@ class Study(StudySettings):
         return self.sentence_files(self.concepts.label_language) if self.concepts.source == "words" else []
 
     @cached_property
-    def word_lists(self) -> dict[str, list[str]]:
-        """Words of each concept in the label language; empty unless concepts come from words."""
+    def word_forms(self) -> dict[str, dict[str, list[str]]]:
+        """Words of each concept by language; empty unless concepts come from words."""
         if self.concepts.source != "words":
             return {}
-        lists = read_word_lists(self.fill(self.concepts.lists))
+        lists = read_word_lists(self.fill(self.concepts.lists), self.concepts.label_language)
         for concept in self.concepts.ids:
             if concept not in lists:
                 raise StudyError("concepts.ids", concept, ", ".join(lists), nearest(concept, lists))
         return {concept: lists[concept] for concept in self.concepts.ids or lists}
+
+    @property
+    def word_lists(self) -> dict[str, list[str]]:
+        """Those of the label language, by which sentences are labelled."""
+        return {concept: forms[self.concepts.label_language] for concept, forms in self.word_forms.items()}
 
     @cached_property
     def concept_ids(self) -> tuple[str, ...]:

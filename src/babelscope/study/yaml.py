@@ -41,24 +41,42 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def read_word_lists(path: str) -> dict[str, list[str]]:
-    """The words of each concept.
+def read_word_lists(path: str, label_language: str) -> dict[str, dict[str, list[str]]]:
+    """The words of each concept by language.
+
+    A concept has a list of words in the label language, or a mapping of languages to lists.
+
+    Args:
+        path: YAML file.
+        label_language: Language that every concept needs words in.
 
     Raises:
         StudyError: If the file is not there.
-        DataError: If it is no mapping of names to lists of words.
+        DataError: If a concept has no words in the label language, or something is no list of words.
     """
     lists = read_named("concepts.lists", path, "a YAML file that exists")
     if not isinstance(lists, dict) or not lists:
         raise DataError(path, "is no mapping of concepts to lists of words")
-    for concept, words in lists.items():
-        if not isinstance(concept, str) or not re.match(NAME_PATTERN, concept):
-            problem = f"{concept!r} is no name of a concept; allowed: {PATH_SAFE}"
-            raise DataError(path, problem, name_hint(concept))
+    return {concept: _forms(path, concept, given, label_language) for concept, given in lists.items()}
+
+
+def _forms(path: str, concept: Any, given: Any, label_language: str) -> dict[str, list[str]]:
+    """Words of one concept by language, checked."""
+    if not isinstance(concept, str) or not re.match(NAME_PATTERN, concept):
+        problem = f"{concept!r} is no name of a concept; allowed: {PATH_SAFE}"
+        raise DataError(path, problem, name_hint(concept))
+    forms = given if isinstance(given, dict) else {label_language: given}
+    for lang, words in forms.items():
+        if not isinstance(lang, str):
+            problem = f"{concept} has words in {lang!r}; allowed: a code of a language"
+            raise DataError(path, problem, name_hint(lang))
         if not isinstance(words, list) or not words:
             raise DataError(path, f"is no mapping of concepts to lists of words: see {concept}")
         for word in words:
             if not isinstance(word, str) or not word.strip():
                 problem = f"{concept} lists {word!r}; allowed: words"
                 raise DataError(path, problem, "put words like `no` and numbers in quotes")
-    return {concept: [word.strip() for word in words] for concept, words in lists.items()}
+    if label_language not in forms:
+        problem = f"{concept} has words in {', '.join(forms) or 'no language'}, none in {label_language}"
+        raise DataError(path, problem, "sentences are labelled by words of concepts.label_language")
+    return {lang: [word.strip() for word in words] for lang, words in forms.items()}

@@ -344,21 +344,27 @@ def write_concept_words(
     source: str,
     out: Path,
     *,
-    words: Mapping[str, Sequence[str]],
-    label_language: str,
+    words: Mapping[str, Mapping[str, Sequence[str]]],
     concepts: Sequence[str],
     languages: Sequence[str],
 ) -> None:
     """Write the words by which a concept is found in generated text: concept -> language -> words.
 
-    From the grammar, words of every language; from word lists, those of their language; from
-    concept files, none.
+    From the grammar, words of every language; from word lists, those of the languages that they
+    name; from concept files, none.
+
+    Args:
+        source: grammar, words or files.
+        out: JSON file.
+        words: words: per concept and language its words.
+        concepts: The concepts.
+        languages: grammar: the languages.
     """
     found: dict[str, dict[str, list[str]]] = {concept: {} for concept in concepts}
     if source == "grammar":
         found = {concept: {lang: concept_words(lang)[concept] for lang in languages} for concept in concepts}
     elif source == "words":
         for concept, forms in words.items():
-            found[concept][label_language] = [form.lower() for form in forms]
+            found[concept] = {lang: [form.lower() for form in own] for lang, own in forms.items()}
     with text_file(out) as file:
         file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")

@@ -136,7 +136,8 @@ class WordConcepts(_Concepts):
     label_language: Name
     """Language of the word lists."""
     lists: str
-    """YAML file, a list of words per concept."""
+    """YAML file, per concept a list of words in label_language, or lists by language. Words of the other
+    languages label nothing; they are looked for in generated text."""
 
 
 class FileConcepts(_Concepts):
