@@ -33,6 +33,9 @@ BLOCK_UNITS = 256
 _TILE = 16
 _SHIFT = np.uint64(32)
 _LOW = np.int64(0xFFFFFFFF)
+#: In the lower half of a key, where several concepts are scored: the bit of a sentence that expresses several,
+#: and the place of what is above it.
+_SEVERAL, _ABOVE = 8, 4
 
 
 Run = Callable[[Callable[[int], None], Iterable[int]], Iterator[None]]
@@ -184,12 +187,16 @@ class _Walk:
         if self.one:  # what is asked of a sentence fits beside its value
             self.low_N = positive_NC[:, 0] + 2 * half_N + 4 * words_NC[:, 0]
         else:
-            self.low_N = np.arange(self.n)
-            self.half_N = half_N + 1
             # The concepts that the sentences express, sentence by sentence; where each sentence's start.
-            self.starts = np.cumsum([0, *positive_NC.sum(axis=1)])
+            n_N = positive_NC.sum(axis=1)
+            self.starts = np.cumsum([0, *n_N])
             self.concepts = np.nonzero(positive_NC)[1]
             self.words = words_NC[positive_NC]
+            # Most sentences express one concept or none: then all that is asked of them is beside the value.
+            at = self.starts[:-1][n_N == 1]
+            self.low_N = np.where(n_N > 1, _SEVERAL | np.arange(self.n) << _ABOVE, 0)
+            self.low_N[n_N == 1] = (self.concepts[at] + 1) << _ABOVE | self.words[at] << 1
+            self.low_N |= half_N
 
     def down(self, bits_NU: NDArray[np.int32], rows: Ints) -> tuple[Floats, NDArray[np.float32]]:
         """AP ``(U, C, S)`` and medians ``(U, C)`` of a block of units."""
@@ -202,7 +209,7 @@ class _Walk:
         if self.one:
             _walk_one(keys_UN, self.inverse, self.n_positive_CS[0], ap_UCS[:, 0], median_UC[:, 0])
         else:
-            sentences = (self.starts, self.concepts, self.words, self.half_N)
+            sentences = (self.starts, self.concepts, self.words)
             _walk_many(keys_UN, *sentences, self.inverse, self.n_positive_CS, ap_UCS, median_UC)
         middle = _values(median_UC)
         return ap_UCS, (middle[..., 0] + middle[..., 1]) / np.float32(2)
@@ -293,20 +300,23 @@ def _walk_many(
     starts: Ints,
     concepts: Ints,
     words: Ints,
-    half_N: Ints,
     inverse: Floats,
     n_positive_CS: Ints,
     ap_UCS: Floats,
     median_UC2: NDArray[np.uint32],
 ) -> None:
-    """Several concepts: the lower half of a key is the number of its sentence; half a is 1, half b 2, and so
-    are the groups of words, whose sentences are their positives and the negatives of that half."""
+    """Several concepts. The lower half of a key says of its sentence, from the lowest bit: the half (1 bit), the
+    group of words (2 bits), whether it expresses several concepts (1 bit), and then its number, else the
+    concept and one, or 0 for none. Half a is 1, half b 2, and so are the groups of words, whose sentences are
+    their positives and the negatives of that half."""
     n_units, n_rows = keys_UN.shape
     n_concepts, n_subsets = n_positive_CS.shape
     so_far = np.zeros((n_concepts, 5), dtype=np.int64)
     group = np.zeros((n_concepts, 5), dtype=np.int64)
     touched = np.empty(n_concepts, dtype=np.int64)
     n_seen = np.zeros(3, dtype=np.int64)
+    lower = (n_positive_CS[:, 0] - 1) // 2
+    upper = n_positive_CS[:, 0] // 2
     for unit in range(n_units):
         sums = ap_UCS[unit]
         sums[:] = 0.0
@@ -316,40 +326,39 @@ def _walk_many(
         key = keys_UN[unit, 0]
         for rank in range(n_rows):
             following = keys_UN[unit, rank + 1] if rank + 1 < n_rows else ~key
-            row = np.int64(key & np.uint64(0xFFFFFFFF))
-            half = half_N[row]
+            low = np.int64(key & np.uint64(0xFFFFFFFF))
+            half = (low & 1) + 1
             n_seen[0] += 1
             n_seen[half] += 1
             last = following >> _SHIFT != key >> _SHIFT  # of its equals
-            if last and n_touched == 0:  # alone: the usual case, and half the work
-                for at in range(starts[row], starts[row + 1]):
-                    concept = concepts[at]
+            several, above = low & _SEVERAL, low >> _ABOVE
+            first, end = (starts[above], starts[above + 1]) if several else (0, np.int64(above > 0))
+            alone = last and n_touched == 0  # the usual case, and half the work
+            for at in range(first, end):
+                concept, of = (concepts[at], words[at]) if several else (above - 1, low >> 1 & 3)
+                if alone:
                     before = so_far[concept, 0]
                     so_far[concept, 0] += 1
                     so_far[concept, half] += 1
                     sums[concept, 0] += so_far[concept, 0] * inverse[n_seen[0]]
                     sums[concept, half] += so_far[concept, half] * inverse[n_seen[half]]
-                    of = words[at]
                     if of:
                         so_far[concept, 2 + of] += 1
                         seen = n_seen[of] - so_far[concept, of] + so_far[concept, 2 + of]
                         sums[concept, 2 + of] += so_far[concept, 2 + of] * inverse[seen]
-                    if before == (n_positive_CS[concept, 0] - 1) // 2:
+                    if before == lower[concept]:
                         median_UC2[unit, concept, 0] = np.uint32(key >> _SHIFT)
-                    if before == n_positive_CS[concept, 0] // 2:
+                    if before == upper[concept]:
                         median_UC2[unit, concept, 1] = np.uint32(key >> _SHIFT)
-                key = following
-                continue
-            for at in range(starts[row], starts[row + 1]):
-                concept = concepts[at]
+                    continue
                 if group[concept, 0] == 0:
                     touched[n_touched] = concept
                     n_touched += 1
                 group[concept, 0] += 1
                 group[concept, half] += 1
-                if words[at]:
-                    group[concept, 2 + words[at]] += 1
-            if last:
+                if of:
+                    group[concept, 2 + of] += 1
+            if last and n_touched:
                 for at in range(n_touched):
                     concept = touched[at]
                     before = so_far[concept, 0]
@@ -365,10 +374,9 @@ def _walk_many(
                             seen = n_seen[of] - so_far[concept, of] + so_far[concept, 2 + of]
                             sums[concept, 2 + of] += both * inverse[seen]
                             group[concept, 2 + of] = 0
-                    n_positive = n_positive_CS[concept, 0]
-                    if before <= (n_positive - 1) // 2 < so_far[concept, 0]:
+                    if before <= lower[concept] < so_far[concept, 0]:
                         median_UC2[unit, concept, 0] = np.uint32(key >> _SHIFT)
-                    if before <= n_positive // 2 < so_far[concept, 0]:
+                    if before <= upper[concept] < so_far[concept, 0]:
                         median_UC2[unit, concept, 1] = np.uint32(key >> _SHIFT)
                 n_touched = 0
             key = following
