@@ -205,9 +205,11 @@ def scoring():
 
 
 # Priorities. What removes scores goes first; then the losses, which are the first to be seen; then the cells, step
-# by step, up to what languages share; then training, which most waits for; probes and texts have time.
+# by step, up to what languages share; then training, which most waits for; then texts, the longest of what is left
+# in a small study, so that no core ends up waiting for them.
 PLACES = {place: at for at, place in enumerate(reversed(each_range()))}
-TRAIN = 1
+WRITE = 1
+TRAIN = WRITE + 1
 AUDIT_FIRST = TRAIN + len(PLACES) + 1
 RANK_FIRST = AUDIT_FIRST + 1
 

@@ -19,6 +19,7 @@ rule generate_text:
         "<logs>/generate_text/{model}/{steps}.log",
     benchmark:
         "<benchmarks>/generate_text/{model}/{steps}.tsv"
+    priority: WRITE
     conda:
         "../../envs/gpu.yaml"
     resources:
