@@ -37,10 +37,10 @@ def random_experts(rng, n_units, k, langs=LANGS, concepts=CONCEPTS):
 
 
 def as_table(unit_CK, concepts):
-    """The experts of the model on all sentences, as a table."""
+    """The experts of the model, the same on either half of the sentences, as a table."""
     names = np.repeat(concepts, unit_CK.shape[1])
-    of = {"scope": "model", "subset": "all", "layer": 1, "site": "mlp_act", "concept": names}
-    return pd.DataFrame({**of, "unit": unit_CK.ravel()})
+    of = {"scope": "model", "layer": 1, "site": "mlp_act", "concept": names, "unit": unit_CK.ravel()}
+    return pd.concat([pd.DataFrame({"subset": half, **of}) for half in "ab"])
 
 
 def overlap_table(*args, **more):
@@ -230,8 +230,6 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
     concepts = [f"c{i}" for i in range(16)]
     n_units, k = 500, 20
     tables = random_experts(np.random.default_rng(4), n_units, k, concepts=concepts)
-    on_a = tables["en"][tables["en"]["subset"] == "a"]
-    on_both = pd.concat([on_a, on_a.assign(subset="b")])
     flat = GivenScores(concepts, {"all": np.full((16, n_units), 0.5)}, {(1, "mlp_act"): n_units})
     search = search_units(dict.fromkeys(LANGS, flat), seed=SETTINGS.seed)
 
@@ -240,7 +238,7 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
         table = reliability_table(search, experts, flat, SETTINGS)
         return table[table["kind"] == "shared_units"].set_index("m")
 
-    equal = counts(dict.fromkeys(LANGS, on_both))
+    equal = counts(dict.fromkeys(LANGS, tables["en"]))
     independent = counts(tables)
     assert (equal["value"] == 16 * k).all()
     assert equal.loc[2, "null"] == pytest.approx(independent.loc[2, "value"], rel=0.3)

@@ -27,13 +27,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
 from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
 from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, Place
@@ -157,17 +158,25 @@ def _shared(chosen: Mapping[str, Chosen], place: Place, subsets: tuple[str, str]
     one, other = ([of[place, subset] for of in chosen.values()] for subset in subsets)
     n_langs, (n_concepts, k) = len(one), one[0].shape
     n_units = 1 + int(max(unit_CK.max() for unit_CK in (*one, *other)))
-    counts = (_sets(one, n_units) @ _sets(other, n_units).T).toarray()
-    shared = counts.reshape(n_langs, n_concepts, n_langs, n_concepts).transpose(0, 2, 1, 3) / k
-    return np.asarray(shared, dtype=np.float64)
+    unit_RK = np.concatenate(other)
+    # Of each unit the sets that hold it.
+    starts = np.concatenate([[0], np.bincount(unit_RK.ravel(), minlength=n_units).cumsum()])
+    holders = np.argsort(unit_RK.ravel(), kind="stable") // k
+    shared = np.empty((n_langs, n_langs, n_concepts, n_concepts))
+    for of_lang, unit_CK in zip(shared, one, strict=True):
+        count_CR = np.zeros((n_concepts, n_langs * n_concepts), dtype=np.int32)
+        _count_shared(unit_CK, starts, holders, count_CR)
+        np.divide(count_CR.reshape(n_concepts, n_langs, n_concepts).transpose(1, 0, 2), k, out=of_lang)
+    return shared
 
 
-def _sets(chosen: Sequence[Ints], n_units: int) -> sparse.csr_array:
-    """Sets of experts as rows of ones."""
-    unit_RK = np.concatenate(chosen)
-    rows, k = unit_RK.shape
-    ones, starts = np.ones(rows * k, dtype=np.int32), np.arange(0, rows * k + 1, k)
-    return sparse.csr_array((ones, unit_RK.ravel(), starts), shape=(rows, n_units))
+@numba.njit(nogil=True, cache=True)
+def _count_shared(unit_CK: Ints, starts: Ints, holders: Ints, count_CR: NDArray[np.int32]) -> None:
+    """Add up how many units each set of the one side shares with each of the other."""
+    for row in range(len(unit_CK)):
+        for unit in unit_CK[row]:
+            for at in range(starts[unit], starts[unit + 1]):
+                count_CR[row, holders[at]] += 1
 
 
 def _own_languages(shared: Floats) -> Floats:
@@ -206,7 +215,8 @@ class _Pairs:
         """All sentences in both languages."""
         pairs = list(combinations(range(len(shared)), 2))
         none_PC = np.full((len(pairs), shared.shape[-1]), np.nan)
-        return cls(pairs, np.stack([shared[pair] for pair in pairs]), none_PC, none_PC)
+        first, second = np.array(pairs).T
+        return cls(pairs, shared[first, second], none_PC, none_PC)
 
     @classmethod
     def disjoint(cls, shared: Floats, words_LC: Floats | None) -> _Pairs:
@@ -219,15 +229,18 @@ class _Pairs:
             np.stack([(of[a] + of[b]) / 2 if a != b else none_LC[a] for a, b in pairs])
             for of in (own_LC, none_LC if words_LC is None else words_LC)
         ]
-        both = np.stack([(shared[a, b] + shared[b, a].T) / 2 for a, b in pairs])
+        first, second = np.array(pairs).T
+        both = shared[first, second]
+        both += shared[second, first].transpose(0, 2, 1)
+        both /= 2
         return cls(pairs, both, *ceilings)
 
-    @property
+    @cached_property
     def own_PC(self) -> Floats:
         """Overlap of each concept."""
         return self.shared_PCC.diagonal(axis1=1, axis2=2)
 
-    @property
+    @cached_property
     def null_PC(self) -> Floats:
         """The null by concept: its mean over concepts is the mean over pairs of different ones.
 
@@ -237,8 +250,7 @@ class _Pairs:
         n = self.shared_PCC.shape[1]
         if n < 2:
             return np.full(self.shared_PCC.shape[:2], np.nan)
-        other_PCC = self.shared_PCC * (1 - np.eye(n))
-        both_PC = (other_PCC.sum(axis=1) + other_PCC.sum(axis=2)) / (n - 1)
+        both_PC = (self.shared_PCC.sum(axis=1) + self.shared_PCC.sum(axis=2) - 2 * self.own_PC) / (n - 1)
         return np.asarray(both_PC - both_PC.mean(axis=1, keepdims=True) / 2, dtype=np.float64)
 
 
@@ -270,17 +282,33 @@ class _Chance:
             near_CC,
         )
 
-    def p_values(self, shared_CC: Floats) -> tuple[float, float, float]:
-        """P-value by permuted concepts, by permuted neighbours, and what neighbours share; NaN if unknown."""
-        overlap, n = float(np.diag(shared_CC).mean()), len(shared_CC)
-        p_value, p_near = (
-            np.nan
-            if order_QC is None
-            else permutation_p(overlap, shared_CC[np.arange(n), order_QC].mean(axis=1))
-            for order_QC in (self.order_QC, self.near_QC)
-        )
-        near = float(shared_CC[self.near_CC].mean()) if self.near_CC.any() else np.nan
-        return p_value, p_near, near
+    def p_values(self, shared_PCC: Floats) -> dict[str, Floats]:
+        """Of each pair the p-values by permuted concepts and by permuted neighbours, and what neighbours
+        share; NaN where unknown."""
+        n_pairs, n = shared_PCC.shape[:2]
+        own_P = np.trace(shared_PCC, axis1=1, axis2=2) / n
+        found = {}
+        for name, order_QC in (("p_value", self.order_QC), ("p_near", self.near_QC)):
+            if order_QC is None:
+                found[name] = np.full(n_pairs, np.nan)
+                continue
+            null_PQ = np.zeros((n_pairs, len(order_QC)))
+            _sum_permuted(shared_PCC, np.ascontiguousarray(order_QC.T), null_PQ)
+            found[name] = np.array(
+                [permutation_p(own, null_Q / n) for own, null_Q in zip(own_P, null_PQ, strict=True)]
+            )
+        at = np.flatnonzero(self.near_CC)
+        near_P = shared_PCC.reshape(n_pairs, -1)[:, at].mean(axis=1) if len(at) else np.full(n_pairs, np.nan)
+        return {**found, "null_near": near_P}
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_permuted(shared_PCC: Floats, order_CQ: NDArray[np.intp], sum_PQ: Floats) -> None:
+    """Add up what each concept shares with the one that a permutation puts in its place."""
+    for pair in range(len(shared_PCC)):
+        for concept in range(len(order_CQ)):  # its row stays in the cache
+            for q in range(order_CQ.shape[1]):
+                sum_PQ[pair, q] += shared_PCC[pair, concept, order_CQ[concept, q]]
 
 
 def _rows(
@@ -317,8 +345,7 @@ def _pair_rows(pairs: _Pairs, langs: Sequence[str], chance: _Chance) -> list[dic
         bounds = [way_interval(ways_B) for ways_B in ways_PB]
         columns |= {f"ceiling{end}": three[2].mean(axis=1)}
         columns |= dict(zip(_way_names(end), (way_P, *np.array(bounds).T), strict=True))
-    tests = np.array([chance.p_values(shared_CC) for shared_CC in pairs.shared_PCC])
-    columns |= dict(zip(("p_value", "p_near", "null_near"), tests.T, strict=True))
+    columns |= chance.p_values(pairs.shared_PCC)
     names = np.array(langs, dtype=object)[np.array(pairs.pairs)]
     table = pd.DataFrame({"lang_a": names[:, 0], "lang_b": names[:, 1], **columns, "n_pairs": 1})
     return table.to_dict("records")  # type: ignore[return-value]
@@ -332,10 +359,12 @@ def _summary_row(
     own_PC, null_PC = pairs.own_PC[at], pairs.null_PC[at]
     drawn = {"overlap": chance.draws.means(own_PC, of), "null": chance.draws.means(null_PC, of)}
     low, high = intervals_of(drawn["overlap"][None, np.isfinite(drawn["overlap"])])[0]
-    p_value, p_near, near = chance.p_values(pairs.shared_PCC[at].mean(axis=0))
+    weights_P = np.bincount(at, minlength=len(pairs.pairs)) / len(at)
+    mean_CC = np.tensordot(weights_P, pairs.shared_PCC, axes=1)
+    tests = {name: float(value) for name, (value,) in chance.p_values(mean_CC[None]).items()}
     row: dict[str, Any] = {
         "overlap": own_PC.mean(), "low": max(0.0, low), "high": min(1.0, high), "null": null_PC.mean(),
-        "null_near": near, "p_value": p_value, "p_near": p_near, "n_pairs": len(at),
+        **tests, "n_pairs": len(at),
     }  # fmt: skip
     for end, ceiling_PC in (("", pairs.ceiling_PC[at]), ("_words", pairs.words_PC[at])):
         known_C: NDArray[np.bool_] = np.asarray(np.isfinite(ceiling_PC).any(axis=0))

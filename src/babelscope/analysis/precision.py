@@ -33,8 +33,8 @@ BLOCK_UNITS = 256
 _TILE = 16
 _SHIFT = np.uint64(32)
 _LOW = np.int64(0xFFFFFFFF)
-#: In the lower half of a key, where several concepts are scored: the bit of a sentence that expresses several,
-#: and the place of what is above it.
+#: In the lower half of a key, where several concepts are scored: the bit of a sentence that expresses several
+#: of them, and the place of what is above it.
 _SEVERAL, _ABOVE = 8, 4
 
 
@@ -305,8 +305,8 @@ def _walk_many(
     ap_UCS: Floats,
     median_UC2: NDArray[np.uint32],
 ) -> None:
-    """Several concepts. The lower half of a key says of its sentence, from the lowest bit: the half (1 bit), the
-    group of words (2 bits), whether it expresses several concepts (1 bit), and then its number, else the
+    """Several concepts. The lower half of a key says of its sentence, from the lowest bit: the half (1 bit),
+    the group of words (2 bits), whether it expresses several concepts (1 bit), and then its number, else the
     concept and one, or 0 for none. Half a is 1, half b 2, and so are the groups of words, whose sentences are
     their positives and the negatives of that half."""
     n_units, n_rows = keys_UN.shape
