@@ -241,7 +241,7 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
     equal = counts(dict.fromkeys(LANGS, tables["en"]))
     independent = counts(tables)
     assert (equal["value"] == 16 * k).all()
-    assert equal.loc[2, "null"] == pytest.approx(independent.loc[2, "null"], rel=0.1)
+    assert equal.loc[2, "null"] == pytest.approx(independent.loc[2, "null"], rel=0.3)
     assert equal.loc[4, "null"] < 1
     assert equal.loc[2, "null_low"] <= equal.loc[2, "null"] <= equal.loc[2, "null_high"]
 
