@@ -675,8 +675,8 @@ def test_collecting_checks_that_languages_belong_to_texts(tmp_path):
     words = tmp_path / "words.json"
     words.write_text(json.dumps(FORMS), encoding="utf-8")
     arguments = {"words": words, "languages": ["en", "es"], "n_resamples": 20, "seed": 0}
-    summary, sample = collect_generation(*keyed, **arguments)
-    again, _ = collect_generation(*keyed, **arguments)
+    summary, _, sample = collect_generation(*keyed, **arguments)
+    again, *_ = collect_generation(*keyed, **arguments)
     pd.testing.assert_frame_equal(summary, again)
     assert set(sample["condition"]) == {"forced", "unforced"}
     assert sample.query("condition == 'forced' and concept == 'house'")["n_hits"].eq(1).all()
@@ -696,7 +696,7 @@ def test_without_words_there_are_no_hits(tmp_path):
     words = tmp_path / "words.json"
     words.write_text(json.dumps({"house": {}, "quake": {}}), encoding="utf-8")
     keyed = ({CELL: table} for table in made_up_texts())
-    summary, _ = collect_generation(*keyed, words=words, languages=["en", "es"], n_resamples=20, seed=0)
+    summary, *_ = collect_generation(*keyed, words=words, languages=["en", "es"], n_resamples=20, seed=0)
     assert set(summary["metric"]) == {"text_share", "nll", "degenerate"}
 
 
