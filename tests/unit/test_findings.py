@@ -481,6 +481,21 @@ def test_best_units_are_judged_over_runs_and_concepts(n_runs):
     assert covered / trials >= 0.93
 
 
+@pytest.mark.parametrize("n_runs", [2, 3])
+@pytest.mark.parametrize("sd_run", [0.0, 0.08])
+def test_probes_are_judged_over_runs_and_sentences(n_runs, sd_run):
+    """The same sentences are drawn in all runs, and runs differ."""
+    rng, covered, trials = np.random.default_rng([n_runs, int(100 * sd_run)]), 0, 300
+    weights_BN = np.random.default_rng(0).poisson(1, size=(200, 60))
+    weights_BN = weights_BN / weights_BN.sum(axis=1, keepdims=True)
+    for _ in range(trials):
+        values_RN = rng.normal(0, 0.2, size=60) + rng.normal(0, 0.1, size=(n_runs, 60))
+        values_RN += rng.normal(0, sd_run, size=(n_runs, 1))
+        found = over_runs(values_RN.mean(axis=1), values_RN @ weights_BN.T, "x", step=4, n=1)
+        covered += found.low <= 0 <= found.high
+    assert covered / trials >= 0.93
+
+
 def test_concepts_that_a_run_lacks_are_left_out():
     values_RC = np.array([[0.1, 0.2, 0.3, np.nan], [0.3, 0.4, 0.5, 0.6], [np.nan] * 4])
     found = over_runs_and_concepts(values_RC, "x", step=4)

@@ -1,5 +1,7 @@
 """Intervals cover, corrections agree with scipy."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, t
 
 from babelscope.stats import (
+    TwoWayDraws,
     benjamini_hochberg,
     bootstrap_weights,
     interval,
@@ -102,7 +105,7 @@ def study_of_runs(rng, n_runs, n_concepts, sd_run, sd_concept=0.08, sd_both=0.04
 @pytest.mark.parametrize("n_runs", [2, 3, 5])
 @pytest.mark.parametrize("sd_run", [0.0, 0.02, 0.1])
 def test_intervals_over_runs_cover_the_mean_over_runs_and_concepts(n_runs, sd_run):
-    """The range over two runs covered 51 %, Student over runs alone leaves out what concepts share."""
+    """The range over two runs covers one half, Student over runs alone leaves out what concepts share."""
     rng, covered, trials, n_concepts = np.random.default_rng([n_runs, int(1000 * sd_run)]), 0, 400, 16
     student = t.ppf(0.975, n_concepts - 1)
     for _ in range(trials):
@@ -112,6 +115,27 @@ def test_intervals_over_runs_cover_the_mean_over_runs_and_concepts(n_runs, sd_ru
         half = float(np.mean(student * values_RC.std(axis=1, ddof=1) / np.sqrt(n_concepts)))
         low, high = interval_over_runs(mean, mean - half, mean + half, means_R.std(ddof=1), n_runs)
         covered += low <= 0 <= high
+    assert covered / trials >= 0.93
+
+
+@pytest.mark.parametrize("n_runs", [2, 3])
+@pytest.mark.parametrize("sd_run", [0.0, 0.04])
+def test_intervals_of_means_over_pairs_cover_over_runs_too(n_runs, sd_run):
+    """Overlap of experts: runs, languages and concepts are all drawn."""
+    rng, covered, trials = np.random.default_rng([n_runs, int(1000 * sd_run)]), 0, 150
+    pairs = list(combinations(range(8), 2))
+    draws = TwoWayDraws(16, 8, 200, seed=0)
+    for _ in range(trials):
+        langs_L, concepts_C = rng.normal(0, 0.02, size=8), rng.normal(0, 0.06, size=16)
+        level_PC = 0.2 + np.array([[langs_L[a] + langs_L[b]] for a, b in pairs]) + concepts_C
+        runs = []
+        for _ in range(n_runs):
+            values_PC = level_PC + rng.normal(0, sd_run) + rng.normal(0, 0.05, size=level_PC.shape)
+            runs.append((values_PC.mean(), *interval(draws.means(values_PC, pairs))))
+        value_R, low_R, high_R = np.array(runs).T
+        parts = value_R.mean(), low_R.mean(), high_R.mean(), value_R.std(ddof=1)
+        low, high = interval_over_runs(*parts, n_runs)
+        covered += low <= 0.2 <= high
     assert covered / trials >= 0.93
 
 

@@ -160,6 +160,8 @@ def caveats(study: Study, tables: Tables) -> Iterator[str]:
     pretrained = {name: model for name, model in models.items() if model.get("source") == "pretrain"}
     if single := [name for name, model in pretrained.items() if len(model.get("seeds") or [0]) < 2]:
         yield say("one seed", models=single)
+    if double := [name for name, model in pretrained.items() if len(model.get("seeds") or [0]) == 2]:
+        yield say("two seeds", models=double)
     steps = analysed_steps(tables)
     if len(steps) == 1:
         yield say("one step")

@@ -1,4 +1,4 @@
-"""What the findings are made of: quantities, criteria that were fixed before any number was seen, verdicts.
+"""What the findings are made of: quantities, criteria that are the same for every study, verdicts.
 
 A criterion is met only if an interval lies wholly on one side of what it is compared with; where a table
 or an interval is missing the criterion is open, and a finding with only open criteria cannot be tested.
@@ -70,7 +70,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One condition, as fixed beforehand, and its outcome."""
+    """One condition, the same for every study, and its outcome."""
 
     key: str
     """What is asked: one of the conditions in ``words.yaml``."""

@@ -64,7 +64,8 @@ def judge(subject: Subject, finding: Finding) -> Finding:
         finding.ask("forcing works at all", False, **given)
         return finding.tell("never works", **given)
     finding.ask("forcing works", outcomes[last], "extra", **given)
-    finding.tell("forcing works", **given, early=works[0])
+    at = "all steps" if len(works) == len(steps) > 1 else "step " + ", ".join(map(str, works))
+    finding.tell("forcing works", **given, at=at)
     for metric, label in (("text_share", "texts"), ("hit_share", "concept words")):
         _judge_shares(finding, get, metric, label, works[0], last, subject.pivot)
     if outcomes[last]:
