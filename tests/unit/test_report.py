@@ -183,6 +183,7 @@ def test_claims_stand_first_and_hold_the_numbers_of_their_table(rendered, tables
     assert text.index("Verdicts at a glance") < text.index('<p class="lede">')
     shown = text[text.index("Verdicts at a glance") : text.index('<p class="lede">')]
     for _, row in claims[claims["value"].notna()].iterrows():
+        assert row["effect"] in shown
         assert f"{row['value']:.3f}\u00a0[{row['low']:.3f},\u00a0{row['high']:.3f}]" in shown
     overlap = claims.loc["expert_overlap", "bridged"]
     assert f"{overlap['difference']:.3f}\u00a0[{overlap['difference_low']:.3f}," in shown

@@ -22,7 +22,7 @@ from babelscope.stats import bootstrap_weights, interval
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 _COLUMNS = (
-    "kind", "metric", "concept", "m", "value", "null", "null_low", "null_high", "chance_ap", "low", "high",
+    "kind", "metric", "concept", "m", "value", "null", "null_low", "null_high", "low", "high", "chance_ap",
     "layer", "site", "unit", "n",
 )  # fmt: skip
 
@@ -108,8 +108,8 @@ def reliability_table(
 
     Returns:
         Columns ``kind, metric`` (worst_ap, mean_ap, n_units), ``concept`` (``*``: mean or total),
-        ``m``, ``value, null, null_low, null_high, chance_ap`` (over languages as the metric: the least, the
-        mean; NaN for shared units), ``low, high, layer, site, unit, n``.
+        ``m``, ``value, null, null_low, null_high, low, high, chance_ap`` (over languages as the metric: the
+        least, the mean; NaN for shared units), ``layer, site, unit, n``.
     """
     first = next(iter(best.values()))
     rng = np.random.default_rng([settings.seed, 2])

@@ -102,11 +102,13 @@ def tiles(tables: Tables) -> list[dict[str, str]]:
 
 def claims(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """What came of each finding: of each model the verdict and its number beside null, ceiling, controls."""
-    return [
-        {"number": place, "title": title, "rows": [_claim(f) for f in findings if f.key == key]}
-        for key, (place, title) in TITLES.items()
-        if findings
-    ]
+    told = []
+    for key, (place, title) in TITLES.items():
+        if of := [finding for finding in findings if finding.key == key]:
+            names = [finding.effect.name for finding in of if finding.effect is not None]
+            what = "; ".join(dict.fromkeys(names))
+            told.append({"number": place, "title": title, "what": what, "rows": [_claim(f) for f in of]})
+    return told
 
 
 def _claim(finding: Finding) -> dict[str, str]:
@@ -121,7 +123,7 @@ def _claim(finding: Finding) -> dict[str, str]:
     return {
         "model": model_label((finding.model, finding.role)),
         "verdict": finding.verdict,
-        "what": f"{effect.name}, step {effect.step}" if effect is not None and known else "",
+        "step": str(effect.step) if effect is not None and known else "–",
         "value": str(effect) if known else "–",
         "null": number(effect.null) if effect is not None and np.isfinite(effect.null) else "–",
         "ceiling": number(finding.ceiling) if np.isfinite(finding.ceiling) else "–",

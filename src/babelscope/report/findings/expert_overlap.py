@@ -62,7 +62,7 @@ def judge(subject: Subject, finding: Finding) -> Finding:
         finding.ask("disjoint sentences", None, "extra")
     if subject.role == "main":
         _contrast(subject, finding, variant, end)
-    finding.effect, finding.ceiling = end, ceiling.value
+    finding.effect, finding.ceiling = replace(end, name="overlap of experts"), ceiling.value
     return finding
 
 

@@ -47,7 +47,8 @@ def judge(subject: Subject, finding: Finding) -> Finding:
         return finding.tell("no forced texts")
     outcomes = {step: _works(of_step) for step, of_step in gains.items()}
     least = min(gains[last].values(), key=lambda gain: (np.isnan(gain.value), gain.value))
-    finding.effect, finding.counts = least, "text"
+    finding.effect = replace(least, name="least gain of concept words over a control of forcing")
+    finding.counts = "text"
     works = [step for step, works in outcomes.items() if works]
     against = [
         Statement("rate of a control", {"beside": name, "rate": rates[last][name], "gain": gains[last][name]})

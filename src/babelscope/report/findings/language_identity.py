@@ -9,6 +9,7 @@ control models, and the probe on anchor tokens, the only one that tells the two 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,7 +161,8 @@ def _judge_course(subject: Subject, finding: Finding, course: _Course) -> None:
     given: dict[str, Any] = {"label": label, "before": before, "after": after, "end": end}
     given |= {"drop": drop, "rise": rise, "least": MIN_DROP}
     if leads := finding.effect is None:  # that on anchor tokens, where there are some
-        finding.effect, finding.counts = drop, "layer"
+        finding.effect = replace(drop, name=f"drop of the middle layers, probe on {label}")
+        finding.counts = "layer"
     if course.probe == "full":
         _judge_spread(finding, course, peak)
     dropped, why = exceeds(drop, MIN_DROP)

@@ -7,6 +7,7 @@ random unit, not the least of several, which is what permuted concepts give.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ def _judge_metric(subject: Subject, finding: Finding, best: _Best, label: str) -
         outcomes.append(met)
         finding.ask(key, met, "extra", excess=excess, **given)
     if label == _METRICS["worst_ap"]:
-        finding.effect = end
+        finding.effect = replace(end, name="worst AP over languages of the best unit")
     if first == last:
         finding.ask("reliability grows at all", None, lacks="steps", **given)
         return Statement("reliability", given)
