@@ -87,6 +87,7 @@ class GivenScores(ScoreFile):
         self.concepts, self.provenance = list(concepts), provenance(**of)
         self.units = UnitIndex.of((*place, width) for place, width in sites.items())
         self.positive_rate = np.full(len(self.concepts), 1 / max(2, len(self.concepts)))
+        self.chance_ap = self.positive_rate + 0.03
         numbers = np.tile(np.arange(len(self.units)), (len(self.concepts), 1))
         self.arrays = {f"ap_{subset}": ap.get(subset, ap["all"]) for subset in ("all", *OTHER_HALF)}
         self.split_by_words = np.full(len(self.concepts), WORD_SUBSETS[0] in ap)

@@ -63,8 +63,10 @@ def synthetic_tables(
         ),
     }  # fmt: skip
     tables["overlap_changes"] = _overlap_changes(tables["overlap"])
+    tables["overlap_contrasts"] = _overlap_contrasts(tables["overlap"], models)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
+        tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
         tables["texts"] = _texts(models, steps, languages)
     return tables
 
@@ -167,6 +169,44 @@ def _overlap_changes(overlap):
     )
 
 
+def _against(models):
+    """Run of the main model and of the control, seed by seed."""
+    names = [list(models.loc[models["role"] == role, "model"]) for role in ("main", "control")]
+    return list(zip(*names, strict=bool(names[1])))
+
+
+def _differences(table, models, on):
+    """Values of each run less those of the control's run of its seed."""
+    parts = [
+        table[table["model"] == name].merge(
+            table[table["model"] == control], on=on, suffixes=("", "_control")
+        )
+        for name, control in _against(models)
+    ]
+    both = pd.concat(parts) if parts else table.merge(table, on=on, suffixes=("", "_control")).head(0)
+    difference = both["value"] - both["value_control"]
+    both = both.assign(difference=difference, low=difference - 0.01, high=difference + 0.01)
+    return both.rename(columns={"model_control": "control"})[
+        ["model", "control", *on, "difference", "low", "high"]
+    ]
+
+
+def _overlap_contrasts(overlap, models):
+    rows = overlap[(overlap["lang_a"] == "*") & (overlap["scope"] != "site")]
+    excess = rows["overlap"] - rows["null"]
+    measures = {"overlap": rows["overlap"], "excess": excess, "way": rows["way"]}
+    on = ["step", "scope", "layer", "variant", "measure"]
+    long = pd.concat([rows.assign(measure=name, value=value) for name, value in measures.items()])
+    found = _differences(long[["model", "value", *on]], models, on)
+    return found.assign(n_concepts=len(CONCEPTS))
+
+
+def _generation_contrasts(generation, models):
+    on = ["step", "target", "metric"]
+    rows = generation[(generation["lang"] == "*") & (generation["condition"] == "forced")]
+    return _differences(rows[["model", "value", *on]], models, on)
+
+
 def _transfer(models, steps, sharing, languages, rng):
     rows = []
     for m, step in itertools.product(models.itertuples(), steps):
@@ -178,13 +218,13 @@ def _transfer(models, steps, sharing, languages, rng):
                 rows.append(
                     {"model": m.model, "step": step, "source": source, "target": target,
                      "concept": concept, "ap": value, "ap_other_concepts": 0.17, "low": np.nan,
-                     "high": np.nan, "positive_rate": 1 / 6, "k": 46, "n": 1}
+                     "high": np.nan, "positive_rate": 1 / 6, "chance_ap": 0.18, "k": 46, "n": 1}
                 )  # fmt: skip
         for source, value in (("*", moved), ("=", own)):
             rows.append(
                 {"model": m.model, "step": step, "source": source, "target": source, "concept": "*",
                  "ap": value, "low": value - 0.01, "high": value + 0.01, "ap_other_concepts": 0.17,
-                 "positive_rate": 1 / 6, "k": 46, "n": len(CONCEPTS)}
+                 "positive_rate": 1 / 6, "chance_ap": 0.18, "k": 46, "n": len(CONCEPTS)}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -197,7 +237,7 @@ def _reliability(models, steps, sharing, languages, rng):
             plain = {"concept": "*", "m": len(languages), "low": np.nan, "high": np.nan, "layer": -1,
                      "site": "", "unit": -1}  # fmt: skip
             return {"model": model, "step": step, "kind": kind, "metric": metric, "value": value,
-                    "null": null, **plain, **more}  # fmt: skip
+                    "null": null, "chance_ap": np.nan if kind == "shared_units" else null, **plain, **more}  # fmt: skip
 
         level = 0.2 + 1.5 * _growth(step, m.role, sharing)
         worst = {concept: level + 0.02 * (i % 3 - 1) for i, concept in enumerate(CONCEPTS)}

@@ -235,7 +235,7 @@ def test_the_null_of_shared_units_does_not_see_the_sharing():
 
     def counts(chosen):
         experts = {lang: as_table(of[(-1, "*"), "all"], concepts) for lang, of in chosen.items()}
-        table = reliability_table(search, experts, flat, SETTINGS)
+        table = reliability_table(search, experts, dict.fromkeys(LANGS, flat), SETTINGS)
         return table[table["kind"] == "shared_units"].set_index("m")
 
     equal = counts(dict.fromkeys(LANGS, tables["en"]))

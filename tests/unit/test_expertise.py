@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from babelscope.analysis.experts import select_experts
+from babelscope.analysis.precision import random_ap
 from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_files
 from babelscope.errors import DataError, NumericsError, StoreError, StudyError
 from babelscope.io.cells import CellTables, cell_name
@@ -52,6 +53,7 @@ def test_scores_match_the_stored_activations(planted):
             expected = average_precision_score(truth, values[list(rows), unit])
             assert found[c, unit] == np.float32(expected)
     assert scores.positive_rate == pytest.approx([1 / 3] * 3)
+    assert scores.chance_ap == pytest.approx([random_ap(10, 30)] * 3)
     assert scores.read(2, "mlp_act", "median")[0, 5] == np.median(values[:20, 17])
 
 

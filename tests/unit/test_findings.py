@@ -4,8 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from babelscope.report.findings.criteria import TITLES, Criterion, Quantity, exceeds, over_runs, verdict_of
-from babelscope.report.findings.evaluate import evaluate_findings, findings_table
+from babelscope.report.findings.criteria import (
+    TITLES,
+    Criterion,
+    Quantity,
+    exceeds,
+    over_runs,
+    over_runs_and_concepts,
+    verdict_of,
+)
+from babelscope.report.findings.evaluate import claims_table, evaluate_findings, findings_table
 from babelscope.report.findings.language_identity import middle_layers
 from babelscope.report.summaries import generation_series, over_seeds, with_roles
 from babelscope.report.words import Statement, words
@@ -266,11 +274,12 @@ def test_a_difference_exceeds():
 
 @pytest.mark.parametrize("n_runs", [1, 2, 3, 5])
 def test_runs_of_a_model_are_summed_up_as_its_seeds_are(n_runs):
+    """By draws, or by the intervals of the runs where all have the same draws about their value."""
     rng = np.random.default_rng(n_runs)
-    values, draws = rng.normal(size=n_runs), rng.normal(size=(n_runs, 100))
+    values, shared = rng.normal(size=n_runs), rng.normal(size=100)
+    draws = values[:, None] + shared
     table = pd.DataFrame({"model": [f"m-seed{i}" for i in range(n_runs)], "step": 4, "value": values})
-    if n_runs == 1:
-        table["low"], table["high"] = interval(draws[0])
+    table["low"], table["high"] = zip(*map(interval, draws), strict=True)
     models = table[["model"]].assign(id="m", role="main")
     expected = over_seeds(table, models, ["step"]).iloc[0]
     found = over_runs(values, draws, "x", step=4, n=2)
@@ -296,16 +305,17 @@ def test_runs_are_paired_by_seed():
     assert contrast.met
 
 
-def test_a_layer_between_the_middle_and_the_end_is_not_called_the_first(tables):
+def test_a_layer_near_the_end_is_an_inner_one(tables):
     """Twelve blocks, most shared in layer 11."""
     overlap = tables["overlap"]
     layer = overlap[(overlap.layer == 1)]
-    more = [layer.assign(layer=at, overlap=value, low=value - 0.01, high=value + 0.01, null=0.04)
+    more = [layer.assign(layer=at, overlap=value, low=value - 0.01, high=value + 0.01, null=0.04,
+                         way=value, way_low=value - 0.01, way_high=value + 0.01)
             for at in range(1, 13) for value in [0.4 if at == 11 else 0.1]]  # fmt: skip
     whole = pd.concat([overlap[overlap.layer == -1], *more])
     findings, _ = evaluate_findings(tables | {"overlap": whole})
     text = next(f.text for f in findings if f.key == "middle_layers")
-    assert "layer 11 of 12, between the middle layers and the ends" in text
+    assert "layer 11 of 12, an inner layer" in text
 
 
 @pytest.mark.parametrize("name", ["overlap", "probes", "reliability", "generation", "models"])
@@ -365,8 +375,134 @@ def test_three_seeds_give_an_interval_over_seeds():
     runs = with_roles(runs, tables["models"]).query("id == 'bridged'").overlap
     row = values.query("id == 'bridged' and step == 0").iloc[0]
     assert row.overlap == pytest.approx(runs.mean())
-    assert row.high - row.overlap == pytest.approx(4.302653 * runs.std() / np.sqrt(3))
+    # The half widths over seeds and, of each seed, over concepts and languages.
+    assert row.high - row.overlap == pytest.approx(np.hypot(4.302653 * runs.std() / np.sqrt(3), 0.012))
     assert verdicts(tables)["expert_overlap", "bridged"] == "holds"
+
+
+def claims_of(tables):
+    findings, _ = evaluate_findings(tables)
+    return claims_table(findings).set_index(["finding", "model"])
+
+
+def test_claims_have_the_number_of_every_finding_beside_its_control(tables):
+    claims = claims_of(tables)
+    assert len(claims) == 10
+    found = verdicts(tables)
+    assert claims["verdict"].to_dict() == found
+    bridged = claims.xs("bridged", level="model")
+    assert (bridged["low"] <= bridged["value"]).all()
+    assert (bridged["value"] <= bridged["high"]).all()
+    assert (bridged["control"] == "isolated").all()
+    # Planted: forcing is alike in both models, all else is of the main model alone.
+    assert (bridged["difference_low"].drop("forced_generation") > 0).all()
+    forced = bridged.loc["forced_generation"]
+    assert forced["difference_low"] <= 0 <= forced["difference_high"]
+    assert (claims.xs("isolated", level="model")["control"] == "").all()
+    overlap = tables["overlap"].query(
+        "step == 2048 and layer == -1 and lang_a == '*' and scope == 'model' and variant == 'disjoint_lines'"
+    ).set_index("model")  # fmt: skip
+    excess = overlap["overlap"] - overlap["null"]
+    planted = excess["bridged-seed0"] - excess["isolated-seed0"]
+    assert bridged.loc["expert_overlap", "difference"] == pytest.approx(planted)
+    assert bridged.loc["expert_overlap", "ceiling"] == pytest.approx(overlap.loc["bridged-seed0", "ceiling"])
+
+
+def test_claims_without_a_control_or_with_two_of_them(tables):
+    alone = claims_of(synthetic_tables(control=False, languages=LANGUAGES))
+    assert len(alone) == 5
+    assert alone["difference"].isna().all()
+    renamed = {}
+    for name, table in tables.items():
+        columns = [column for column in ("model", "control", "id") if column in table]
+        second = table[table[columns].apply(lambda c: c.astype(str).str.startswith("isolated")).any(axis=1)]
+        second = second.assign(**{c: second[c].astype(str).str.replace("isolated", "other") for c in columns})
+        renamed[name] = pd.concat([table, second]) if columns else table
+    both = claims_of(renamed)
+    for finding in TITLES:
+        assert sorted(both.loc[finding, "bridged"]["control"]) == ["isolated", "other"]
+
+
+def test_a_difference_that_goes_the_other_way_is_told(tables):
+    contrasts = tables["overlap_contrasts"]
+    turned = contrasts.assign(difference=-0.1, low=-0.12, high=-0.08)
+    findings, _ = evaluate_findings(tables | {"overlap_contrasts": turned})
+    finding = next(f for f in findings if f.key == "expert_overlap" and f.role == "main")
+    criterion = next(c for c in finding.criteria if c.key == "more than in control")
+    assert criterion.met is False
+    assert criterion.evidence.endswith("the difference goes the other way")
+    assert finding.verdict == verdicts(tables)["expert_overlap", "bridged"]  # no part of it
+
+
+def test_forced_words_that_come_in_all_languages_are_told_from_those_of_the_control(tables):
+    """Planted: with bridges .2 of the words are in the source language, without them .7."""
+    contrasts, generation = tables["generation_contrasts"], tables["generation"].copy()
+    at = (generation["metric"] == "hit_share") & (generation["target"] == "source")
+    at &= (generation["step"] == 2048) & (generation["condition"] == "forced")
+    for role, value in (("bridged", 0.2), ("isolated", 0.7)):
+        here = at & generation["model"].str.startswith(role)
+        generation.loc[here, ["value", "low", "high"]] = value, value - 0.08, value + 0.08
+    of = (contrasts["metric"] == "hit_share") & (contrasts["target"] == "source")
+    contrasts = contrasts.assign(
+        **{name: contrasts[name].mask(of, value) for name, value in
+           (("difference", -0.5), ("low", -0.6), ("high", -0.4))}
+    )  # fmt: skip
+    findings, _ = evaluate_findings(tables | {"generation": generation, "generation_contrasts": contrasts})
+    finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
+    assert next(c for c in finding.criteria if c.key == "less than in control").met
+    assert "in the source language is 0.700" in finding.text
+    assert finding.contrasts[0].difference.value == -0.5
+
+
+@pytest.mark.parametrize("column", ["null", "chance_ap"])
+def test_the_best_unit_must_beat_permuted_concepts_and_random_scores(tables, column):
+    """On parallel lines a unit that knows nothing is above permuted concepts, and not above random scores."""
+    reliability = tables["reliability"]
+    best = reliability["kind"] == "best_unit"
+    level = reliability[column].mask(best & (reliability["step"] == 2048), reliability["value"] + 0.001)
+    changed = tables | {"reliability": reliability.assign(**{column: level})}
+    finding = next(f for f in evaluate_findings(changed)[0] if f.key == "reliable_units" and f.role == "main")
+    assert finding.verdict == "does not hold"
+    missed = {c.key for c in finding.criteria if c.met is False}
+    asked = {"null": "above permuted concepts", "chance_ap": "above random scores"}[column]
+    assert missed >= {asked, "reliability grows"}
+
+
+@pytest.mark.parametrize("n_runs", [1, 2, 3])
+def test_best_units_are_judged_over_runs_and_concepts(n_runs):
+    """Coverage of a mean AP over runs and concepts, both of which are drawn."""
+    rng, covered, trials = np.random.default_rng(n_runs), 0, 400
+    for _ in range(trials):
+        values_RC = rng.normal(0, 0.08, size=16) + rng.normal(0, 0.05, size=(n_runs, 16))
+        if n_runs > 1:  # of one run its luck cannot be seen
+            values_RC = values_RC + rng.normal(0, 0.04, size=(n_runs, 1))
+        found = over_runs_and_concepts(values_RC, "x", step=4)
+        covered += found.low <= 0 <= found.high
+    assert covered / trials >= 0.93
+
+
+@pytest.mark.parametrize("n_runs", [2, 3])
+@pytest.mark.parametrize("sd_run", [0.0, 0.08])
+def test_probes_are_judged_over_runs_and_sentences(n_runs, sd_run):
+    """The same sentences are drawn in all runs, and runs differ."""
+    rng, covered, trials = np.random.default_rng([n_runs, int(100 * sd_run)]), 0, 300
+    weights_BN = np.random.default_rng(0).poisson(1, size=(200, 60))
+    weights_BN = weights_BN / weights_BN.sum(axis=1, keepdims=True)
+    for _ in range(trials):
+        values_RN = rng.normal(0, 0.2, size=60) + rng.normal(0, 0.1, size=(n_runs, 60))
+        values_RN += rng.normal(0, sd_run, size=(n_runs, 1))
+        found = over_runs(values_RN.mean(axis=1), values_RN @ weights_BN.T, "x", step=4, n=1)
+        covered += found.low <= 0 <= found.high
+    assert covered / trials >= 0.93
+
+
+def test_concepts_that_a_run_lacks_are_left_out():
+    values_RC = np.array([[0.1, 0.2, 0.3, np.nan], [0.3, 0.4, 0.5, 0.6], [np.nan] * 4])
+    found = over_runs_and_concepts(values_RC, "x", step=4)
+    assert (found.value, found.n, found.runs) == (pytest.approx(0.3), 3, 2)
+    few = over_runs_and_concepts(values_RC[:, :2], "x", step=4)
+    assert few.value == pytest.approx(0.25)
+    assert not few.has_interval
 
 
 def test_verdicts():

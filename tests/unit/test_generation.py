@@ -39,6 +39,7 @@ from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import site_modules, watching
+from babelscope.stats import interval_over_runs
 from babelscope.units import UnitIndex
 from score_files import rank, score
 from tiny_models import DECODERS, ENCODERS, SENTENCES, WORDS, tiny_loaded
@@ -632,6 +633,54 @@ def test_intervals_cover_what_holds_for_other_languages_too(n_langs, spread):
     assert covered >= 0.9 * n_studies  # of 300 studies: 94 to 98 percent
 
 
+@pytest.mark.parametrize(("n_runs", "spread"), [(2, 0.2), (3, 0.2), (3, 0.6)])
+def test_intervals_cover_other_runs_too(n_runs, spread):
+    """Shares of texts where runs, languages and concepts all differ."""
+    rng, covered, n_studies = np.random.default_rng(n_runs), 0, 100
+    logits = -1 + np.random.default_rng(0).normal(size=200_000) * np.sqrt(0.5**2 * 1.25 + spread**2)
+    truth = float(np.mean(1 / (1 + np.exp(-logits))))
+    lang, concept, _ = (index.ravel() for index in np.indices((4, 16, 20)))
+    boot = _Bootstrap(pd.DataFrame({"lang": lang, "concept": concept}), 200, 0)
+    every = np.ones(len(lang))
+    for _ in range(n_studies):
+        level_LC = -1 + rng.normal(0, 0.5, size=(4, 1)) + rng.normal(0, 0.25, size=16)
+        runs = []
+        for _ in range(n_runs):
+            share_LC = 1 / (1 + np.exp(-level_LC - rng.normal(0, spread)))
+            inside = (rng.random((4, 16, 20)) < share_LC[:, :, None]).ravel().astype(float)
+            runs += boot.ratios("text_share", inside[:, None], every, every > 0)
+        value_R, low_R, high_R = np.array(runs).T
+        parts = value_R.mean(), low_R.mean(), high_R.mean(), value_R.std(ddof=1)
+        low, high = interval_over_runs(*parts, n_runs)
+        covered += low <= truth <= high
+    assert covered / n_studies >= 0.93
+
+
+def test_models_are_compared_with_controls_draw_by_draw(tmp_path):
+    """Two runs that wrote the same do not differ, whatever the languages; another one does, and says by how much."""
+    words = tmp_path / "words.json"
+    words.write_text(json.dumps(FORMS), encoding="utf-8")
+    texts, detected = made_up_texts()
+    own = {("m", 4): texts, ("same", 4): texts.assign(model="same"), ("less", 4): texts.assign(model="less")}
+    found = dict.fromkeys(own, detected)
+    turned = texts["condition"].eq("forced") & (texts.index % 2 == 0)
+    own["less", 4] = own["less", 4].assign(text=texts["text"].mask(turned, "nada"))
+    found["less", 4] = detected.assign(text_crc32=[zlib.crc32(t.encode()) for t in own["less", 4]["text"]])
+    summary, contrasts, _ = collect_generation(
+        own, found, words=words, languages=["en", "es"], n_resamples=50, seed=0,
+        against=[("m", "same"), ("m", "less"), ("m", "nobody")],
+    )  # fmt: skip
+    assert set(contrasts["control"]) == {"same", "less"}
+    same = contrasts[contrasts["control"] == "same"]
+    assert (same[["difference", "low", "high"]].dropna() == 0).all(axis=None)
+    rate = summary[(summary["metric"] == "hit_rate") & (summary["lang"] == "*")]
+    rate = rate[rate["condition"] == "forced"].set_index("model")["value"]
+    less = contrasts[(contrasts["control"] == "less") & (contrasts["metric"] == "hit_rate")].iloc[0]
+    assert less["difference"] == pytest.approx(rate["m"] - rate["less"])
+    assert less["difference"] > 0
+    assert less["low"] <= less["difference"] <= less["high"]
+
+
 def test_gains_are_paired_by_language_and_concept():
     """Concepts differ far more than conditions do: the rates overlap, and the gain is sure."""
     rows = []
@@ -675,8 +724,8 @@ def test_collecting_checks_that_languages_belong_to_texts(tmp_path):
     words = tmp_path / "words.json"
     words.write_text(json.dumps(FORMS), encoding="utf-8")
     arguments = {"words": words, "languages": ["en", "es"], "n_resamples": 20, "seed": 0}
-    summary, sample = collect_generation(*keyed, **arguments)
-    again, _ = collect_generation(*keyed, **arguments)
+    summary, _, sample = collect_generation(*keyed, **arguments)
+    again, *_ = collect_generation(*keyed, **arguments)
     pd.testing.assert_frame_equal(summary, again)
     assert set(sample["condition"]) == {"forced", "unforced"}
     assert sample.query("condition == 'forced' and concept == 'house'")["n_hits"].eq(1).all()
@@ -696,7 +745,7 @@ def test_without_words_there_are_no_hits(tmp_path):
     words = tmp_path / "words.json"
     words.write_text(json.dumps({"house": {}, "quake": {}}), encoding="utf-8")
     keyed = ({CELL: table} for table in made_up_texts())
-    summary, _ = collect_generation(*keyed, words=words, languages=["en", "es"], n_resamples=20, seed=0)
+    summary, *_ = collect_generation(*keyed, words=words, languages=["en", "es"], n_resamples=20, seed=0)
     assert set(summary["metric"]) == {"text_share", "nll", "degenerate"}
 
 

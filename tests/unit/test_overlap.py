@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from babelscope.analysis.changes import overlap_changes
+from babelscope.analysis.changes import overlap_changes, overlap_contrasts
 from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
 from babelscope.analysis.overlap import _Chance, _Pairs, _summary_row, overlap_tables
 from babelscope.analysis.settings import AlignmentSettings
@@ -313,6 +313,30 @@ def test_changes_between_steps_are_paired():
         narrower += rise["high"] - rise["low"] < (after["high"] - after["low"]) / 2
     assert min(covered, none) / trials >= 0.9
     assert narrower == trials
+
+
+def test_models_are_contrasted_with_controls_draw_by_draw():
+    """A small difference that intervals side by side would hide; nothing where there is none."""
+    overlap, draws = study_of_steps(np.random.default_rng(7), {0: 0.2, 64: 0.2, 128: 0.23})
+    names = {0: "control", 64: "same", 128: "more"}
+    overlap, draws = (t.assign(model=t["step"].map(names), step=64) for t in (overlap, draws))
+    found = overlap_contrasts(overlap, draws, [("more", "control"), ("same", "control"), ("more", "none")])
+    assert set(found["model"]) == {"more", "same"}
+    excess = found[found["measure"] == "excess"].set_index("model")
+    at = overlap.set_index("model")
+    for name in ("more", "same"):
+        by_hand = (
+            at.loc[name, "overlap"]
+            - at.loc[name, "null"]
+            - at.loc["control", "overlap"]
+            + at.loc["control", "null"]
+        )
+        assert excess.loc[name, "difference"] == pytest.approx(by_hand)
+    assert excess.loc["more", "low"] > 0
+    assert excess.loc["same", "low"] <= 0 <= excess.loc["same", "high"]
+    none = overlap_contrasts(overlap, draws, [])
+    assert none.empty
+    assert list(none.columns) == list(found.columns)
 
 
 def test_changes_of_the_way_are_those_of_the_table():

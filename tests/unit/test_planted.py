@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import permutations
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import average_precision_score
 from transformers import OPTConfig, OPTForCausalLM
 
 from babelscope.planted.build import build
@@ -28,7 +26,6 @@ from babelscope.planted.truth import (
     SHARING,
     WORDS,
     expert_ap,
-    random_ap,
 )
 from babelscope.planted.weights import UNITS, PlantedWeights, model_config
 
@@ -211,12 +208,6 @@ def test_all_files_are_there_and_the_same_each_time(tmp_path):
 
 
 # -------------------------------------------------------------------------------------- declaration
-
-
-def test_mean_ap_of_random_scores():
-    labels = [1, 1, 0, 0, 0]
-    each = [average_precision_score(labels, scores) for scores in permutations(range(5))]
-    assert random_ap(2, 5) == pytest.approx(np.mean(each))
 
 
 def test_what_the_control_lacks():

@@ -1,6 +1,7 @@
 """Average precision and medians against scikit-learn and NumPy, on all sentences and on each half."""
 
 import tracemalloc
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 from sklearn.metrics import average_precision_score
 
-from babelscope.analysis.precision import Labels, average_precision, score_values, workers
+from babelscope.analysis.precision import Labels, average_precision, random_ap, score_values, workers
 from babelscope.analysis.ranking import top
 from babelscope.errors import NumericsError
 
@@ -208,6 +209,13 @@ def test_memory_is_bounded_by_the_block():
     rest = 2 * 1024 * (3 * 8 + 4) + values.size
     for block_units in (64, 512):
         assert peak(block_units) < block_units * 500 * 12 + rest + 100_000
+
+
+@pytest.mark.parametrize(("n_positive", "n"), [(1, 2), (2, 5), (3, 7), (5, 5)])
+def test_mean_ap_of_random_scores_is_that_over_all_orders(n_positive, n):
+    labels = [1] * n_positive + [0] * (n - n_positive)
+    each = [average_precision_score(labels, scores) for scores in permutations(range(n))]
+    assert random_ap(n_positive, n) == pytest.approx(np.mean(each))
 
 
 def test_shuffled_labels_score_at_the_positive_rate():

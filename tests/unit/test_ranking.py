@@ -66,6 +66,7 @@ def test_what_is_kept_is_what_a_sort_of_everything_gives(seed, digits, kept):
             )
             assert file.provenance == scores[step, lang].provenance
             assert file.positive_rate.tolist() == scores[step, lang].positive_rate.tolist()
+            assert file.chance_ap.tolist() == scores[step, lang].chance_ap.tolist()
             for subset in SUBSETS:
                 ap = arrays[f"ap_{subset}"]
                 order = np.argsort(-ap, axis=1, kind="stable")[:, :n]

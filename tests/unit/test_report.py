@@ -12,10 +12,10 @@ import pytest
 from babelscope.io.tables import read_table, write_table
 from babelscope.report.captions import load_captions
 from babelscope.report.figures.gallery import draw, save_figure
-from babelscope.report.findings.evaluate import evaluate_findings
+from babelscope.report.findings.evaluate import claims_table, evaluate_findings
 from babelscope.report.formats import table_view
 from babelscope.report.page import render_report
-from babelscope.report.views import excludes_flagged
+from babelscope.report.views import caveats, excludes_flagged
 from synthetic_tables import synthetic_tables
 
 STUDY = {
@@ -176,6 +176,30 @@ def test_missing_parts_are_said_plainly(missing, steps, tmp_path):
     assert "The figure was not drawn." in text
 
 
+def test_claims_stand_first_and_hold_the_numbers_of_their_table(rendered, tables):
+    text, _ = rendered
+    findings, _ = evaluate_findings(tables)
+    claims = claims_table(findings).set_index(["finding", "model"])
+    assert text.index("Verdicts at a glance") < text.index('<p class="lede">')
+    shown = text[text.index("Verdicts at a glance") : text.index('<p class="lede">')]
+    for _, row in claims[claims["value"].notna()].iterrows():
+        assert row["effect"] in shown
+        assert f"{row['value']:.3f}\u00a0[{row['low']:.3f},\u00a0{row['high']:.3f}]" in shown
+    overlap = claims.loc["expert_overlap", "bridged"]
+    assert f"{overlap['difference']:.3f}\u00a0[{overlap['difference_low']:.3f}," in shown
+    assert f'<td class="num">{overlap["null"]:.3f}</td>' in shown
+    assert "6 concepts" in shown
+    assert "nan" not in shown
+
+
+@pytest.mark.parametrize(("seeds", "told"), [([0], "One pre-training seed (bridged)"),
+                                             ([0, 1], "Two pre-training seeds (bridged)"), ([0, 1, 2], "")])  # fmt: skip
+def test_few_seeds_are_a_caveat(tables, seeds, told):
+    study = {**STUDY, "models": {"bridged": {"source": "pretrain", "seeds": seeds}}}
+    found = [line for line in caveats(study, tables) if "pre-training seed" in line]
+    assert [line.startswith(told) for line in found] == ([True] if told else [])
+
+
 def test_how_long_units_stay_shared(rendered, tables, flagged, tmp_path):
     text, _ = rendered
     assert (
@@ -189,7 +213,7 @@ def test_how_long_units_stay_shared(rendered, tables, flagged, tmp_path):
     assert "Steps that the audit flags count here." in render(tmp_path / "a", flagged, figures=())[0]
     none = tables["lifespans"].assign(n=0, censored=np.nan, median=np.nan)
     text, _ = render(tmp_path / "b", tables | {"lifespans": none}, figures=())
-    assert "bridged: no unit became an expert of one concept in two languages before the last step." in text
+    assert "bridged: no unit came to be shared by two languages before the last step." in text
     text, _ = render(tmp_path / "c", {k: t for k, t in tables.items() if k != "lifespans"}, figures=())
     assert "How long units stay shared" not in text
 

@@ -1,13 +1,19 @@
 """Intervals cover, corrections agree with scipy."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control, t
 
 from babelscope.stats import (
+    TwoWayDraws,
     benjamini_hochberg,
     bootstrap_weights,
     interval,
+    interval_over_runs,
     named_weights,
     permutation_p,
     widened_interval,
@@ -85,3 +91,70 @@ def test_widened_intervals_of_few_clusters_cover_the_mean(n):
         covered += low <= 2.0 <= high
     assert covered / 300 >= 0.9
     assert np.isnan(widened_interval(0.5, np.array([np.nan]), 3)).all()
+
+
+def study_of_runs(rng, n_runs, n_concepts, sd_run, sd_concept=0.08, sd_both=0.04):
+    """Values of runs and concepts about 0: a run and a concept each have their own level."""
+    runs_R1, concepts_C = (
+        rng.normal(0, sd_run, size=(n_runs, 1)),
+        rng.normal(0, sd_concept, size=n_concepts),
+    )
+    return runs_R1 + concepts_C + rng.normal(0, sd_both, size=(n_runs, n_concepts))
+
+
+@pytest.mark.parametrize("n_runs", [2, 3, 5])
+@pytest.mark.parametrize("sd_run", [0.0, 0.02, 0.1])
+def test_intervals_over_runs_cover_the_mean_over_runs_and_concepts(n_runs, sd_run):
+    """The range over two runs covers one half, Student over runs alone leaves out what concepts share."""
+    rng, covered, trials, n_concepts = np.random.default_rng([n_runs, int(1000 * sd_run)]), 0, 400, 16
+    student = t.ppf(0.975, n_concepts - 1)
+    for _ in range(trials):
+        values_RC = study_of_runs(rng, n_runs, n_concepts, sd_run)
+        means_R, mean = values_RC.mean(axis=1), values_RC.mean()
+        # As the tables have it: of each run its interval over concepts.
+        half = float(np.mean(student * values_RC.std(axis=1, ddof=1) / np.sqrt(n_concepts)))
+        low, high = interval_over_runs(mean, mean - half, mean + half, means_R.std(ddof=1), n_runs)
+        covered += low <= 0 <= high
+    assert covered / trials >= 0.93
+
+
+@pytest.mark.parametrize("n_runs", [2, 3])
+@pytest.mark.parametrize("sd_run", [0.0, 0.04])
+def test_intervals_of_means_over_pairs_cover_over_runs_too(n_runs, sd_run):
+    """Overlap of experts: runs, languages and concepts are all drawn."""
+    rng, covered, trials = np.random.default_rng([n_runs, int(1000 * sd_run)]), 0, 150
+    pairs = list(combinations(range(8), 2))
+    draws = TwoWayDraws(16, 8, 200, seed=0)
+    for _ in range(trials):
+        langs_L, concepts_C = rng.normal(0, 0.02, size=8), rng.normal(0, 0.06, size=16)
+        level_PC = 0.2 + np.array([[langs_L[a] + langs_L[b]] for a, b in pairs]) + concepts_C
+        runs = []
+        for _ in range(n_runs):
+            values_PC = level_PC + rng.normal(0, sd_run) + rng.normal(0, 0.05, size=level_PC.shape)
+            runs.append((values_PC.mean(), *interval(draws.means(values_PC, pairs))))
+        value_R, low_R, high_R = np.array(runs).T
+        parts = value_R.mean(), low_R.mean(), high_R.mean(), value_R.std(ddof=1)
+        low, high = interval_over_runs(*parts, n_runs)
+        covered += low <= 0.2 <= high
+    assert covered / trials >= 0.93
+
+
+def test_two_runs_say_little_and_one_keeps_its_interval():
+    low, high = interval_over_runs(0.5, 0.5, 0.5, np.std([0.4, 0.6], ddof=1), 2)
+    assert (high - low) / 2 == pytest.approx(12.7062 * 0.1)
+    assert tuple(map(float, interval_over_runs(0.5, 0.4, 0.7, np.nan, 1))) == (0.4, 0.7)
+    assert np.isnan(interval_over_runs(0.5, np.nan, np.nan, np.nan, 1)).all()
+    low, high = interval_over_runs(0.5, np.nan, np.nan, 0.1, 3)  # nothing known within the runs
+    assert (high - low) / 2 == pytest.approx(4.302653 * 0.1 / np.sqrt(3))
+
+
+@given(
+    value=st.floats(-1, 1), below=st.floats(0, 1), above=st.floats(0, 1), sd=st.floats(0, 1),
+    n_runs=st.integers(2, 9),
+)  # fmt: skip
+def test_intervals_over_runs_hold_both_parts(value, below, above, sd, n_runs):
+    low, high = interval_over_runs(value, value - below, value + above, sd, n_runs)
+    half = t.ppf(0.975, n_runs - 1) * sd / np.sqrt(n_runs)
+    assert low <= value - max(below, half) + 1e-9
+    assert high >= value + max(above, half) - 1e-9
+    assert high - low <= below + above + 2 * half + 1e-9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from safetensors.numpy import save_file
 
 from babelscope.errors import BabelscopeError, StudyError
 from babelscope.study.loading import load_study
+from babelscope.study.models import paired_with_controls
 
 
 def config(**model) -> dict:
@@ -48,6 +50,30 @@ def refused(given: dict, key: str) -> StudyError:
         load_study(given)
     assert raised.value.key == key, raised.value
     return raised.value
+
+
+def test_runs_are_paired_with_those_of_the_controls():
+    run = {**hub()["models"]["theirs"]}
+    models = {
+        "one": run,
+        "plain": {**run, "role": "control"},
+        "two": run,
+        "other": {**run, "role": "control"},
+    }
+    study = load_study({**hub(), "models": models})
+    assert paired_with_controls(study.models) == [
+        ("one", "plain"), ("one", "other"), ("two", "plain"), ("two", "other")
+    ]  # fmt: skip
+    assert paired_with_controls(load_study(hub()).models) == []
+
+
+def test_seeds_are_paired_in_order():
+    def run(role, seed):
+        return SimpleNamespace(id=role, role=role, seed=seed)
+
+    models = {f"{role}-{seed}": run(role, seed) for seed in (0, 1, 2) for role in ("main", "control")}
+    models.pop("control-2")
+    assert paired_with_controls(models) == [("main-0", "control-0"), ("main-1", "control-1")]
 
 
 def test_a_suite_is_ten_lines():

@@ -89,7 +89,7 @@ def test_a_table_has_the_columns_of_the_page(finished, pattern):
             else pd.read_csv(file, sep="\t", keep_default_na=False, na_values=[""])
         )
         assert list(table.columns) == list(told)
-        assert len(table)
+        assert len(table) or "there are no rows" in SECTIONS[pattern]
         for name, (kind, may_be_empty) in told.items():
             column = table[name]
             if parquet:

@@ -21,14 +21,11 @@ pytestmark = pytest.mark.workflow
 
 FINDINGS = ["language_identity", "expert_overlap", "middle_layers", "reliable_units", "forced_generation"]
 
-#: What the report may say of the control. Where nothing is shared there is no layer in which most is. Finding 3 is
-#: judged against permuted concepts: where lines are parallel, units see the same in all languages, and the worst of
-#: five equal numbers is higher than the worst of five that are not; docs/results/planted.md has the numbers.
-ABSENT = {
-    **{key: {"does not hold"} for key in FINDINGS},
-    "middle_layers": {"cannot be tested"},
-    "reliable_units": {"does not hold", "holds in part"},
-}
+#: What the report says of the model. The languages share no words, so that there are no anchor tokens to probe.
+PRESENT = {**dict.fromkeys(FINDINGS, "holds"), "language_identity": "holds in part"}
+
+#: What it says of the control. Where nothing is shared there is no layer in which most is.
+ABSENT = {**dict.fromkeys(FINDINGS, "does not hold"), "middle_layers": "cannot be tested"}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +47,9 @@ def tables(study) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def verdicts(study, tables) -> dict[tuple[str, str], str]:
-    models = read_table(study.results / "tables/models.tsv")
-    findings, _ = evaluate_findings({**tables, "models": models})
+def verdicts(study) -> dict[tuple[str, str], str]:
+    found = {path.stem: read_table(path) for path in (study.results / "tables").iterdir()}
+    findings, _ = evaluate_findings(found)
     return {(finding.key, finding.model): finding.verdict for finding in findings}
 
 
@@ -74,12 +71,12 @@ def test_what_was_not_planted_is_not_recovered(tables):
 
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_the_report_says_that_it_holds(verdicts, finding):
-    assert verdicts[finding, SHARING.name] == "holds"
+    assert verdicts[finding, SHARING.name] == PRESENT[finding]
 
 
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_the_report_says_of_the_control_that_it_does_not(verdicts, finding):
-    assert verdicts[finding, PRIVATE.name] in ABSENT[finding]
+    assert verdicts[finding, PRIVATE.name] == ABSENT[finding]
 
 
 def test_the_most_shared_layer_is_the_planted_one(tables):

@@ -4,7 +4,8 @@ Reads   <results>/best/{model}/{steps}.h5, <results>/tables/pairs.tsv
 Writes  <results>/experts/{model}/{steps}.parquet   the top K
         <results>/alignment/{model}/{steps}.{overlap,transfer,reliability,draws}.parquet
         <results>/alignment/{model}.lifelines.parquet, {model}.lifespans.tsv
-        <results>/tables/{overlap,overlap_changes,transfer,reliability,lifelines}.parquet, lifespans.tsv
+        <results>/tables/{overlap,overlap_changes,overlap_contrasts}.parquet
+        <results>/tables/{transfer,reliability,lifelines}.parquet, lifespans.tsv
 """
 
 
@@ -87,6 +88,11 @@ rule collect_alignment:
             category="tables",
             labels={"table": "overlap changes"},
         ),
+        overlap_contrasts=report(
+            "<results>/tables/overlap_contrasts.parquet",
+            category="tables",
+            labels={"table": "overlap less that of the control"},
+        ),
         transfer=report("<results>/tables/transfer.parquet", category="tables", labels={"table": "transfer"}),
         reliability=report(
             "<results>/tables/reliability.parquet", category="tables", labels={"table": "reliability"}
@@ -102,6 +108,7 @@ rule collect_alignment:
     resources:
         **needs("collect_alignment"),
     params:
+        against=paired_with_controls(MODELS),
         version=version("collect_alignment"),
     message:
         "collect the alignment over all steps; correct for the number of tests"

@@ -24,6 +24,7 @@ from babelscope.report.captions import STEP_TABLES, load_captions
 from babelscope.runtime import export_source
 from babelscope.study.checks import check_text
 from babelscope.study.loading import load_study
+from babelscope.study.models import paired_with_controls
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger

@@ -2,7 +2,7 @@
 
 Reads   the checkpoints, <results>/experts/, <results>/sentences/, <results>/concepts/
 Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
-        <results>/tables/{generation,texts}.parquet
+        <results>/tables/{generation,generation_contrasts,texts}.parquet
 """
 
 
@@ -71,6 +71,11 @@ rule collect_generation:
         generation=report(
             "<results>/tables/generation.parquet", category="tables", labels={"table": "generation"}
         ),
+        generation_contrasts=report(
+            "<results>/tables/generation_contrasts.parquet",
+            category="tables",
+            labels={"table": "generation less that of the control"},
+        ),
         texts=report("<results>/tables/texts.parquet", category="tables", labels={"table": "sample texts"}),
     log:
         "<logs>/collect_generation.log",
@@ -80,6 +85,7 @@ rule collect_generation:
         **needs("collect_generation"),
     params:
         languages=list(STUDY.languages),
+        against=paired_with_controls(MODELS),
         bootstrap=STUDY.experts.bootstrap,
         seed=STUDY.seed,
         version=version("collect_generation"),

@@ -2,7 +2,7 @@
 
 Reads   <results>/tables/
 Writes  <results>/figures/{figure}.{svg,png}
-        <results>/report.html, <results>/tables/findings.tsv
+        <results>/report.html, <results>/tables/{claims,findings}.tsv
 """
 
 
@@ -41,6 +41,7 @@ rule render_report:
         figures=expand("<results>/figures/{figure}.svg", figure=FIGURES),
     output:
         page=report("<results>/report.html", category="report"),
+        claims=report("<results>/tables/claims.tsv", category="tables", labels={"table": "claims"}),
         findings=report("<results>/tables/findings.tsv", category="tables", labels={"table": "findings"}),
     log:
         "<logs>/render_report.log",

@@ -12,13 +12,15 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    summary, sample = collect_generation(
+    summary, contrasts, sample = collect_generation(
         tables_by_step(map(Path, snakemake.input.texts)),
         tables_by_step(map(Path, snakemake.input.languages)),
         words=Path(snakemake.input.words),
         languages=snakemake.params.languages,
+        against=snakemake.params.against,
         n_resamples=snakemake.params.bootstrap,
         seed=snakemake.params.seed,
     )
     write_table(summary, Path(snakemake.output.generation))
+    write_table(contrasts, Path(snakemake.output.generation_contrasts))
     write_table(sample, Path(snakemake.output.texts))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from babelscope.io.tables import read_table, write_table
 from babelscope.report.catalogue import check_same_weights, extraction_warnings
-from babelscope.report.findings.evaluate import evaluate_findings
+from babelscope.report.findings.evaluate import claims_table, evaluate_findings
 from babelscope.report.page import render_report
 from babelscope.report.views import excludes_flagged
 from babelscope.runtime import describe_environment, job
@@ -18,6 +18,7 @@ with job(snakemake.log[0]):
     check_same_weights(tables["extraction"], tables["audit"], snakemake.params.study["study"])
     findings, verdicts = evaluate_findings(tables, exclude_flagged=excludes_flagged(snakemake.params.study))
     write_table(verdicts, Path(snakemake.output.findings))
+    write_table(claims_table(findings), Path(snakemake.output.claims))
     render_report(
         study=snakemake.params.study,
         tables=tables,

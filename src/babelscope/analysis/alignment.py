@@ -59,7 +59,7 @@ def align_experts(
     tables = (
         found.table,
         transfer_table(best, settings, k=k),
-        reliability_table(search, experts, first, settings),
+        reliability_table(search, experts, best, settings),
         found.draws,
     )
     for table in tables:

@@ -84,6 +84,21 @@ def average_precision(
     return ap_CU
 
 
+def random_ap(n_positive: int, n: int) -> float:
+    """Mean average precision of scores in random order, without ties.
+
+    A positive of rank r counts itself among the r, and of the r - 1 above it the share that positives have
+    among the others. So the mean lies above the positive rate, the AP of a constant: by .03 where 16 of 128
+    sentences are positive.
+
+    Args:
+        n_positive: Positive sentences, at least 1.
+        n: All sentences, at least 2.
+    """
+    harmonic = float(np.sum(1 / np.arange(1, n + 1)))
+    return (harmonic + (n_positive - 1) / (n - 1) * (n - harmonic)) / n
+
+
 @contextmanager
 def workers(threads: int) -> Iterator[Run]:
     """Threads that score blocks of units side by side; one is the caller's own."""

@@ -22,8 +22,8 @@ from babelscope.stats import bootstrap_weights, interval
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 _COLUMNS = (
-    "kind", "metric", "concept", "m", "value", "null", "null_low", "null_high", "low", "high", "layer",
-    "site", "unit", "n",
+    "kind", "metric", "concept", "m", "value", "null", "null_low", "null_high", "low", "high", "chance_ap",
+    "layer", "site", "unit", "n",
 )  # fmt: skip
 
 #: What a unit is chosen by and measured by, over languages.
@@ -77,7 +77,10 @@ def search_units(scores: Mapping[str, ScoreFile], *, seed: int) -> pd.DataFrame:
 
 
 def reliability_table(
-    search: pd.DataFrame, experts: Mapping[str, pd.DataFrame], best: BestFile, settings: AlignmentSettings
+    search: pd.DataFrame,
+    experts: Mapping[str, pd.DataFrame],
+    best: Mapping[str, BestFile],
+    settings: AlignmentSettings,
 ) -> pd.DataFrame:
     """Single units that predict one concept in all languages, and units shared by m languages.
 
@@ -92,26 +95,33 @@ def reliability_table(
     their 95% quantiles; ``low`` and ``high`` resample concepts. With fewer concepts than languages the
     null has to use a concept in several languages, and is too high.
 
+    ``chance_ap`` is what scores in random order reach on a half. The null alone does not do for the worst AP:
+    on parallel lines a unit that knows nothing may have the same values in all languages, and its worst AP is
+    the least of equal numbers, that of the null the least of different ones, which is lower.
+
     Args:
         search: The table of :func:`search_units`.
         experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
-        best: Of any language: says the concepts and the units.
+        best: Per language its best units; all over the same units and concepts.
         settings: Resamples of the intervals, pairings behind the null of the shared units (``permutations``,
             100 at most), seed.
 
     Returns:
         Columns ``kind, metric`` (worst_ap, mean_ap, n_units), ``concept`` (``*``: mean or total),
-        ``m``, ``value, null, null_low, null_high, low, high, layer, site, unit, n``.
+        ``m``, ``value, null, null_low, null_high, low, high, chance_ap`` (over languages as the metric: the
+        least, the mean; NaN for shared units), ``layer, site, unit, n``.
     """
+    first = next(iter(best.values()))
     rng = np.random.default_rng([settings.seed, 2])
     # The null of the shared units draws after that of the best unit, which was drawn by the search.
-    pairings_of(len(best.concepts), len(experts), _BEST_UNIT_NULLS, rng)
-    rows = _best_units(search, len(experts), settings) + _shared_units(best, experts, rng, settings)
+    pairings_of(len(first.concepts), len(experts), _BEST_UNIT_NULLS, rng)
+    chance_LC = np.array([file.chance_ap for file in best.values()])
+    rows = _best_units(search, chance_LC, settings) + _shared_units(first, experts, rng, settings)
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).fillna({"layer": -1, "site": "", "unit": -1})
     return table.astype({"layer": np.int64, "unit": np.int64, "value": np.float64})
 
 
-def _best_units(search: pd.DataFrame, n_langs: int, settings: AlignmentSettings) -> list[dict[str, Any]]:
+def _best_units(search: pd.DataFrame, chance_LC: Floats, settings: AlignmentSettings) -> list[dict[str, Any]]:
     rows = []
     for metric in METRICS:
         of_metric = search[search["metric"] == metric]
@@ -119,13 +129,15 @@ def _best_units(search: pd.DataFrame, n_langs: int, settings: AlignmentSettings)
         n_concepts = len(own)
         value_PC = of_metric["value"].to_numpy().reshape(-1, n_concepts)
         value_C, null_PC = value_PC[0], value_PC[1:]
-        common = {"kind": "best_unit", "metric": metric, "m": n_langs}
+        chance_C = chance_LC.min(axis=0) if metric == "worst_ap" else chance_LC.mean(axis=0)
+        common = {"kind": "best_unit", "metric": metric, "m": len(chance_LC)}
         places: list[dict[Any, Any]] = own[["concept", "layer", "site", "unit"]].to_dict("records")
         for c, place in enumerate(places):
-            row: dict[str, Any] = {**common, "value": value_C[c], "n": 1, **place}
+            row: dict[str, Any] = {**common, "value": value_C[c], "chance_ap": chance_C[c], "n": 1, **place}
             rows.append({**row, **_null_columns(null_PC[:, c])})
         low, high = interval(bootstrap_weights(n_concepts, settings.bootstrap, settings.seed) @ value_C)
         summary = {**common, "concept": ALL, "value": value_C.mean(), "n": n_concepts}
+        summary["chance_ap"] = chance_C.mean()
         rows.append({**summary, "low": low, "high": high, **_null_columns(null_PC.mean(axis=1))})
     return rows
 

@@ -49,6 +49,7 @@ from babelscope.analysis.precision import (
     POSITIVE,
     Labels,
     Run,
+    random_ap,
     score_values,
     workers,
 )
@@ -386,7 +387,8 @@ class ScoreFile:
         provenance: Where the numbers come from.
         concepts: Names of the concepts, in the order of the rows.
         units: The units, in the order of the columns.
-        positive_rate: Share of positive sentences per concept: the AP of a score that knows nothing.
+        positive_rate: Share of positive sentences per concept: the AP of a constant.
+        chance_ap: Mean AP per concept of scores in random order on half of the sentences, over the halves.
         split_by_words: Whether a concept's sentences could be split by their words.
 
     Raises:
@@ -406,6 +408,7 @@ class ScoreFile:
             )
             positive, negative = (group.attrs[f"n_{kind}_all"] for kind in ("positive", "negative"))
             self.positive_rate: Floats = positive / (positive + negative)
+            self.chance_ap: Floats = np.mean([_chance_ap(group, half) for half in OTHER_HALF], axis=0)
             self.split_by_words = np.zeros(len(self.concepts), dtype=bool)
             if f"n_positive_{WORD_SUBSETS[0]}" in group.attrs:
                 self.split_by_words = group.attrs[f"n_positive_{WORD_SUBSETS[0]}"] > 0
@@ -419,6 +422,13 @@ class ScoreFile:
         """Stays open: a step is read in thousands of pieces."""
         self._file = open_h5(self.path, kind="scores")
         return cell_of(self._file, self.cell)
+
+
+def _chance_ap(group: h5py.Group, half: str) -> Floats:
+    """AP of scores in random order on a half, per concept."""
+    positive_C, negative_C = (group.attrs[f"n_{kind}_{half}"] for kind in ("positive", "negative"))
+    each = zip(positive_C.tolist(), (positive_C + negative_C).tolist(), strict=True)
+    return np.array([random_ap(*counted) for counted in each])
 
 
 def score_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> dict[Cell, ScoreFile]:

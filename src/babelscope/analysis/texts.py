@@ -45,12 +45,17 @@ SOURCE = "source"
 #: Texts per model, step, condition and source language in the sample for the report.
 SAMPLE_SIZE = 8
 
+#: Least and most that a metric can be, if not 0 and 1.
+_BOUNDS = {"nll": (0.0, np.inf), "hit_gain": (-1.0, 1.0), "difference": (-1.0, 1.0)}
+
 #: Fewer source languages than this cannot be drawn.
 _FEWEST_LANGUAGES = 3
 
 SUMMARY_COLUMNS = [
     "model", "step", "condition", "lang", "target", "metric", "value", "low", "high", "n",
 ]  # fmt: skip
+
+CONTRAST_COLUMNS = ["model", "control", "step", "target", "metric", "difference", "low", "high"]
 
 SAMPLE_COLUMNS = [
     "model", "step", "condition", "lang", "concept", "seed", "sample", "text", "prompt_ids", "nll",
@@ -66,8 +71,9 @@ def collect_generation(
     languages: Sequence[str],
     n_resamples: int,
     seed: int,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Summarise the texts of all checkpoints, and take a sample of them.
+    against: Sequence[tuple[str, str]] = (),
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Summarise the texts of all checkpoints, compare models with controls, and take a sample of the texts.
 
     Args:
         texts: Per model and step the table of :func:`babelscope.analysis.generation.generate_step`.
@@ -76,9 +82,13 @@ def collect_generation(
         words: JSON file, concept -> language -> forms.
         languages: Languages of the study.
         n_resamples: Bootstrap resamples; ``seed`` is theirs.
+        against: Pairs of a model and a control.
 
     Returns:
-        The summary of :func:`summarise_generation`, and the sample of :func:`sample_texts`.
+        The summary of :func:`summarise_generation`; of forced texts over all source languages the difference
+        of each such pair at the same step, with columns ``model, control, step, target, metric, difference,
+        low, high``, the same languages and concepts being drawn in both; and the sample of
+        :func:`sample_texts`.
 
     Raises:
         DataError: If the words cannot be read, or the languages of a checkpoint are missing or belong to
@@ -89,17 +99,35 @@ def collect_generation(
     except (OSError, ValueError) as error:
         raise DataError(words, f"cannot be read: {error}") from error
     spelt = [c for c, forms in known.items() if any(forms.get(lang) for lang in languages)]
-    summaries, samples = [], []
+    summaries, samples, drawn = [], [], {}
     for (model, step), table in texts.items():
         if (model, step) not in detected:
             raise DataError("languages of texts", f"are not there for {model}, step {step}")
         found, hits = detected[model, step], count_hits(table["text"], known, languages)
-        summary = summarise_generation(
+        summary, drawn[model, step] = _summarised(
             table, found, hits, languages=languages, concepts=spelt, n_resamples=n_resamples, seed=seed
         )
         summaries.append(summary)
         samples.append(sample_texts(table, found, hits))
-    return pd.concat(summaries, ignore_index=True), pd.concat(samples, ignore_index=True)
+    contrasts = _contrasts(drawn, against)
+    return pd.concat(summaries, ignore_index=True), contrasts, pd.concat(samples, ignore_index=True)
+
+
+def _contrasts(
+    drawn: Mapping[tuple[str, int], Mapping[_Key, _Drawn]], against: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """By step, metric and target what forced texts of a model have more than those of its control."""
+    rows = []
+    for model, control in against:
+        for (name, step), own in drawn.items():
+            other = drawn.get((control, step), {}) if name == model else {}
+            for condition, target, metric in own.keys() & other.keys():
+                if condition == "forced":
+                    key = condition, target, metric
+                    (row,) = own[key].minus(other[key]).rows("difference")
+                    rows.append((model, control, step, target, metric, *row))
+    types = {"step": np.int64} | dict.fromkeys(("difference", "low", "high"), np.float64)
+    return pd.DataFrame(sorted(rows), columns=CONTRAST_COLUMNS).astype(types)
 
 
 def summarise_generation(
@@ -152,23 +180,39 @@ def summarise_generation(
     Raises:
         DataError: If ``detected`` belongs to other texts.
     """
+    return _summarised(
+        texts, detected, hits, languages=languages, concepts=concepts, n_resamples=n_resamples, seed=seed
+    )[0]
+
+
+def _summarised(
+    texts: pd.DataFrame,
+    detected: pd.DataFrame,
+    hits: pd.DataFrame,
+    *,
+    languages: Sequence[str],
+    concepts: Sequence[str],
+    n_resamples: int,
+    seed: int,
+) -> tuple[pd.DataFrame, dict[_Key, _Drawn]]:
+    """The summary, and what was drawn for its rows over all source languages."""
     model, step = texts["model"].iloc[0], int(texts["step"].iloc[0])
     _check_detected(texts, detected, f"languages of the texts of {model}, step {step}")
     table = texts.reset_index(drop=True).assign(language=detected["language"].to_numpy())
     sources = [lang for lang in table["lang"].unique() if lang != ALL]
     measured = [c for c in table["concept"].unique() if c != ALL and c in set(concepts)]
     hits = hits[hits["concept"].isin(measured)]
-    draws = zlib.crc32(f"{seed}/{model}/{step}".encode())
     rows: list[tuple[Any, ...]] = []
-    rates: dict[str, _Drawn] = {}
+    drawn: dict[_Key, _Drawn] = {}
     for condition, part in table.groupby("condition", sort=False):
         here = hits[hits["row"].isin(part.index)]
         group = _Condition(str(condition), part, here, list(languages), measured)
-        boot = _Bootstrap(part, n_resamples, draws)
+        boot = _Bootstrap(part, n_resamples, seed)
         rows += group.unforced(boot, sources) if condition == "unforced" else group.forced(boot)
-        rates |= group.rates
+        drawn |= group.drawn
+    rates = {name: each for (name, _, metric), each in drawn.items() if metric == "hit_rate"}
     rows += _gains(rates, n=int((table["condition"] == "forced").sum()))
-    return pd.DataFrame([(model, step, *row) for row in rows], columns=SUMMARY_COLUMNS)
+    return pd.DataFrame([(model, step, *row) for row in rows], columns=SUMMARY_COLUMNS), drawn
 
 
 def _gains(rates: Mapping[str, _Drawn], n: int) -> list[_Row]:
@@ -176,11 +220,7 @@ def _gains(rates: Mapping[str, _Drawn], n: int) -> list[_Row]:
     forced = rates.get("forced")
     if forced is None:
         return []
-    gains = {
-        name: _Drawn(forced.value_M - other.value_M, forced.resamples_RM - other.resamples_RM, forced.freedom)
-        for name, other in rates.items()
-        if name != "forced"
-    }
+    gains = {name: forced.minus(other) for name, other in rates.items() if name != "forced"}
     return [(name, ALL, ALL, "hit_gain", *gain.rows("hit_gain")[0], n) for name, gain in gains.items()]
 
 
@@ -195,6 +235,8 @@ def _check_detected(texts: pd.DataFrame, detected: pd.DataFrame, where: str) -> 
 
 
 _Row = tuple[Any, ...]
+_Key = tuple[str, str, str]
+"""Condition, target and metric."""
 _Measure = tuple[str, str, Floats, Floats]
 """Condition, metric, and a ratio of sums over texts: above (maybe a column per language), below."""
 
@@ -207,8 +249,8 @@ class _Condition:
     ) -> None:
         self.name, self.texts, self.hits = name, texts, hits
         self.languages, self.concepts = languages, concepts
-        #: Over all source languages the rate of concept words, by condition.
-        self.rates: dict[str, _Drawn] = {}
+        #: Rates of concept words and shares of languages, over all source languages.
+        self.drawn: dict[_Key, _Drawn] = {}
         self.one_T, self.every_T = np.ones(len(texts)), np.ones(len(texts), dtype=bool)
         language_T = texts["language"].to_numpy()
         self.in_language_TM = np.asarray(language_T[:, None] == np.array(languages), dtype=np.float64)
@@ -244,7 +286,7 @@ class _Condition:
             for name, metric, top_T, below_T in plain + self.fluency:
                 drawn = boot.drawn(top_T[:, None], below_T, chosen_T)
                 if lang == ALL and metric == "hit_rate":
-                    self.rates[name] = drawn
+                    self.drawn[name, ALL, metric] = drawn
                 (row,) = drawn.rows(metric)
                 rows.append((name, lang, ALL, metric, *row, int((chosen_T & (below_T > 0)).sum())))
             for name, metric, top_TM, below_T in shares:
@@ -256,9 +298,11 @@ class _Condition:
                     tops = np.stack(columns[: len(targets)], axis=1)
                 if not chosen_T.any():
                     continue
-                n = round(float(below_T[chosen_T].sum()))
-                for target, row in zip(targets, boot.ratios(metric, tops, below_T, chosen_T), strict=True):
+                n, drawn = round(float(below_T[chosen_T].sum())), boot.drawn(tops, below_T, chosen_T)
+                for at, (target, row) in enumerate(zip(targets, drawn.rows(metric), strict=True)):
                     rows.append((name, lang, target, metric, *row, n))
+                    if lang == ALL:
+                        self.drawn[name, target, metric] = drawn.column(at)
         return rows
 
     def _forced_hits(self) -> tuple[list[_Measure], list[_Measure]]:
@@ -292,7 +336,7 @@ class _Condition:
 
         if self.concepts:
             rates, shares = self._unforced_hits(boot)
-            self.rates[self.name] = rates
+            self.drawn[self.name, ALL, "hit_rate"] = rates
             rows.append((self.name, ALL, ALL, "hit_rate", *rates.rows("hit_rate")[0], n_texts))
             add_shares("hit_share", shares, round(float(self.hits["hits"].sum())))
         add_shares("text_share", boot.drawn(self.in_language_TM, self.one_T, self.every_T), n_texts)
@@ -329,9 +373,18 @@ class _Drawn(NamedTuple):
     freedom: int
     """One less than the clusters that were drawn."""
 
+    def column(self, at: int) -> _Drawn:
+        """One of the values."""
+        return _Drawn(self.value_M[[at]], self.resamples_RM[:, [at]], self.freedom)
+
+    def minus(self, other: _Drawn) -> _Drawn:
+        """The difference, draw by draw."""
+        values = self.value_M - other.value_M, self.resamples_RM - other.resamples_RM
+        return _Drawn(*values, min(self.freedom, other.freedom))
+
     def rows(self, metric: str) -> list[tuple[float, float, float]]:
         """Value, low and high of each."""
-        least, most = {"nll": (0.0, np.inf), "hit_gain": (-1.0, 1.0)}.get(metric, (0.0, 1.0))
+        least, most = _BOUNDS.get(metric, (0.0, 1.0))
         found = []
         for value, resamples_R in zip(self.value_M.tolist(), self.resamples_RM.T, strict=True):
             low, high = widened_interval(value, resamples_R, self.freedom)
@@ -345,7 +398,7 @@ class _Bootstrap:
     """Ratios of sums over texts, with resamples that draw source languages, and concepts.
 
     A language counts as often as it was drawn, times as often as the concept was. The same draws serve all
-    conditions of a checkpoint.
+    conditions and checkpoints of a study, so that differences are paired.
     """
 
     def __init__(self, texts: pd.DataFrame, n_resamples: int, seed: int) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from babelscope.analysis.precision import random_ap
 from babelscope.io.tables import read_table
 from babelscope.planted.truth import (
     ALL_SERIES,
@@ -19,7 +20,6 @@ from babelscope.planted.truth import (
     PIVOT,
     Series,
     hit_rate,
-    random_ap,
 )
 
 #: Tables of a study that the comparison reads.

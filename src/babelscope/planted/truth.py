@@ -154,12 +154,6 @@ def expert_ap(concept: str) -> float:
     return 1 - missed + missed / len(MISSED)
 
 
-def random_ap(n_positive: int, n: int) -> float:
-    """Mean AP of scores in random order, without ties: above the positive rate."""
-    harmonic = sum(1 / rank for rank in range(1, n + 1))
-    return (harmonic + (n_positive - 1) / (n - 1) * (n - harmonic)) / n
-
-
 def hit_rate(forced: bool) -> float:
     """Share of texts with a word of a given concept; the first one, which opens a sentence, is none."""
     chance = _chance_of_hit(CONCEPT_LOGIT * forced)

@@ -25,7 +25,7 @@ from babelscope.report.figures.spec import FigureSpec, Tables
 from babelscope.report.findings.criteria import Finding
 from babelscope.report.formats import TableView, data_uri, flat, plain, table_view
 from babelscope.report.summaries import model_label, without_flagged
-from babelscope.report.words import words
+from babelscope.report.words import say, words
 
 _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -85,7 +85,8 @@ def render_report(
         lede=views.lede(study, present, findings),
         tiles=views.tiles(present),
         cards=views.cards(findings),
-        score=views.score(findings),
+        claims=views.claims(findings),
+        claims_note=say("claims"),
         verdicts=words()["verdicts"],
         caveats=list(views.caveats(study, present)),
         warnings=list(views.warnings(study, present, provenance)),

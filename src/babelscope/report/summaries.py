@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from babelscope.stats import interval_over_runs
 from babelscope.text import kinship
 
 #: Words in common from which two languages have cognates.
@@ -70,6 +70,12 @@ def per_model(table: pd.DataFrame, models: pd.DataFrame | None) -> list[tuple[st
     rows = with_roles(table, models)
     parts = {key: part for key, part in rows.groupby(["id", "role"], sort=False)}
     return [(model_label(key), parts[key]) for key in model_ids(models, [table]) if key in parts]
+
+
+def run_names(rows: pd.DataFrame, models: pd.DataFrame | None) -> list[str]:
+    """Names of the runs in a table, in the order of the table of models."""
+    known = list(models["model"]) if models is not None else []
+    return sorted(rows["model"].unique(), key=lambda name: [*known, name].index(name))
 
 
 def at_last_step(table: pd.DataFrame) -> pd.DataFrame:
@@ -131,20 +137,18 @@ def over_seeds(
 
     Returns:
         Columns ``id, role, keys, value, low, high, n_seeds``. With one seed the interval is of the table,
-        with two it is their range, from three on a t interval at 95 % of the mean over seeds.
+        with more it holds both what the table's intervals cover and the seeds, see
+        :func:`babelscope.stats.interval_over_runs`.
     """
     table = with_roles(table, models)
     table = table.assign(**{bound: np.nan for bound in ("low", "high") if bound not in table})
     grouped = table.groupby(["id", "role", *keys], sort=False, dropna=False)
     out = grouped.agg(
         mean=(value, "mean"), sd=(value, "std"), n_seeds=("model", "nunique"),
-        smallest=(value, "min"), largest=(value, "max"), low=("low", "mean"), high=("high", "mean"),
+        low=("low", "mean"), high=("high", "mean"),
     ).reset_index()  # fmt: skip
-    n = out["n_seeds"].to_numpy()
-    half = stats.t.ppf(0.975, n - 1) * out["sd"] / np.sqrt(n)
-    out["low"] = out["low"].where(n < 2, out["smallest"]).where(n < 3, out["mean"] - half)
-    out["high"] = out["high"].where(n < 2, out["largest"]).where(n < 3, out["mean"] + half)
-    return out.rename(columns={"mean": value}).drop(columns=["sd", "smallest", "largest"])
+    out["low"], out["high"] = interval_over_runs(*(out[c] for c in ("mean", "low", "high", "sd", "n_seeds")))
+    return out.rename(columns={"mean": value}).drop(columns="sd")
 
 
 def overlap_totals(overlap: pd.DataFrame, variant: str | None = None, pairs: str = ALL) -> pd.DataFrame:
@@ -208,11 +212,11 @@ def transfer_totals(transfer: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns ``model, step, series, value, low, high``. ``series`` is ``own`` (average precision in the
-        same language), ``moved`` (in another), ``other`` (there, for other concepts) and ``rate`` (positive
-        rate there); the first two have intervals.
+        same language), ``moved`` (in another), ``other`` (there, for other concepts), ``rate`` (positive
+        rate there) and ``chance`` (that of scores in random order there); the first two have intervals.
     """
     series = (("own", SAME, "ap"), ("moved", ALL, "ap"), ("other", ALL, "ap_other_concepts"),
-              ("rate", ALL, "positive_rate"))  # fmt: skip
+              ("rate", ALL, "positive_rate"), ("chance", ALL, "chance_ap"))  # fmt: skip
     parts = []
     for name, pairs, column in series:
         rows = transfer[(transfer["source"] == pairs) & (transfer["target"] == pairs)]

@@ -23,7 +23,7 @@ from babelscope.report.summaries import (
     traced_units,
     with_roles,
 )
-from babelscope.report.words import count, say, words
+from babelscope.report.words import count, number, say, words
 
 Study = Mapping[str, Any]
 """The study's config as a plain mapping."""
@@ -100,16 +100,36 @@ def tiles(tables: Tables) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def score(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Verdicts at a glance: findings down, models across."""
-    models = list(dict.fromkeys((f.model, f.role) for f in findings))
-    verdicts = {(f.key, f.model): f.verdict for f in findings}
-    rows = [
-        {"number": number, "title": title, "verdicts": [verdicts.get((key, model)) for model, _ in models]}
-        for key, (number, title) in TITLES.items()
-        if findings
-    ]
-    return {"models": [model_label(key) for key in models], "rows": rows}
+def claims(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """What came of each finding: of each model the verdict and its number beside null, ceiling, controls."""
+    told = []
+    for key, (place, title) in TITLES.items():
+        if of := [finding for finding in findings if finding.key == key]:
+            names = [finding.effect.name for finding in of if finding.effect is not None]
+            what = "; ".join(dict.fromkeys(names))
+            told.append({"number": place, "title": title, "what": what, "rows": [_claim(f) for f in of]})
+    return told
+
+
+def _claim(finding: Finding) -> dict[str, str]:
+    effect = finding.effect
+    known = effect is not None and np.isfinite(effect.value)
+    n = [count(int(effect.n), finding.counts)] if effect is not None and np.isfinite(effect.n) else []
+    if effect is not None and effect.runs > 1:
+        n.append(count(effect.runs, "seed"))
+    less = [f"{each.difference}" for each in finding.contrasts]
+    if len(less) > 1:
+        less = [f"{told} ({each.control})" for told, each in zip(less, finding.contrasts, strict=True)]
+    return {
+        "model": model_label((finding.model, finding.role)),
+        "verdict": finding.verdict,
+        "step": str(effect.step) if effect is not None and known else "–",
+        "value": str(effect) if known else "–",
+        "null": number(effect.null) if effect is not None and np.isfinite(effect.null) else "–",
+        "ceiling": number(finding.ceiling) if np.isfinite(finding.ceiling) else "–",
+        "control": "; ".join(less) or "–",
+        "n": ", ".join(n) if known and n else "–",
+    }
 
 
 def cards(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -142,6 +162,8 @@ def caveats(study: Study, tables: Tables) -> Iterator[str]:
     pretrained = {name: model for name, model in models.items() if model.get("source") == "pretrain"}
     if single := [name for name, model in pretrained.items() if len(model.get("seeds") or [0]) < 2]:
         yield say("one seed", models=single)
+    if double := [name for name, model in pretrained.items() if len(model.get("seeds") or [0]) == 2]:
+        yield say("two seeds", models=double)
     steps = analysed_steps(tables)
     if len(steps) == 1:
         yield say("one step")

@@ -260,6 +260,22 @@ def make_models(entries: Mapping[str, Entry], *, data: str, results: str) -> dic
     return models
 
 
+def paired_with_controls(models: Mapping[str, Model]) -> list[tuple[str, str]]:
+    """Runs that are compared: the first run of each main model with the first of each control, and so on.
+
+    Args:
+        models: By run id, in the order of the study.
+    """
+    runs: dict[tuple[str, str], list[str]] = {}
+    for name, model in models.items():
+        runs.setdefault((model.role, model.id), []).append(name)
+    own, controls = (
+        [of for (role, _), of in runs.items() if role == wanted] for wanted in ("main", "control")
+    )
+    # Of unequal numbers of runs the last ones are compared with none.
+    return [pair for of in own for other in controls for pair in zip(of, other, strict=False)]
+
+
 def _pretrained(key: str, entry: PretrainEntry, common: dict[str, Any]) -> list[PretrainedModel]:
     if entry.steps == "all":
         raise StudyError(f"{key}.steps", "all", "a list or a rule: source pretrain has no steps yet")

@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points, stack
 from babelscope.report.figures.style import (
+    GREY,
     INK,
     Look,
     PlotStyle,
@@ -24,8 +25,8 @@ from babelscope.report.summaries import ALL, at_last_step, best_unit
 
 
 def _data(tables: Tables) -> pd.DataFrame:
-    """Kinds ``concept``, ``mean`` over them, ``null``, and ``shared`` by at least ``m`` languages with its
-    ``shared null``."""
+    """Kinds ``concept``, ``mean`` over them, ``null``, ``chance`` (scores in random order), and ``shared``
+    by at least ``m`` languages with its ``shared null``."""
     table, models = tables["reliability"], tables.get("models")
     single, shared = best_unit(table), table[table["kind"] == "shared_units"]
     shared = shared[shared["m"].isin(thin(sorted(shared["m"].unique()), 6))]
@@ -34,6 +35,7 @@ def _data(tables: Tables) -> pd.DataFrame:
         points(single[~of_all], models, ["step", "concept"], kind="concept", band=False),
         points(single[of_all], models, ["step"], kind="mean"),
         points(single[of_all], models, ["step"], "null", kind="null", band=False),
+        points(single[of_all], models, ["step"], "chance_ap", kind="chance", band=False),
         points(shared, models, ["step", "m"], kind="shared", band=False),
         points(shared, models, ["step", "m"], "null", kind="shared null", band=False),
     )
@@ -45,12 +47,14 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     shared = shaded_looks({m: f"in ≥ {m:.0f} languages" for m in sorted(frame["m"].dropna().unique())}, "o")
     mean, concept = Look("mean over concepts", INK, lw=2), Look("one concept", INK, lw=0.7, alpha=0.5)
     null = Look("null: permuted concepts", INK, ":")
+    chance = Look("scores in random order", GREY, "-.")
     for (left, right), (key, look) in zip(axes, model_looks(axis.models, style).items(), strict=True):
         of_model = part(frame, key)
         for _, rows in part(of_model, kind="concept").groupby("concept"):
             line(left, rows, concept, colour=look.colour, lw=0.6, alpha=0.35)
         line(left, part(of_model, kind="mean"), look, dashes="-")
         line(left, part(of_model, kind="null"), null, lw=1.4)
+        line(left, part(of_model, kind="chance"), chance, lw=1.4)
         left.set(title=look.label, ylabel="worst average precision")
         for m, shade in shared.items():
             line(right, part(of_model, kind="shared", m=m), shade)
@@ -64,7 +68,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
         right.yaxis.set_major_formatter(lambda value, _: short(value))
         for ax in (left, right):
             axis.lines(ax, frame["step"], key)
-    legend(figure, [mean, concept, null, *shared.values()], frame)
+    legend(figure, [mean, concept, null, chance, *shared.values()], frame)
     return figure
 
 

@@ -159,13 +159,12 @@ def legend(figure: Figure, looks: Iterable[Look], frame: pd.DataFrame | None = N
     handles = [Line2D([], [], label=look.label, **look.of_line) for look in looks]
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
     n = 1 if frame is None else int(frame["n_seeds"].max())
-    band = "their range" if n == 2 else "95 % interval of the mean"
     figure.legend(
         handles=handles,
         loc="outside lower center",
         ncols=max(1, min(len(handles), int(105 / (longest + 6)))),
         fontsize="small",
-        title=f"mean over pre-training seeds, n = {n}; band: {band}" if n > 1 else None,
+        title=f"mean over pre-training seeds, n = {n}; band: 95 % interval of the mean" if n > 1 else None,
         title_fontsize="small",
     )
 

@@ -1,4 +1,4 @@
-"""What the findings are made of: quantities, criteria that were fixed before any number was seen, verdicts.
+"""What the findings are made of: quantities, criteria that are the same for every study, verdicts.
 
 A criterion is met only if an interval lies wholly on one side of what it is compared with; where a table
 or an interval is missing the criterion is open, and a finding with only open criteria cannot be tested.
@@ -18,12 +18,15 @@ from scipy import stats
 
 from babelscope.report.summaries import Key, over_seeds, with_roles
 from babelscope.report.words import Statement, fill, number, words
-from babelscope.stats import interval
+from babelscope.stats import interval, interval_over_runs
 
 Floats = NDArray[np.float64]
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
 Part = Literal["core", "extra", "shown"]
+
+#: Fewer concepts than these give no interval over concepts.
+_FEWEST_CONCEPTS = 3
 
 #: Number and title of each finding by its key, in order.
 TITLES: dict[str, tuple[str, str]] = words()["findings"]
@@ -40,6 +43,8 @@ class Quantity:
     null: float = np.nan
     n: float = np.nan
     step: int = -1
+    runs: int = 1
+    """Pre-training runs that the value is the mean of."""
 
     def __str__(self) -> str:
         # No-break spaces, so that an interval stays on one line.
@@ -57,10 +62,15 @@ class Quantity:
         value, low, high = (number - self.null for number in (self.value, self.low, self.high))
         return replace(self, value=value, low=low, high=high, null=0.0)
 
+    @property
+    def turned(self) -> Quantity:
+        """The same with the other sign."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
+
 
 @dataclass(frozen=True)
 class Criterion:
-    """One condition, as fixed beforehand, and its outcome."""
+    """One condition, the same for every study, and its outcome."""
 
     key: str
     """What is asked: one of the conditions in ``words.yaml``."""
@@ -90,6 +100,15 @@ class Criterion:
         return f"{told}: {reason}" if reason else told
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """The effect of a finding against that of a control model at the same step."""
+
+    control: str
+    difference: Quantity
+    """Paired: the same runs by their order, the same concepts, languages or sentences."""
+
+
 @dataclass
 class Finding:
     """A finding of the paper for one model of the study, with all that its judge asks and tells."""
@@ -103,6 +122,14 @@ class Finding:
     criteria: list[Criterion] = field(default_factory=list)
     """What it is judged by; none if something is missing, which a statement tells."""
     quantities: list[Quantity] = field(default_factory=list)
+    effect: Quantity | None = None
+    """The number that the finding is about, at the last step; None if there is none."""
+    counts: str = "concept"
+    """What ``n`` of the effect counts."""
+    ceiling: float = np.nan
+    """What the effect could be at most; NaN where nothing says so."""
+    contrasts: list[Contrast] = field(default_factory=list)
+    """The effect against that of each control."""
 
     @property
     def number(self) -> str:
@@ -160,6 +187,11 @@ class Subject:
         """The models table."""
         return self.tables.get("models")
 
+    @property
+    def controls(self) -> list[str]:
+        """The control models."""
+        return [model for model, role in self.ids if role == "control"]
+
     def rows(self, name: str, model: str | None = None) -> pd.DataFrame:
         """Rows of a table of all runs of the model, or of another one; empty without the table."""
         table = self.tables.get(name)
@@ -167,14 +199,25 @@ class Subject:
             return pd.DataFrame()
         return table[with_roles(table, self.models)["id"] == (model or self.model)]
 
+    def against(self, name: str, control: str) -> pd.DataFrame:
+        """Rows of a table of contrasts: all runs of the model against those of a control."""
+        rows = self.rows(name)
+        if rows.empty:
+            return rows
+        runs = with_roles(rows[["control"]].set_axis(["model"], axis=1), self.models)
+        return rows[runs["id"] == control]
+
     def quantity(self, rows: pd.DataFrame, column: str, name: str, **at: Any) -> Quantity:
         """A column over pre-training seeds where the columns of ``at``, the step among them, have these
         values; NaN if there are no such rows."""
+        if rows.empty:
+            return Quantity(name, np.nan, step=at["step"])
         found = over_seeds(rows, self.models, list(at), column)
         for key, value in at.items():
             found = found[found[key] == value]
         for row in found.to_dict("records"):
-            return Quantity(name, row[column], row["low"], row["high"], step=at["step"])
+            ends = row["low"], row["high"]
+            return Quantity(name, row[column], *ends, step=at["step"], runs=row["n_seeds"])
         return Quantity(name, np.nan, step=at["step"])
 
 
@@ -209,23 +252,81 @@ def exceeds(difference: Quantity, least: float) -> tuple[bool | None, str]:
     return (True, "") if difference.value >= least else (False, "too small")
 
 
+def contrast(
+    finding: Finding,
+    control: str,
+    what: str,
+    *,
+    own: Quantity,
+    alone: Quantity,
+    extra: Quantity,
+    less: bool = False,
+) -> None:
+    """Tell the effect of a model against that of a control, beside the verdict, and note it as a contrast.
+
+    Args:
+        finding: Of the model.
+        control: Name of the control model.
+        what: What is compared.
+        own: It in the model.
+        alone: It in the control.
+        extra: The paired difference, the model's less the control's.
+        less: Whether it is smaller in a model with what the control lacks.
+    """
+    finding.quantities += [alone, extra]
+    finding.contrasts.append(Contrast(control, extra))
+    apart, why = exceeds(extra.turned if less else extra, 0.0)
+    given: dict[str, Any] = {
+        "what": what,
+        "control_name": control,
+        "own": own,
+        "alone": alone,
+        "extra": extra,
+    }
+    finding.ask("less than in control" if less else "more than in control", apart, "shown", why=why, **given)
+    told = {True: "apart", False: why, None: "no interval"}[apart]
+    finding.tell("contrast", **given, clear=told)
+
+
 def over_runs(values_R: Floats, draws_RB: Floats, name: str, *, step: int, n: int) -> Quantity:
-    """A number over the runs of a model, as :func:`babelscope.report.summaries.over_seeds` has it.
+    """Mean over the runs of a model, with the interval of :func:`babelscope.stats.interval_over_runs`.
 
     Args:
         values_R: Of each run.
-        draws_RB: Its resamples; they give the interval of a single run.
+        draws_RB: Its resamples, the same draws in all runs.
         name: Of the quantity, as ``step`` and ``n``.
     """
-    value, n_runs = float(np.mean(values_R)), len(values_R)
-    if n_runs == 1:
-        low, high = interval(draws_RB[0])
-    elif n_runs == 2:
-        low, high = float(np.min(values_R)), float(np.max(values_R))
-    else:
-        half = float(stats.t.ppf(0.975, n_runs - 1) * np.std(values_R, ddof=1) / np.sqrt(n_runs))
-        low, high = value - half, value + half
-    return Quantity(name, value, low, high, n=n, step=step)
+    low, high = interval(draws_RB.mean(axis=0))
+    return _with_runs(Quantity(name, float(np.mean(values_R)), low, high, n=n, step=step), values_R)
+
+
+def over_runs_and_concepts(values_RC: Floats, name: str, *, step: int, null: float = np.nan) -> Quantity:
+    """Mean over the runs of a model and over concepts, both of which are samples.
+
+    The interval over concepts is Student's, which stays honest where they are few; there is none of less than
+    three. ``n`` counts concepts.
+
+    Args:
+        values_RC: Of each run and concept, NaN where there is none. Runs without any are left out, then
+            concepts that a run lacks.
+        name: Of the quantity, as ``step`` and ``null``.
+    """
+    values_RC = values_RC[np.isfinite(values_RC).any(axis=1)]
+    values_RC = values_RC[:, np.isfinite(values_RC).all(axis=0)]
+    values_C, n = values_RC.mean(axis=0), values_RC.shape[1]
+    mean, half = float(values_C.mean()) if n else np.nan, np.nan
+    if n >= _FEWEST_CONCEPTS:
+        half = float(stats.t.ppf(0.975, n - 1) * values_C.std(ddof=1) / np.sqrt(n))
+    found = Quantity(name, mean, mean - half, mean + half, null, n, step)
+    return _with_runs(found, values_RC.mean(axis=1)) if n >= _FEWEST_CONCEPTS else found
+
+
+def _with_runs(within: Quantity, values_R: Floats) -> Quantity:
+    """The same with the interval widened by how much runs differ."""
+    n_runs = len(values_R)
+    sd = float(np.std(values_R, ddof=1)) if n_runs > 1 else 0.0
+    low, high = interval_over_runs(within.value, within.low, within.high, sd, n_runs)
+    return replace(within, low=float(low), high=float(high), runs=n_runs)
 
 
 def below(a: Quantity, b: Quantity) -> bool | None:

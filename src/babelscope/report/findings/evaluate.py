@@ -8,8 +8,13 @@ import numpy as np
 import pandas as pd
 
 from babelscope.report.findings import expert_overlap, forced_generation, language_identity, reliable_units
-from babelscope.report.findings.criteria import Finding, Quantity, Subject
+from babelscope.report.findings.criteria import Contrast, Finding, Quantity, Subject
 from babelscope.report.summaries import flagged_steps, model_ids, without_flagged
+
+CLAIMS_COLUMNS = [
+    "number", "finding", "model", "role", "verdict", "effect", "step", "value", "low", "high", "null",
+    "ceiling", "control", "difference", "difference_low", "difference_high", "n", "seeds",
+]  # fmt: skip
 
 _JUDGES = {
     "language_identity": language_identity.judge,
@@ -49,6 +54,25 @@ def evaluate_findings(
                 finding.tell("flagged step" if len(doubtful) == 1 else "flagged steps", steps=doubtful)
             findings.append(finding)
     return findings, findings_table(findings)
+
+
+def claims_table(findings: Sequence[Finding]) -> pd.DataFrame:
+    """What it comes to, a row for each finding and model; with several controls one for each.
+
+    Returns:
+        Columns ``number, finding, model, role, verdict, effect`` (the name of the number that it is about),
+        ``step, value, low, high, null, ceiling, control, difference, difference_low, difference_high`` (the
+        value less that of the control, paired; of findings 2 and 3 both above their null), ``n, seeds``. What
+        is not known is empty or NaN.
+    """
+    rows = []
+    for f in findings:
+        q = f.effect or Quantity("", np.nan)
+        for against in f.contrasts or [Contrast("", Quantity("", np.nan))]:
+            d, about = against.difference, (f.number, f.key, f.model, f.role, f.verdict, q.name, q.step)
+            numbers = q.value, q.low, q.high, q.null, f.ceiling
+            rows.append((*about, *numbers, against.control, d.value, d.low, d.high, q.n, q.runs))
+    return pd.DataFrame(rows, columns=CLAIMS_COLUMNS)
 
 
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:

@@ -3,13 +3,14 @@ an inner layer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from babelscope.report.findings.criteria import Finding, Quantity, Subject, below
+from babelscope.report.findings.criteria import Finding, Quantity, Subject, below, contrast
 from babelscope.report.summaries import (
     ALL,
     SAME,
@@ -17,8 +18,8 @@ from babelscope.report.summaries import (
     overlap_layers,
     overlap_totals,
     preferred_variant,
+    run_names,
     shares_of_the_way,
-    with_roles,
 )
 from babelscope.report.words import Statement
 
@@ -61,13 +62,14 @@ def judge(subject: Subject, finding: Finding) -> Finding:
         finding.ask("disjoint sentences", None, "extra")
     if subject.role == "main":
         _contrast(subject, finding, variant, end)
+    finding.effect, finding.ceiling = replace(end, name="overlap of experts"), ceiling.value
     return finding
 
 
-def _at(subject: Subject, totals: pd.DataFrame, step: int) -> Quantity:
+def _at(subject: Subject, totals: pd.DataFrame, step: int, name: str = "") -> Quantity:
     """Overlap of all languages at a step."""
     rows = totals[totals["step"] == step]
-    overlap = subject.quantity(rows, "overlap", f"overlap at step {step}", step=step)
+    overlap = subject.quantity(rows, "overlap", name or f"overlap at step {step}", step=step)
     null = subject.quantity(rows, "null", "null", step=step).value
     return replace(overlap, null=null, n=float(totals["n_concepts"].max()))
 
@@ -130,7 +132,9 @@ def _tell_pairs(subject: Subject, finding: Finding, rows: pd.DataFrame, last: in
     if pairs.empty:
         return
     significant = pairs["q_value"] < ALPHA
-    counted = {"found": int(significant.sum()), "n": len(pairs), "last": last, "alpha": ALPHA}
+    n_runs = pairs["model"].nunique()
+    counted: dict[str, Any] = {"found": int(significant.sum()), "n": len(pairs), "last": last, "alpha": ALPHA}
+    counted["over"] = f" in {n_runs} runs" if n_runs > 1 else ""
     kinds = []
     for column, names in _KINDS.items() if "cognates" in pairs else ():
         for value, name in names.items():
@@ -176,26 +180,23 @@ def _growth(subject: Subject, start: Quantity, end: Quantity, variant: str) -> Q
 
 
 def _contrast(subject: Subject, finding: Finding, variant: str, end: Quantity) -> None:
-    """Compare the overlap above the null with that of the control models at the same step."""
-    controls = []
-    for control in [model for model, role in subject.ids if role == "control"]:
+    """Compare the overlap above the null with that of each control at the same step, by the paired table."""
+    for control in subject.controls:
         totals = overlap_totals(subject.rows("overlap", control), variant)
-        totals = totals[totals["step"] == end.step]
-        if not totals.empty:
-            found = subject.quantity(totals, "overlap", f"overlap of control {control}", step=end.step)
-            controls.append(replace(found, null=float(totals["null"].mean())))
-    if not controls:
-        return
-    apart = [below(control.excess, end.excess) for control in controls]
-    met = None if None in apart else all(apart)
-    how = {True: "apart", False: "not apart", None: "no intervals"}[met]
-    given: dict[str, Any] = {
-        "controls": [Statement("control", {"control": control}) for control in controls],
-        "how": how,
-    }
-    finding.ask("more than in control", met, "shown", **given)
-    finding.tell("contrast", **given)
-    finding.quantities += controls
+        if end.step not in set(totals["step"]):
+            continue
+        rows = subject.against("overlap_contrasts", control)
+        if not rows.empty:
+            rows = rows[(rows["scope"] == "model") & (rows["variant"] == variant)]
+            rows = rows[rows["measure"] == "excess"]
+        extra = subject.quantity(
+            rows, "difference", f"overlap above the null, more than in control {control}", step=end.step
+        )
+        contrast(
+            finding, control, "the overlap above its null",
+            own=end.excess, alone=_at(subject, totals, end.step, f"overlap of control {control}").excess,
+            extra=replace(extra, n=end.n),
+        )  # fmt: skip
 
 
 def judge_layers(subject: Subject, finding: Finding) -> Finding:
@@ -212,22 +213,63 @@ def judge_layers(subject: Subject, finding: Finding) -> Finding:
     if n_layers < 3:
         return finding.tell("no middle", n_layers=n_layers)
     at_last = layers[(layers["step"] == last) & (layers["layer"] > 0)]
-    runs = list(dict.fromkeys(with_roles(at_last, subject.models)["model"]))
+    runs = run_names(at_last, subject.models)
+    inner = {}
     for run in runs:
         of_run = at_last[at_last["model"] == run]
-        _judge_run(subject, finding, of_run, n_layers, "" if len(runs) == 1 else f" in {run}")
+        layer = _judge_run(subject, finding, of_run, n_layers, "" if len(runs) == 1 else f" in {run}")
+        if layer is not None:
+            inner[run] = layer
+    if inner:
+        _sum_up_layers(subject, finding, at_last, inner)
     return finding
 
 
-def _judge_run(subject: Subject, finding: Finding, rows: pd.DataFrame, n_layers: int, where: str) -> None:
-    """Whether an inner layer of one run shares more than the first and the last, and which."""
+def _sum_up_layers(subject: Subject, finding: Finding, rows: pd.DataFrame, inner: Mapping[str, int]) -> None:
+    """The share of the way in the best inner layer of each run, together, and against the controls.
+
+    Args:
+        rows: By layer, of all runs of the model at the last step.
+        inner: Of each run its best inner layer.
+    """
+    last, variant = int(rows["step"].max()), rows["variant"].iloc[0]
+    n = float(rows["n_concepts"].max())
+
+    def quantity(table: pd.DataFrame, layers: pd.Series, column: str, name: str) -> Quantity:
+        return replace(subject.quantity(table[table["layer"] == layers], column, name, step=last), n=n)
+
+    what = "share of the way in the best inner layer"
+    ways = shares_of_the_way(rows)
+    own = quantity(ways, ways["model"].map(inner), "way", what)
+    finding.effect = own
+    for control in subject.controls if subject.role == "main" else ():
+        table = subject.against("overlap_contrasts", control)
+        if table.empty:
+            continue
+        table = table[
+            (table["scope"] == "layer") & (table["variant"] == variant) & (table["measure"] == "way")
+        ]
+        table = table.dropna(subset="difference")
+        name = f"{what}, more than in control {control}"
+        extra = quantity(table, table["model"].map(inner), "difference", name)
+        ways = shares_of_the_way(overlap_layers(subject.rows("overlap", control)))
+        layers = ways["model"].map(dict(zip(table["control"], table["model"], strict=True))).map(inner)
+        alone = quantity(ways, layers, "way", f"{what}, control {control}")
+        if np.isfinite(extra.value):
+            contrast(finding, control, f"the {what}", own=own, alone=alone, extra=extra)
+
+
+def _judge_run(
+    subject: Subject, finding: Finding, rows: pd.DataFrame, n_layers: int, where: str
+) -> int | None:
+    """Whether an inner layer of one run shares more than the first and the last; returns the best."""
     last = int(rows["step"].max())
     excess = rows.assign(**{column: rows[column] - rows["null"] for column in ("overlap", "low", "high")})
     if not (excess["low"] > 0).any():
         best = excess.nlargest(1, "overlap").to_dict("records")[0]
         most = Quantity("", best["overlap"], best["low"], best["high"])
         finding.tell("nothing to locate", last=last, best=best["layer"], most=most, run=where)
-        return
+        return None
     name, ways = f"share of the way{where}, layer", shares_of_the_way(rows)
     each = {
         layer: subject.quantity(ways, "way", f"{name} {layer}", step=last, layer=layer)
@@ -236,7 +278,7 @@ def _judge_run(subject: Subject, finding: Finding, rows: pd.DataFrame, n_layers:
     inner = max((at for at in each if 1 < at < n_layers), key=lambda at: each[at].value, default=None)
     if inner is None:
         finding.ask("best inner layer", None, lacks="ceiling", run=where, layer=1)
-        return
+        return None
     finding.quantities += each.values()
     best_layer = max(each, key=lambda layer: each[layer].value)
     ends = {layer: each[layer] for layer in (1, n_layers) if layer in each}
@@ -254,3 +296,4 @@ def _judge_run(subject: Subject, finding: Finding, rows: pd.DataFrame, n_layers:
     reached = [Statement("layer", {"layer": layer, "end": end}) for layer, end in ends.items()]
     if reached:
         finding.tell("inner and ends", inner=inner, most=each[inner], ends=reached)
+    return inner

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from babelscope.report.findings.criteria import Finding, Part, Quantity, Subject, below, why_not_below
+from babelscope.report.findings.criteria import (
+    Finding,
+    Part,
+    Quantity,
+    Subject,
+    below,
+    contrast,
+    why_not_below,
+)
 from babelscope.report.summaries import ALL, SOURCE, generation_series, over_seeds
 from babelscope.report.words import Statement
 
@@ -37,6 +46,9 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     if not np.isfinite(hits.value):
         return finding.tell("no forced texts")
     outcomes = {step: _works(of_step) for step, of_step in gains.items()}
+    least = min(gains[last].values(), key=lambda gain: (np.isnan(gain.value), gain.value))
+    finding.effect = replace(least, name="least gain of concept words over a control of forcing")
+    finding.counts = "text"
     works = [step for step, works in outcomes.items() if works]
     against = [
         Statement("rate of a control", {"beside": name, "rate": rates[last][name], "gain": gains[last][name]})
@@ -53,10 +65,34 @@ def judge(subject: Subject, finding: Finding) -> Finding:
         finding.ask("forcing works at all", False, **given)
         return finding.tell("never works", **given)
     finding.ask("forcing works", outcomes[last], "extra", **given)
-    finding.tell("forcing works", **given, early=works[0])
-    for metric, label in (("text_share", "texts"), ("hit_share", "hits")):
+    at = "all steps" if len(works) == len(steps) > 1 else "step " + ", ".join(map(str, works))
+    finding.tell("forcing works", **given, at=at)
+    for metric, label in (("text_share", "texts"), ("hit_share", "concept words")):
         _judge_shares(finding, get, metric, label, works[0], last, subject.pivot)
+    if outcomes[last]:
+        _contrast(subject, finding, get, last)
     return finding
+
+
+def _contrast(subject: Subject, finding: Finding, get: Get, last: int) -> None:
+    """The share of the source language among the words that forcing brings, which is what it comes to where
+    forcing works at the last step; and against the controls."""
+    own, plain = (get(last, condition, "hit_share", SOURCE) for condition in ("forced", "unforced"))
+    if not np.isfinite(own.value):
+        return
+    what = "share of forced concept words in the source language"
+    finding.effect, finding.counts = replace(own, name=what, null=plain.value), "word"
+    for control in subject.controls if subject.role == "main" else ():
+        rows = subject.against("generation_contrasts", control)
+        if rows.empty:
+            continue
+        rows = rows[(rows["metric"] == "hit_share") & (rows["target"] == SOURCE)]
+        extra = subject.quantity(rows, "difference", f"{what}, more than in control {control}", step=last)
+        if np.isfinite(extra.value):
+            series = generation_series(subject.rows("generation", control), subject.pivot)
+            alone = _lookup(subject, series)(last, "forced", "hit_share", SOURCE)
+            alone = replace(alone, name=f"{what}, control {control}")
+            contrast(finding, control, f"the {what}", own=own, alone=alone, extra=extra, less=True)
 
 
 def _works(gains: Mapping[str, Quantity]) -> bool | None:
@@ -77,7 +113,7 @@ def _lookup(subject: Subject, series: pd.DataFrame) -> Get:
         if row is None:
             return Quantity(name, np.nan, step=step)
         n = float(ns[step, condition, metric, target])
-        return Quantity(name, row["value"], row["low"], row["high"], n=n, step=step)
+        return Quantity(name, row["value"], row["low"], row["high"], n=n, step=step, runs=row["n_seeds"])
 
     return get
 

@@ -9,14 +9,23 @@ control models, and the probe on anchor tokens, the only one that tells the two 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from babelscope.report.findings.criteria import Finding, Part, Quantity, Subject, exceeds, over_runs
-from babelscope.report.summaries import component_probe, with_roles
+from babelscope.report.findings.criteria import (
+    Contrast,
+    Finding,
+    Part,
+    Quantity,
+    Subject,
+    exceeds,
+    over_runs,
+)
+from babelscope.report.summaries import component_probe, run_names
 
 Floats = NDArray[np.float64]
 
@@ -133,9 +142,7 @@ def _cells(rows: pd.DataFrame) -> dict[tuple[int, int], tuple[float, Floats]]:
 
 def _by_seed(rows: pd.DataFrame, models: pd.DataFrame | None) -> Iterator[pd.DataFrame]:
     """Rows of each run, in the order of the table of models."""
-    known = list(models["model"]) if models is not None else []
-    names = sorted(with_roles(rows, models)["model"].unique(), key=lambda n: [*known, n].index(n))
-    return (rows[rows["model"] == name] for name in names)
+    return (rows[rows["model"] == name] for name in run_names(rows, models))
 
 
 def _judge_course(subject: Subject, finding: Finding, course: _Course) -> None:
@@ -153,6 +160,9 @@ def _judge_course(subject: Subject, finding: Finding, course: _Course) -> None:
     finding.quantities += [before, after, end, drop, rise]
     given: dict[str, Any] = {"label": label, "before": before, "after": after, "end": end}
     given |= {"drop": drop, "rise": rise, "least": MIN_DROP}
+    if leads := finding.effect is None:  # that on anchor tokens, where there are some
+        finding.effect = replace(drop, name=f"drop of the middle layers, probe on {label}")
+        finding.counts = "layer"
     if course.probe == "full":
         _judge_spread(finding, course, peak)
     dropped, why = exceeds(drop, MIN_DROP)
@@ -162,7 +172,7 @@ def _judge_course(subject: Subject, finding: Finding, course: _Course) -> None:
     how = _HOW[bool(dropped), bool(recovered)]
     finding.tell("probe", **given, how=how, first=middle[0], last=middle[-1])
     if subject.role == "main":
-        _contrast(subject, finding, course, drop, peak, last)
+        _contrast(subject, finding, course, drop, peak, last, leads=leads)
 
 
 _HOW = {
@@ -181,11 +191,11 @@ def _judge_spread(finding: Finding, course: _Course, peak: int) -> None:
 
 
 def _contrast(
-    subject: Subject, finding: Finding, course: _Course, drop: Quantity, peak: int, last: int
+    subject: Subject, finding: Finding, course: _Course, drop: Quantity, peak: int, last: int, *, leads: bool
 ) -> None:
     """Compare the drop with that of each control between the same steps, by run and by sentence."""
     own = course.drop(peak, last)
-    for control in [model for model, role in subject.ids if role == "control"]:
+    for control in subject.controls:
         other = _Course.of(subject, control, course.probe, course.label, course.middle, course.n_layers)
         if other is None or not {peak, last} <= set(other.trained):
             continue
@@ -197,6 +207,8 @@ def _contrast(
         given: dict[str, Any] = {"label": course.label, "control_name": control, "extra": extra}
         given |= {"drop": drop, "alone": alone, "least": MIN_DROP}
         part: Part = "extra" if course.probe == LEAD else "shown"
+        if leads:
+            finding.contrasts.append(Contrast(control, extra))
         finding.ask("drops more than control", more, part, why=why, **given)
         finding.tell("control drop", **given, fading={True: "more", False: "no more", None: "open"}[more])
 
