@@ -54,6 +54,7 @@ rule identify_language:
     params:
         steps=writing_steps,
         languages=list(STUDY.languages),
+        clones=STUDY.clones_among(STUDY.languages),
         version=version("identify_language"),
     message:
         "identify the language of what {wildcards.model}, step {wildcards.steps}, wrote"
@@ -79,6 +80,7 @@ rule collect_generation:
         **needs("collect_generation"),
     params:
         languages=list(STUDY.languages),
+        clones=STUDY.clones_among(STUDY.languages),
         bootstrap=STUDY.experts.bootstrap,
         seed=STUDY.seed,
         version=version("collect_generation"),

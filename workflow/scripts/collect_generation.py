@@ -19,6 +19,7 @@ with job(snakemake.log[0]):
         languages=snakemake.params.languages,
         n_resamples=snakemake.params.bootstrap,
         seed=snakemake.params.seed,
+        clones=snakemake.params.clones,
     )
     write_table(summary, Path(snakemake.output.generation))
     write_table(sample, Path(snakemake.output.texts))

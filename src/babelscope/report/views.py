@@ -24,6 +24,7 @@ from babelscope.report.summaries import (
     with_roles,
 )
 from babelscope.report.words import count, say, words
+from babelscope.text.clones import readable
 
 Study = Mapping[str, Any]
 """The study's config as a plain mapping."""
@@ -257,7 +258,11 @@ def _text_row(row: Mapping[str, Any]) -> dict[str, str]:
     names = {"condition": "condition", "source": "lang", "concept": "concept", "confidence": "confidence",
              "hits": "n_hits"}  # fmt: skip
     lang = detected if detected.isascii() else ""
-    return {"text": text(row["text"]), "lang": lang, **{k: cell(row[name]) for k, name in names.items()}}
+    return {
+        "text": readable(text(row["text"])),
+        "lang": lang,
+        **{k: cell(row[name]) for k, name in names.items()},
+    }
 
 
 # -------------------------------------------------------------------------------------------------- setup
