@@ -302,3 +302,11 @@ def test_assumed_settings_stand_with_value_and_reason(tables, tmp_path):
     assert 'extraction.pooling</th><td class="mono">–</td>' in text
     assert "#assumed" in {a.get("href") for a in page.all("a")}
     assert "Assumed settings" not in render(tmp_path / "none", tables, figures=())[0]
+
+
+def test_sharing_by_dose_is_shown_where_models_have_doses(tables, tmp_path):
+    text, _ = render(tmp_path / "a", tables)
+    assert "Sharing by dose" in text
+    none = tables["models"].assign(dose=np.nan)
+    text, _ = render(tmp_path / "b", tables | {"models": none})
+    assert "Sharing by dose" not in text
