@@ -16,6 +16,7 @@ from babelscope.report.findings.evaluate import evaluate_findings
 from babelscope.report.formats import table_view
 from babelscope.report.page import render_report
 from babelscope.report.views import excludes_flagged
+from babelscope.text.clones import letters_of, respell
 from synthetic_tables import synthetic_tables
 
 STUDY = {
@@ -310,3 +311,10 @@ def test_sharing_by_dose_is_shown_where_models_have_doses(tables, tmp_path):
     none = tables["models"].assign(dose=np.nan)
     text, _ = render(tmp_path / "b", tables | {"models": none})
     assert "Sharing by dose" not in text
+
+
+def test_what_is_of_a_clone_is_shown_in_letters_that_fonts_have(tables, tmp_path):
+    cloned = tables["texts"].assign(text=f"La casa. {respell('The old house.', 1)}", language="en2")
+    text, _ = render(tmp_path, tables | {"texts": cloned}, figures=())
+    assert "La casa. ⟦The old house.⟧" in text
+    assert not any(map(letters_of, text))
