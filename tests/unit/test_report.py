@@ -315,6 +315,9 @@ def test_sharing_by_dose_is_shown_where_models_have_doses(tables, tmp_path):
 
 def test_what_is_of_a_clone_is_shown_in_letters_that_fonts_have(tables, tmp_path):
     cloned = tables["texts"].assign(text=f"La casa. {respell('The old house.', 1)}", language="en2")
-    text, _ = render(tmp_path, tables | {"texts": cloned}, figures=())
+    text, _ = render(
+        tmp_path, tables | {"texts": cloned}, study=STUDY | {"clones": {"en2": "en"}}, figures=()
+    )
     assert "La casa. ⟦The old house.⟧" in text
+    assert "en2 is no language but a clone of en" in text
     assert not any(map(letters_of, text))

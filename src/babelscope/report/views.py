@@ -136,6 +136,8 @@ def caveats(study: Study, tables: Tables) -> Iterator[str]:
     has_control = "control" in (roles | dict(model_ids(tables.get("models")))).values()
     if any(corpus.get("source") == "grammar" for corpus in corpora):
         yield say("grammar", how="with a control" if has_control else "without a control")
+    for clone, original in (study.get("clones") or {}).items():
+        yield say("clone", clone=clone, original=original)
     if (study.get("sentences") or {}).get("source") == "parallel":
         yield say("parallel sentences")
     if models and not has_control:
