@@ -37,7 +37,9 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
         (folder / "tokenizer.json").write_text("{}")
     path = blocks()[2]["concepts"]["path"]
     assert path.format(data="d", lang="en", concept="house") == "d/concepts/en/house.json"
-    local = {**config, **blocks()[3]}
+    cloned = load_study({**config, **blocks()[3]})
+    assert cloned.corpus_path("web", "en2") == cloned.corpus_path("web", "en")
+    local = {**config, **blocks()[4]}
     del local["corpora"], local["tokenizers"]
     models = load_study(local).models
     assert models["mine"].steps == (1000, 2000, 4000)

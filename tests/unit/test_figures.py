@@ -427,3 +427,33 @@ def test_errors(tables, tmp_path):
         draw("nope", tables)
     with pytest.raises(ValueError, match=r"saved as .svg or .png; got 'a.pdf'"):
         save_figure(draw("hero", {}), tmp_path / "a.pdf")
+
+
+# ----------------------------------------------------------------------------- dose and response
+
+
+def test_doses_are_of_the_last_step_and_of_all_seeds():
+    tables = synthetic_tables(seeds=3, steps=(64, 2048), languages=("en", "es", "zh"))
+    frame, overlap = FIGURES["overlap_dose"].data(tables), tables["overlap"]
+    last = overlap[
+        (overlap["step"] == 2048) & (overlap["layer"] == -1) & (overlap["lang_a"] == "*")
+        & (overlap["variant"] == "disjoint_lines") & (overlap["scope"] == "model") & overlap["model"].str.startswith("bridged")
+    ]["way"]  # fmt: skip
+    bridged = ("bridged", "main")
+    (point,) = part(frame, bridged, kind="dose").to_dict("records")
+    assert (point["dose"], point["step"], point["n_seeds"]) == (0.4, 2048, 3)
+    assert point["value"] == pytest.approx(last.mean())
+    assert sorted(part(frame, bridged, kind="run")["value"]) == pytest.approx(sorted(last))
+    assert point["low"] < last.mean() < point["high"]
+    assert part(frame, ("isolated", "control"), kind="dose")["dose"].tolist() == [0]
+    (told, _) = FIGURES["overlap_dose"].sentences(tables)
+    assert "dose 0: " in told
+    assert "3 pre-training seeds" in told
+
+
+def test_a_model_without_a_dose_is_left_out(tables):
+    models = tables["models"].assign(dose=[0.4, np.nan])
+    frame = FIGURES["overlap_dose"].data(tables | {"models": models})
+    assert set(frame["id"].dropna()) == {"bridged"}
+    assert FIGURES["overlap_dose"].data(tables | {"models": models.drop(columns="dose")}).empty
+    assert FIGURES["overlap_dose"].data(tables | {"models": models.assign(dose=np.nan)}).empty

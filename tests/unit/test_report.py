@@ -16,6 +16,7 @@ from babelscope.report.findings.evaluate import claims_table, evaluate_findings
 from babelscope.report.formats import table_view
 from babelscope.report.page import render_report
 from babelscope.report.views import caveats, excludes_flagged
+from babelscope.text.clones import letters_of, respell
 from synthetic_tables import synthetic_tables
 
 STUDY = {
@@ -326,3 +327,21 @@ def test_assumed_settings_stand_with_value_and_reason(tables, tmp_path):
     assert 'extraction.pooling</th><td class="mono">–</td>' in text
     assert "#assumed" in {a.get("href") for a in page.all("a")}
     assert "Assumed settings" not in render(tmp_path / "none", tables, figures=())[0]
+
+
+def test_sharing_by_dose_is_shown_where_models_have_doses(tables, tmp_path):
+    text, _ = render(tmp_path / "a", tables)
+    assert "Sharing by dose" in text
+    none = tables["models"].assign(dose=np.nan)
+    text, _ = render(tmp_path / "b", tables | {"models": none})
+    assert "Sharing by dose" not in text
+
+
+def test_what_is_of_a_clone_is_shown_in_letters_that_fonts_have(tables, tmp_path):
+    cloned = tables["texts"].assign(text=f"La casa. {respell('The old house.', 1)}", language="en2")
+    text, _ = render(
+        tmp_path, tables | {"texts": cloned}, study=STUDY | {"clones": {"en2": "en"}}, figures=()
+    )
+    assert "La casa. ⟦The old house.⟧" in text
+    assert "en2 is no language but a clone of en" in text
+    assert not any(map(letters_of, text))

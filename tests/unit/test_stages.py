@@ -8,7 +8,7 @@ import yaml
 
 from babelscope.ops.costs import CostModel
 from babelscope.ops.layout import describe, parse
-from babelscope.ops.stages import STAGES, all_jobs, tables
+from babelscope.ops.stages import STAGES, all_jobs, figures, tables
 from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,3 +124,30 @@ def test_the_report_reads_the_tables_that_the_study_makes():
         "generation", "generation_contrasts", "texts"
     }  # fmt: skip
     assert "findings" not in tables(silent)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "studies/demo-doses.yaml"])
+def test_a_figure_that_asks_for_a_key_is_of_studies_that_have_it(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = load_study(yaml.safe_load((ROOT / "config" / name).read_text()))
+    assert ("overlap_dose" in figures(study)) == (name == "studies/demo-doses.yaml")
+
+
+def test_the_doses_are_of_the_demos_recipe(monkeypatch):
+    """Models of the study differ from the demo's in corpus, dose and seeds alone."""
+    monkeypatch.chdir(ROOT)
+    demo, doses = (
+        load_study(yaml.safe_load((ROOT / "config" / name).read_text()))
+        for name in ("config.yaml", "studies/demo-doses.yaml")
+    )
+    recipe = demo.models["bridged-seed0"]
+    for model in doses.models.values():
+        for part in ("batches", "architecture", "architecture_config", "training", "tokenizer"):
+            assert getattr(model, part) == getattr(recipe, part), (model.run_id, part)
+    given = {name: (corpus.code_switching, corpus.anchor_affinity) for name, corpus in doses.corpora.items()}
+    assert given == {"isolated": (0, 0), "anchors": (0, 0.7), "tenth": (0.1, 0.7), "bridged": (0.4, 0.7)}
+    assert {m.id: m.dose for m in doses.models.values()} == {name: dose for name, (dose, _) in given.items()}
+    texts = [
+        corpus.model_dump(exclude={"code_switching", "anchor_affinity"}) for corpus in doses.corpora.values()
+    ]
+    assert texts == [texts[0]] * 4

@@ -57,7 +57,7 @@ def test_a_shipped_study_plans(study, text):
     counted = Counter(work.stage for work in all_jobs(load_study({**config, "data": str(text)})))
     assert counted == Counter({rule: n for rule, n in jobs.items() if rule not in ("total", "all")})
     assert jobs["render_report"] == 1
-    fetched = [m for m in config["models"].values() if m and m.get("source") == "hub"]
+    fetched = [m for m in config.get("models", {}).values() if m and m.get("source") == "hub"]
     assert jobs["fetch_checkpoint"] == sum(len(model["steps"]) for model in fetched)
     assert jobs["total"] < 2000, "hundreds of jobs, not thousands"
 

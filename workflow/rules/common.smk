@@ -115,6 +115,7 @@ def grammar_settings(wildcards):
         weights=STUDY.language_shares(wildcards.corpus),
         code_switching=corpus.code_switching,
         anchor_affinity=corpus.anchor_affinity,
+        clones=STUDY.clones_among(corpus.languages),
     )
 
 
@@ -126,13 +127,24 @@ def dataset_settings(wildcards):
         split=corpus.split,
         column=corpus.column,
         heldout=corpus.heldout,
+        letters=letters(wildcards),
     )
 
 
-def documents(corpus):
-    return expand(
-        "<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=STUDY.corpora[corpus].languages
-    )
+def letters(wildcards):
+    """Number of the letters of a clone; 0 for a language that is none."""
+    return STUDY.letters(wildcards.lang)
+
+
+def learnt_from(wildcards):
+    """Languages that the pieces of a tokenizer are learnt from: a clone has those of its original."""
+    corpus = STUDY.corpora[STUDY.tokenizers[wildcards.tokenizer].corpus]
+    return [lang for lang in corpus.languages if lang not in STUDY.clones]
+
+
+def documents(corpus, languages=None):
+    languages = languages or STUDY.corpora[corpus].languages
+    return expand("<results>/corpora/{corpus}/{lang}.jsonl", corpus=corpus, lang=languages)
 
 
 # ------------------------------------------------------------------------------ checkpoints

@@ -44,6 +44,7 @@ rule prepare_corpus:
         **needs("prepare_corpus"),
     params:
         heldout=lambda wildcards: STUDY.corpora[wildcards.corpus].heldout,
+        letters=letters,
         seed=STUDY.seed,
         version=version("prepare_corpus"),
     message:
@@ -86,6 +87,8 @@ rule prepare_sentences:
         **needs("prepare_sentences"),
     params:
         source=STUDY.sentences.source,
+        lang=lambda wildcards: STUDY.original(wildcards.lang),
+        letters=letters,
         per_concept=STUDY.sentences.per_concept,
         duplicates=STUDY.sentences.duplicates,
         # Only these two sources make their sentences from the concepts.
@@ -137,6 +140,7 @@ rule write_concept_words:
         words=STUDY.word_forms,
         concepts=list(STUDY.concept_ids),
         languages=list(STUDY.languages),
+        clones=STUDY.clones_among(STUDY.languages),
         version=version("write_concept_words"),
     message:
         "list the words by which concepts are found in generated text"

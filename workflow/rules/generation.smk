@@ -55,6 +55,7 @@ rule identify_language:
     params:
         steps=writing_steps,
         languages=list(STUDY.languages),
+        clones=STUDY.clones_among(STUDY.languages),
         version=version("identify_language"),
     message:
         "identify the language of what {wildcards.model}, step {wildcards.steps}, wrote"
@@ -86,6 +87,7 @@ rule collect_generation:
     params:
         languages=list(STUDY.languages),
         against=paired_with_controls(MODELS),
+        clones=STUDY.clones_among(STUDY.languages),
         bootstrap=STUDY.experts.bootstrap,
         seed=STUDY.seed,
         version=version("collect_generation"),

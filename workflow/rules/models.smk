@@ -68,7 +68,7 @@ rule initialise_checkpoint:
 
 rule train_tokenizer:
     input:
-        lambda wildcards: documents(STUDY.tokenizers[wildcards.tokenizer].corpus),
+        lambda wildcards: documents(STUDY.tokenizers[wildcards.tokenizer].corpus, learnt_from(wildcards)),
     output:
         tokenizer="<results>/tokenizers/{tokenizer}/tokenizer.json",
         config="<results>/tokenizers/{tokenizer}/tokenizer_config.json",
@@ -79,7 +79,8 @@ rule train_tokenizer:
     resources:
         **needs("train_tokenizer"),
     params:
-        languages=lambda wildcards: list(
+        languages=learnt_from,
+        clones=lambda wildcards: STUDY.clones_among(
             STUDY.corpora[STUDY.tokenizers[wildcards.tokenizer].corpus].languages
         ),
         vocabulary_size=lambda wildcards: STUDY.tokenizers[wildcards.tokenizer].vocabulary_size,

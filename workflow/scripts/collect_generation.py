@@ -20,6 +20,7 @@ with job(snakemake.log[0]):
         against=snakemake.params.against,
         n_resamples=snakemake.params.bootstrap,
         seed=snakemake.params.seed,
+        clones=snakemake.params.clones,
     )
     write_table(summary, Path(snakemake.output.generation))
     write_table(contrasts, Path(snakemake.output.generation_contrasts))

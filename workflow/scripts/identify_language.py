@@ -12,4 +12,5 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0]):
     texts = read_table(snakemake.input[0])
-    write_table(identify_languages(texts, snakemake.params.languages), Path(snakemake.output[0]))
+    found = identify_languages(texts, snakemake.params.languages, snakemake.params.clones)
+    write_table(found, Path(snakemake.output[0]))

@@ -15,4 +15,5 @@ with job(snakemake.log[0]):
         Path(snakemake.output[0]),
         heldout=snakemake.params.heldout,
         seed=snakemake.params.seed,
+        letters=snakemake.params.letters,
     )

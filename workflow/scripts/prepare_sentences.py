@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0]):
     prepare_sentences(
         snakemake.params.source,
-        snakemake.wildcards.lang,
+        snakemake.params.lang,
         Path(snakemake.output[0]),
         text=Path(snakemake.input[0]) if snakemake.params.source == "parallel" else None,
         files=snakemake.params.files,
@@ -20,4 +20,5 @@ with job(snakemake.log[0]):
         per_concept=snakemake.params.per_concept,
         duplicates=snakemake.params.duplicates,
         seed=snakemake.params.seed,
+        letters=snakemake.params.letters,
     )

@@ -16,4 +16,5 @@ with job(snakemake.log[0]):
         Path(snakemake.output.tokenizer).parent,
         vocabulary_size=snakemake.params.vocabulary_size,
         seed=snakemake.params.seed,
+        clones=snakemake.params.clones,
     )

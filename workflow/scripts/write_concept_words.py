@@ -16,4 +16,5 @@ with job(snakemake.log[0]):
         words=snakemake.params.words,
         concepts=snakemake.params.concepts,
         languages=snakemake.params.languages,
+        clones=snakemake.params.clones,
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from lingua import Language, LanguageDetectorBuilder
 
 from babelscope.errors import StudyError
+from babelscope.text.clones import NO_CLONES, Clones, part_of, without_clones
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +25,20 @@ UNDETERMINED = "und"
 _ALIASES = {"no": "nb", "nor": "nb"}
 
 
-def identify_languages(texts: pd.DataFrame, languages: Sequence[str]) -> pd.DataFrame:
+def identify_languages(
+    texts: pd.DataFrame, languages: Sequence[str], clones: Clones = NO_CLONES
+) -> pd.DataFrame:
     """Identify the language of each text among the languages of the study.
 
     A text in another language is counted as one of these: the question is which of the study's
     languages a text is nearest to. A text of several languages gets one of them. A text with fewer
-    than three letters (one of a script without spaces) is ``und`` with confidence 0.
+    than three letters (one of a script without spaces) is ``und`` with confidence 0. Lingua does not know
+    clones, so a text is in one if more than half of its letters are; their share is the confidence.
 
     Args:
         texts: Table with the columns ``model``, ``step`` and ``text``, in any script.
         languages: Codes of the study, such as ``en`` or ``pt-BR``; the part before ``-`` counts.
+        clones: Those among the languages.
 
     Returns:
         Columns ``model``, ``step``, ``row`` (position of the text), ``text_crc32`` (to check by what it
@@ -42,25 +47,41 @@ def identify_languages(texts: pd.DataFrame, languages: Sequence[str]) -> pd.Data
     Raises:
         StudyError: If lingua does not know a language, or two codes are one language to it.
     """
-    codes = _lingua_languages(languages)
+    known = [lang for lang in languages if lang not in clones]
+    codes = _lingua_languages(known)
     if len(codes) > 1:
         detector = LanguageDetectorBuilder.from_languages(*codes).build()
-    else:
+    elif len(languages) == 1:
         logger.warning("there is one language to choose from, so every text is in it")
     rows = []
     for row, text in enumerate(texts["text"]):
         crc = zlib.crc32(text.encode("utf-8"))
-        if not _long_enough(text):
+        clone, share = _most_of(text, clones)
+        rest = without_clones(text)
+        if clone:
+            rows.append((row, crc, clone, share))
+        elif not codes or not _long_enough(rest):
             rows.append((row, crc, UNDETERMINED, 0.0))
         elif len(codes) == 1:
-            rows.append((row, crc, languages[0], 1.0))
+            rows.append((row, crc, known[0], 1.0))
         else:
-            values = detector.compute_language_confidence_values(text)
+            values = detector.compute_language_confidence_values(rest)
             # Equal values come in no fixed order, and the last digits differ from run to run.
             value, code = min((-round(found.value, 6), codes[found.language]) for found in values)
             rows.append((row, crc, code, -value) if value < 0 else (row, crc, UNDETERMINED, 0.0))
     found = pd.DataFrame(rows, columns=["row", "text_crc32", "language", "confidence"])
     return pd.concat([texts[["model", "step"]].reset_index(drop=True), found], axis=1)
+
+
+def _most_of(text: str, clones: Clones) -> tuple[str, float]:
+    """The clone that more than half of a text's letters are of, and their share; empty if there is none."""
+    parts = {clone: part_of(text, letters) for clone, (_, letters) in clones.items()}
+    counts = {clone: sum(map(str.isalpha, part)) for clone, part in parts.items()}
+    total = sum(counts.values()) + sum(map(str.isalpha, without_clones(text)))
+    for clone, count in counts.items():
+        if 2 * count > total and _long_enough(parts[clone]):
+            return clone, count / total
+    return "", 0.0
 
 
 def _lingua_languages(languages: Sequence[str]) -> dict[Language, str]:

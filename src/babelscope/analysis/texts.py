@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from babelscope.errors import DataError
 from babelscope.stats import bootstrap_weights, widened_interval
+from babelscope.text.clones import NO_CLONES, Clones, part_of
 
 Floats = NDArray[np.float64]
 Words = Mapping[str, Mapping[str, Sequence[str]]]
@@ -72,6 +73,7 @@ def collect_generation(
     n_resamples: int,
     seed: int,
     against: Sequence[tuple[str, str]] = (),
+    clones: Clones = NO_CLONES,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Summarise the texts of all checkpoints, compare models with controls, and take a sample of the texts.
 
@@ -83,6 +85,7 @@ def collect_generation(
         languages: Languages of the study.
         n_resamples: Bootstrap resamples; ``seed`` is theirs.
         against: Pairs of a model and a control.
+        clones: Those among the languages.
 
     Returns:
         The summary of :func:`summarise_generation`; of forced texts over all source languages the difference
@@ -103,7 +106,7 @@ def collect_generation(
     for (model, step), table in texts.items():
         if (model, step) not in detected:
             raise DataError("languages of texts", f"are not there for {model}, step {step}")
-        found, hits = detected[model, step], count_hits(table["text"], known, languages)
+        found, hits = detected[model, step], count_hits(table["text"], known, languages, clones)
         summary, drawn[model, step] = _summarised(
             table, found, hits, languages=languages, concepts=spelt, n_resamples=n_resamples, seed=seed
         )
@@ -473,25 +476,30 @@ def sample_texts(texts: pd.DataFrame, detected: pd.DataFrame, hits: pd.DataFrame
     return kept.head(SAMPLE_SIZE)[SAMPLE_COLUMNS].reset_index(drop=True)
 
 
-def count_hits(texts: Iterable[str], words: Words, languages: Iterable[str]) -> pd.DataFrame:
+def count_hits(
+    texts: Iterable[str], words: Words, languages: Iterable[str], clones: Clones = NO_CLONES
+) -> pd.DataFrame:
     """Words of concepts in texts: columns ``row`` (position of the text), ``concept``, ``lang``, ``hits``.
 
     In scripts with spaces a form is one or more whole words, whatever their case; only the forms
     that are listed count, no inflected ones. In scripts without spaces it may stand anywhere. Of
     forms that overlap the longest counts, from left to right. A form spelt alike in several
-    languages counts in equal parts to each of them. A text without hits has no row.
+    languages counts in equal parts to each of them. A text without hits has no row. Forms of a clone are its
+    original's, looked for in what of a text is in the clone's letters.
 
     Args:
         texts: What is searched.
         words: concept -> language -> forms.
         languages: Languages whose forms are searched.
+        clones: Those among the languages.
     """
+    read_as = {lang: clones.get(lang, (lang, 0)) for lang in languages}
     forms: dict[str, dict[tuple[str, ...], list[str]]] = {}
     for concept, by_language in words.items():
-        for lang in (lang for lang in by_language if lang in set(languages)):
+        for lang in (lang for lang in by_language if lang in read_as):
             known = forms.setdefault(lang, {})
             for form in by_language[lang]:
-                pieces = tuple(piece for piece, _, _ in _pieces(form, lang))
+                pieces = tuple(piece for piece, _, _ in _pieces(form, read_as[lang][0]))
                 if pieces and concept not in known.setdefault(pieces, []):
                     known[pieces].append(concept)
     lengths = {lang: sorted({len(pieces) for pieces in known}, reverse=True) for lang, known in forms.items()}
@@ -499,7 +507,9 @@ def count_hits(texts: Iterable[str], words: Words, languages: Iterable[str]) -> 
     for row, text in enumerate(texts):
         found: dict[tuple[int, int, str], list[str]] = {}
         for lang, known in forms.items():
-            for start, end, concepts in _find(_pieces(text, lang), known, lengths[lang]):
+            original, letters = read_as[lang]
+            said = _pieces(part_of(text, letters), original)
+            for start, end, concepts in _find(said, known, lengths[lang]):
                 for concept in concepts:
                     found.setdefault((start, end, concept), []).append(lang)
         hits: dict[tuple[str, str], float] = {}

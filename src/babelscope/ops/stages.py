@@ -215,9 +215,17 @@ RUN_A_MODEL = frozenset(name for name, stage in STAGES.items() if stage.runs_a_m
 
 
 def figures(study: Study) -> list[str]:
-    """Figures of the report: those whose tables the study makes."""
+    """Figures of the report: those whose tables the study makes, and that its models ask for."""
     made = tables(study)
-    return [name for name, caption in load_captions().items() if set(caption.tables) <= set(made)]
+    return [
+        name
+        for name, caption in load_captions().items()
+        if set(caption.tables) <= set(made) and (not caption.asks or _any_model_has(study, caption.asks))
+    ]
+
+
+def _any_model_has(study: Study, key: str) -> bool:
+    return any(getattr(model, key) is not None for model in study.models.values())
 
 
 def tables(study: Study) -> dict[str, str]:

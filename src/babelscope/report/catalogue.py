@@ -26,7 +26,7 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
     """One row per model: what it is and how many units of the chosen sites it has.
 
     Args:
-        models: Per model ``model`` (run id), ``id``, ``seed``, ``role``, ``source``, ``folder`` (of
+        models: Per model ``model`` (run id), ``id``, ``seed``, ``role``, ``dose``, ``source``, ``folder`` (of
             one of its checkpoints), ``tokens_per_step`` (None if unknown), and of models that were
             trained elsewhere ``languages`` and ``licence``.
         sites: The sites whose units are counted.

@@ -68,7 +68,8 @@ def render_report(
     """
     kept = without_flagged(tables) if views.excludes_flagged(study) else tables
     present = {name: table for name, table in kept.items() if table is not None and not table.empty}
-    shown = {name: _figure(spec, present, figures, findings) for name, spec in FIGURES.items()}
+    asked_for = [spec for spec in FIGURES.values() if _is_asked(spec, present)]
+    shown = {spec.name: _figure(spec, present, figures, findings) for spec in asked_for}
     environment = Environment(
         loader=PackageLoader("babelscope.report", "templates"),
         autoescape=True,
@@ -112,6 +113,12 @@ def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:
     for key, title in load_sections().items():
         if of_section := [view for view in figures if view.caption.section == key]:
             yield {"key": key, "title": title, "figures": of_section}
+
+
+def _is_asked(spec: FigureSpec, tables: Tables) -> bool:
+    """Whether a figure is of any study, or some model of this one has what it asks for."""
+    key = spec.caption.asks
+    return not key or ("models" in tables and bool(tables["models"].get(key, pd.Series()).notna().any()))
 
 
 def _figure(

@@ -24,6 +24,7 @@ from babelscope.report.summaries import (
     with_roles,
 )
 from babelscope.report.words import count, number, say, words
+from babelscope.text.clones import readable
 
 Study = Mapping[str, Any]
 """The study's config as a plain mapping."""
@@ -155,6 +156,8 @@ def caveats(study: Study, tables: Tables) -> Iterator[str]:
     has_control = "control" in (roles | dict(model_ids(tables.get("models")))).values()
     if any(corpus.get("source") == "grammar" for corpus in corpora):
         yield say("grammar", how="with a control" if has_control else "without a control")
+    for clone, original in (study.get("clones") or {}).items():
+        yield say("clone", clone=clone, original=original)
     if (study.get("sentences") or {}).get("source") == "parallel":
         yield say("parallel sentences")
     if models and not has_control:
@@ -279,7 +282,11 @@ def _text_row(row: Mapping[str, Any]) -> dict[str, str]:
     names = {"condition": "condition", "source": "lang", "concept": "concept", "confidence": "confidence",
              "hits": "n_hits"}  # fmt: skip
     lang = detected if detected.isascii() else ""
-    return {"text": text(row["text"]), "lang": lang, **{k: cell(row[name]) for k, name in names.items()}}
+    return {
+        "text": readable(text(row["text"])),
+        "lang": lang,
+        **{k: cell(row[name]) for k, name in names.items()},
+    }
 
 
 # -------------------------------------------------------------------------------------------------- setup

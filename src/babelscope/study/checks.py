@@ -42,6 +42,7 @@ def cross_check(study: Study) -> None:
         StudyError: If two do not fit.
         DataError: If a folder is no whole checkpoint.
     """
+    _check_clones(study)
     _check_sentences(study)
     _check_corpora(study)
     for model in study.models.values():
@@ -64,6 +65,19 @@ def cross_check(study: Study) -> None:
             raise StudyError(key, given, f"at most {name}, {limit}")
 
 
+def _check_clones(study: Study) -> None:
+    """A clone is of a language that has text of its own, beside which it is trained on."""
+    for clone, original in study.clones.items():
+        if original in study.clones:
+            allowed = "a language that is no clone"
+            raise StudyError(f"clones.{clone}", original, allowed, f"{original} is a clone too")
+    for name, corpus in study.corpora.items():
+        for clone, (original, _) in study.clones_among(corpus.languages).items():
+            if original not in corpus.languages:
+                hint = f"{clone} is its clone, and gets the subwords that are learnt from it"
+                raise StudyError(f"corpora.{name}.languages", list(corpus.languages), f"{original} too", hint)
+
+
 def _check_corpora(study: Study) -> None:
     for name, corpus in study.corpora.items():
         key = f"corpora.{name}"
@@ -73,7 +87,7 @@ def _check_corpora(study: Study) -> None:
             if named:
                 _check_template(f"{key}.name", named, ["lang"], needed=False)
             continue
-        _check_grammar_languages(f"{key}.languages", corpus.languages)
+        _check_grammar_languages(f"{key}.languages", map(study.original, corpus.languages))
         for lang in corpus.weights:
             _check_known(f"{key}.weights", lang, corpus.languages)
         total = sum(corpus.weights.values())
@@ -108,7 +122,7 @@ def _check_sentences(study: Study) -> None:
     if isinstance(sentences, GrammarSentences):
         from babelscope.text.grammar.lexicon import CONCEPTS
 
-        _check_grammar_languages("languages", study.languages)
+        _check_grammar_languages("languages", map(study.original, study.languages))
         for concept in concepts.ids:
             _check_known("concepts.ids", concept, CONCEPTS)
         if concepts.min_positive > sentences.per_concept:

@@ -6,7 +6,7 @@ compute), not the machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -22,6 +22,7 @@ from babelscope.study.models import Model, PretrainedModel, make_models
 from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyGeneration
 from babelscope.study.steps import chunks
 from babelscope.study.yaml import read_word_lists
+from babelscope.text.clones import MOST
 from babelscope.text.concepts import LABELS, find_concepts
 from babelscope.text.settings import Concepts, Corpus, GrammarCorpus, Sentences, TokenizerSettings
 
@@ -44,6 +45,9 @@ class StudySettings(Settings):
     """Folder that {data} stands for in paths, relative to the working directory."""
     languages: Annotated[Names, Field(min_length=2)]
     """Codes (BCP 47) of the languages to analyse. Append, so that finished jobs stay as they are."""
+    clones: Annotated[dict[Name, Name], Field(max_length=MOST)] = Field(default_factory=dict)
+    """Languages that are the text of another one under letters of their own, such as `en2: en`, so that
+    nothing is spelt alike. They stand in `languages` of study and corpora as any other. At most two."""
     corpora: dict[Name, Corpus] = Field(default_factory=dict)
     """Text to pre-train on, by name."""
     tokenizers: dict[Name, TokenizerSettings] = Field(default_factory=dict)
@@ -130,11 +134,23 @@ class Study(StudySettings):
 
     # ------------------------------------------------------------------------------ text
 
+    def original(self, lang: str) -> str:
+        """The language whose text a language has: its own, or of a clone that which it is of."""
+        return self.clones.get(lang, lang)
+
+    def letters(self, lang: str) -> int:
+        """Number of a clone's letters; 0 for a language that is none."""
+        return list(self.clones).index(lang) + 1 if lang in self.clones else 0
+
+    def clones_among(self, languages: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """The clones among some languages, see :data:`babelscope.text.clones.Clones`."""
+        return {lang: (self.clones[lang], self.letters(lang)) for lang in languages if lang in self.clones}
+
     def corpus_path(self, corpus: str, lang: str) -> str:
         """File of a text corpus, or place of a data set."""
         entry = self.corpora[corpus]
         assert not isinstance(entry, GrammarCorpus)
-        return self.fill(entry.path, lang=lang)
+        return self.fill(entry.path, lang=self.original(lang))
 
     def n_documents(self, corpus: str) -> dict[str, int]:
         """Documents of each language of a grammar corpus."""
@@ -158,7 +174,7 @@ class Study(StudySettings):
     def sentence_files(self, lang: str) -> list[str]:
         """Files that the analysed sentences of a language come from."""
         if self.sentences.source == "parallel":
-            return [self.fill(self.sentences.path, lang=lang)]
+            return [self.fill(self.sentences.path, lang=self.original(lang))]
         return list(dict.fromkeys(path for _, _, path in self.concept_files(lang)))
 
     def concept_files(self, lang: str) -> list[tuple[str, str, str]]:
@@ -168,6 +184,7 @@ class Study(StudySettings):
         """
         if self.concepts.source != "files":
             return []
+        lang = self.original(lang)
         if lang not in self._concept_files:
             self._concept_files[lang] = self._find_concept_files(self.concepts.path, lang)
         return list(self._concept_files[lang])
@@ -215,7 +232,8 @@ class Study(StudySettings):
         if self.concepts.ids:
             return self.concepts.ids
         if self.concepts.source == "files":
-            return tuple(find_concepts(self.concepts.path.replace("{data}", self.data), self.languages[0]))
+            template = self.concepts.path.replace("{data}", self.data)
+            return tuple(find_concepts(template, self.original(self.languages[0])))
         from babelscope.text.grammar.lexicon import CONCEPTS
 
         return tuple(CONCEPTS)

@@ -31,6 +31,7 @@ class Model(ABC):
         data: What ``{data}`` stands for in paths.
         compute_dtype: Instead of the study's.
         batch_size: Instead of the study's.
+        dose: Of what ties languages together, as the study counts it.
         tokens: Tokens seen at a step, where they are not proportional to it.
         random_baseline: Whether its step 0 is made here, with random weights.
         warnings: What a reader must know of the steps chosen.
@@ -47,6 +48,7 @@ class Model(ABC):
     data: str
     compute_dtype: str | None = None
     batch_size: int | None = None
+    dose: float | None = None
     tokens_per_step: float | None = None
     tokens: Mapping[int, int] = field(default_factory=dict)
     random_baseline: bool = False
@@ -106,6 +108,7 @@ class Model(ABC):
             "id": self.id,
             "seed": self.seed,
             "role": self.role,
+            "dose": self.dose,
             "source": self.source,
             "folder": str(self.folder(self.steps[-1])),
             "tokens_per_step": self.tokens_per_step,
@@ -244,7 +247,7 @@ def make_models(entries: Mapping[str, Entry], *, data: str, results: str) -> dic
         key = f"models.{name}"
         common = {
             "id": name, "role": entry.role, "results": results, "data": data,
-            "compute_dtype": entry.compute_dtype, "batch_size": entry.batch_size,
+            "compute_dtype": entry.compute_dtype, "batch_size": entry.batch_size, "dose": entry.dose,
         }  # fmt: skip
         if isinstance(entry, PretrainEntry):
             runs: Sequence[Model] = _pretrained(key, entry, common)

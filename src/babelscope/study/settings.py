@@ -11,6 +11,7 @@ from babelscope.analysis.settings import Sampling
 from babelscope.errors import StudyError
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.settings import (
+    AS_GIVEN,
     EACH_ONCE,
     LIST,
     UNSET,
@@ -64,6 +65,9 @@ class ModelEntry(Settings):
     steps: Steps
     """Training steps, increasing: a list, in which an inner list is done by one job, or a rule, or `all`
     (hub: of the suite; local: whose folders are there)."""
+    dose: Annotated[float, Field(ge=0), AS_GIVEN] | None = None
+    """How much of what ties languages together it was trained with, such as its share of switched sentences.
+    Where models have one, a figure shows sharing by dose."""
     compute_dtype: ComputeType | None = None
     """Instead of extraction.compute_dtype for this model."""
     batch_size: Count | None = None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from babelscope.errors import DataError
 from babelscope.io.files import fitting_paths
+from babelscope.text.clones import NO_CLONES, Clones
 from babelscope.text.grammar.generate import concept_words
 from babelscope.text.lines import (
     check_distinct,
@@ -347,11 +348,12 @@ def write_concept_words(
     words: Mapping[str, Mapping[str, Sequence[str]]],
     concepts: Sequence[str],
     languages: Sequence[str],
+    clones: Clones = NO_CLONES,
 ) -> None:
     """Write the words by which a concept is found in generated text: concept -> language -> words.
 
     From the grammar, words of every language; from word lists, those of the languages that they
-    name; from concept files, none.
+    name; from concept files, none. Those of a clone are its original's, in their own letters.
 
     Args:
         source: grammar, words or files.
@@ -359,12 +361,18 @@ def write_concept_words(
         words: words: per concept and language its words.
         concepts: The concepts.
         languages: grammar: the languages.
+        clones: Clones of the study.
     """
+    originals = {clone: original for clone, (original, _) in clones.items()}
     found: dict[str, dict[str, list[str]]] = {concept: {} for concept in concepts}
     if source == "grammar":
-        found = {concept: {lang: concept_words(lang)[concept] for lang in languages} for concept in concepts}
+        spoken = {lang: concept_words(originals.get(lang, lang)) for lang in languages}
+        found = {
+            concept: {lang: words_of[concept] for lang, words_of in spoken.items()} for concept in concepts
+        }
     elif source == "words":
         for concept, forms in words.items():
-            found[concept] = {lang: [form.lower() for form in own] for lang, own in forms.items()}
+            named = {**forms, **{clone: forms[of] for clone, of in originals.items() if of in forms}}
+            found[concept] = {lang: [form.lower() for form in own] for lang, own in named.items()}
     with text_file(out) as file:
         file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")

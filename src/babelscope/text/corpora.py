@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from babelscope.errors import DataError
+from babelscope.text.clones import NO_CLONES, Clones, respell
 from babelscope.text.grammar.generate import make_documents
 from babelscope.text.lines import iter_lines, text_file
 
@@ -27,6 +28,7 @@ def make_documents_file(
     anchor_affinity: float,
     heldout: float,
     seed: int,
+    clones: Clones = NO_CLONES,
 ) -> None:
     """Let the grammar write the documents of one language.
 
@@ -40,26 +42,42 @@ def make_documents_file(
         anchor_affinity: Probability that a name or number is the concept's own.
         heldout: Share of documents that are held out.
         seed: Of everything random.
+        clones: Those among the languages.
     """
     texts = make_documents(
         lang, documents, languages=languages, weights=weights, code_switching=code_switching,
-        anchor_affinity=anchor_affinity, seed=seed,
+        anchor_affinity=anchor_affinity, seed=seed, clones=clones,
     )  # fmt: skip
     _write_documents(texts, out, heldout=heldout, seed=seed, source=out)
 
 
-def prepare_text_corpus(source: Path, out: Path, *, heldout: float, seed: int) -> None:
+def prepare_text_corpus(source: Path, out: Path, *, heldout: float, seed: int, letters: int = 0) -> None:
     """Turn a text file, a document a line, into documents; empty lines are left out and counted.
+
+    Args:
+        source: Text file.
+        out: JSONL file.
+        heldout: Share of documents that are held out.
+        seed: Of the split into training and held-out documents.
+        letters: Number of the clone that the text is made into; 0: it stays as it is.
 
     Raises:
         DataError: If the file is not UTF-8 or has too little text to be split.
     """
-    texts = (line.strip() for line in iter_lines(source))
+    texts = (respell(line.strip(), letters) for line in iter_lines(source))
     _write_documents(texts, out, heldout=heldout, seed=seed, source=source)
 
 
 def prepare_dataset_corpus(
-    place: str, out: Path, *, name: str, split: str, column: str, heldout: float, seed: int
+    place: str,
+    out: Path,
+    *,
+    name: str,
+    split: str,
+    column: str,
+    heldout: float,
+    seed: int,
+    letters: int = 0,
 ) -> None:
     """Turn a data set of the library ``datasets`` into documents, read as a stream.
 
@@ -72,6 +90,7 @@ def prepare_dataset_corpus(
         column: Column with the text.
         heldout: Share of documents that are held out.
         seed: Of the split into training and held-out documents.
+        letters: Number of the clone that the text is made into; 0: it stays as it is.
 
     Raises:
         DataError: If the data set, the split or the column is not there, with those that are.
@@ -92,7 +111,7 @@ def prepare_dataset_corpus(
     if column not in columns:
         problem = f"has no column {column!r}; it has {', '.join(columns)}"
         raise DataError(place, problem, "set corpora.*.column")
-    texts = (" ".join(str(row[column] or "").split()) for row in loaded)
+    texts = (respell(" ".join(str(row[column] or "").split()), letters) for row in loaded)
     _write_documents(texts, out, heldout=heldout, seed=seed, source=Path(place))
 
 

@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from babelscope.text.clones import letters_of, plain
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -55,15 +57,19 @@ def compare_languages(positive: Mapping[str, Mapping[str, Collection[str]]]) -> 
 
 
 def script_of(texts: Iterable[str]) -> str:
-    """The script that most letters are of, by their names in Unicode, such as ``LATIN``; empty if unknown."""
+    """The script that most letters are of, by their names in Unicode, such as ``LATIN``; empty if unknown.
+
+    Each clone has a script of its own, such as ``CLONE-1``.
+    """
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(character for character in text if character.isalpha())
+        counts.update(character for character in text if plain(character).isalpha())
         if counts.total() > _CHARACTERS:
             break
     scripts: Counter[str] = Counter()
     for character, n in counts.items():
-        scripts[unicodedata.name(character, "?").split()[0]] += n
+        clone = letters_of(character)
+        scripts[f"CLONE-{clone}" if clone else unicodedata.name(character, "?").split()[0]] += n
     return scripts.most_common(1)[0][0] if scripts else ""
 
 

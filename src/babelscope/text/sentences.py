@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from babelscope.text.clones import respell
 from babelscope.text.concepts import ConceptFile, read_concept_files
 from babelscope.text.grammar.generate import make_sentences
 from babelscope.text.lines import check_lines, half_of, line_id, read_tsv, write_tsv
@@ -21,6 +22,7 @@ def prepare_sentences(
     per_concept: int,
     duplicates: str,
     seed: int,
+    letters: int = 0,
 ) -> None:
     """Write the analysed sentences of one language: ``sentence_id``, ``half``, ``text``, ``words``.
 
@@ -29,7 +31,7 @@ def prepare_sentences(
 
     Args:
         source: grammar, parallel or concepts.
-        lang: The language.
+        lang: The language; of a clone its original.
         out: TSV file.
         text: parallel: the language's file.
         files: concepts: the language's concept files.
@@ -37,6 +39,7 @@ def prepare_sentences(
         per_concept: grammar: sentences per concept.
         duplicates: parallel: ``error``, or ``keep_first`` to leave out later copies.
         seed: grammar: chooses the sentences, the same meanings in every language.
+        letters: Number of the clone whose sentences they become; 0: they stay as they are.
 
     Raises:
         DataError: If the text cannot be used.
@@ -51,7 +54,7 @@ def prepare_sentences(
         pairs = [(line_id(number), line) for number, line in check_lines(text, duplicates=duplicates)]
     else:
         pairs = list(read_concept_files(files, duplicates=duplicates).texts.items())
-    rows = [(name, half_of(name), line, words.get(name, "")) for name, line in pairs]
+    rows = [(name, half_of(name), respell(line, letters), words.get(name, "")) for name, line in pairs]
     write_tsv(out, ("sentence_id", "half", "text", "words"), rows)
 
 

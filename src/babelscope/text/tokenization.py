@@ -28,6 +28,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from babelscope.errors import DataError, StoreError, StudyError
 from babelscope.io.files import AGAIN, file_sha256, unfinished_name
 from babelscope.io.h5 import atomic_h5, open_h5
+from babelscope.text.clones import NO_CLONES, Clones, plain, respell
 from babelscope.text.corpora import read_documents
 from babelscope.text.lines import text_file
 
@@ -54,7 +55,12 @@ _DOCUMENTS_AT_ONCE = 4096
 
 
 def train_tokenizer(
-    documents: Mapping[str, Path], out_dir: Path, *, vocabulary_size: int, seed: int = 0
+    documents: Mapping[str, Path],
+    out_dir: Path,
+    *,
+    vocabulary_size: int,
+    seed: int = 0,
+    clones: Clones = NO_CLONES,
 ) -> None:
     """Learn a tokenizer from the training split and write it in Hugging Face format.
 
@@ -62,26 +68,38 @@ def train_tokenizer(
     character is kept for its share in its own language, so that no script starves. The same texts
     and seed give the same bytes.
 
+    Where there are clones, pieces are learnt from the other languages, and each clone gets all of them under
+    its own letters: so its text is cut exactly as its original's. What both have in common are the lone space
+    and the bytes of characters that have no piece.
+
     Args:
-        documents: Per language the JSONL file of its documents (``text``, ``split``).
+        documents: Per language the JSONL file of its documents (``text``, ``split``); clones may be left out.
         out_dir: Receives ``tokenizer.json`` and ``tokenizer_config.json``.
         vocabulary_size: Number of pieces, with the 4 special ones and 256 bytes.
         seed: Chooses the documents that are read.
+        clones: Those of the corpus.
 
     Raises:
         StudyError: If the vocabulary is too small.
         DataError: If a file cannot be read or a language has no training text.
     """
     fixed = [*SPECIAL_TOKENS.values(), *BYTE_TOKENS]
-    room = vocabulary_size - len(fixed)
+    documents = {lang: path for lang, path in sorted(documents.items()) if lang not in clones}
+    copies = 1 + len(clones)
+    room = (vocabulary_size - len(fixed)) // copies
     if room < len(documents) * 16:
-        allowed = f"at least {len(fixed) + len(documents) * 16} for {len(documents)} languages"
+        least = len(fixed) + len(documents) * 16 * copies
+        allowed = f"at least {least} for {len(documents) + len(clones)} languages"
         hint = f"{len(fixed)} pieces are special tokens and bytes; 2000 is small, 8000 comfortable"
         raise StudyError("tokenizers.*.vocabulary_size", vocabulary_size, allowed, hint)
-    texts = {lang: _sample(path, lang, seed) for lang, path in sorted(documents.items())}
+    texts = {lang: _sample(path, lang, seed) for lang, path in documents.items()}
+    if clones:  # sentences of a clone stand in documents of other languages too
+        texts = {lang: [plain(text) for text in own] for lang, own in texts.items()}
     pieces, merges = _learn(texts, room)
+    n_learnt = len(pieces)
+    pieces, merges = _respelt(pieces, merges, clones)
     vocabulary = {piece: i for i, piece in enumerate(fixed + pieces)}
-    if len(vocabulary) < vocabulary_size:
+    if n_learnt < room:
         logger.warning("the text gives only %d of %d pieces", len(vocabulary), vocabulary_size)
     config = {
         **SPECIAL_TOKENS,
@@ -115,6 +133,16 @@ def _learn(texts: Mapping[str, list[str]], n: int) -> tuple[list[str], list[tupl
     learnt = json.loads(learner.to_str())["model"]
     pieces = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
     return pieces, [tuple(merge) for merge in learnt["merges"]]
+
+
+def _respelt(
+    pieces: list[str], merges: list[tuple[str, str]], clones: Clones
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Pieces and merges as they are, then under the letters of each clone; the lone space comes once."""
+    spellings = [0, *(letters for _, letters in clones.values())]
+    all_pieces = [respell(piece, letters) for letters in spellings for piece in pieces]
+    all_merges = [(respell(a, letters), respell(b, letters)) for letters in spellings for a, b in merges]
+    return list(dict.fromkeys(all_pieces)), list(dict.fromkeys(all_merges))
 
 
 def _assemble(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:

@@ -26,6 +26,7 @@ from babelscope.errors import DataError
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel, load_checkpoint
 from babelscope.models.files import read_config, read_manifest, weight_files, weights_hash
+from babelscope.text.clones import plain
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,8 @@ def heldout_loss(
         where: Names the sentences in an error.
 
     Returns:
-        Per sentence its nats, its tokens and, unless it was cut, its bytes of UTF-8.
+        Per sentence its nats, its tokens and, unless it was cut, its bytes of UTF-8; of a clone those of its
+        original, whose letters are shorter.
     """
     encoded = encode_sentences(loaded, sentences, max_length=max_length, where=where)
     rows = encoded.rows
@@ -178,7 +180,7 @@ def heldout_loss(
             of_row_T, weights=loss_T.double().cpu().numpy(), minlength=len(batch.rows)
         )
     n_bytes = [
-        len(text.encode("utf-8")) if len(row) < max_length else 0
+        len(plain(text).encode("utf-8")) if len(row) < max_length else 0
         for (_, text), row in zip(sentences, rows, strict=True)
     ]
     return HeldOutLoss(

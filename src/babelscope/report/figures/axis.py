@@ -95,10 +95,14 @@ class StepAxis:
 
     def name(self, step: int, *keys: Key) -> str:
         """A step as it is written in a title or a legend, with a cross if it is flagged."""
+        return f"step {step}{self.mark(step, *keys)}"
+
+    def mark(self, step: int, *keys: Key) -> str:
+        """A cross to put behind a name if the step is flagged."""
         if any(step in self.flagged.get(key, ()) for key in keys):
             self.crosses.add(FLAG)
-            return f"step {step} ×"
-        return f"step {step}"
+            return " ×"
+        return ""
 
     def explain(self, figure: Figure) -> None:
         """Say above a figure what the crosses mean, if there are any."""

@@ -11,7 +11,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from babelscope.io.files import written_whole
-from babelscope.report.figures import generation, lifelines, losses, overlap, probes, reliability, transfer
+from babelscope.report.figures import (
+    doses,
+    generation,
+    lifelines,
+    losses,
+    overlap,
+    probes,
+    reliability,
+    transfer,
+)
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec
 from babelscope.report.figures.style import PlotStyle, nothing
@@ -30,6 +39,7 @@ FIGURES: dict[str, FigureSpec] = {
         overlap.WAY,
         overlap.BY_LAYER,
         overlap.PAIRS,
+        doses.DOSES,
         transfer.OVER_STEPS,
         reliability.RELIABILITY,
         lifelines.LIFELINES,

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
+from babelscope.text.clones import NO_CLONES, Clones, respell
 from babelscope.text.grammar.lexicon import (
     CONCEPTS,
     CONCRETE,
@@ -98,11 +99,13 @@ def make_documents(
     code_switching: float,
     anchor_affinity: float,
     seed: int,
+    clones: Clones = NO_CLONES,
 ) -> Iterator[str]:
     """Write documents of one language.
 
     Document i depends on the seed, the language and i alone, and without code-switching not on the other
-    languages either.
+    languages either. Document i of a clone is document i of its original under other letters, but for the
+    languages that sentences are switched to.
 
     Args:
         lang: Language of the documents.
@@ -112,20 +115,21 @@ def make_documents(
         code_switching: Probability that a sentence is written in another language.
         anchor_affinity: Probability that a name or number is the concept's own, instead of any.
         seed: Of everything random.
+        clones: Those among the languages.
     """
-    for known in (lang, *languages):
-        load_lexicon(known)
+    known = {each: clones.get(each, (each, 0)) for each in (lang, *languages)}
+    lexicons = {each: load_lexicon(original) for each, (original, _) in known.items()}
     others = [other for other in languages if other != lang]
     shares = [weights[other] for other in others]
     for number in range(n):
-        rng = random.Random(f"{seed}/{lang}/{number}")
+        rng = random.Random(f"{seed}/{lexicons[lang].code}/{number}")
         topic = rng.randrange(len(CONCEPTS))
         sentences = []
         for _ in range(_SENTENCES_PER_DOCUMENT):
             switched = rng.random() < code_switching and bool(others)
             spoken = rng.choices(others, shares)[0] if switched else lang
             if rng.random() < _DISTRACTOR_SHARE:
-                sentences.append((spoken, _distractor(rng, load_lexicon(spoken), topic, anchor_affinity)))
+                sentences.append((spoken, _distractor(rng, lexicons[spoken], topic, anchor_affinity)))
                 continue
             concept = topic
             if rng.random() < _NEIGHBOUR_SHARE:
@@ -134,8 +138,8 @@ def make_documents(
             while meaning.held_out:
                 meaning = _draw_meaning(rng, CONCEPTS[concept])
             name, digits = _anchors(rng, concept, anchor_affinity)
-            sentences.append((spoken, render(meaning, load_lexicon(spoken), name, digits)))
-        yield _join(sentences)
+            sentences.append((spoken, render(meaning, lexicons[spoken], name, digits)))
+        yield _join([(lexicons[of].code, respell(said, known[of][1])) for of, said in sentences])
 
 
 def make_sentences(
