@@ -84,7 +84,9 @@ rule collect_alignment:
     output:
         overlap=report("<results>/tables/overlap.parquet", category="tables", labels={"table": "overlap"}),
         overlap_changes=report(
-            "<results>/tables/overlap_changes.parquet", category="tables", labels={"table": "overlap changes"}
+            "<results>/tables/overlap_changes.parquet",
+            category="tables",
+            labels={"table": "overlap changes"},
         ),
         overlap_contrasts=report(
             "<results>/tables/overlap_contrasts.parquet",
