@@ -20,4 +20,5 @@ with job(snakemake.log[0]):
         per_concept=snakemake.params.per_concept,
         duplicates=snakemake.params.duplicates,
         seed=snakemake.params.seed,
+        groups=snakemake.params.groups,
     )

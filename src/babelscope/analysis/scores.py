@@ -1,8 +1,9 @@
 """How well single units predict concepts: scored from a stream of blocks, or from the store; read by cell.
 
-The sentences of a language are cut in two halves, ``a`` and ``b``, by their numbers, the same in all
-languages. Scores exist for three subsets: ``all`` sentences and each half; and, where the words of the
-positive sentences are known, for two subsets that share no word: ``words_a`` and ``words_b``.
+The sentences of a language are cut in two halves, ``a`` and ``b``, by their numbers or by the groups that
+they are of, the same in all languages. Scores exist for three subsets: ``all`` sentences and each half; and,
+where the words of the positive sentences are known, for two subsets that share no word: ``words_a`` and
+``words_b``.
 
 What is scored at once is a *part*: the concepts that share sentences, and all their sentences. Where every
 concept brings sentences of its own a part is one concept, and can be scored while the model reads the next;
@@ -114,7 +115,7 @@ class _Scorer:
     ) -> None:
         self._group, self._settings = group, settings
         names, labels_NC, words_NC = _label_matrix(concepts, sentence_ids, where)
-        half_N = np.array([half_of(name) == "b" for name in sentence_ids], dtype=np.int64)
+        half_N = _halves(concepts, sentence_ids)
         write_provenance(group, provenance)
         group.attrs["concepts"] = names
         group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
@@ -160,7 +161,7 @@ def score_units(
 
     Args:
         units: Pooled activations of one (model, step, language).
-        concepts: Columns ``concept``, ``sentence_id``, ``label``, and maybe ``word_group``, see
+        concepts: Columns ``concept``, ``sentence_id``, ``label``, and maybe ``half`` and ``word_group``, see
             :func:`babelscope.text.concepts.label_sentences`.
         group: Empty group of an HDF5 file of kind ``scores``, named as :func:`babelscope.io.cells.cell_name`
             says. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` and ``median``, the value that
@@ -315,6 +316,14 @@ def _parts(
         labels = Labels(labels_NC[here], half_N[rows], None if words_NC is None else words_NC[here])
         found.append(_Part(columns, rows, labels))
     return found
+
+
+def _halves(table: pd.DataFrame, sentence_ids: Sequence[str]) -> NDArray[np.int64]:
+    """0 or 1, the half of each sentence, as the table says or else by its number; ``(N,)``."""
+    known: dict[str, str] = {}
+    if "half" in table:
+        known = dict(zip(table["sentence_id"].astype(str), table["half"], strict=True))
+    return np.array([(known.get(name) or half_of(name)) == "b" for name in sentence_ids], dtype=np.int64)
 
 
 def _label_matrix(
