@@ -178,13 +178,13 @@ def _transfer(models, steps, sharing, languages, rng):
                 rows.append(
                     {"model": m.model, "step": step, "source": source, "target": target,
                      "concept": concept, "ap": value, "ap_other_concepts": 0.17, "low": np.nan,
-                     "high": np.nan, "positive_rate": 1 / 6, "k": 46, "n": 1}
+                     "high": np.nan, "positive_rate": 1 / 6, "length_ap": 0.2, "k": 46, "n": 1}
                 )  # fmt: skip
         for source, value in (("*", moved), ("=", own)):
             rows.append(
                 {"model": m.model, "step": step, "source": source, "target": source, "concept": "*",
                  "ap": value, "low": value - 0.01, "high": value + 0.01, "ap_other_concepts": 0.17,
-                 "positive_rate": 1 / 6, "k": 46, "n": len(CONCEPTS)}
+                 "positive_rate": 1 / 6, "length_ap": 0.2, "k": 46, "n": len(CONCEPTS)}
             )  # fmt: skip
     return pd.DataFrame(rows)
 

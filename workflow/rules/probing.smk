@@ -10,7 +10,9 @@ Writes  <results>/probes/{model}/{steps}/{layers}.tsv
 rule fit_language_probe:
     input:
         tokens=expand("<results>/activations/{{model}}/{{steps}}/{langs}.tokens.h5", langs=LANGS),
-        sentences=(expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages) if STUDY.sentence_groups else []),
+        sentences=(
+            expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages) if STUDY.sentence_groups else []
+        ),
     output:
         "<results>/probes/{model}/{steps}/{layers}.tsv",
     log:

@@ -79,6 +79,7 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
         group.attrs["concepts"] = file.concepts
         group.attrs["unit_order"] = [f"{layer} {site} {width}" for layer, site, width in units.sites]
         group.attrs["positive_rate"] = file.positive_rate
+        group.attrs["length_ap"] = file.length_ap
         group.attrs["langs"] = list(scores)
         group.attrs["split_by_words"] = file.split_by_words
         for subset in SUBSETS:
@@ -213,6 +214,7 @@ class BestFile:
         concepts: Names of the concepts, in the order of the rows.
         units: All units of the model.
         positive_rate: Share of positive sentences per concept: the AP of a score that knows nothing.
+        length_ap: AP of the length of a sentence, held out, per concept; NaN if it is not known.
         langs: The languages whose scores were there, in the order of ``ap_abroad``.
         kept: Units that are kept of every concept.
         split_by_words: Whether a concept's sentences could be split by their words.
@@ -230,6 +232,7 @@ class BestFile:
             places = [place.split() for place in group.attrs["unit_order"]]
             self.units = UnitIndex.of((int(layer), site, int(width)) for layer, site, width in places)
             self.positive_rate: Floats = group.attrs["positive_rate"]
+            self.length_ap: Floats = group.attrs["length_ap"]
             self.langs: list[str] = [str(lang) for lang in group.attrs["langs"]]
             self.kept: int = group["all/unit"].shape[1]
             self.split_by_words: NDArray[np.bool_] = group.attrs["split_by_words"]

@@ -112,6 +112,7 @@ class _Scorer:
         concepts: pd.DataFrame,
         settings: ScoreSettings,
         where: str,
+        n_tokens: Sequence[int] | None,
     ) -> None:
         self._group, self._settings = group, settings
         names, labels_NC, words_NC = _label_matrix(concepts, sentence_ids, where)
@@ -126,6 +127,7 @@ class _Scorer:
             for number, subset in enumerate(WORD_SUBSETS, 1):
                 group.attrs[f"n_positive_{subset}"] = (words_NC == number).sum(axis=0)
         self.parts = _parts(labels_NC, half_N, words_NC)
+        group.attrs["length_ap"] = _length_ap(self.parts, n_tokens, len(names))
         # Space is taken now, so that the file's bytes do not depend on the order of the parts.
         early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -166,7 +168,8 @@ def score_units(
         group: Empty group of an HDF5 file of kind ``scores``, named as :func:`babelscope.io.cells.cell_name`
             says. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` and ``median``, the value that
             generation forces: float32, each ``(C, U)``; where words are known ``ap_words_a`` and
-            ``ap_words_b``, NaN for a concept whose sentences cannot be split by words.
+            ``ap_words_b``, NaN for a concept whose sentences cannot be split by words. And the attribute
+            ``length_ap``, what the length of a sentence reaches for each concept; NaN if it is not known.
         settings: How.
 
     Raises:
@@ -175,7 +178,15 @@ def score_units(
     """
     settings = settings or ScoreSettings()
     widths = {(layer, site): width for layer, site, width in units.sites}
-    about = (units.provenance, units.sentence_ids, widths, concepts, settings, str(units.path))
+    about = (
+        units.provenance,
+        units.sentence_ids,
+        widths,
+        concepts,
+        settings,
+        str(units.path),
+        units.n_tokens,
+    )
     scorer = _Scorer(group, *about)
     with workers(settings.threads) as run:
         for place in widths:
@@ -193,6 +204,7 @@ def score_blocks(
     sentence_ids: Sequence[str],
     widths: Mapping[LayerSite, int],
     blocks: Iterable[Block],
+    n_tokens: Sequence[int] | None = None,
 ) -> None:
     """The same, of activations as they come: nothing pooled is kept, and the bytes are the same.
 
@@ -207,6 +219,7 @@ def score_blocks(
         sentence_ids: The rows of all blocks together.
         widths: Units of each (layer, site), in unit order.
         blocks: As for :func:`babelscope.activations.store.write_units`.
+        n_tokens: Tokens of each sentence, ``(N,)``, for the score that is nothing but the length.
 
     Raises:
         DataError: As there.
@@ -214,7 +227,7 @@ def score_blocks(
         StoreError: If a part must wait on disk, and the disk has no room for it.
     """
     where = f"sentences of {provenance.lang}"
-    scorer = _Scorer(group, provenance, sentence_ids, widths, concepts, settings, where)
+    scorer = _Scorer(group, provenance, sentence_ids, widths, concepts, settings, where, n_tokens)
     row_bytes = sum(widths.values()) * np.dtype(provenance.dtype).itemsize
     if max(len(part.rows) for part in scorer.parts) * row_bytes > settings.part_bytes:
         with _on_disk(len(sentence_ids) * row_bytes) as path:
@@ -318,6 +331,24 @@ def _parts(
     return found
 
 
+def _length_ap(parts: Sequence[_Part], n_tokens: Sequence[int] | None, n_concepts: int) -> Floats:
+    """Average precision of the length of a sentence as a score for each concept, ``(C,)``.
+
+    As experts are: whether long or short sentences count as positive is chosen on one half and scored on the
+    other, both ways, averaged.
+    """
+    ap_C = np.full(n_concepts, np.nan)
+    if n_tokens is None:
+        return ap_C
+    length_N = np.asarray(n_tokens, np.float32)
+    for part in parts:
+        length_P = length_N[part.rows]
+        _, ap_a, ap_b, *_ = score_values(np.stack([length_P, -length_P], axis=1), part.labels).ap_SCU
+        rows = np.arange(len(part.columns))
+        ap_C[part.columns] = (ap_b[rows, ap_a.argmax(axis=1)] + ap_a[rows, ap_b.argmax(axis=1)]) / 2
+    return ap_C
+
+
 def _halves(table: pd.DataFrame, sentence_ids: Sequence[str]) -> NDArray[np.int64]:
     """0 or 1, the half of each sentence, as the table says or else by its number; ``(N,)``."""
     known: dict[str, str] = {}
@@ -396,6 +427,7 @@ class ScoreFile:
         concepts: Names of the concepts, in the order of the rows.
         units: The units, in the order of the columns.
         positive_rate: Share of positive sentences per concept: the AP of a score that knows nothing.
+        length_ap: AP of the length of a sentence, held out, per concept; NaN if it is not known.
         split_by_words: Whether a concept's sentences could be split by their words.
 
     Raises:
@@ -413,6 +445,7 @@ class ScoreFile:
                 (int(layer), site, group[f"{_site_name(int(layer), site)}/ap_all"].shape[1])
                 for layer, site in places
             )
+            self.length_ap: Floats = group.attrs["length_ap"]
             positive, negative = (group.attrs[f"n_{kind}_all"] for kind in ("positive", "negative"))
             self.positive_rate: Floats = positive / (positive + negative)
             self.split_by_words = np.zeros(len(self.concepts), dtype=bool)

@@ -19,7 +19,8 @@ from babelscope.stats import two_way_interval
 
 Floats = NDArray[np.float64]
 _COLUMNS = (
-    "source", "target", "concept", "ap", "low", "high", "ap_other_concepts", "positive_rate", "k", "n",
+    "source", "target", "concept", "ap", "low", "high", "ap_other_concepts", "positive_rate", "length_ap",
+    "k", "n",
 )  # fmt: skip
 
 
@@ -36,24 +37,28 @@ def transfer_table(best: Mapping[str, BestFile], settings: AlignmentSettings, *,
 
     Returns:
         Columns ``source, target, concept, ap`` (mean over the experts), ``low``, ``high``,
-        ``ap_other_concepts`` (the same experts for all other concepts), ``positive_rate``, ``k``,
-        ``n``. Rows with concept ``*`` are means: source and target ``*`` over different languages,
-        ``=`` over languages with themselves; their intervals resample concepts and languages.
+        ``ap_other_concepts`` (the same experts for all other concepts), ``positive_rate`` and ``length_ap``
+        (AP of the length of a sentence) in the target, ``k``, ``n``. Rows with concept ``*`` are means:
+        source and target ``*`` over different languages, ``=`` over languages with themselves; their
+        intervals resample concepts and languages.
     """
     langs, concepts = list(best), next(iter(best.values())).concepts
     own_LLC, other_LLC = _mean_ap(best, k)
     rate_LC = np.array([file.positive_rate for file in best.values()])
+    length_LC = np.array([file.length_ap for file in best.values()])
     everyone = [(a, b) for a in range(len(langs)) for b in range(len(langs))]
     rows = []
     for a, b in everyone:
         for c, concept in enumerate(concepts):
             own, other, rate = own_LLC[a, b, c], other_LLC[a, b, c], rate_LC[b, c]
-            rows.append((langs[a], langs[b], concept, own, np.nan, np.nan, other, rate, k, 1))
+            length = length_LC[b, c]
+            rows.append((langs[a], langs[b], concept, own, np.nan, np.nan, other, rate, length, k, 1))
     for name, pairs in summarised_pairs(everyone).items():
         values_PC = np.array([own_LLC[pair] for pair in pairs])
         low, high = two_way_interval(values_PC, pairs, len(langs), settings.bootstrap, settings.seed)
         other = np.mean([other_LLC[pair] for pair in pairs])
-        rows.append((name, name, ALL, values_PC.mean(), low, high, other, rate_LC.mean(), k, values_PC.size))
+        rate, length, n = rate_LC.mean(), length_LC.mean(), values_PC.size
+        rows.append((name, name, ALL, values_PC.mean(), low, high, other, rate, length, k, n))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
