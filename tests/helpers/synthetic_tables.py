@@ -125,7 +125,8 @@ def _overlap(models, steps, sharing, languages, rng):
                         "overlap": value, "low": value - half, "high": value + half, "null": null,
                         "chance": CHANCE, "calibrated": (value - null) / (1 - null), "p_value": p,
                         "q_value": min(1.0, p * 1.5), "n_concepts": len(CONCEPTS), "k": k,
-                        "n_units": 2304 if layer < 0 else 576,
+                        "n_units": 2304 if layer < 0 else 576, "n_null": 500, "null_high": null + 0.003,
+                        "detectable": 1.4 * half,
                     }  # fmt: skip
 
                 p = 0.002 if base > null + 0.02 else 0.3
@@ -163,7 +164,12 @@ def _overlap_changes(overlap):
     change = both["change"] - both["change_since"]
     columns = ["model", "step", "scope", "layer", "variant", "n_concepts"]
     return both[columns].assign(
-        since=both["step_since"], measure="excess", change=change, low=change - 0.01, high=change + 0.01
+        since=both["step_since"],
+        measure="excess",
+        change=change,
+        low=change - 0.01,
+        high=change + 0.01,
+        detectable=0.014,
     )
 
 
@@ -195,7 +201,7 @@ def _reliability(models, steps, sharing, languages, rng):
 
         def row(kind, metric, value, null, model=m.model, step=step, **more):
             plain = {"concept": "*", "m": len(languages), "low": np.nan, "high": np.nan, "layer": -1,
-                     "site": "", "unit": -1}  # fmt: skip
+                     "site": "", "unit": -1, "n_null": 20}  # fmt: skip
             return {"model": model, "step": step, "kind": kind, "metric": metric, "value": value,
                     "null": null, **plain, **more}  # fmt: skip
 
@@ -241,7 +247,8 @@ def _lifespans(models, languages):
     return pd.DataFrame(
         [
             {"model": m.model, "m": among, "n": 90 // among, "null": 3.0, "censored": 0.25 if m.role == "main" else 0.9,
-             "quartile_1": 64.0, "median": 512.0 if m.role == "main" else np.nan, "quartile_3": np.nan}
+             "quartile_1": 64.0, "median": 512.0 if m.role == "main" else np.nan, "quartile_3": np.nan,
+             "n_null": 20}
             for m in models.itertuples()
             for among in range(2, len(languages) + 1)
         ]

@@ -14,11 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from babelscope.analysis.overlap import ALL, way_interval, ways
+from babelscope.analysis.power import detectable_excess, languages_of
 
 Floats = NDArray[np.float64]
 _PLACE = ["model", "scope", "layer", "variant"]
 _COLUMNS = [
     "model", "step", "since", "scope", "layer", "variant", "measure", "change", "low", "high", "n_concepts",
+    "detectable",
 ]  # fmt: skip
 
 
@@ -31,9 +33,11 @@ def overlap_changes(overlap: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
         draws: Their draws.
 
     Returns:
-        Columns ``model, step, since, scope, layer, variant, measure, change, low, high, n_concepts``.
+        Columns ``model, step, since, scope, layer, variant, measure, change, low, high, n_concepts,
+        detectable``.
         ``measure`` is ``overlap``, ``excess`` (overlap above its null) or ``way`` (share of the way from null
         to ceiling). The interval is of the difference, over concepts and languages together.
+        ``detectable`` is the least rise that would be told from none with a power of 0.8.
     """
     means = overlap[(overlap["lang_a"] == ALL) & overlap["scope"].isin(["model", "layer"])]
     rows = []
@@ -42,7 +46,7 @@ def overlap_changes(overlap: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
         steps = sorted(of_place["step"].unique().tolist())
         drawn = {step: _measures(part) for step, part in of_place.groupby("step")}
         known = {step: _measures(here.loc[[step]]) for step in steps}
-        n_concepts = int(here["n_concepts"].iloc[0])
+        n_concepts, n_pairs = (int(here[column].iloc[0]) for column in ("n_concepts", "n_pairs"))
         for since, step in dict.fromkeys([*((steps[0], step) for step in steps[1:]), *pairwise(steps)]):
             for name, now_B in drawn[step].items():
                 with np.errstate(invalid="ignore"):  # no room at either step
@@ -50,7 +54,9 @@ def overlap_changes(overlap: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
                     change = float((known[step][name] - known[since][name])[0])
                 change, low, high = (x if np.isfinite(change) else np.nan for x in (change, low, high))
                 model, scope, layer, variant = place
-                rows.append((model, step, since, scope, layer, variant, name, change, low, high, n_concepts))
+                least = detectable_excess(change - low, languages_of(n_pairs), n_concepts)
+                row = (model, step, since, scope, layer, variant, name, change, low, high, n_concepts, least)
+                rows.append(row)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 

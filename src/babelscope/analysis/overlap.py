@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
+from babelscope.analysis.power import LEVEL, detectable_excess
 from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, Place
 from babelscope.analysis.scores import WORD_SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
@@ -59,7 +60,7 @@ _COLUMNS = (
     "scope", "layer", "site", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null", "null_near",
     "chance", "calibrated", "ceiling", "way", "way_low", "way_high", "ceiling_words", "way_words",
     "way_words_low", "way_words_high", "p_value", "p_near", "n_concepts", "n_concepts_words", "n_pairs", "k",
-    "n_units",
+    "n_units", "n_null", "null_high", "detectable",
 )  # fmt: skip
 
 
@@ -102,8 +103,11 @@ def overlap_tables(
         ``low``, ``high``, ``null``, ``null_near``, ``chance``, ``calibrated``, ``ceiling``, ``way``,
         ``way_low``, ``way_high``, the same with ``_words``, ``p_value``, ``p_near``, ``n_concepts``,
         ``n_concepts_words`` (those with a split by words, which ``way_words`` is over), ``n_pairs``, ``k``,
-        ``n_units``. Intervals of pairs resample concepts; those of the summary rows (``*``, ``=``, kinds of
-        pairs) resample concepts and languages. Sites have summary rows only.
+        ``n_units``, ``n_null`` (permutations behind each p-value), ``null_high`` (what 5% of them reach) and
+        ``detectable`` (the least excess over the null that would be told with a power of 0.8, see
+        :func:`babelscope.analysis.power.detectable_excess`; of means only). Intervals of pairs resample
+        concepts; those of the summary rows (``*``, ``=``, kinds of pairs) resample concepts and languages.
+        Sites have summary rows only.
     """
     langs, n_concepts = list(chosen), len(concepts)
     split_C = np.zeros(n_concepts, bool) if split_by_words is None else split_by_words
@@ -133,7 +137,7 @@ def overlap_tables(
                 and (variant == "disjoint_lines" or layer == ALL_LAYERS)
             ):
                 resampled.append(draws.assign(variant=variant, layer=layer))
-    table = pd.concat(parts, ignore_index=True).assign(n_concepts=n_concepts)
+    table = pd.concat(parts, ignore_index=True).assign(n_concepts=n_concepts, n_null=settings.permutations)
     table["scope"] = [_scope(*place) for place in zip(table["layer"], table["site"], strict=True)]
     table["calibrated"] = (table["overlap"] - table["null"]) / (1 - table["null"])
     table["n_concepts_words"] = np.where(table["ceiling_words"].notna(), int(split_C.sum()), 0)
@@ -270,17 +274,16 @@ class _Chance:
             near_CC,
         )
 
-    def p_values(self, shared_CC: Floats) -> tuple[float, float, float]:
-        """P-value by permuted concepts, by permuted neighbours, and what neighbours share; NaN if unknown."""
+    def p_values(self, shared_CC: Floats) -> tuple[float, float, float, float]:
+        """P-value by permuted concepts, by permuted neighbours, what neighbours share, each NaN if unknown;
+        and the overlap that 5% of permutations of concepts reach."""
         overlap, n = float(np.diag(shared_CC).mean()), len(shared_CC)
-        p_value, p_near = (
-            np.nan
-            if order_QC is None
-            else permutation_p(overlap, shared_CC[np.arange(n), order_QC].mean(axis=1))
-            for order_QC in (self.order_QC, self.near_QC)
-        )
+        null_Q = shared_CC[np.arange(n), self.order_QC].mean(axis=1)
+        p_near = np.nan
+        if self.near_QC is not None:
+            p_near = permutation_p(overlap, shared_CC[np.arange(n), self.near_QC].mean(axis=1))
         near = float(shared_CC[self.near_CC].mean()) if self.near_CC.any() else np.nan
-        return p_value, p_near, near
+        return permutation_p(overlap, null_Q), p_near, near, float(np.quantile(null_Q, 1 - LEVEL))
 
 
 def _rows(
@@ -318,9 +321,10 @@ def _pair_rows(pairs: _Pairs, langs: Sequence[str], chance: _Chance) -> list[dic
         columns |= {f"ceiling{end}": three[2].mean(axis=1)}
         columns |= dict(zip(_way_names(end), (way_P, *np.array(bounds).T), strict=True))
     tests = np.array([chance.p_values(shared_CC) for shared_CC in pairs.shared_PCC])
-    columns |= dict(zip(("p_value", "p_near", "null_near"), tests.T, strict=True))
+    columns |= dict(zip(("p_value", "p_near", "null_near", "null_high"), tests.T, strict=True))
     names = np.array(langs, dtype=object)[np.array(pairs.pairs)]
-    table = pd.DataFrame({"lang_a": names[:, 0], "lang_b": names[:, 1], **columns, "n_pairs": 1})
+    columns |= {"lang_a": names[:, 0], "lang_b": names[:, 1], "n_pairs": 1, "detectable": np.nan}
+    table = pd.DataFrame(columns)
     return table.to_dict("records")  # type: ignore[return-value]
 
 
@@ -332,10 +336,13 @@ def _summary_row(
     own_PC, null_PC = pairs.own_PC[at], pairs.null_PC[at]
     drawn = {"overlap": chance.draws.means(own_PC, of), "null": chance.draws.means(null_PC, of)}
     low, high = intervals_of(drawn["overlap"][None, np.isfinite(drawn["overlap"])])[0]
-    p_value, p_near, near = chance.p_values(pairs.shared_PCC[at].mean(axis=0))
+    p_value, p_near, near, null_high = chance.p_values(pairs.shared_PCC[at].mean(axis=0))
+    overlap, null = float(own_PC.mean()), float(null_PC.mean())
+    n_langs, n_concepts = len({lang for pair in of for lang in pair}), own_PC.shape[1]
     row: dict[str, Any] = {
-        "overlap": own_PC.mean(), "low": max(0.0, low), "high": min(1.0, high), "null": null_PC.mean(),
-        "null_near": near, "p_value": p_value, "p_near": p_near, "n_pairs": len(at),
+        "overlap": overlap, "low": max(0.0, low), "high": min(1.0, high), "null": null, "null_near": near,
+        "null_high": null_high, "p_value": p_value, "p_near": p_near, "n_pairs": len(at),
+        "detectable": detectable_excess(overlap - low, n_langs, n_concepts, null_high - null),
     }  # fmt: skip
     for end, ceiling_PC in (("", pairs.ceiling_PC[at]), ("_words", pairs.words_PC[at])):
         known_C: NDArray[np.bool_] = np.asarray(np.isfinite(ceiling_PC).any(axis=0))

@@ -340,6 +340,19 @@ def _raise_too_few(problems: Sequence[str], *, grouped: bool) -> None:
         raise DataError("concepts", "; ".join(problems[:10]) + more, hint)
 
 
+def fewest_in_a_half(
+    labels: Mapping[str, Mapping[str, int]], half_of: Callable[[str], str]
+) -> tuple[int, int]:
+    """Positive and negative sentences in the half that has the fewest positive ones, of any concept.
+
+    Args:
+        labels: Per concept the ids of its sentences: 1 if they express it, else 0.
+        half_of: The half of a sentence.
+    """
+    counts = [Counter((half_of(name), value) for name, value in own.items()) for own in labels.values()]
+    return min((each[half, 1], each[half, 0]) for each in counts for half in "ab")
+
+
 def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
     """Sentences per language and concept.
 
