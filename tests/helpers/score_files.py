@@ -36,13 +36,18 @@ def by_site(values_NU: np.ndarray, sites: Mapping[LayerSite, int] = SITES) -> di
 
 
 def make_units(
-    path: Path, values_NU: np.ndarray, ids: Sequence[str], sites: Mapping[LayerSite, int] = SITES, **of: Any
+    path: Path,
+    values_NU: np.ndarray,
+    ids: Sequence[str],
+    sites: Mapping[LayerSite, int] = SITES,
+    n_tokens: Sequence[int] | None = None,
+    **of: Any,
 ) -> UnitFile:
     """A file of pooled activations with one cell; ``of`` says of what, see :func:`provenance`."""
     about = provenance(**of)
     cell = cell_name(about.step, about.lang)
     with atomic_h5(path, kind="units") as file:
-        write_units(file.create_group(cell), about, ids, sites, [(0, by_site(values_NU, sites))])
+        write_units(file.create_group(cell), about, ids, sites, [(0, by_site(values_NU, sites))], n_tokens)
     return UnitFile(path, cell)
 
 
@@ -88,6 +93,7 @@ class GivenScores(ScoreFile):
         self.units = UnitIndex.of((*place, width) for place, width in sites.items())
         self.positive_rate = np.full(len(self.concepts), 1 / max(2, len(self.concepts)))
         self.chance_ap = self.positive_rate + 0.03
+        self.length_ap = np.arange(1, len(self.concepts) + 1) / 10
         numbers = np.tile(np.arange(len(self.units)), (len(self.concepts), 1))
         self.arrays = {f"ap_{subset}": ap.get(subset, ap["all"]) for subset in ("all", *OTHER_HALF)}
         self.split_by_words = np.full(len(self.concepts), WORD_SUBSETS[0] in ap)

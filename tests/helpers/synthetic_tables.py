@@ -127,7 +127,8 @@ def _overlap(models, steps, sharing, languages, rng):
                         "overlap": value, "low": value - half, "high": value + half, "null": null,
                         "chance": CHANCE, "calibrated": (value - null) / (1 - null), "p_value": p,
                         "q_value": min(1.0, p * 1.5), "n_concepts": len(CONCEPTS), "k": k,
-                        "n_units": 2304 if layer < 0 else 576,
+                        "n_units": 2304 if layer < 0 else 576, "n_null": 500, "null_high": null + 0.003,
+                        "detectable": 1.4 * half,
                     }  # fmt: skip
 
                 p = 0.002 if base > null + 0.02 else 0.3
@@ -165,7 +166,12 @@ def _overlap_changes(overlap):
     change = both["change"] - both["change_since"]
     columns = ["model", "step", "scope", "layer", "variant", "n_concepts"]
     return both[columns].assign(
-        since=both["step_since"], measure="excess", change=change, low=change - 0.01, high=change + 0.01
+        since=both["step_since"],
+        measure="excess",
+        change=change,
+        low=change - 0.01,
+        high=change + 0.01,
+        detectable=0.014,
     )
 
 
@@ -218,13 +224,13 @@ def _transfer(models, steps, sharing, languages, rng):
                 rows.append(
                     {"model": m.model, "step": step, "source": source, "target": target,
                      "concept": concept, "ap": value, "ap_other_concepts": 0.17, "low": np.nan,
-                     "high": np.nan, "positive_rate": 1 / 6, "chance_ap": 0.18, "k": 46, "n": 1}
+                     "high": np.nan, "positive_rate": 1 / 6, "chance_ap": 0.18, "length_ap": 0.2, "k": 46, "n": 1}
                 )  # fmt: skip
         for source, value in (("*", moved), ("=", own)):
             rows.append(
                 {"model": m.model, "step": step, "source": source, "target": source, "concept": "*",
                  "ap": value, "low": value - 0.01, "high": value + 0.01, "ap_other_concepts": 0.17,
-                 "positive_rate": 1 / 6, "chance_ap": 0.18, "k": 46, "n": len(CONCEPTS)}
+                 "positive_rate": 1 / 6, "chance_ap": 0.18, "length_ap": 0.2, "k": 46, "n": len(CONCEPTS)}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -235,7 +241,7 @@ def _reliability(models, steps, sharing, languages, rng):
 
         def row(kind, metric, value, null, model=m.model, step=step, **more):
             plain = {"concept": "*", "m": len(languages), "low": np.nan, "high": np.nan, "layer": -1,
-                     "site": "", "unit": -1}  # fmt: skip
+                     "site": "", "unit": -1, "n_null": 20}  # fmt: skip
             return {"model": model, "step": step, "kind": kind, "metric": metric, "value": value,
                     "null": null, "chance_ap": np.nan if kind == "shared_units" else null, **plain, **more}  # fmt: skip
 
@@ -281,7 +287,8 @@ def _lifespans(models, languages):
     return pd.DataFrame(
         [
             {"model": m.model, "m": among, "n": 90 // among, "null": 3.0, "censored": 0.25 if m.role == "main" else 0.9,
-             "quartile_1": 64.0, "median": 512.0 if m.role == "main" else np.nan, "quartile_3": np.nan}
+             "quartile_1": 64.0, "median": 512.0 if m.role == "main" else np.nan, "quartile_3": np.nan,
+             "n_null": 20}
             for m in models.itertuples()
             for among in range(2, len(languages) + 1)
         ]

@@ -141,7 +141,9 @@ def study(tmp_path_factory):
                 values[:20, 3] += 9
                 if lang == "en":
                     values[20:40, 12 + 7] += 9
-            units = make_units(folder / f"{step}-{lang}.u.h5", values, ids, lang=lang, step=step)
+            lengths = rng.integers(3, 30, len(ids)).tolist()
+            path = folder / f"{step}-{lang}.u.h5"
+            units = make_units(path, values, ids, n_tokens=lengths, lang=lang, step=step)
             scores[step, lang] = score(folder / f"{step}-{lang}.s.h5", labels, units)
     return scores, rank(folder / "best.h5", scores, kept=5)
 
@@ -280,6 +282,8 @@ def test_transfer_is_counted_by_hand(study):
         assert row["ap_other_concepts"] == pytest.approx(np.mean(others))
         assert row["positive_rate"] == pytest.approx(1 / len(CONCEPTS))
         assert row["chance_ap"] == best[target].chance_ap[CONCEPTS.index(concept)] > row["positive_rate"]
+        assert row["length_ap"] == best[target].length_ap[CONCEPTS.index(concept)]
+    assert found.loc[("*", "*", "*"), "length_ap"] == np.mean([file.length_ap for file in best.values()])
 
 
 def test_the_best_unit_is_the_same_whatever_the_block(study, monkeypatch):

@@ -189,9 +189,9 @@ def test_parallel_sentences(tmp_path):
         prepare(tmp_path / "s.tsv", "parallel", text=text)
     out = prepare(tmp_path / "s.tsv", "parallel", text=text, duplicates="keep_first")
     assert [tuple(row.values()) for row in table(out)] == [
-        ("L00001", "b", "eins"),
-        ("L00002", "a", "zwei"),
-        ("L00004", "a", "drei"),
+        ("L00001", "b", "eins", "", ""),
+        ("L00002", "a", "zwei", "", ""),
+        ("L00004", "a", "drei", "", ""),
     ]
     assert read_sentences(out)[1] == ("L00002", "zwei")
 

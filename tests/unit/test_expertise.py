@@ -152,8 +152,14 @@ def scored_in_stream(path, values, ids, labels, settings, *, cuts=(), dtype="flo
     bounds = [0, *sorted(set(cuts)), len(ids)]
     blocks = ((start, by_site(values[start:stop])) for start, stop in itertools.pairwise(bounds))
     with atomic_h5(path, kind="scores") as file:
-        score_blocks(file.create_group("1/en"), labels, settings, about, ids, SITES, blocks)
+        group = file.create_group("1/en")
+        score_blocks(group, labels, settings, about, ids, SITES, blocks, lengths_of(ids))
     return path
+
+
+def lengths_of(ids):
+    """Numbers of tokens, made up: long where the last digits are."""
+    return [1 + int(id_[-2:]) % 7 for id_ in ids]
 
 
 @given(
@@ -175,13 +181,41 @@ def test_a_stream_and_the_store_give_the_same_bytes(
     values = np.maximum(rng.normal(size=(len(ids), 24)), -0.5).astype(np.float32)
     own = {"min_positive": 4, "block_units": block_units, "threads": threads}
     with tempfile.TemporaryDirectory() as folder:
-        units = make_units(Path(folder, "u.h5"), values, ids, dtype=dtype)
+        units = make_units(Path(folder, "u.h5"), values, ids, n_tokens=lengths_of(ids), dtype=dtype)
         score(Path(folder, "stored.h5"), labels, units, **own)
         streamed = scored_in_stream(
             Path(folder, "streamed.h5"), values, ids, labels, cuts=cuts, dtype=dtype,
             settings=ScoreSettings(**own, background=background, part_bytes=1 if over_disk else 2**32),
         )  # fmt: skip
         assert streamed.read_bytes() == Path(folder, "stored.h5").read_bytes()
+
+
+def test_length_as_a_score_is_held_out(tmp_path):
+    """What is long, short, and neither: by hand, the direction chosen on the other half."""
+    rng = np.random.default_rng(3)
+    length_N = rng.integers(5, 60, 60)
+    length_N[:20] += 100
+    length_N[20:40] = rng.integers(1, 5, 20)
+    units = make_units(tmp_path / "u.h5", np.zeros((60, 24), np.float32), IDS, n_tokens=length_N.tolist())
+    scores = score(tmp_path / "s.h5", make_labels(IDS, CONCEPTS), units)
+    halves = {"a": slice(0, 60, 2), "b": slice(1, 60, 2)}
+    for concept, found in zip(CONCEPTS, scores.length_ap, strict=True):
+        truth_N = np.array([id_.startswith(concept) for id_ in IDS])
+        ap = {
+            (half, sign): average_precision_score(truth_N[rows], sign * length_N[rows])
+            for half, rows in halves.items()
+            for sign in (1, -1)
+        }
+        better = {half: max((1, -1), key=lambda sign, half=half: ap[half, sign]) for half in halves}
+        assert found == pytest.approx((ap["b", better["a"]] + ap["a", better["b"]]) / 2)
+    assert scores.length_ap[:2] == pytest.approx([1, 1])
+    assert scores.length_ap[2] < 0.6
+    best = rank(tmp_path / "best.h5", {(1, "en"): scores}, kept=3)[1, "en"]
+    assert best.length_ap.tolist() == scores.length_ap.tolist()
+
+
+def test_length_is_unknown_where_no_lengths_are_stored(planted):
+    assert np.isnan(planted[0].length_ap).all()
 
 
 @pytest.mark.parametrize("kind", ["all", "none", "some"])
@@ -191,7 +225,8 @@ def test_a_stream_holds_the_parts_that_are_not_whole(kind, monkeypatch, tmp_path
     seen = []
 
     def score_values(values_PU, labels, **_):
-        seen.append((labels.shape, values_PU.shape))
+        if values_PU.shape[1] > 2:  # not lengths
+            seen.append((labels.shape, values_PU.shape))
         return SimpleNamespace(
             ap_SCU=np.zeros((3, labels.shape[1], values_PU.shape[1])),
             median_CU=np.zeros((labels.shape[1], values_PU.shape[1]), np.float32),

@@ -11,7 +11,7 @@ import torch
 from babelscope.activations import extraction
 from babelscope.activations import pooling as pooling_of_units
 from babelscope.activations.extraction import extract_language, pooled_batches
-from babelscope.activations.inputs import encode_sentences, make_batches
+from babelscope.activations.inputs import encode_sentences, end_tokens, make_batches
 from babelscope.activations.parity import PARITY_TOLERANCE, ParityError, parity_check
 from babelscope.activations.settings import ExtractionSettings
 from babelscope.activations.store import TokenFile, UnitFile, write_units
@@ -58,6 +58,9 @@ def test_rows_are_those_of_each_sentence_alone(tmp_path, name, pooling):
     loaded = tiny_loaded(name)
     units, tokens = run(tmp_path, loaded, SETTINGS.model_copy(update={"pooling": pooling}))
     assert units.sentence_ids == [sentence_id for sentence_id, _ in SENTENCES]
+    own = [loaded.tokenizer(text, add_special_tokens=False)["input_ids"] for _, text in SENTENCES]
+    room = 20 - 1 - len(end_tokens(loaded))
+    assert units.n_tokens == [min(len(ids), room) for ids in own]
     end = [1] if name in ENCODERS else []
     for row, (sentence_id, text) in enumerate(SENTENCES):
         ids = [0, *loaded.tokenizer(text)["input_ids"], *end]
@@ -277,7 +280,7 @@ def test_hooks_heal_also_after_an_error(tmp_path):
     run(tmp_path, loaded)
     assert n_hooks(loaded.model) == before
 
-    def fails(_group, _provenance, _ids, _widths, blocks):
+    def fails(_group, _provenance, _ids, _widths, blocks, _n_tokens):
         next(blocks)
         raise ZeroDivisionError
 

@@ -90,6 +90,18 @@ def test_overlap_that_random_weights_have_already_is_no_growth(tables):
     finding = next(f for f in findings if f.key == "expert_overlap")
     assert finding.verdict == "does not hold"
     assert "growth is not shown" in finding.text
+    # It says what it could have told: of the tables .0168 above the null, a rise of .014.
+    assert (
+        "as 0.017 above the null, or had it risen by 0.014, 80% of studies like each run here" in finding.text
+    )
+    assert "500 permutations" in finding.text
+
+
+def test_a_finding_that_holds_says_nothing_of_power(tables):
+    findings, _ = evaluate_findings(tables)
+    (finding,) = (f for f in findings if f.key == "expert_overlap" and f.role == "main")
+    assert finding.verdict == "holds"
+    assert "80% of studies" not in finding.text
 
 
 def test_growth_is_judged_by_the_paired_difference(tables):
@@ -588,6 +600,8 @@ def every_kind_of_study():
     yield synthetic_tables(steps=(64, 2048), flagged=(2048,), languages=("en", "es", "zh"))
     yield synthetic_tables(steps=(0, 2048), flagged=(0, 2048), languages=("en", "es", "zh"))
     yield synthetic_tables(steps=(2048,), languages=("en", "es", "zh"))
+    one_step = synthetic_tables(steps=(2048,), languages=("en", "es", "zh"))
+    yield one_step | {"overlap": one_step["overlap"].assign(p_value=0.5, q_value=0.5)}
     yield plain | {"overlap": overlap.query("variant == 'same_lines'").assign(p_value=np.nan, q_value=np.nan)}
     yield plain | {"overlap": overlap.query("lang_a != '*'"), "probes": probes.query("probe == 'full'")}
     yield plain | {"overlap": overlap.query("layer < 2"), "reliability": plain["reliability"].query("m == 2")}

@@ -950,6 +950,24 @@ def test_parallel_files_of_different_lengths():
     assert "has 61 lines, most of the other languages have 60" in error.problem
 
 
+def test_groups_of_sentences_are_read_while_planning():
+    groups = Path("data/dev/documents.txt")
+    config = text_config(sentences__groups="{data}/dev/documents.txt")
+    with pytest.raises(StudyError, match=r"(?s)sentences.groups.*not there: data/dev/documents.txt"):
+        check_text(load_study(config))
+    write_lines(groups, [f"d{n // 7}" for n in range(59)])
+    assert "has 59 lines, data/dev/en.txt has 60 sentences" in text_error(config).problem
+    write_lines(groups, ["all"] * 60)
+    assert "all 60 sentences are of one group" in text_error(config).problem
+    write_lines(groups, [f"d{n // 7}" for n in range(60)])
+    check_text(load_study(config))
+
+
+def test_groups_hold_for_all_languages():
+    with pytest.raises(StudyError, match=r"(?s)sentences.groups.*'lang' is not one of them"):
+        load_study(text_config(sentences__groups="{data}/{lang}.groups"))
+
+
 def test_too_few_positive_lines():
     error = text_error(text_config(concepts__min_positive=21))
     assert "dog in en: 20 positive sentences, 21 needed; dog in de" in error.problem

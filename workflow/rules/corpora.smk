@@ -77,6 +77,7 @@ rule prepare_dataset:
 rule prepare_sentences:
     input:
         lambda wildcards: STUDY.sentence_files(wildcards.lang),
+        groups=lambda wildcards: STUDY.group_files(wildcards.lang),
     output:
         "<results>/sentences/{lang}.tsv",
     log:
@@ -94,6 +95,7 @@ rule prepare_sentences:
         # Only these two sources make their sentences from the concepts.
         concepts=[] if STUDY.sentences.source == "parallel" else list(STUDY.concept_ids),
         files=lambda wildcards: STUDY.concept_files(wildcards.lang),
+        groups=STUDY.sentence_groups,
         seed=STUDY.seed,
         version=version("prepare_sentences"),
     message:

@@ -1,6 +1,7 @@
 """Language identity: how well a linear probe tells the language from one token's state.
 
 Reads   <results>/activations/{model}/{steps}/{langs}.tokens.h5, all languages
+        <results>/sentences/{lang}.tsv, where sentences have groups
 Writes  <results>/probes/{model}/{steps}/{layers}.tsv
         <results>/tables/probes.parquet
 """
@@ -8,7 +9,10 @@ Writes  <results>/probes/{model}/{steps}/{layers}.tsv
 
 rule fit_language_probe:
     input:
-        expand("<results>/activations/{{model}}/{{steps}}/{langs}.tokens.h5", langs=LANGS),
+        tokens=expand("<results>/activations/{{model}}/{{steps}}/{langs}.tokens.h5", langs=LANGS),
+        sentences=(
+            expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages) if STUDY.sentence_groups else []
+        ),
     output:
         "<results>/probes/{model}/{steps}/{layers}.tsv",
     log:

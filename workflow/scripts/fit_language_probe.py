@@ -11,6 +11,7 @@ from babelscope.analysis.probing import fit_language_probe
 from babelscope.analysis.settings import ProbeSettings
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
+from babelscope.text.sentence_groups import groups_by_sentence
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
@@ -18,7 +19,8 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0], threads=snakemake.threads):
     settings = ProbeSettings(**snakemake.params.settings, seed=snakemake.params.seed)
     steps, langs = snakemake.params.steps, snakemake.params.langs
-    tokens = token_files(snakemake.input, product(steps, langs))
+    tokens = token_files(snakemake.input.tokens, product(steps, langs))
+    groups = groups_by_sentence(map(Path, snakemake.input.sentences))
     scores = [
         fit_language_probe(
             {lang: tokens[step, lang] for lang in langs},
@@ -26,6 +28,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
             settings=settings,
             model=snakemake.wildcards.model,
             step=step,
+            groups=groups,
             threads=snakemake.threads,
         )
         for step in steps

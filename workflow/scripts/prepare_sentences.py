@@ -21,4 +21,5 @@ with job(snakemake.log[0]):
         duplicates=snakemake.params.duplicates,
         seed=snakemake.params.seed,
         letters=snakemake.params.letters,
+        groups=snakemake.params.groups,
     )

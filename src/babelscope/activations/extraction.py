@@ -42,8 +42,11 @@ from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import site_widths
 from babelscope.models.hooks import watching
 
-UnitSink = Callable[[Provenance, Sequence[str], Mapping[LayerSite, int], Iterable[Block]], None]
-"""Takes the pooled units of a cell: where they come from, ids of the sentences, widths, blocks in order."""
+UnitSink = Callable[
+    [Provenance, Sequence[str], Mapping[LayerSite, int], Iterable[Block], Sequence[int]], None
+]
+"""Takes the pooled units of a cell: where they come from, ids of the sentences, widths, blocks in order, and
+the number of tokens of each sentence."""
 
 
 @torch.inference_mode()
@@ -103,7 +106,8 @@ def extract_language(
     recorder = Recorder(loaded, settings.sites, settings.pooling)
     kept = _States(recorder, encoded, settings, lang=lang, seed=seed)
     with watching(recorder.watchers()):
-        units(provenance, encoded.sentence_ids, recorder.units, _windows(recorder, kept, encoded, settings))
+        blocks = _windows(recorder, kept, encoded, settings)
+        units(provenance, encoded.sentence_ids, recorder.units, blocks, kept.n_own)
     kept.write(tokens, replace(provenance, dtype=settings.state_type))
 
 
@@ -176,8 +180,10 @@ class _States:
     ) -> None:
         self.recorder, self.encoded = recorder, encoded
         loaded = recorder.loaded
-        n_own = [len(row) - 1 - len(end_tokens(loaded)) for row in encoded.rows]
-        self.rows, self.positions = _sample_tokens(n_own, settings.tokens_per_language, seed=seed, lang=lang)
+        self.n_own = [len(row) - 1 - len(end_tokens(loaded)) for row in encoded.rows]
+        self.rows, self.positions = _sample_tokens(
+            self.n_own, settings.tokens_per_language, seed=seed, lang=lang
+        )
         self.mean_rows = _rows_with_means(encoded.sentence_ids, settings.mean_sentences)
         self._mean_index = np.full(len(encoded.rows), -1, dtype=np.intp)
         self._mean_index[self.mean_rows] = np.arange(len(self.mean_rows))

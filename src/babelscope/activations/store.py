@@ -145,6 +145,7 @@ def write_units(
     sentence_ids: Sequence[str],
     widths: Mapping[LayerSite, int],
     blocks: Iterable[Block],
+    n_tokens: Sequence[int] | None = None,
 ) -> None:
     """Write the pooled unit activations of a cell as they come, in blocks of sentences.
 
@@ -154,6 +155,7 @@ def write_units(
         sentence_ids: The rows, in their order; at least one, each once.
         widths: Units of each (layer, site), in unit order.
         blocks: The first row of each, in order, and per (layer, site) an array of shape ``(rows, U)``.
+        n_tokens: Tokens of each sentence that were pooled, ``(N,)``.
 
     Raises:
         NumericsError: If a value is not finite or does not fit the type.
@@ -161,6 +163,8 @@ def write_units(
     ids, dtype = list(sentence_ids), provenance.dtype
     write_provenance(group, provenance)
     write_strings(group, "sentence_ids", ids)
+    if n_tokens is not None:
+        group.create_dataset("n_tokens", data=np.asarray(n_tokens, np.int32), track_times=False)
     group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
     for unit, n in widths.items():
         group.create_dataset(_unit_name(*unit), (len(ids), n), dtype, track_times=False)
@@ -225,6 +229,7 @@ class UnitFile(_CellFile):
         path, cell: The file, and the cell's group in it, such as ``64/en``.
         provenance: Where the numbers come from.
         sentence_ids: The rows, in their order; length ``N``.
+        n_tokens: Tokens of each that were pooled; None if they were not written.
         sites: (layer, site, number of units), in unit order.
 
     Raises:
@@ -235,6 +240,7 @@ class UnitFile(_CellFile):
 
     def _describe(self, group: h5py.Group) -> None:
         self.sentence_ids = read_strings(group, "sentence_ids")
+        self.n_tokens: list[int] | None = group["n_tokens"][:].tolist() if "n_tokens" in group else None
         self.sites: list[tuple[int, str, int]] = []
         for entry in group.attrs["unit_order"]:
             layer, site = entry.split()

@@ -16,13 +16,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from babelscope.analysis.overlap import ALL, way_interval, ways
+from babelscope.analysis.power import detectable_excess, languages_of
 
 Floats = NDArray[np.float64]
 _Key = tuple[str, str, int, str]
 """Model, scope, layer, variant."""
 _PLACE = ["scope", "layer", "variant"]
 _TAIL = [*_PLACE, "measure"]
-_CHANGES = ["model", "step", "since", *_TAIL, "change", "low", "high", "n_concepts"]
+_CHANGES = ["model", "step", "since", *_TAIL, "change", "low", "high", "n_concepts", "detectable"]
 _CONTRASTS = ["model", "control", "step", *_TAIL, "difference", "low", "high", "n_concepts"]
 
 
@@ -35,15 +36,20 @@ def overlap_changes(overlap: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
         draws: Their draws.
 
     Returns:
-        Columns ``model, step, since, scope, layer, variant, measure, change, low, high, n_concepts``.
+        Columns ``model, step, since, scope, layer, variant, measure, change, low, high, n_concepts,
+        detectable``.
         ``measure`` is ``overlap``, ``excess`` (overlap above its null) or ``way`` (share of the way from null
         to ceiling). The interval is of the difference, over concepts and languages together.
+        ``detectable`` is the least rise that would be told from none with a power of 0.8.
     """
     rows = []
     for (model, *place), at in _drawn_means(overlap, draws).items():
         steps = sorted(at)
         for since, step in dict.fromkeys([*((steps[0], step) for step in steps[1:]), *pairwise(steps)]):
-            rows += [(model, step, since, *place, *row) for row in _differences(at[step], at[since])]
+            for row in _differences(at[step], at[since]):
+                _, change, low, _, n_concepts = row
+                least = detectable_excess(change - low, at[step].n_langs, n_concepts)
+                rows.append((model, step, since, *place, *row, least))
     return pd.DataFrame(rows, columns=_CHANGES)
 
 
@@ -81,6 +87,7 @@ class _Drawn(NamedTuple):
     draws: dict[str, Floats]
     """Each of shape ``(B,)``."""
     n_concepts: int
+    n_langs: int
 
 
 def _drawn_means(overlap: pd.DataFrame, draws: pd.DataFrame) -> dict[_Key, dict[int, _Drawn]]:
@@ -92,10 +99,10 @@ def _drawn_means(overlap: pd.DataFrame, draws: pd.DataFrame) -> dict[_Key, dict[
     place: Any
     for place, of_place in draws.groupby(keys, sort=False):
         here = known[place]
-        n_concepts = int(here["n_concepts"].iloc[0])
+        n_concepts, n_pairs = (int(here[column].iloc[0]) for column in ("n_concepts", "n_pairs"))
         of_steps: Any = of_place.groupby("step")
         found[place] = {
-            int(step): _Drawn(_measures(here.loc[[step]]), _measures(part), n_concepts)
+            int(step): _Drawn(_measures(here.loc[[step]]), _measures(part), n_concepts, languages_of(n_pairs))
             for step, part in of_steps
         }
     return found

@@ -105,7 +105,7 @@ def lifespans(
     Returns:
         One row per ``m`` from 2 to the number of languages. Columns ``model, m``; ``n``: spells in which a
         pair is shared by at least ``m`` languages; ``null``: their number with a different concept in every
-        language, the mean of some pairings; ``censored``: their share that goes on at the last step;
+        language, the mean of ``n_null`` pairings; ``censored``: their share that goes on at the last step;
         ``quartile_1, median, quartile_3``: their length in training steps, NaN where too few have ended.
     """
     of_steps, first = _members(experts, best), next(iter(best.values()))
@@ -121,8 +121,8 @@ def lifespans(
         lengths_of_null = [_spells({step: found.by(m) for step, found in null.items()})[0] for null in nulls]
         null = float(np.mean([len(each) for each in lengths_of_null])) if nulls else np.nan
         share = float(censored.mean()) if len(length) else np.nan
-        rows.append((m, len(length), null, share, *_quartiles(length, censored)))
-    columns = ["m", "n", "null", "censored", "quartile_1", "median", "quartile_3"]
+        rows.append((m, len(length), null, share, *_quartiles(length, censored), len(nulls)))
+    columns = ["m", "n", "null", "censored", "quartile_1", "median", "quartile_3", "n_null"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(0, "model", first.provenance.model)
     return table

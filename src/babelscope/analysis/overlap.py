@@ -37,6 +37,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
+from babelscope.analysis.power import LEVEL, detectable_excess
 from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, Place
 from babelscope.analysis.scores import WORD_SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
@@ -60,7 +61,7 @@ _COLUMNS = (
     "scope", "layer", "site", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null", "null_near",
     "chance", "calibrated", "ceiling", "way", "way_low", "way_high", "ceiling_words", "way_words",
     "way_words_low", "way_words_high", "p_value", "p_near", "n_concepts", "n_concepts_words", "n_pairs", "k",
-    "n_units",
+    "n_units", "n_null", "null_high", "detectable",
 )  # fmt: skip
 
 
@@ -103,8 +104,11 @@ def overlap_tables(
         ``low``, ``high``, ``null``, ``null_near``, ``chance``, ``calibrated``, ``ceiling``, ``way``,
         ``way_low``, ``way_high``, the same with ``_words``, ``p_value``, ``p_near``, ``n_concepts``,
         ``n_concepts_words`` (those with a split by words, which ``way_words`` is over), ``n_pairs``, ``k``,
-        ``n_units``. Intervals of pairs resample concepts; those of the summary rows (``*``, ``=``, kinds of
-        pairs) resample concepts and languages. Sites have summary rows only.
+        ``n_units``, ``n_null`` (permutations behind each p-value), ``null_high`` (what 5% of them reach) and
+        ``detectable`` (the least excess over the null that would be told with a power of 0.8, see
+        :func:`babelscope.analysis.power.detectable_excess`; of means only). Intervals of pairs resample
+        concepts; those of the summary rows (``*``, ``=``, kinds of pairs) resample concepts and languages.
+        Sites have summary rows only.
     """
     langs, n_concepts = list(chosen), len(concepts)
     split_C = np.zeros(n_concepts, bool) if split_by_words is None else split_by_words
@@ -134,7 +138,7 @@ def overlap_tables(
                 and (variant == "disjoint_lines" or layer == ALL_LAYERS)
             ):
                 resampled.append(draws.assign(variant=variant, layer=layer))
-    table = pd.concat(parts, ignore_index=True).assign(n_concepts=n_concepts)
+    table = pd.concat(parts, ignore_index=True).assign(n_concepts=n_concepts, n_null=settings.permutations)
     table["scope"] = [_scope(*place) for place in zip(table["layer"], table["site"], strict=True)]
     table["calibrated"] = (table["overlap"] - table["null"]) / (1 - table["null"])
     table["n_concepts_words"] = np.where(table["ceiling_words"].notna(), int(split_C.sum()), 0)
@@ -284,7 +288,7 @@ class _Chance:
 
     def p_values(self, shared_PCC: Floats) -> dict[str, Floats]:
         """Of each pair the p-values by permuted concepts and by permuted neighbours, and what neighbours
-        share; NaN where unknown."""
+        share, NaN where unknown; and the overlap that 5% of permutations of concepts reach."""
         n_pairs, n = shared_PCC.shape[:2]
         own_P = np.trace(shared_PCC, axis1=1, axis2=2) / n
         found = {}
@@ -294,9 +298,12 @@ class _Chance:
                 continue
             null_PQ = np.zeros((n_pairs, len(order_QC)))
             _sum_permuted(shared_PCC, np.ascontiguousarray(order_QC.T), null_PQ)
+            null_PQ /= n
             found[name] = np.array(
-                [permutation_p(own, null_Q / n) for own, null_Q in zip(own_P, null_PQ, strict=True)]
+                [permutation_p(own, null_Q) for own, null_Q in zip(own_P, null_PQ, strict=True)]
             )
+            if name == "p_value":
+                found["null_high"] = np.quantile(null_PQ, 1 - LEVEL, axis=1)
         at = np.flatnonzero(self.near_CC)
         near_P = shared_PCC.reshape(n_pairs, -1)[:, at].mean(axis=1) if len(at) else np.full(n_pairs, np.nan)
         return {**found, "null_near": near_P}
@@ -347,7 +354,8 @@ def _pair_rows(pairs: _Pairs, langs: Sequence[str], chance: _Chance) -> list[dic
         columns |= dict(zip(_way_names(end), (way_P, *np.array(bounds).T), strict=True))
     columns |= chance.p_values(pairs.shared_PCC)
     names = np.array(langs, dtype=object)[np.array(pairs.pairs)]
-    table = pd.DataFrame({"lang_a": names[:, 0], "lang_b": names[:, 1], **columns, "n_pairs": 1})
+    columns |= {"lang_a": names[:, 0], "lang_b": names[:, 1], "n_pairs": 1, "detectable": np.nan}
+    table = pd.DataFrame(columns)
     return table.to_dict("records")  # type: ignore[return-value]
 
 
@@ -362,9 +370,12 @@ def _summary_row(
     weights_P = np.bincount(at, minlength=len(pairs.pairs)) / len(at)
     mean_CC = np.tensordot(weights_P, pairs.shared_PCC, axes=1)
     tests = {name: float(value) for name, (value,) in chance.p_values(mean_CC[None]).items()}
+    overlap, null = float(own_PC.mean()), float(null_PC.mean())
+    n_langs, n_concepts = len({lang for pair in of for lang in pair}), own_PC.shape[1]
     row: dict[str, Any] = {
-        "overlap": own_PC.mean(), "low": max(0.0, low), "high": min(1.0, high), "null": null_PC.mean(),
-        **tests, "n_pairs": len(at),
+        "overlap": overlap, "low": max(0.0, low), "high": min(1.0, high), "null": null, **tests,
+        "n_pairs": len(at),
+        "detectable": detectable_excess(overlap - low, n_langs, n_concepts, tests["null_high"] - null),
     }  # fmt: skip
     for end, ceiling_PC in (("", pairs.ceiling_PC[at]), ("_words", pairs.words_PC[at])):
         known_C: NDArray[np.bool_] = np.asarray(np.isfinite(ceiling_PC).any(axis=0))

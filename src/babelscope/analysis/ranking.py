@@ -80,6 +80,7 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
         group.attrs["unit_order"] = [f"{layer} {site} {width}" for layer, site, width in units.sites]
         group.attrs["positive_rate"] = file.positive_rate
         group.attrs["chance_ap"] = file.chance_ap
+        group.attrs["length_ap"] = file.length_ap
         group.attrs["langs"] = list(scores)
         group.attrs["split_by_words"] = file.split_by_words
         for subset in SUBSETS:
@@ -215,6 +216,7 @@ class BestFile:
         units: All units of the model.
         positive_rate: Share of positive sentences per concept: the AP of a constant.
         chance_ap: Mean AP per concept of scores in random order on half of the sentences, over the halves.
+        length_ap: AP of the length of a sentence, held out, per concept; NaN if it is not known.
         langs: The languages whose scores were there, in the order of ``ap_abroad``.
         kept: Units that are kept of every concept.
         split_by_words: Whether a concept's sentences could be split by their words.
@@ -233,6 +235,7 @@ class BestFile:
             self.units = UnitIndex.of((int(layer), site, int(width)) for layer, site, width in places)
             self.positive_rate: Floats = group.attrs["positive_rate"]
             self.chance_ap: Floats = group.attrs["chance_ap"]
+            self.length_ap: Floats = group.attrs["length_ap"]
             self.langs: list[str] = [str(lang) for lang in group.attrs["langs"]]
             self.kept: int = group["all/unit"].shape[1]
             self.split_by_words: NDArray[np.bool_] = group.attrs["split_by_words"]

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 _COLUMNS = (
     "kind", "metric", "concept", "m", "value", "null", "null_low", "null_high", "low", "high", "chance_ap",
-    "layer", "site", "unit", "n",
+    "layer", "site", "unit", "n", "n_null",
 )  # fmt: skip
 
 #: What a unit is chosen by and measured by, over languages.
@@ -109,7 +109,7 @@ def reliability_table(
     Returns:
         Columns ``kind, metric`` (worst_ap, mean_ap, n_units), ``concept`` (``*``: mean or total),
         ``m``, ``value, null, null_low, null_high, low, high, chance_ap`` (over languages as the metric: the
-        least, the mean; NaN for shared units), ``layer, site, unit, n``.
+        least, the mean; NaN for shared units), ``layer, site, unit, n, n_null`` (pairings behind the null).
     """
     first = next(iter(best.values()))
     rng = np.random.default_rng([settings.seed, 2])
@@ -190,7 +190,7 @@ def _search(scores: Mapping[str, ScoreFile], pairings: Sequence[Ints], half: str
 def _null_columns(null_P: Floats) -> dict[str, float]:
     low, high = interval(null_P)
     mean = float(np.mean(null_P)) if len(null_P) else np.nan
-    return {"null": mean, "null_low": low, "null_high": high}
+    return {"null": mean, "null_low": low, "null_high": high, "n_null": len(null_P)}
 
 
 def _shared_units(

@@ -1,8 +1,9 @@
 """How well single units predict concepts: scored from a stream of blocks, or from the store; read by cell.
 
-The sentences of a language are cut in two halves, ``a`` and ``b``, by their numbers, the same in all
-languages. Scores exist for three subsets: ``all`` sentences and each half; and, where the words of the
-positive sentences are known, for two subsets that share no word: ``words_a`` and ``words_b``.
+The sentences of a language are cut in two halves, ``a`` and ``b``, by their numbers or by the groups that
+they are of, the same in all languages. Scores exist for three subsets: ``all`` sentences and each half; and,
+where the words of the positive sentences are known, for two subsets that share no word: ``words_a`` and
+``words_b``.
 
 What is scored at once is a *part*: the concepts that share sentences, and all their sentences. Where every
 concept brings sentences of its own a part is one concept, and can be scored while the model reads the next;
@@ -112,10 +113,11 @@ class _Scorer:
         concepts: pd.DataFrame,
         settings: ScoreSettings,
         where: str,
+        n_tokens: Sequence[int] | None,
     ) -> None:
         self._group, self._settings = group, settings
         names, labels_NC, words_NC = _label_matrix(concepts, sentence_ids, where)
-        half_N = np.array([half_of(name) == "b" for name in sentence_ids], dtype=np.int64)
+        half_N = _halves(concepts, sentence_ids)
         write_provenance(group, provenance)
         group.attrs["concepts"] = names
         group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
@@ -126,6 +128,7 @@ class _Scorer:
             for number, subset in enumerate(WORD_SUBSETS, 1):
                 group.attrs[f"n_positive_{subset}"] = (words_NC == number).sum(axis=0)
         self.parts = _parts(labels_NC, half_N, words_NC)
+        group.attrs["length_ap"] = _length_ap(self.parts, n_tokens, len(names))
         # Space is taken now, so that the file's bytes do not depend on the order of the parts.
         early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -161,12 +164,13 @@ def score_units(
 
     Args:
         units: Pooled activations of one (model, step, language).
-        concepts: Columns ``concept``, ``sentence_id``, ``label``, and maybe ``word_group``, see
+        concepts: Columns ``concept``, ``sentence_id``, ``label``, and maybe ``half`` and ``word_group``, see
             :func:`babelscope.text.concepts.label_sentences`.
         group: Empty group of an HDF5 file of kind ``scores``, named as :func:`babelscope.io.cells.cell_name`
             says. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` and ``median``, the value that
             generation forces: float32, each ``(C, U)``; where words are known ``ap_words_a`` and
-            ``ap_words_b``, NaN for a concept whose sentences cannot be split by words.
+            ``ap_words_b``, NaN for a concept whose sentences cannot be split by words. And the attribute
+            ``length_ap``, what the length of a sentence reaches for each concept; NaN if it is not known.
         settings: How.
 
     Raises:
@@ -175,7 +179,15 @@ def score_units(
     """
     settings = settings or ScoreSettings()
     widths = {(layer, site): width for layer, site, width in units.sites}
-    about = (units.provenance, units.sentence_ids, widths, concepts, settings, str(units.path))
+    about = (
+        units.provenance,
+        units.sentence_ids,
+        widths,
+        concepts,
+        settings,
+        str(units.path),
+        units.n_tokens,
+    )
     scorer = _Scorer(group, *about)
     with workers(settings.threads) as run:
         for place in widths:
@@ -193,6 +205,7 @@ def score_blocks(
     sentence_ids: Sequence[str],
     widths: Mapping[LayerSite, int],
     blocks: Iterable[Block],
+    n_tokens: Sequence[int] | None = None,
 ) -> None:
     """The same, of activations as they come: nothing pooled is kept, and the bytes are the same.
 
@@ -207,6 +220,7 @@ def score_blocks(
         sentence_ids: The rows of all blocks together.
         widths: Units of each (layer, site), in unit order.
         blocks: As for :func:`babelscope.activations.store.write_units`.
+        n_tokens: Tokens of each sentence, ``(N,)``, for the score that is nothing but the length.
 
     Raises:
         DataError: As there.
@@ -214,7 +228,7 @@ def score_blocks(
         StoreError: If a part must wait on disk, and the disk has no room for it.
     """
     where = f"sentences of {provenance.lang}"
-    scorer = _Scorer(group, provenance, sentence_ids, widths, concepts, settings, where)
+    scorer = _Scorer(group, provenance, sentence_ids, widths, concepts, settings, where, n_tokens)
     row_bytes = sum(widths.values()) * np.dtype(provenance.dtype).itemsize
     if max(len(part.rows) for part in scorer.parts) * row_bytes > settings.part_bytes:
         with _on_disk(len(sentence_ids) * row_bytes) as path:
@@ -318,6 +332,32 @@ def _parts(
     return found
 
 
+def _length_ap(parts: Sequence[_Part], n_tokens: Sequence[int] | None, n_concepts: int) -> Floats:
+    """Average precision of the length of a sentence as a score for each concept, ``(C,)``.
+
+    As experts are: whether long or short sentences count as positive is chosen on one half and scored on the
+    other, both ways, averaged.
+    """
+    ap_C = np.full(n_concepts, np.nan)
+    if n_tokens is None:
+        return ap_C
+    length_N = np.asarray(n_tokens, np.float32)
+    for part in parts:
+        length_P = length_N[part.rows]
+        _, ap_a, ap_b, *_ = score_values(np.stack([length_P, -length_P], axis=1), part.labels).ap_SCU
+        rows = np.arange(len(part.columns))
+        ap_C[part.columns] = (ap_b[rows, ap_a.argmax(axis=1)] + ap_a[rows, ap_b.argmax(axis=1)]) / 2
+    return ap_C
+
+
+def _halves(table: pd.DataFrame, sentence_ids: Sequence[str]) -> NDArray[np.int64]:
+    """0 or 1, the half of each sentence, as the table says or else by its number; ``(N,)``."""
+    known: dict[str, str] = {}
+    if "half" in table:
+        known = dict(zip(table["sentence_id"].astype(str), table["half"], strict=True))
+    return np.array([(known.get(name) or half_of(name)) == "b" for name in sentence_ids], dtype=np.int64)
+
+
 def _label_matrix(
     table: pd.DataFrame, sentence_ids: Sequence[str], where: str
 ) -> tuple[list[str], NDArray[np.int8], NDArray[np.int8] | None]:
@@ -389,6 +429,7 @@ class ScoreFile:
         units: The units, in the order of the columns.
         positive_rate: Share of positive sentences per concept: the AP of a constant.
         chance_ap: Mean AP per concept of scores in random order on half of the sentences, over the halves.
+        length_ap: AP of the length of a sentence, held out, per concept; NaN if it is not known.
         split_by_words: Whether a concept's sentences could be split by their words.
 
     Raises:
@@ -406,6 +447,7 @@ class ScoreFile:
                 (int(layer), site, group[f"{_site_name(int(layer), site)}/ap_all"].shape[1])
                 for layer, site in places
             )
+            self.length_ap: Floats = group.attrs["length_ap"]
             positive, negative = (group.attrs[f"n_{kind}_all"] for kind in ("positive", "negative"))
             self.positive_rate: Floats = positive / (positive + negative)
             self.chance_ap: Floats = np.mean([_chance_ap(group, half) for half in OTHER_HALF], axis=0)

@@ -20,6 +20,7 @@ from babelscope.stats import two_way_interval
 Floats = NDArray[np.float64]
 _COLUMNS = (
     "source", "target", "concept", "ap", "low", "high", "ap_other_concepts", "positive_rate", "chance_ap",
+    "length_ap",
     "k", "n",
 )  # fmt: skip
 
@@ -37,27 +38,30 @@ def transfer_table(best: Mapping[str, BestFile], settings: AlignmentSettings, *,
 
     Returns:
         Columns ``source, target, concept, ap`` (mean over the experts), ``low``, ``high``,
-        ``ap_other_concepts`` (the same experts for all other concepts), ``positive_rate`` (the AP of a
-        constant), ``chance_ap`` (the mean AP of scores in random order, on halves as ``ap``), ``k``,
-        ``n``. Rows with concept ``*`` are means: source and target ``*`` over different languages,
-        ``=`` over languages with themselves; their intervals resample concepts and languages.
+        ``ap_other_concepts`` (the same experts for all other concepts), and of the target
+        ``positive_rate`` (the AP of a constant), ``chance_ap`` (the mean AP of scores in random order, on
+        halves as ``ap``) and ``length_ap`` (the AP of the length of a sentence); ``k``, ``n``. Rows with
+        concept ``*`` are means: source and target ``*`` over different languages, ``=`` over languages with
+        themselves; their intervals resample concepts and languages.
     """
     langs, concepts = list(best), next(iter(best.values())).concepts
     own_LLC, other_LLC = _mean_ap(best, k)
     rate_LC = np.array([file.positive_rate for file in best.values()])
     chance_LC = np.array([file.chance_ap for file in best.values()])
+    length_LC = np.array([file.length_ap for file in best.values()])
     everyone = [(a, b) for a in range(len(langs)) for b in range(len(langs))]
     rows = []
     for a, b in everyone:
         for c, concept in enumerate(concepts):
-            own, other, level = own_LLC[a, b, c], other_LLC[a, b, c], (rate_LC[b, c], chance_LC[b, c])
-            rows.append((langs[a], langs[b], concept, own, np.nan, np.nan, other, *level, k, 1))
+            own, other = own_LLC[a, b, c], other_LLC[a, b, c]
+            levels = rate_LC[b, c], chance_LC[b, c], length_LC[b, c]
+            rows.append((langs[a], langs[b], concept, own, np.nan, np.nan, other, *levels, k, 1))
     for name, pairs in summarised_pairs(everyone).items():
         values_PC = np.array([own_LLC[pair] for pair in pairs])
         low, high = two_way_interval(values_PC, pairs, len(langs), settings.bootstrap, settings.seed)
         other = np.mean([other_LLC[pair] for pair in pairs])
-        level = rate_LC.mean(), chance_LC.mean()
-        rows.append((name, name, ALL, values_PC.mean(), low, high, other, *level, k, values_PC.size))
+        levels = rate_LC.mean(), chance_LC.mean(), length_LC.mean()
+        rows.append((name, name, ALL, values_PC.mean(), low, high, other, *levels, k, values_PC.size))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 

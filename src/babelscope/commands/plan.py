@@ -1,4 +1,5 @@
-"""What a study takes, per rule, before anything runs: jobs, hours, memory, disk, downloads."""
+"""What a study takes, per rule, before anything runs: jobs, hours, memory, disk, downloads; and the least
+overlap of experts that it could tell from chance."""
 
 from __future__ import annotations
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from babelscope.ops.costs import MAX_THREADS, CostModel
     from babelscope.ops.measured import compare, comparison_text
     from babelscope.ops.plan import make_plan, plan_text
+    from babelscope.ops.sensitivity import sensitivity_text
 
     study = study_of.load(args, text=True)
     device = args.device or study.extraction.device
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     plan = make_plan(costs, concurrent=args.jobs or os.cpu_count() or 1, limit=limit)
     print(f"study {study.name}, {Path(args.configfile)}\n")
     print(plan_text(plan, gpu=gpu))
+    print(f"\n{sensitivity_text(study)}")
     if not args.compare:
         return 0
     rows = compare(costs, Path(study.results, "benchmarks"))

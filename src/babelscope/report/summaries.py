@@ -213,10 +213,12 @@ def transfer_totals(transfer: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns ``model, step, series, value, low, high``. ``series`` is ``own`` (average precision in the
         same language), ``moved`` (in another), ``other`` (there, for other concepts), ``rate`` (positive
-        rate there) and ``chance`` (that of scores in random order there); the first two have intervals.
+        rate there), ``chance`` (that of scores in random order there) and ``length`` (that of the length of a
+        sentence there); the first two have intervals.
     """
     series = (("own", SAME, "ap"), ("moved", ALL, "ap"), ("other", ALL, "ap_other_concepts"),
-              ("rate", ALL, "positive_rate"), ("chance", ALL, "chance_ap"))  # fmt: skip
+              ("rate", ALL, "positive_rate"), ("chance", ALL, "chance_ap"),
+              ("length", ALL, "length_ap"))  # fmt: skip
     parts = []
     for name, pairs, column in series:
         rows = transfer[(transfer["source"] == pairs) & (transfer["target"] == pairs)]

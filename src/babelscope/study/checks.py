@@ -130,10 +130,14 @@ def _check_sentences(study: Study) -> None:
             raise StudyError("concepts.min_positive", concepts.min_positive, allowed)
     elif isinstance(sentences, ParallelSentences) and isinstance(concepts, WordConcepts):
         _check_template("sentences.path", sentences.path, ["lang"])
+        if sentences.groups is not None:
+            _check_template("sentences.groups", sentences.groups, [])
         _check_template("concepts.lists", concepts.lists, [])
     elif isinstance(concepts, FileConcepts):
         fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
         _check_template("concepts.path", concepts.path, fields)
+        if sentences.groups is not None:
+            _check_template("sentences.groups", sentences.groups, ["concept", "label"])
         if not study.concept_ids:
             lang = study.languages[0]
             where = study.fill(concepts.path, concept="*", lang=lang, label="positive")
@@ -388,10 +392,11 @@ def check_text(study: Study) -> None:
         files = {lang: Path(study.sentence_files(lang)[0]) for lang in study.languages}
         label = Path(study.label_files(study.languages[0])[0])
         lines.check_parallel({**files, study.concepts.label_language: label})
-        concepts.check_concepts(files, label, study.word_lists, needed, duplicates=duplicates)
+        groups = Path(study.sentence_groups) if study.sentence_groups else None
+        concepts.check_concepts(files, label, study.word_lists, needed, duplicates=duplicates, groups=groups)
     elif study.sentences.source == "concepts":
         by_language = {lang: study.concept_files(lang) for lang in study.languages}
-        concepts.check_concept_files(by_language, needed, duplicates=duplicates)
+        concepts.check_concept_files(by_language, needed, duplicates=duplicates, groups=study.sentence_groups)
 
 
 def _check_files_exist(study: Study) -> None:
@@ -411,6 +416,10 @@ def _check_files_exist(study: Study) -> None:
                 ("concepts.path", concepts.path, f"{concept}, {lang}, {label}", path)
                 for concept, label, path in study.concept_files(lang)
             ]
+    named += [
+        ("sentences.groups", str(sentences.groups), "groups", path)
+        for path in dict.fromkeys(path for lang in study.languages for path in study.group_files(lang))
+    ]
     if concepts.source == "words":
         lang = concepts.label_language
         named += [("concepts.label_language", lang, lang, path) for path in study.label_files(lang)]

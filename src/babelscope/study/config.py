@@ -177,6 +177,22 @@ class Study(StudySettings):
             return [self.fill(self.sentences.path, lang=self.original(lang))]
         return list(dict.fromkeys(path for _, _, path in self.concept_files(lang)))
 
+    @property
+    def sentence_groups(self) -> str | None:
+        """File of the groups of sentences, if they have some; of concept files with {concept} and {label}."""
+        if self.sentences.groups is None:
+            return None
+        return self.fill(self.sentences.groups, concept="{concept}", label="{label}")
+
+    def group_files(self, lang: str) -> list[str]:
+        """The same for each file of sentences of a language."""
+        if self.sentence_groups is None:
+            return []
+        if self.sentences.source == "parallel":
+            return [self.sentence_groups]
+        lists = [(concept, label) for concept, label, _ in self.concept_files(lang)]
+        return [self.sentence_groups.format(concept=concept, label=label) for concept, label in lists]
+
     def concept_files(self, lang: str) -> list[tuple[str, str, str]]:
         """(concept, label, path) of the concept files of a language that are there.
 

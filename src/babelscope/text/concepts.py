@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,13 +26,13 @@ from babelscope.text.lines import (
     check_distinct,
     check_lines,
     check_utf8,
-    half_of,
     iter_lines,
     line_id,
     read_tsv,
     text_file,
     write_tsv,
 )
+from babelscope.text.sentence_groups import Grouping, halves_of_groups, read_groups
 from babelscope.text.word_groups import split_by_words, word_families
 
 if TYPE_CHECKING:
@@ -55,10 +55,12 @@ class ConceptSentences:
         texts: Text of each sentence, by id, in the order of the files.
         labels: Per concept the ids of its sentences: 1 if they express it, else 0. A sentence that
             is absent is not part of the concept's data.
+        grouping: Its halves.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    grouping: Grouping = field(default_factory=Grouping)
 
 
 def find_concepts(template: str, lang: str) -> list[str]:
@@ -101,22 +103,30 @@ def _read_json(path: Path) -> dict[str, list[object]]:
     return dict(lists)
 
 
-def read_concept_files(files: Sequence[ConceptFile], *, duplicates: str) -> ConceptSentences:
+def read_concept_files(
+    files: Sequence[ConceptFile], *, duplicates: str, groups: str | None = None
+) -> ConceptSentences:
     """Read all files of one language.
 
     Args:
         files: In the order of the study.
         duplicates: What a sentence does that stands twice in one list: ``error`` or ``keep_first``.
+        groups: Path of the groups of each list, with {concept} and {label}. A sentence that stands in several
+            lists is of the group of its first place.
 
     Raises:
         DataError: If a file cannot be used, or a sentence is positive and negative for one concept.
     """
     found = ConceptSentences()
     ids: dict[str, str] = {}
+    group_of: dict[str, str] = {}
+    in_files: list[str] = []
     with_negatives = {concept for concept, label, _ in files if label == "negative"}
     for concept, label, path in files:
         prefix, value = (concept, 1) if label == "positive" else (f"{concept}-neg", 0)
         own = found.labels.setdefault(concept, {})
+        in_file = _groups_of_list(groups, concept, label, Path(path))
+        in_files += in_file
         for number, text in read_list(Path(path), label, duplicates=duplicates):
             name = ids.setdefault(text, f"{prefix}-{number:05d}")
             if own.setdefault(name, value) != value:
@@ -124,12 +134,24 @@ def read_concept_files(files: Sequence[ConceptFile], *, duplicates: str) -> Conc
                 problem = f"{label} sentence {number} is also {other} for {concept}: {text[:80]!r}"
                 raise DataError(path, problem, "a sentence expresses a concept or does not; remove one")
             found.texts[name] = text
+            if in_file:
+                group_of.setdefault(name, in_file[number - 1])
+    if groups is not None:
+        found.grouping = Grouping(group_of, halves_of_groups(in_files, groups))
     positive = [name for own in found.labels.values() for name, value in own.items() if value]
     for concept, own in found.labels.items():
         if concept not in with_negatives:  # compared with what expresses the other concepts
             for name in positive:
                 own.setdefault(name, 0)
     return found
+
+
+def _groups_of_list(groups: str | None, concept: str, label: str, path: Path) -> list[str]:
+    """Group of each sentence of a list; none if there are no groups."""
+    if groups is None:
+        return []
+    n_sentences = len(_read_json(path)[label]) if path.suffix == ".json" else sum(1 for _ in iter_lines(path))
+    return read_groups(Path(groups.format(concept=concept, label=label)), n_sentences, path)
 
 
 def check_same_labels(files: Mapping[str, Sequence[ConceptFile]]) -> None:
@@ -160,7 +182,7 @@ def label_sentences(
     files: Sequence[ConceptFile],
     duplicates: str = "error",
 ) -> None:
-    """Write which sentences express which concept: ``concept, sentence_id, label, words, word_group``.
+    """Write which sentences express which concept: ``concept, sentence_id, half, label, words, word_group``.
 
     A sentence that is absent for a concept is not part of that concept's data. ``words`` are the words of the
     concept that a positive sentence is known to hold: of the grammar its nouns by number, of word lists those
@@ -177,7 +199,8 @@ def label_sentences(
         duplicates: files: as for :func:`prepare_sentences`.
     """
     read = read_tsv(sentences)
-    ids = [row["sentence_id"] for row in read]
+    half_by_id = {row["sentence_id"]: row["half"] for row in read}
+    ids = list(half_by_id)
     words_of: dict[str, dict[str, frozenset[str]]] = {}
     if source == "files":
         labels = read_concept_files(files, duplicates=duplicates).labels
@@ -201,8 +224,8 @@ def label_sentences(
         for name in ids:
             if name in own:
                 held = " ".join(sorted(known.get(name, ()))) if own[name] else ""
-                rows.append((concept, name, own[name], held, groups.get(name, 0)))
-    write_tsv(out, ("concept", "sentence_id", "label", "words", "word_group"), rows)
+                rows.append((concept, name, half_by_id[name], own[name], held, groups.get(name, 0)))
+    write_tsv(out, ("concept", "sentence_id", "half", "label", "words", "word_group"), rows)
 
 
 def match_words(
@@ -234,6 +257,7 @@ def check_concepts(
     needed: int,
     *,
     duplicates: str = "error",
+    groups: Path | None = None,
 ) -> None:
     """Refuse concepts with too few positive or negative lines in some language; the lines are checked too.
 
@@ -243,24 +267,31 @@ def check_concepts(
         words: Per concept its words.
         needed: Positive lines that a concept needs.
         duplicates: ``error``, or ``keep_first``: later copies of a line do not count.
+        groups: File whose line i names the group of line i.
 
     Raises:
-        DataError: As :func:`babelscope.text.lines.check_lines`; else naming concepts, languages, how many
-            sentences there are and how many are needed.
+        DataError: As :func:`babelscope.text.lines.check_lines` and :meth:`Grouping.of_lines`; else naming
+            concepts, languages, how many sentences there are and how many are needed.
     """
-    matches = match_words(list(iter_lines(label_text)), words)
+    label_lines = list(iter_lines(label_text))
+    matches = match_words(label_lines, words)
+    grouping = Grouping.of_lines(groups, len(label_lines), label_text)
     problems = []
     for lang, path in files.items():
         kept = {number for number, _ in check_lines(path, duplicates=duplicates)}
         for concept, lines in matches.items():
             positive = kept & {line + 1 for line in lines}
             ids, others = list(map(line_id, positive)), list(map(line_id, kept - positive))
-            problems += _too_few(concept, lang, ids, others, needed)
-    _raise_too_few(problems)
+            problems += _too_few(concept, lang, ids, others, needed, grouping.half_of)
+    _raise_too_few(problems, grouped=groups is not None)
 
 
 def check_concept_files(
-    files: Mapping[str, Sequence[ConceptFile]], needed: int, *, duplicates: str = "error"
+    files: Mapping[str, Sequence[ConceptFile]],
+    needed: int,
+    *,
+    duplicates: str = "error",
+    groups: str | None = None,
 ) -> None:
     """The same for concept files (per language); their sentences are checked as well.
 
@@ -271,15 +302,21 @@ def check_concept_files(
     check_same_labels(files)
     problems = []
     for lang, own in files.items():
-        for concept, labels in read_concept_files(own, duplicates=duplicates).labels.items():
+        read = read_concept_files(own, duplicates=duplicates, groups=groups)
+        for concept, labels in read.labels.items():
             positive = [name for name, label in labels.items() if label]
             negative = [name for name, label in labels.items() if not label]
-            problems += _too_few(concept, lang, positive, negative, needed)
-    _raise_too_few(problems)
+            problems += _too_few(concept, lang, positive, negative, needed, read.grouping.half_of)
+    _raise_too_few(problems, grouped=groups is not None)
 
 
 def _too_few(
-    concept: str, lang: str, positive: Sequence[str], negative: Sequence[str], needed: int
+    concept: str,
+    lang: str,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    needed: int,
+    half_of: Callable[[str], str],
 ) -> list[str]:
     if len(positive) < needed:
         return [f"{concept} in {lang}: {len(positive)} positive sentences, {needed} needed"]
@@ -291,14 +328,30 @@ def _too_few(
     return []
 
 
-def _raise_too_few(problems: Sequence[str]) -> None:
+def _raise_too_few(problems: Sequence[str], *, grouped: bool) -> None:
     if problems:
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        halves = "a sentence with an even number is in half a, the others in half b"
+        if grouped:
+            halves = "all sentences of a group (sentences.groups) are in one half"
         hint = (
             "add sentences or words, lower concepts.min_positive, or leave the concept out of "
-            "concepts.ids; a sentence with an even number is in half a, the others in half b"
+            f"concepts.ids; {halves}"
         )
         raise DataError("concepts", "; ".join(problems[:10]) + more, hint)
+
+
+def fewest_in_a_half(
+    labels: Mapping[str, Mapping[str, int]], half_of: Callable[[str], str]
+) -> tuple[int, int]:
+    """Positive and negative sentences in the half that has the fewest positive ones, of any concept.
+
+    Args:
+        labels: Per concept the ids of its sentences: 1 if they express it, else 0.
+        half_of: The half of a sentence.
+    """
+    counts = [Counter((half_of(name), value) for name, value in own.items()) for own in labels.values()]
+    return min((each[half, 1], each[half, 0]) for each in counts for half in "ab")
 
 
 def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
@@ -318,7 +371,7 @@ def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
         for row in read_tsv(path):
             counter = counts.setdefault((lang, row["concept"]), Counter(none))
             if row["label"] == "1":
-                counter.update(["n_positive", f"n_positive_{half_of(row['sentence_id'])}"])
+                counter.update(["n_positive", f"n_positive_{row['half']}"])
             else:
                 counter.update(["n_negative"])
     return pd.DataFrame([{"lang": lang, "concept": name, **each} for (lang, name), each in counts.items()])
@@ -328,7 +381,7 @@ def positive_sentences(labels: Path, sentences: Path) -> dict[str, list[tuple[st
     """The sentences that express each concept, in the order of the language: id and text.
 
     Args:
-        labels: A language's table of ``concept, sentence_id, label``.
+        labels: A language's table of ``concept, sentence_id, half, label``.
         sentences: Its table of ``sentence_id, half, text``.
     """
     expressed: dict[str, set[str]] = {}

@@ -83,6 +83,10 @@ class _GivenSentences(_Sentences):
     duplicates: Literal["error", "keep_first"] = "error"
     """A sentence that stands twice in one file: an error, or only its first line is kept. One that stands in
     two concept files is an error in any case."""
+    groups: str | None = None
+    """Text file whose line i names the group of sentence i, such as its document, in all languages alike.
+    Halves of the sentences, and the parts of a probe, are then of whole groups. With {data}; of concept files
+    with {concept} and {label}."""
 
 
 class GrammarSentences(_Sentences):
@@ -92,6 +96,7 @@ class GrammarSentences(_Sentences):
     per_concept: Annotated[int, Field(ge=4, le=100)] = _PER_CONCEPT
     """Sentences of a concept; more measure its experts better."""
     duplicates: ClassVar[str] = "error"
+    groups: ClassVar[str | None] = None
 
 
 class ParallelSentences(_GivenSentences):

@@ -29,6 +29,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
         "other": Look("moved, other concepts", INK, ":"),
         "chance": Look("scores in random order", GREY, "-."),
         "rate": Look("positive rate", GREY, "--"),
+        "length": Look("length of the sentence", GREY, "-."),
     }
     figure, axes = by_model(frame, style, axis, "kind", looks, height=3.6)
     axes[0].set_ylabel("average precision")
@@ -39,7 +40,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
 def _sentences(tables: Tables) -> Iterator[str]:
     for label, rows in per_model(transfer_totals(tables["transfer"]), tables.get("models")):
         means = rows.groupby(["step", "series"])["value"].mean().unstack("series")
-        means = means.reindex(columns=["own", "moved", "other", "rate", "chance"])
+        means = means.reindex(columns=["own", "moved", "other", "rate", "chance", "length"])
         first, last = means.iloc[0].to_dict(), means.iloc[-1].to_dict()
         start, end = means.index[[0, -1]]
         yield say("transfer", model=label, first=first, start=start, last=last, end=end)

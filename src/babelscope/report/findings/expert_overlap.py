@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from babelscope.analysis.power import POWER, detectable_gap, languages_of
 from babelscope.report.findings.criteria import Finding, Quantity, Subject, below, contrast
 from babelscope.report.summaries import (
     ALL,
@@ -63,7 +64,28 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     if subject.role == "main":
         _contrast(subject, finding, variant, end)
     finding.effect, finding.ceiling = replace(end, name="overlap of experts"), ceiling.value
+    above_null = next(asked for asked in finding.criteria if asked.key == "above null")
+    if finding.verdict == "does not hold" or above_null.met is False:
+        _tell_power(subject, finding, totals[totals["step"] == last], start, end)
     return finding
+
+
+def _tell_power(
+    subject: Subject, finding: Finding, rows: pd.DataFrame, start: Quantity, end: Quantity
+) -> None:
+    """How much the study would have told, so that "does not hold" is not read as "is not there"."""
+    name = "least overlap above the null that would be told"
+    least = subject.quantity(rows, "detectable", name, step=end.step)
+    if not np.isfinite(least.value):
+        return
+    growth = _change(subject, "detectable", "least growth that would be told", start, end, rows)
+    told = [quantity for quantity in (least, growth) if np.isfinite(quantity.value)]
+    finding.quantities += told
+    given = {"least": least.value, "power": POWER, "n_null": int(rows["n_null"].max()), "n": int(end.n)}
+    if len(told) == 1:
+        finding.tell("power of a step", **given)
+    else:
+        finding.tell("power", growth=growth.value, **given)
 
 
 def _at(subject: Subject, totals: pd.DataFrame, step: int, name: str = "") -> Quantity:
@@ -159,7 +181,7 @@ def _judge_growth(
         finding.ask("overlap grows", None, lacks="steps")
         finding.tell("no growth with one step")
         return
-    growth = _growth(subject, start, end, str(tested["variant"].iloc[0]))
+    growth = _change(subject, "change", "growth of the overlap above its null", start, end, tested)
     grown = bool(above and growth.low > 0) if growth.has_interval and above is not None else None
     finding.quantities.append(growth)
     finding.ask("overlap grows", grown, start=start, end=end, growth=growth)
@@ -169,14 +191,16 @@ def _judge_growth(
         finding.tell("no random weights", first=start.step)
 
 
-def _growth(subject: Subject, start: Quantity, end: Quantity, variant: str) -> Quantity:
-    """How much further above its null the overlap is, by the table of changes: steps are paired there."""
-    name, rows = "growth of the overlap above its null", subject.rows("overlap_changes")
+def _change(
+    subject: Subject, column: str, name: str, start: Quantity, end: Quantity, totals: pd.DataFrame
+) -> Quantity:
+    """Of how much further above its null the overlap is, by the table of changes: steps are paired there."""
+    rows, variant = subject.rows("overlap_changes"), str(totals["variant"].iloc[0])
     if rows.empty:
         return Quantity(name, np.nan, step=end.step)
     rows = rows[(rows["scope"] == "model") & (rows["variant"] == variant) & (rows["measure"] == "excess")]
     rows = rows[rows["since"] == start.step]
-    return replace(subject.quantity(rows, "change", name, step=end.step), n=end.n)
+    return replace(subject.quantity(rows, column, name, step=end.step), n=end.n)
 
 
 def _contrast(subject: Subject, finding: Finding, variant: str, end: Quantity) -> None:
@@ -290,6 +314,18 @@ def _judge_run(
             finding.ask("best inner layer", met, end=each[layer], **given)
         else:
             finding.ask("best inner layer", None, lacks="ceiling", **given)
+    if not all(best_layer == inner and below(end, each[inner]) for end in ends.values()):
+        n_langs = languages_of(int(rows["n_pairs"].max()))
+        gaps = [
+            detectable_gap(
+                each[inner].value - each[inner].low,
+                end.high - end.value,
+                n_langs,
+                int(rows["n_concepts"].max()),
+            )
+            for end in ends.values()
+        ]
+        finding.tell("power of layers", run=where, inner=inner, least=max(gaps, default=np.nan), power=POWER)
     place = "last" if best_layer == n_layers else "first" if best_layer == 1 else "inner"
     given = {"last": last, "best": best_layer, "n": n_layers, "most": each[best_layer], "run": where}
     finding.tell("best layer", where=place, **given)
