@@ -135,7 +135,7 @@ class Study(StudySettings):
     # ------------------------------------------------------------------------------ text
 
     def original(self, lang: str) -> str:
-        """The language whose text a language has: its own, or of a clone that which it is of."""
+        """The language that a clone is of; any other language itself."""
         return self.clones.get(lang, lang)
 
     def letters(self, lang: str) -> int:
