@@ -36,7 +36,7 @@ def audit(results: Path, run: str, step: int) -> None:
 
 
 def overlap(results: Path, run: str, step: int) -> pd.DataFrame:
-    table = synthetic_tables(steps=(0, step))["overlap"]
+    table = synthetic_tables(steps=(0, step), generation=False)["overlap"]
     table = table[(table["model"] == table["model"].iloc[0]) & (table["step"] == step)]
     path = results / "alignment" / run / f"{step}.overlap.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,11 @@ def text_of(**changes):
 
 
 def test_of_the_demo():
-    excess = detectable_overlap(Design(16, 8, 46, 2304))
+    excess = detectable_overlap(Design(16, 8, 20, 512))
     text = text_of()
-    assert f"bridged, isolated: an overlap of {46 / 2304 + excess:.3f} or more, {excess:.3f} above" in text
-    assert "16 concepts, 8 languages, 46 of 2,304 units; 20 positive and 300 negative" in text
-    assert f"{ap_by_chance(20, 300, 46 / 2304):.3f} is an expert by chance alone" in text
+    assert f"bridged, isolated: an overlap of {20 / 512 + excess:.3f} or more, {excess:.3f} above" in text
+    assert "16 concepts, 8 languages, 20 of 512 units; 20 positive and 300 negative" in text
+    assert f"{ap_by_chance(20, 300, 20 / 512):.3f} is an expert by chance alone" in text
 
 
 def test_with_three_concepts_nothing_can_be_told():
