@@ -307,7 +307,7 @@ def test_every_shipped_study_is_valid(path, monkeypatch, tmp_path):
     if "study" not in config:
         pytest.skip("no study: words of concepts, or a suite")
     if path.stem == "planted":
-        pytest.skip("its files are built first: tests/workflow/test_planted.py does so")
+        pytest.skip("its files are built first: tests/workflow/test_planted_study.py does so")
     if path.stem == "paper":  # its concepts are the files that are there
         for name in ("house", "water"):
             file = tmp_path / "concepts" / "ar" / f"{name}.json"
