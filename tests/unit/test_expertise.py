@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from babelscope.analysis.experts import select_experts
+from babelscope.analysis.experts import kept_units, of_model, select_experts
 from babelscope.analysis.precision import random_ap
 from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_files
 from babelscope.errors import DataError, NumericsError, StoreError, StudyError
@@ -66,6 +66,16 @@ def test_finds_the_planted_expert_on_both_halves(planted, tmp_path):
     assert first.loc[first["subset"] != "all", "held_out_ap"].eq(1).all()
     assert first.loc[first["subset"] == "all", "held_out_ap"].isna().all()
     assert (experts.groupby(["scope", "subset", "concept"])["rank"].count().loc["model"] == 3).all()
+
+
+def test_what_is_kept_begins_with_the_experts(planted, tmp_path):
+    best = best_of(planted, tmp_path)
+    kept, experts = kept_units(best), of_model(select_experts(best, k=3))
+    assert len(kept) == len(best.concepts) * best.kept
+    first = kept[kept["rank"] < 3].reset_index(drop=True)
+    columns = ["concept", "rank", "layer", "site", "unit", "ap", "forced_value"]
+    pd.testing.assert_frame_equal(first[columns], experts[columns].reset_index(drop=True))
+    assert of_model(kept)["ap"].equals(kept["ap"])
 
 
 def test_k_larger_than_the_number_of_units_that_are_kept(planted, tmp_path):

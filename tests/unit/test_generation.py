@@ -482,7 +482,7 @@ def test_queries_act_from_the_second_position_on():
 def test_too_few_experts_and_unknown_concepts_are_named():
     with pytest.raises(StudyError, match=r"generation.concepts`: got 'dog'.*concepts with experts in es: "):
         forced_experts(expert_table(), "es", "dog", GenerationSettings(k=2))
-    with pytest.raises(StudyError, match=r"generation.k`: got 7.*experts.k, 6"):
+    with pytest.raises(StudyError, match=r"generation.k`: got 7.*experts.kept, 6"):
         forced_experts(expert_table(), "es", "house", GenerationSettings(k=7))
 
 
@@ -754,7 +754,8 @@ def test_a_step_from_experts_to_summary(tmp_path):
     settings = GenerationSettings(k=4, samples=2, max_new_tokens=6, batch_size=8)
     positive = {concept: [pair for pair in SENTENCES if pair[0].startswith(concept)] for concept in NAMES}
     texts = generate_step(
-        loaded, {"es": expert_table()}, {"es": SENTENCES}, {"es": positive}, model="m", step=7, concepts=["house", "water"],
+        loaded, {"es": expert_table()}, {"es": expert_table()}, {"es": SENTENCES}, {"es": positive},
+        model="m", step=7, concepts=["house", "water"],
         settings=settings, extraction=ExtractionSettings(sites=("mlp_in", "attn_out")), seed=3,
     )  # fmt: skip
     assert len(texts) == 4 + 4 + 4 + 4

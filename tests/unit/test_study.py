@@ -132,7 +132,7 @@ def test_defaults_are_filled_in(config):
         ("experts.k", 65, r"`experts.k`: got 65; allowed: at most the 64 units of model tiny"),
         ("experts.share", 0.1, r"`experts`: got .*; allowed: exactly one of k, share"),
         ("experts.min_languages", 3, r"`experts.min_languages`: got 3; allowed: at most the number of languages, 2"),
-        ("generation.k", 6, r"`generation.k`: got 6; allowed: at most experts.k, 5"),
+        ("generation.k", 65, r"`generation.k`: got 65; allowed: at most the 64 units of a concept that are kept"),
         ("generation.steps", [5], r"`generation.steps`: got 5; allowed: steps of a model: \[0, 4, 8\]"),
         ("generation.languages", ["fr"], r"`generation.languages`: got 'fr'; allowed: en, de"),
         ("generation.concepts", ["cat"], r"`generation.concepts`: got 'cat'; allowed: dog, sea"),

@@ -534,11 +534,8 @@ CROSS_ERRORS = {
         {"experts": {"share": 0.1, "kept": 9}}, "experts.kept", 9, "at least the 10 experts", "",
     ),
     "generation.k": (
-        {"generation__k": 5}, "generation.k", 5, "at most experts.k, 4", "",
-    ),
-    "generation.k of a share": (
-        {"experts": {"share": 0.1}, "generation__k": 11}, "generation.k", 11,
-        "the experts of model small, 10, by experts.share", "",
+        {"experts__kept": 7, "generation__k": 8}, "generation.k", 8,
+        "at most the 7 units of a concept that are kept in model small", "experts.kept",
     ),
     "generation.steps": (
         {"generation__steps": [4, 5]}, "generation.steps", 5, "[0, 4]", "",

@@ -1,6 +1,6 @@
 """Generation: force a concept's experts and read what the model writes from the start token alone.
 
-Reads   the checkpoints, <results>/experts/, <results>/sentences/, <results>/concepts/
+Reads   the checkpoints, <results>/{best,experts}/, <results>/sentences/, <results>/concepts/
 Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
         <results>/tables/{generation,generation_contrasts,texts}.parquet
 """
@@ -9,6 +9,7 @@ Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
 rule generate_text:
     input:
         model=checkpoints(writing_steps),
+        best=of_writing_steps("<results>/best/{model}/{steps}.h5"),
         experts=of_writing_steps("<results>/experts/{model}/{steps}.parquet"),
         # Random units are held at their medians over the sentences of the concept, and at the experts' z-scores.
         sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.generation.languages),

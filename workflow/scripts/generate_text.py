@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from babelscope.activations.settings import ExtractionSettings
+from babelscope.analysis.experts import kept_units
 from babelscope.analysis.generation import generate_step
+from babelscope.analysis.ranking import best_files
 from babelscope.analysis.settings import GenerationSettings
 from babelscope.io.cells import CellTables
 from babelscope.io.files import by_name
@@ -23,7 +25,9 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0], threads=snakemake.threads):
     langs, folders = snakemake.params.langs, snakemake.params.folders
     extraction = ExtractionSettings(**snakemake.params.extraction)
-    experts = CellTables(map(Path, snakemake.input.experts), wanted=product(folders, langs))
+    cells = list(product(folders, langs))
+    experts = CellTables(map(Path, snakemake.input.experts), wanted=cells)
+    best = best_files(map(Path, snakemake.input.best), cells)
     labels, texts_of = (by_name(snakemake.input[name], langs) for name in ("concepts", "sentences"))
     positive = {lang: positive_sentences(labels[lang], texts_of[lang]) for lang in langs}
     sentences = {lang: read_sentences(texts_of[lang]) for lang in langs}
@@ -32,6 +36,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
             load_checkpoint(
                 folder, tokenizer=tokenizer, dtype=extraction.compute_dtype, device=extraction.device
             ),
+            {lang: kept_units(best[step, lang]) for lang in langs},
             {lang: experts[step, lang] for lang in langs},
             sentences,
             positive,

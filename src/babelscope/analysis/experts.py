@@ -68,6 +68,35 @@ def select_experts(best: BestFile, *, k: int) -> pd.DataFrame:
     return pd.DataFrame({**about, **whole, **places})[list(_COLUMNS)]
 
 
+def kept_units(best: BestFile) -> pd.DataFrame:
+    """The units of every concept that are kept, best first, experts or not: from which some are forced.
+
+    Args:
+        best: The best units of one (model, step, language).
+
+    Returns:
+        Columns ``scope`` (model), ``subset`` (all), ``concept, rank, layer, site, unit, ap, forced_value, k``
+        as of :func:`select_experts`.
+    """
+    found, n_concepts = best.best("all"), len(best.concepts)
+    layer, site, unit = best.units.places(found.unit.ravel())
+    n_ranks = found.unit.shape[1]
+    return pd.DataFrame(
+        {
+            "scope": "model",
+            "subset": "all",
+            "concept": np.repeat(np.array(best.concepts, dtype=object), n_ranks),
+            "rank": np.tile(np.arange(n_ranks), n_concepts),
+            "layer": layer,
+            "site": site,
+            "unit": unit,
+            "ap": found.ap.ravel(),
+            "forced_value": found.median.ravel().astype(np.float32),
+            "k": n_ranks,
+        }
+    )
+
+
 def of_model(experts: pd.DataFrame, subset: str = "all") -> pd.DataFrame:
     """The experts of the whole model, chosen on a subset of the sentences."""
     return experts[(experts["scope"] == "model") & (experts["subset"] == subset)]

@@ -104,27 +104,28 @@ def text_requests(
 def forced_experts(
     table: pd.DataFrame, lang: str, concept: str, settings: GenerationSettings
 ) -> pd.DataFrame:
-    """The experts of a concept that are forced, best first: ``settings.k``, or all that are at its sites.
+    """The units of a concept that are forced, best first: ``settings.k`` at its sites, or all kept there.
 
     Args:
-        table: The table of :func:`babelscope.analysis.experts.select_experts` of a language.
+        table: The table of :func:`babelscope.analysis.experts.kept_units` of a language.
         lang: The language, for an error.
         concept: The concept.
         settings: How many are forced, and at which sites.
 
     Raises:
-        StudyError: If the concept has no experts, fewer than ``settings.k``, or none at the sites.
+        StudyError: If the concept has no units, fewer than ``settings.k``, or none at the sites.
     """
     of_concept = _experts_of(table, concept)
     if of_concept.empty:
         allowed = f"concepts with experts in {lang}: {', '.join(of_model(table)['concept'].unique())}"
         raise StudyError("generation.concepts", concept, allowed)
     if len(of_concept) < settings.k:
-        raise StudyError("generation.k", settings.k, f"at most experts.k, {len(of_concept)}")
+        raise StudyError("generation.k", settings.k, f"at most experts.kept, {len(of_concept)}")
     there = of_concept[of_concept["site"].isin(settings.sites)] if settings.sites else of_concept
     if there.empty:
-        allowed = f"sites of the experts of {concept} in {lang}: {', '.join(sorted(set(of_concept['site'])))}"
-        hint = "a larger experts.k may find some at other sites"
+        sites = ", ".join(sorted(set(of_concept["site"])))
+        allowed = f"sites of the units kept of {concept} in {lang}: {sites}"
+        hint = "a larger experts.kept may have some at other sites"
         raise StudyError("generation.sites", list(settings.sites), allowed, hint)
     return there.sort_values("rank").head(settings.k)
 
@@ -136,6 +137,7 @@ def _experts_of(table: pd.DataFrame, concept: str) -> pd.DataFrame:
 
 def generate_step(
     loaded: LoadedModel,
+    kept: Mapping[str, pd.DataFrame],
     experts: Mapping[str, pd.DataFrame],
     sentences: Mapping[str, Sequence[tuple[str, str]]],
     positive: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]],
@@ -151,7 +153,9 @@ def generate_step(
 
     Args:
         loaded: The checkpoint.
-        experts: Per source language the table of :func:`babelscope.analysis.experts.select_experts`.
+        kept: Per source language the table of :func:`babelscope.analysis.experts.kept_units`.
+        experts: Per source language that of :func:`babelscope.analysis.experts.select_experts`; none of these
+            is a random unit.
         sentences: Per source language its sentences: id and text.
         positive: Per source language and concept those that express it.
         model: Run id.
@@ -165,11 +169,16 @@ def generate_step(
     units = UnitIndex.of((*place, n) for place, n in site_widths(loaded.config, extraction.sites).items())
     forced: dict[tuple[str, str], UnitSet] = {}
     random: dict[tuple[str, str], Held] = {}
-    for lang, table in experts.items():
+    for lang, table in kept.items():
         chosen = {concept: forced_experts(table, lang, concept, settings) for concept in concepts}
         drawn = {
             concept: draw_random(
-                rows, _experts_of(table, concept), units, lang=lang, concept=concept, seed=seed
+                rows,
+                pd.concat([_experts_of(experts[lang], concept), rows]),
+                units,
+                lang=lang,
+                concept=concept,
+                seed=seed,
             )
             for concept, rows in chosen.items()
         }

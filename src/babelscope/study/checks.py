@@ -276,11 +276,10 @@ def _check_k(study: Study, model: Model) -> None:
         allowed = f"at least the {k} experts of a concept in model {model.id}"
         raise StudyError("experts.kept", study.experts.kept, allowed, "experts are chosen among what is kept")
     forced = study.generation.k
-    if study.generation.enabled and forced is not None and forced > k:
-        allowed = f"at most experts.k, {k}"
-        if study.experts.share is not None:
-            allowed = f"at most the experts of model {model.id}, {k}, by experts.share"
-        raise StudyError("generation.k", forced, allowed)
+    most = min(study.experts.kept, n_units)
+    if study.generation.enabled and forced is not None and forced > most:
+        allowed = f"at most the {most} units of a concept that are kept in model {model.id}"
+        raise StudyError("generation.k", forced, allowed, "they are those of experts.kept")
 
 
 def _check_local_folder(model: LocalSeries, step: int) -> None:

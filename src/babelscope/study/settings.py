@@ -164,10 +164,10 @@ class StudyGeneration(Sampling):
     languages: Names = ()
     """Languages whose experts are forced; all if not given."""
     k: Count | None = None
-    """Experts that are forced, those of highest average precision; all if not given."""
+    """Units that are forced, those of highest average precision; as many as experts if not given."""
     sites: Sites = ()
-    """Sites whose experts are forced, of extraction.sites; all of them if not given. A concept that has fewer
-    than `k` experts there has all of these forced."""
+    """Sites at which units are forced, of extraction.sites; all of them if not given. A concept that has
+    fewer than `k` there among its best (`experts.kept`) has all of these forced."""
     concepts: (
         Annotated[
             Annotated[Count, Tag("a whole number")] | Annotated[Names, Tag("a list")], Discriminator(kind_of)
