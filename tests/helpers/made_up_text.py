@@ -22,6 +22,8 @@ def write_all(folder: Path, *, concepts: int = 200, sentences: int = 24, length:
     """
     words = yaml.safe_load((ROOT / "config/concepts/ntrex-en.yaml").read_text())
     parallel = [f"{forms[0]} {number} {concept}" for concept, forms in words.items() for number in range(60)]
+    documents = [f"document {number // 5}" for _ in words for number in range(60)]
+    _write(folder / "ntrex" / "DOCUMENT_IDS.tsv", documents)
     for lang in LANGUAGES:
         _write(folder / "ntrex" / f"{lang}.txt", parallel)
         for name in ("pretraining", "commonvoice"):

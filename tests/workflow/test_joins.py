@@ -87,7 +87,7 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
                        "max_traced_units": experts.max_traced_units, "seed": settings.seed},
         },
         "fit_language_probe": {
-            "input": files("activations/tiny-seed0/{step}/{lang}.tokens.h5", [4]),
+            "input": {"tokens": files("activations/tiny-seed0/{step}/{lang}.tokens.h5", [4]), "sentences": []},
             "output": outputs("probes/tiny-seed0/4", table="1.tsv"),
             "params": {"steps": [4], "layers": [1], "langs": langs, "seed": settings.seed,
                        "settings": settings.probes.model_dump()},
