@@ -289,6 +289,7 @@ def test_concept_files_of_a_clone_are_its_originals(tmp_path):
     [
         ({"clones": {"en2": "en", "en3": "en2"}}, r"`clones.en3`: got 'en2'; allowed: a language that is no"),
         ({"clones": {"a": "en", "b": "en", "c": "en"}}, "`clones`: got .*; allowed: 2 items or fewer"),
+        ({"languages": ["en", "de"]}, r"`clones`: got 'en2'; allowed: languages of the study: en, de"),
         ({"languages": ["en2", "de"]}, r"`corpora.web.languages`: got .* allowed: en too"),
     ],
 )

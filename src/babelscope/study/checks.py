@@ -71,6 +71,9 @@ def _check_clones(study: Study) -> None:
         if original in study.clones:
             allowed = "a language that is no clone"
             raise StudyError(f"clones.{clone}", original, allowed, f"{original} is a clone too")
+        if clone not in study.languages:
+            hint = f"add {clone} to `languages`, or take it out of `clones`"
+            raise StudyError("clones", clone, f"languages of the study: {', '.join(study.languages)}", hint)
     for name, corpus in study.corpora.items():
         for clone, (original, _) in study.clones_among(corpus.languages).items():
             if original not in corpus.languages:
