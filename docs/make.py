@@ -3,7 +3,8 @@
 - docs/images/architecture.svg: the rooms of the package, and which imports which;
 - docs/architecture.md, between the comments `<!-- made: NAME -->` and `<!-- end -->`: the same as a table,
   and the stages of the pipeline;
-- results/README.md: what lies where.
+- results/README.md: what lies where;
+- src/babelscope/columns.yaml: what every column of a table means, as docs/formats.md has it, for notebooks.
 
 Layers and colours are those of the import rules in `.importlinter`; what a room is for is read from the table
 of rooms in docs/architecture.md. A test compares what is made with what is committed.
@@ -21,6 +22,7 @@ from html import escape
 from pathlib import Path
 
 import grimp
+import yaml
 
 from babelscope.ops.layout import results_page
 from babelscope.ops.stages import STAGES
@@ -29,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/architecture.md"
 PICTURE = ROOT / "docs/images/architecture.svg"
 RESULTS = ROOT / "results/README.md"
+FORMATS, COLUMNS = ROOT / "docs/formats.md", ROOT / "src/babelscope/columns.yaml"
 #: What is no room of the package: rules and scripts, which call it.
 WORKFLOW = "workflow"
 COMMAND = "make docs"
@@ -146,6 +149,24 @@ def page() -> str:
         assert between.search(text), f"docs/architecture.md has no part {name}"
         text = between.sub(lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text)
     return text
+
+
+def columns() -> str:
+    """Per table of the report its columns: name, type, meaning."""
+    sections = re.findall(
+        r"^### `tables/(\w+)\.\w+`\n(.*?)(?=^##|\Z)", FORMATS.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    found = {name: [list(column) for column in _columns_of(text)] for name, text in sections}
+    head = f"# Made of docs/formats.md by `{COMMAND}`.\n"
+    return head + yaml.safe_dump(found, allow_unicode=True, sort_keys=False, width=110)
+
+
+def _columns_of(text: str) -> Iterator[tuple[str, str, str]]:
+    for row in re.findall(r"^\| (`.*) ?\|$", text, re.M):
+        names, kinds, meaning = (field.strip() for field in row.split(" |", 2))
+        named, typed = re.findall(r"`([^`]+)`", names), kinds.split(", ")
+        for name, kind in zip(named, typed * len(named) if len(typed) == 1 else typed, strict=True):
+            yield name, kind, meaning
 
 
 # ------------------------------------------------------------------------------------ picture
@@ -306,7 +327,7 @@ def _around(start: Box, end: Box, side: str, lane: int) -> str:
 
 def main() -> None:
     """Write all that is made."""
-    for path, text in ((PAGE, page()), (PICTURE, picture()), (RESULTS, results_page())):
+    for path, text in ((PAGE, page()), (PICTURE, picture()), (RESULTS, results_page()), (COLUMNS, columns())):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")

@@ -5,6 +5,7 @@ A unit has a place, (layer, site, index), a number in this order, and a name suc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+UnitPlace = tuple[int, str, int]
+"""Layer, site and index in the site."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class UnitIndex:
             number_P[here & (units_P >= 0) & (units_P < width)] = self.starts[at]
         if (number_P < 0).any():
             wrong = int(np.argmin(number_P))
-            name = _name(int(layers_P[wrong]), str(names[name_P[wrong]]), int(units_P[wrong]))
+            name = unit_name(int(layers_P[wrong]), str(names[name_P[wrong]]), int(units_P[wrong]))
             raise ValueError(
                 f"there is no unit {name} among the {len(self)} units of {len(self.sites)} sites"
             )
@@ -112,9 +115,22 @@ class UnitIndex:
     def names(self, numbers: Any) -> list[str]:
         """Names such as ``L03.mlp_act.117``."""
         return [
-            _name(*place) for place in zip(*(part.tolist() for part in self.places(numbers)), strict=True)
+            unit_name(*place) for place in zip(*(part.tolist() for part in self.places(numbers)), strict=True)
         ]
 
 
-def _name(layer: int, site: str, unit: int) -> str:
+def place_of(name: str) -> UnitPlace:
+    """Layer, site and index in the site of a unit by its name.
+
+    Raises:
+        ValueError: If it is no name of a unit.
+    """
+    match = re.fullmatch(r"L(\d+)\.(.+)\.(\d+)", name)
+    if match is None:
+        raise ValueError(f"a unit is named as L03.mlp_act.117; got {name!r}")
+    return int(match[1]), match[2], int(match[3])
+
+
+def unit_name(layer: int, site: str, unit: int) -> str:
+    """The name of a unit by its place."""
     return f"L{layer:02d}.{site}.{unit}"

@@ -78,7 +78,7 @@ def _models(seeds: int, control: bool) -> pd.DataFrame:
             rows.append(
                 {"model": f"{name}-seed{seed}", "id": name, "role": role, "seed": seed, "dose": 0.4 if role == "main" else 0.0,
                  "source": "pretrain", "architecture": "xglm", "n_parameters": 331_456,
-                 "n_layers": 4, "n_units": 2304, "k": 46, "tokens_per_step": 1536}
+                 "n_layers": 4, "n_units": 2304, "tokens_per_step": 1536}
             )  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -38,6 +38,10 @@ def test_the_page_of_results_says_what_lies_where():
     assert all(f"`{pattern}`" in results_page() for stage in STAGES.values() for pattern in stage.writes)
 
 
+def test_columns_mean_what_the_page_of_formats_says():
+    assert make.COLUMNS.read_text(encoding="utf-8") == make.columns(), f"columns.yaml: {RENEW}"
+
+
 def test_the_tables_of_the_architecture_are_those_of_the_code():
     assert make.PAGE.read_text(encoding="utf-8") == make.page(), f"docs/architecture.md: {RENEW}"
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelscope.units import UnitIndex
+from babelscope.units import UnitIndex, place_of
 
 SITES = st.lists(
     st.tuples(
@@ -22,6 +22,8 @@ def test_numbers_places_and_names_turn_into_each_other(index, seed):
     numbers = np.random.default_rng(seed).integers(len(index), size=20)
     assert index.numbers(*index.places(numbers)).tolist() == numbers.tolist()
     assert len(set(index.names(np.arange(len(index))))) == len(index)
+    places = zip(*(part.tolist() for part in index.places(numbers)), strict=True)
+    assert [place_of(name) for name in index.names(numbers)] == list(places)
 
 
 @given(index=SITES)

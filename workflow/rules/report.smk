@@ -2,7 +2,7 @@
 
 Reads   <results>/tables/
 Writes  <results>/figures/{figure}.{svg,png}
-        <results>/report.html, <results>/tables/{claims,findings}.tsv
+        <results>/report.html, <results>/tables/{claims,findings}.tsv, <results>/study.json
 """
 
 
@@ -43,6 +43,7 @@ rule render_report:
         page=report("<results>/report.html", category="report"),
         claims=report("<results>/tables/claims.tsv", category="tables", labels={"table": "claims"}),
         findings=report("<results>/tables/findings.tsv", category="tables", labels={"table": "findings"}),
+        settings="<results>/study.json",
     log:
         "<logs>/render_report.log",
     conda:

@@ -1,8 +1,10 @@
 """Entry point of rule ``render_report``: unpack, call, nothing else."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from babelscope.io.files import write_text
 from babelscope.io.tables import read_table, write_table
 from babelscope.report.catalogue import check_same_weights, extraction_warnings
 from babelscope.report.findings.evaluate import claims_table, evaluate_findings
@@ -19,14 +21,16 @@ with job(snakemake.log[0]):
     findings, verdicts = evaluate_findings(tables, exclude_flagged=excludes_flagged(snakemake.params.study))
     write_table(verdicts, Path(snakemake.output.findings))
     write_table(claims_table(findings), Path(snakemake.output.claims))
+    versions = {**describe_environment(), "stage versions": snakemake.params.versions}
+    said = {"settings": snakemake.params.study, "versions": versions}
+    write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", Path(snakemake.output.settings))
     render_report(
         study=snakemake.params.study,
         tables=tables,
         figures={Path(path).stem: Path(path) for path in snakemake.input.figures},
         findings=findings,
         provenance={
-            **describe_environment(),
-            "stage versions": snakemake.params.versions,
+            **versions,
             "warnings": extraction_warnings(tables["extraction"], tables["concepts"]),
         },
         out=Path(snakemake.output.page),

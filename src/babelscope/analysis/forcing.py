@@ -39,16 +39,18 @@ class UnitSet:
 
 
 @contextmanager
-def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
+def force_units(model: Any, held: UnitSet | Sequence[UnitSet | None]) -> Iterator[None]:
     """Hold units at their values, at every position, while the body runs.
 
     Args:
-        model: A causal language model of transformers.
-        sets: What is held in each row of the batches that the body runs; None is nothing.
+        model: A language model of transformers.
+        held: Units that are held in every row of whatever the body runs; or, row by row of its batches, what
+            is held in each, None for nothing.
 
     Raises:
         ValueError: If the model has no such unit, or a batch has another number of rows.
     """
+    sets, every_row = ([held], True) if isinstance(held, UnitSet) else (held, False)
     watchers: list[Watcher] = []
     for layer, site in sorted({cell for units in sets if units is not None for cell in units.cells}):
         held_BU, value_BU = _rows(model, sets, layer, site)
@@ -60,7 +62,8 @@ def force_units(model: Any, sets: Sequence[UnitSet | None]) -> Iterator[None]:
             stop = width if len(places) == 1 else start + int(getattr(module, own))
             part = slice(start, stop)
             if held_BU[:, part].any():
-                watchers.append((place, _forcing(held_BU[:, part], value_BU[:, part], model)))
+                force = _forcing(held_BU[:, part], value_BU[:, part], model, every_row=every_row)
+                watchers.append((place, force))
             start = stop
         assert start == width, "the parts of a site are not as wide as the site"
     with watching(watchers):
@@ -85,12 +88,14 @@ def _rows(
     return held_BU, value_BU
 
 
-def _forcing(held_BU: NDArray[np.bool_], value_BU: NDArray[np.float64], model: Any) -> Any:
+def _forcing(
+    held_BU: NDArray[np.bool_], value_BU: NDArray[np.float64], model: Any, *, every_row: bool
+) -> Any:
     held_B1U = torch.from_numpy(held_BU[:, None]).to(model.device)
     value_B1U = torch.from_numpy(value_BU[:, None]).to(model.device, model.dtype)
 
     def force(values_BTU: torch.Tensor) -> torch.Tensor:
-        if values_BTU.ndim != 3 or len(values_BTU) != len(held_B1U):
+        if values_BTU.ndim != 3 or not (every_row or len(values_BTU) == len(held_B1U)):
             raise ValueError(
                 f"units are forced in {len(held_B1U)} rows; the model got {tuple(values_BTU.shape)}"
             )

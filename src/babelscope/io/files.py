@@ -49,6 +49,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a text under its name only when it is complete."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
 def by_name(paths: Iterable[Path | str], names: Iterable[str]) -> dict[str, Path]:
     """Files that say nothing of themselves, by their names without the suffix, such as ``en``.
 
