@@ -65,6 +65,7 @@ format: $(READY_DEV)  ## let ruff and snakefmt rewrite
 docs: $(READY_DEV)  ## renew what is made of the code: schema, keys, picture of the rooms, results/README.md
 	$(BIN)/python docs/make_keys.py
 	$(BIN)/python docs/make.py
+	$(BIN)/python docs/make_models.py
 
 snapshots: $(READY_DEV)  ## write tests/workflow/snapshots anew; review the diff
 	$(BIN)/python -m pytest -q tests/workflow/test_snapshots.py --renew

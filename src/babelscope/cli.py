@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from babelscope.commands import doctor, hub, plan, recover, recut, status
+from babelscope.commands import check_model, doctor, hub, plan, recover, recut, status
 from babelscope.errors import BabelscopeError
 
 #: Each has ``add_arguments`` and ``run``, and imports what is slow in ``run``.
-COMMANDS = (doctor, plan, status, recover, recut, hub)
+COMMANDS = (check_model, doctor, plan, status, recover, recut, hub)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="babelscope", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:
-        name = module.__name__.rpartition(".")[2]
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
