@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from babelscope.commands import check_model, doctor, hub, plan, recover, recut, status
+from babelscope.commands import check_model, doctor, hub, new, plan, recover, recut, status
 from babelscope.errors import BabelscopeError
 
 #: Each has ``add_arguments`` and ``run``, and imports what is slow in ``run``.
-COMMANDS = (check_model, doctor, plan, status, recover, recut, hub)
+COMMANDS = (new, check_model, doctor, plan, status, recover, recut, hub)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
