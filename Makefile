@@ -39,12 +39,14 @@ planted: $(READY)  ## write checkpoints whose findings are known, study them, co
 	$(BIN)/snakemake --cores $(CORES) --configfile config/studies/planted.yaml
 	$(BIN)/python -m babelscope.planted compare results/planted
 
-# Those of Slurm mostly wait, so they run beside the others.
+# Three at once: those on the engine in front, of which one sees the progress; those of Slurm mostly wait.
 test: $(READY_DEV)  ## all tests; the browser's and Slurm's where these are installed
-	@echo "the tests on Slurm run beside; they are shown at the end"
+	@echo "unit tests and those on Slurm run beside; they are shown at the end"
 	@$(BIN)/python -m pytest tests/slurm >.pytest-slurm.log 2>&1 & slurm=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/slurm; here=$$?; \
-	wait $$slurm; there=$$?; cat .pytest-slurm.log; exit $$((here + there))
+	$(BIN)/python -m pytest tests/unit >.pytest-unit.log 2>&1 & unit=$$!; \
+	$(BIN)/python -m pytest tests/workflow tests/browser; status=$$?; \
+	for one in $$unit $$slurm; do wait $$one; status=$$((status + $$?)); done; \
+	cat .pytest-unit.log .pytest-slurm.log; exit $$status
 
 test-fast: $(READY_DEV)  ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit
