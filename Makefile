@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 CORES ?= all
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_SITE := $(VENV)/.ready-site
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Studies whose text is public; xglm-257m and paper need text of yours: make plan STUDIES=config/studies/paper.yaml
 STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml demo-clone.yaml demo-doses.yaml \
   real-text.yaml bloom-560m.yaml bloom-7b1.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo planted test test-fast lint format docs snapshots plan bench memory cost gpu gpu-wheels clean
+.PHONY: help env demo planted test test-fast lint format docs site snapshots plan bench memory cost gpu gpu-wheels clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,11 @@ $(READY): pyproject.toml constraints.txt
 $(READY_DEV): $(READY)
 	@echo "installing what tests and linters need"
 	@$(INSTALL) --editable ".[dev]"
+	@touch $@
+
+$(READY_SITE): $(READY)
+	@echo "installing what the docs site needs"
+	@$(INSTALL) --editable ".[docs]"
 	@touch $@
 
 demo: $(READY)  ## run the demo study to its report
@@ -68,6 +74,10 @@ docs: $(READY_DEV)  ## renew what is made of the code: schema, keys, picture of 
 	$(BIN)/python docs/make_keys.py
 	$(BIN)/python docs/make.py
 	$(BIN)/python docs/make_models.py
+
+site: $(READY_SITE)  ## the docs site in docs/_build/html, warnings as errors; notebooks run on the demo's results, if there
+	HF_HUB_OFFLINE=1 $(BIN)/sphinx-build -q -W --keep-going -b html -c docs . docs/_build/html
+	@echo "docs/_build/html/docs/index.html"
 
 snapshots: $(READY_DEV)  ## write tests/workflow/snapshots anew; review the diff
 	$(BIN)/python -m pytest -q tests/workflow/test_snapshots.py --renew

@@ -4,6 +4,8 @@
 - docs/architecture.md, between the comments `<!-- made: NAME -->` and `<!-- end -->`: the same as a table,
   and the stages of the pipeline;
 - results/README.md: what lies where;
+- docs/figures.md: how every figure is read;
+- docs/commands.md: what every subcommand says of itself;
 - src/babelscope/columns.yaml: what every column of a table means, as docs/formats.md has it, for notebooks.
 
 Layers and colours are those of the import rules in `.importlinter`; what a room is for is read from the table
@@ -13,6 +15,7 @@ of rooms in docs/architecture.md. A test compares what is made with what is comm
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import textwrap
 from collections.abc import Iterator
@@ -24,13 +27,19 @@ from pathlib import Path
 import grimp
 import yaml
 
+from babelscope.cli import subcommands
 from babelscope.ops.layout import results_page
 from babelscope.ops.stages import STAGES
+from babelscope.report.captions import load_captions, load_sections
+
+# Help is as wide as a page here, whatever the terminal.
+os.environ["COLUMNS"] = "100"
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/architecture.md"
 PICTURE = ROOT / "docs/images/architecture.svg"
 RESULTS = ROOT / "results/README.md"
+FIGURES, COMMANDS = ROOT / "docs/figures.md", ROOT / "docs/commands.md"
 FORMATS, COLUMNS = ROOT / "docs/formats.md", ROOT / "src/babelscope/columns.yaml"
 #: What is no room of the package: rules and scripts, which call it.
 WORKFLOW = "workflow"
@@ -167,6 +176,41 @@ def _columns_of(text: str) -> Iterator[tuple[str, str, str]]:
         named, typed = re.findall(r"`([^`]+)`", names), kinds.split(", ")
         for name, kind in zip(named, typed * len(named) if len(typed) == 1 else typed, strict=True):
             yield name, kind, meaning
+
+
+def figures() -> str:
+    """A section per figure: how it is read, what it is drawn from, how to get it."""
+    parts = [
+        "# Figures\n\n"
+        + textwrap.fill(
+            "How to read each figure of a report, in its order. "
+            '`bs.open_study("results/demo").figure("NAME")` draws one from the tables, with `step=512` '
+            "as it was then; `.table(...)` has its numbers, `.columns(...)` what they mean. Lines of one "
+            "model are means over its pre-training seeds; bands are intervals of 95 %.",
+            110,
+            break_on_hyphens=False,
+        )
+        + "\n"
+    ]
+    for heading, title in {"overview": "Overview", **load_sections()}.items():
+        own = [caption for caption in load_captions().values() if caption.section == heading]
+        if own:
+            parts.append(f"## {title}\n")
+        for caption in own:
+            tables = ", ".join(f"`{name}`" for name in caption.tables)
+            said = textwrap.fill(f"{caption.read.strip()} Drawn from {tables}.", 110)
+            parts.append(f"### `{caption.name}`: {caption.title}\n\n{said}\n")
+    return "\n".join(parts)
+
+
+def commands() -> str:
+    """What every subcommand of ``babelscope`` says of itself."""
+    parts = [
+        "# The command `babelscope`\n\nBeside Snakemake, which runs a study: what helps to write, size and mend one.\n"
+    ]
+    for name, parser in subcommands().items():
+        parts.append(f"## `babelscope {name}`\n\n```\n{parser.format_help().strip()}\n```\n")
+    return "\n".join(parts)
 
 
 # ------------------------------------------------------------------------------------ picture
@@ -327,7 +371,15 @@ def _around(start: Box, end: Box, side: str, lane: int) -> str:
 
 def main() -> None:
     """Write all that is made."""
-    for path, text in ((PAGE, page()), (PICTURE, picture()), (RESULTS, results_page()), (COLUMNS, columns())):
+    made = {
+        PAGE: page(),
+        PICTURE: picture(),
+        RESULTS: results_page(),
+        FIGURES: figures(),
+        COMMANDS: commands(),
+        COLUMNS: columns(),
+    }
+    for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from babelscope import __version__
 from babelscope.commands import check_model, doctor, hub, new, plan, recover, recut, status
 from babelscope.errors import BabelscopeError
 
@@ -13,16 +14,28 @@ from babelscope.errors import BabelscopeError
 COMMANDS = (new, check_model, doctor, plan, status, recover, recut, hub)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status."""
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each subcommand, by its name."""
+    return _parsers()[1]
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(prog="babelscope", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"babelscope {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    found = {}
     for module in COMMANDS:
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    args = parser.parse_args(arguments)
+        found[name] = command
+    return parser, found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    args = _parsers()[0].parse_args(arguments)
     try:
         status: int = args.run(args)
     except BabelscopeError as error:

@@ -12,6 +12,7 @@ import pytest
 
 from babelscope.ops.layout import CONSTRAINTS, results_page
 from babelscope.ops.stages import STAGES
+from babelscope.report.captions import load_captions
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -36,6 +37,16 @@ PICTURE = make.PICTURE.read_text(encoding="utf-8")
 def test_the_page_of_results_says_what_lies_where():
     assert make.RESULTS.read_text(encoding="utf-8") == results_page(), f"results/README.md: {RENEW}"
     assert all(f"`{pattern}`" in results_page() for stage in STAGES.values() for pattern in stage.writes)
+
+
+def test_the_page_of_figures_has_all():
+    assert make.FIGURES.read_text(encoding="utf-8") == make.figures(), f"docs/figures.md: {RENEW}"
+    assert all(f"### `{name}`" in make.figures() for name in load_captions())
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words its help anew in every version")
+def test_the_page_of_commands_has_all():
+    assert make.COMMANDS.read_text(encoding="utf-8") == make.commands(), f"docs/commands.md: {RENEW}"
 
 
 def test_columns_mean_what_the_page_of_formats_says():
