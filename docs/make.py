@@ -205,9 +205,8 @@ def figures() -> str:
 
 def commands() -> str:
     """What every subcommand of ``babelscope`` says of itself."""
-    parts = [
-        "# The command `babelscope`\n\nBeside Snakemake, which runs a study: what helps to write, size and mend one.\n"
-    ]
+    head = "Beside Snakemake, which runs a study: what helps to write, size and mend one."
+    parts = [f"# The command `babelscope`\n\n{head}\n"]
     for name, parser in subcommands().items():
         parts.append(f"## `babelscope {name}`\n\n```\n{parser.format_help().strip()}\n```\n")
     return "\n".join(parts)
