@@ -1,4 +1,4 @@
-"""Can the language be read off a token's state? Probe accuracy by layer, beside one that sees random labels."""
+"""Can the language be read off a token's state? Probe accuracy by layer, beside shuffled labels."""
 
 import matplotlib.pyplot as plt
 

@@ -1,4 +1,4 @@
-"""What does a model write while experts of one language are forced? In which language its concept words are."""
+"""What does a model write while experts of one language are forced? The language of its words."""
 
 import matplotlib.pyplot as plt
 
