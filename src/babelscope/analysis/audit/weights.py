@@ -24,7 +24,7 @@ from babelscope.activations.inputs import encode_sentences, make_batches
 from babelscope.analysis.audit.files import CheckpointAudit, HeldOutLoss, WeightFacts
 from babelscope.errors import DataError
 from babelscope.models.architectures import is_encoder
-from babelscope.models.checkpoints import LoadedModel, load_checkpoint
+from babelscope.models.checkpoints import LoadedModel, check_weights, load_checkpoint
 from babelscope.models.files import read_config, read_manifest, weight_files, weights_hash
 from babelscope.text.clones import plain
 
@@ -226,6 +226,7 @@ def audit_checkpoint(
         DataError: If the weights or the tokenizer cannot be used.
     """
     folder = Path(folder)
+    check_weights(folder)
     facts = measure_weights(folder)
     if facts.n_nonfinite:
         logger.warning(
