@@ -128,7 +128,7 @@ def _overlap(models, steps, sharing, languages, rng):
                         "chance": CHANCE, "calibrated": (value - null) / (1 - null), "p_value": p,
                         "q_value": min(1.0, p * 1.5), "n_concepts": len(CONCEPTS), "k": k,
                         "n_units": 2304 if layer < 0 else 576, "n_null": 500, "null_high": null + 0.003,
-                        "detectable": 1.4 * half,
+                        "detectable": 1.4 * half, "tied": 0.0, "lacking": 0.0,
                     }  # fmt: skip
 
                 p = 0.002 if base > null + 0.02 else 0.3
