@@ -422,6 +422,7 @@ def _audit(models, steps, flagged):
              "distance_to_previous": np.nan if i == 0 else 0.3, "distance_se": np.nan if i == 0 else 0.01,
              "previous_step": pd.NA if i == 0 else steps[i - 1], "n_weights": 331_456,
              "n_nonfinite": 0, "digest": f"d{step:063x}", "weights_hash": f"e{step + 1:063x}",
+             "tokenizer_hash": "f" * 64, "constant": "",
              "repo": "", "revision": "", "commit": "", "no_loss": ""}
         )  # fmt: skip
     return pd.DataFrame(rows).astype({"previous_step": "Int64"})
