@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from babelscope.activations.store import LayerSite, Provenance, UnitFile, write_units
 from babelscope.analysis.ranking import BestFile, best_files, rank_units
 from babelscope.analysis.scores import (
     OTHER_HALF,
@@ -20,6 +19,7 @@ from babelscope.analysis.scores import (
     ScoreSettings,
     score_units,
 )
+from babelscope.capture.store import LayerSite, Provenance, UnitFile, write_units
 from babelscope.io.cells import Cell, cell_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.units import UnitIndex
