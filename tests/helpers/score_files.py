@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 
 from babelscope.analysis.ranking import BestFile, best_files, rank_units
-from babelscope.analysis.scores import OTHER_HALF, WORD_SUBSETS, ScoreFile, ScoreSettings, score_units
+from babelscope.analysis.scores import (
+    OTHER_HALF,
+    SUBSETS,
+    WORD_SUBSETS,
+    ScoreFile,
+    ScoreSettings,
+    score_units,
+)
 from babelscope.capture.store import LayerSite, Provenance, UnitFile, write_units
 from babelscope.io.cells import Cell, cell_name
 from babelscope.io.h5 import atomic_h5
@@ -98,6 +105,8 @@ class GivenScores(ScoreFile):
         self.arrays = {f"ap_{subset}": ap.get(subset, ap["all"]) for subset in ("all", *OTHER_HALF)}
         self.split_by_words = np.full(len(self.concepts), WORD_SUBSETS[0] in ap)
         self.arrays |= {f"ap_{subset}": ap[subset] for subset in WORD_SUBSETS if subset in ap}
+        # Random scores may be that of a constant by chance; here no unit is one.
+        self.constant_ap = {subset: np.full(len(self.concepts), -1.0) for subset in (*SUBSETS, *WORD_SUBSETS)}
         self.arrays["median"] = numbers if median_CN is None else median_CN
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> np.ndarray:
@@ -112,12 +121,12 @@ class GivenScores(ScoreFile):
         return other
 
 
-def rank(path: Path, scores: Mapping[Cell, ScoreFile], *, kept: int) -> dict[Cell, BestFile]:
+def rank(path: Path, scores: Mapping[Cell, ScoreFile], *, kept: int, seed: int = 0) -> dict[Cell, BestFile]:
     """The best units of scores, step by step over all languages, in one file."""
     steps = dict.fromkeys(step for step, _ in scores)
     with atomic_h5(path, kind="best") as file:
         for step in steps:
             of_step = {lang: each for (at, lang), each in scores.items() if at == step}
             groups = {lang: file.create_group(cell_name(step, lang)) for lang in of_step}
-            rank_units(of_step, groups, kept=kept)
+            rank_units(of_step, groups, kept=kept, seed=seed)
     return best_files([path], list(scores))

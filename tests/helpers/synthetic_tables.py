@@ -128,7 +128,7 @@ def _overlap(models, steps, sharing, languages, rng):
                         "chance": CHANCE, "calibrated": (value - null) / (1 - null), "p_value": p,
                         "q_value": min(1.0, p * 1.5), "n_concepts": len(CONCEPTS), "k": k,
                         "n_units": 2304 if layer < 0 else 576, "n_null": 500, "null_high": null + 0.003,
-                        "detectable": 1.4 * half,
+                        "detectable": 1.4 * half, "tied": 0.0, "lacking": 0.0,
                     }  # fmt: skip
 
                 p = 0.002 if base > null + 0.02 else 0.3
@@ -422,6 +422,7 @@ def _audit(models, steps, flagged):
              "distance_to_previous": np.nan if i == 0 else 0.3, "distance_se": np.nan if i == 0 else 0.01,
              "previous_step": pd.NA if i == 0 else steps[i - 1], "n_weights": 331_456,
              "n_nonfinite": 0, "digest": f"d{step:063x}", "weights_hash": f"e{step + 1:063x}",
+             "tokenizer_hash": "f" * 64, "constant": "",
              "repo": "", "revision": "", "commit": "", "no_loss": ""}
         )  # fmt: skip
     return pd.DataFrame(rows).astype({"previous_step": "Int64"})

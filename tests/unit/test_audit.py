@@ -659,7 +659,7 @@ def test_what_cannot_run_has_no_finite_loss(path_of_models: list[object], tmp_pa
 
 
 def test_an_encoder_has_no_loss_and_says_why(tmp_path: Path) -> None:
-    tiny_model("xlm-roberta").save_pretrained(tmp_path)
+    save_model(tiny_model("xlm-roberta"), tiny_tokenizer(), tmp_path)
     found = audit_checkpoint(tmp_path, {"en": SENTENCES}, model="m", step=1, n_sentences=3, max_length=32)
     audit, losses = collect_audit(by_cell(found))
     assert losses.empty

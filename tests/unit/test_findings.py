@@ -592,6 +592,7 @@ def every_kind_of_study():
         yield with_probes(plain, lambda step, layer, role, s=shift: s * (layer in (1, 2, 3) and step == 2048))
     yield plain | {"probes": probes.query("layer < 2")}
     yield plain | {"overlap": overlap.assign(low=0.0)}
+    yield plain | {"overlap": overlap.assign(tied=0.2, lacking=0.5)}
     shares = generation["metric"].isin(["text_share", "hit_share"])
     yield plain | {"generation": generation.assign(low=generation["low"].mask(shares, 0.0),
                                                    high=generation["high"].mask(shares, 1.0))}  # fmt: skip
@@ -611,6 +612,22 @@ def every_kind_of_study():
     }
     yield plain | {"generation": generation.query("metric != 'hit_rate'")}
     yield plain | {"generation": generation.query("condition != 'random_dose'")}
+
+
+def test_experts_by_lot_and_empty_places_are_told_where_there_are_any():
+    tables = synthetic_tables(languages=("en", "es", "zh"))
+    overlap = tables["overlap"]
+
+    def told(of):
+        findings, _ = evaluate_findings(tables | {"overlap": of})
+        return next(each.text for each in findings if each.key == "expert_overlap" and each.role == "main")
+
+    assert "by lot" not in told(overlap)
+    assert "are empty" not in told(overlap)
+    first = overlap["step"] == 0
+    of = overlap.assign(tied=np.where(first, 0.25, 0.0), lacking=np.where(first, 1.0, 0.0))
+    assert "At most 25.0% of the experts were drawn by lot among units of equal score, at step 0" in told(of)
+    assert "At most 100.0% of the places for experts are empty, at step 0" in told(of)
 
 
 def test_findings_say_which_of_their_steps_are_flagged():

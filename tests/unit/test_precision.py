@@ -178,7 +178,7 @@ def test_sentences_sorted_by_concept_give_ties_to_no_one():
             for lang in range(3):
                 values = np.random.default_rng([study, lang]).normal(size=(80, n_units)) - threshold
                 ap = score_of(np.maximum(values, 0).astype(np.float32))
-                sets.append([set(top(row, k).tolist()) for row in ap])
+                sets.append([set(top(row, np.arange(n_units), k).tolist()) for row in ap])
             shared = np.mean(
                 [[[len(a & b) / k for b in sets[j]] for a in sets[i]] for i, j in ((0, 1), (0, 2), (1, 2))],
                 axis=0,

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from babelscope.analysis.alignment import align_experts
-from babelscope.analysis.ranking import BestFile, best_files, k_by_scope, top
+from babelscope.analysis.ranking import BestFile, best_files, k_by_scope, lots_of, top
 from babelscope.analysis.reliability import search_units
 from babelscope.analysis.scores import OTHER_HALF, SUBSETS, WORD_SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
@@ -38,6 +38,12 @@ def random_scores(rng, *, digits=2, langs=LANGS, concepts=CONCEPTS, step=1, subs
         )
         for lang in langs
     }
+
+
+def order_of(ap, lang, subset, units=slice(None)):
+    """Best first, equal ones by lot."""
+    lots = np.tile(lots_of(N_UNITS, lang, subset, seed=0)[units], (len(ap), 1))
+    return np.lexsort((lots, -ap), axis=1)
 
 
 def in_layer(units, layer):
@@ -69,7 +75,7 @@ def test_what_is_kept_is_what_a_sort_of_everything_gives(seed, digits, kept):
             assert file.chance_ap.tolist() == scores[step, lang].chance_ap.tolist()
             for subset in SUBSETS:
                 ap = arrays[f"ap_{subset}"]
-                order = np.argsort(-ap, axis=1, kind="stable")[:, :n]
+                order = order_of(ap, lang, subset)[:, :n]
                 best = file.best(subset)
                 assert np.array_equal(best.unit, order)
                 assert np.array_equal(best.ap, ap[rows, order])
@@ -78,7 +84,7 @@ def test_what_is_kept_is_what_a_sort_of_everything_gives(seed, digits, kept):
                     if layer == -1:
                         continue
                     there = in_layer(units, layer)
-                    inside = np.argsort(-ap[:, there], axis=1, kind="stable")[:, :n_layer]
+                    inside = order_of(ap[:, there], lang, subset, there)[:, :n_layer]
                     of_layer = file.best(subset, layer)
                     assert np.array_equal(of_layer.unit, there[inside])
                     assert np.array_equal(of_layer.ap, ap[rows, there[inside]])
@@ -116,7 +122,7 @@ def test_the_best_of_every_place_are_those_of_a_sort(seed, kept, k):
         n = max(1, round(k * len(there) / N_UNITS))
         for subset in subsets if site == "*" else (*OTHER_HALF, *WORD_SUBSETS):
             ap = scores[1, "en"].arrays[f"ap_{subset}"][:, there]
-            assert np.array_equal(found[place, subset], there[np.argsort(-ap, axis=1, kind="stable")[:, :n]])
+            assert np.array_equal(found[place, subset], there[order_of(ap, "en", subset, there)[:, :n]])
     assert best.split_by_words.all()
 
 
@@ -161,10 +167,11 @@ def test_the_ap_of_a_pair_is_known_or_bounded(seed, digits, kept):
         assert best.ap(concept[:0], unit[:0])[0].shape == (0,)
 
 
-def test_equal_scores_go_by_unit_order():
-    assert top(np.array([1.0, 2.0, 2.0, 2.0, 0.0]), 2).tolist() == [1, 2]
-    assert top(np.zeros(5), 3).tolist() == [0, 1, 2]
-    assert top(np.array([3.0, 1.0]), 2).tolist() == [0, 1]
+def test_equal_scores_go_by_lot():
+    lots = np.array([4, 2, 3, 1, 0])
+    assert top(np.array([1.0, 2.0, 2.0, 2.0, 0.0]), lots, 2).tolist() == [3, 1]
+    assert top(np.zeros(5), lots, 3).tolist() == [4, 3, 1]
+    assert top(np.array([3.0, 1.0]), lots[:2], 2).tolist() == [0, 1]
 
 
 def test_a_layer_has_its_share():

@@ -25,6 +25,7 @@ from babelscope.runtime import export_source
 from babelscope.study.checks import check_text
 from babelscope.study.loading import load_study
 from babelscope.study.models import paired_with_controls
+from babelscope.study.series import check_checkpoints
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -36,6 +37,7 @@ try:
     STUDY = load_study(config)
     RANGES = StudyRanges.of(STUDY)
     if workflow.is_main_process:
+        check_checkpoints(STUDY)
         check_text(STUDY)
         for warning in [*STUDY.warnings, *unused_files(STUDY)]:
             logger.warning(f"babelscope: {warning}")

@@ -25,6 +25,6 @@ with job(snakemake.log[0]):
         for step in steps:
             of_step = {lang: scores[step, lang] for lang in langs}
             groups = {lang: file.create_group(cell_name(step, lang)) for lang in langs}
-            rank_units(of_step, groups, kept=snakemake.params.kept)
+            rank_units(of_step, groups, kept=snakemake.params.kept, seed=snakemake.params.seed)
             searched.append(search_units(of_step, seed=snakemake.params.seed))
     write_table(pd.concat(searched, ignore_index=True), Path(snakemake.output.search))

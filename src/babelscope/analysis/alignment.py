@@ -52,6 +52,7 @@ def align_experts(
         first.units,
         first.concepts,
         settings,
+        tied={lang: file.tied(k) for lang, file in best.items()},
         split_by_words=np.all([file.split_by_words for file in best.values()], axis=0),
         groups=groups,
         kinship=kinship,

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from babelscope.analysis.ranking import BestFile, k_by_scope
+from babelscope.analysis.ranking import NOBODY, BestFile, k_by_scope
 from babelscope.analysis.scores import SUBSETS
 from babelscope.errors import StudyError
 from babelscope.units import UnitIndex
@@ -27,7 +27,8 @@ def select_experts(best: BestFile, *, k: int) -> pd.DataFrame:
     """The K units of highest average precision, per concept, subset and scope.
 
     Scope ``model`` takes the top K of all units; scope ``layer`` takes in every layer the top
-    ``max(1, round(K * N_layer / N))``. Equal scores go by unit order.
+    ``max(1, round(K * N_layer / N))``. Equal scores go by lot, and units whose AP is that of a constant are
+    not chosen: a concept has fewer than K rows where fewer are left.
 
     Args:
         best: The best units of one (model, step, language).
@@ -63,6 +64,8 @@ def select_experts(best: BestFile, *, k: int) -> pd.DataFrame:
             parts.append(part)
     # One table at the end: a table of every scope costs more than all their numbers.
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    there = whole["number"] != NOBODY
+    whole = {name: values[there] for name, values in whole.items()}
     places = dict(zip(("layer", "site", "unit"), units.places(whole.pop("number")), strict=True))
     about = {"model": cell.model, "step": cell.step, "lang": cell.lang}
     return pd.DataFrame({**about, **whole, **places})[list(_COLUMNS)]
@@ -79,9 +82,9 @@ def kept_units(best: BestFile) -> pd.DataFrame:
         as of :func:`select_experts`.
     """
     found, n_concepts = best.best("all"), len(best.concepts)
-    layer, site, unit = best.units.places(found.unit.ravel())
+    layer, site, unit = best.units.places(np.maximum(found.unit, 0).ravel())
     n_ranks = found.unit.shape[1]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "scope": "model",
             "subset": "all",
@@ -95,6 +98,8 @@ def kept_units(best: BestFile) -> pd.DataFrame:
             "k": n_ranks,
         }
     )
+    there: pd.DataFrame = table[found.unit.ravel() != NOBODY].reset_index(drop=True)
+    return there
 
 
 def of_model(experts: pd.DataFrame, subset: str = "all") -> pd.DataFrame:

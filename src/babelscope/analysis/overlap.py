@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
 from babelscope.analysis.power import LEVEL, detectable_excess
-from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, Place
+from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, NOBODY, Place
 from babelscope.analysis.scores import WORD_SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import TwoWayDraws, benjamini_hochberg, bootstrap_weights, intervals_of, permutation_p
@@ -61,7 +61,7 @@ _COLUMNS = (
     "scope", "layer", "site", "variant", "lang_a", "lang_b", "overlap", "low", "high", "null", "null_near",
     "chance", "calibrated", "ceiling", "way", "way_low", "way_high", "ceiling_words", "way_words",
     "way_words_low", "way_words_high", "p_value", "p_near", "n_concepts", "n_concepts_words", "n_pairs", "k",
-    "n_units", "n_null", "null_high", "detectable",
+    "n_units", "n_null", "null_high", "detectable", "tied", "lacking",
 )  # fmt: skip
 
 
@@ -82,6 +82,7 @@ def overlap_tables(
     settings: AlignmentSettings,
     *,
     split_by_words: NDArray[np.bool_] | None = None,
+    tied: Mapping[str, Mapping[tuple[Place, str], Floats]] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     kinship: pd.DataFrame | None = None,
 ) -> Overlap:
@@ -93,6 +94,8 @@ def overlap_tables(
         concepts: Order of the concepts.
         settings: Resamples of the intervals, permutations of the concept labels for the p-values, seed.
         split_by_words: Whether a concept's sentences are split by words in all languages, ``(C,)``.
+        tied: Per language the shares of experts chosen by lot, see
+            :meth:`babelscope.analysis.ranking.BestFile.tied`; without it they are not known.
         groups: Concepts that are near each other, by group. Without it each concept's nearest one is found
             by :func:`babelscope.analysis.neighbours.nearest_blocks`.
         kinship: The table of :func:`babelscope.text.kinship.compare_languages`, for means over pairs of
@@ -106,9 +109,11 @@ def overlap_tables(
         ``n_concepts_words`` (those with a split by words, which ``way_words`` is over), ``n_pairs``, ``k``,
         ``n_units``, ``n_null`` (permutations behind each p-value), ``null_high`` (what 5% of them reach) and
         ``detectable`` (the least excess over the null that would be told with a power of 0.8, see
-        :func:`babelscope.analysis.power.detectable_excess`; of means only). Intervals of pairs resample
-        concepts; those of the summary rows (``*``, ``=``, kinds of pairs) resample concepts and languages.
-        Sites have summary rows only.
+        :func:`babelscope.analysis.power.detectable_excess`; of means only), ``tied`` (share of experts that
+        were chosen by lot among equal ones; NaN where it is not known) and ``lacking`` (share of K that is
+        not there, since the other units are as good as a constant; K is then what is there). Intervals of
+        pairs resample concepts; those of the summary rows (``*``, ``=``, kinds of pairs) resample concepts
+        and languages. Sites have summary rows only.
     """
     langs, n_concepts = list(chosen), len(concepts)
     split_C = np.zeros(n_concepts, bool) if split_by_words is None else split_by_words
@@ -125,12 +130,14 @@ def overlap_tables(
         )
         shared = within if place == places[0] else _shared(chosen, place, ("a", "b"))
         words_LC = _ceiling_of_words(chosen, place, split_C)
-        found = [("disjoint_lines", _Pairs.disjoint(shared, words_LC))]
+        found = [("disjoint_lines", _Pairs.disjoint(shared, words_LC), ("a", "b"))]
         if site == ALL_SITES and len(langs) > 1:
-            found.insert(0, ("same_lines", _Pairs.same(_shared(chosen, place, ("all", "all")))))
+            of_all = _Pairs.same(_shared(chosen, place, ("all", "all")))
+            found.insert(0, ("same_lines", of_all, ("all", "all")))
         about = {"layer": layer, "site": site, "k": shape, "n_units": n_units, "chance": shape / n_units}
-        for variant, pairs in found:
-            rows, draws = _rows(pairs, langs, chance, kinship, singly=site == ALL_SITES)
+        for variant, pairs, subsets in found:
+            of_langs = _equal_units(chosen, tied, place, subsets)
+            rows, draws = _rows(pairs, langs, chance, kinship, of_langs, singly=site == ALL_SITES)
             parts.append(rows.assign(variant=variant, **about))
             if (
                 site == ALL_SITES
@@ -158,20 +165,27 @@ def _scope(layer: int, site: str) -> str:
 
 def _shared(chosen: Mapping[str, Chosen], place: Place, subsets: tuple[str, str]) -> Floats:
     """Share of K that the experts of one concept and language, on one subset, share with another's on the
-    other; ``(L, L, C, C)``. All languages and concepts in one product."""
+    other; ``(L, L, C, C)``. All languages and concepts in one product. Where experts are lacking, K is the
+    larger of the two numbers that are there."""
     one, other = ([of[place, subset] for of in chosen.values()] for subset in subsets)
     n_langs, (n_concepts, k) = len(one), one[0].shape
     n_units = 1 + int(max(unit_CK.max() for unit_CK in (*one, *other)))
     unit_RK = np.concatenate(other)
-    # Of each unit the sets that hold it.
-    starts = np.concatenate([[0], np.bincount(unit_RK.ravel(), minlength=n_units).cumsum()])
+    # Of each unit the sets that hold it; those of nobody come first.
+    starts = np.bincount(unit_RK.ravel() - NOBODY, minlength=n_units + 1).cumsum()
     holders = np.argsort(unit_RK.ravel(), kind="stable") // k
     shared = np.empty((n_langs, n_langs, n_concepts, n_concepts))
     for of_lang, unit_CK in zip(shared, one, strict=True):
         count_CR = np.zeros((n_concepts, n_langs * n_concepts), dtype=np.int32)
         _count_shared(unit_CK, starts, holders, count_CR)
-        np.divide(count_CR.reshape(n_concepts, n_langs, n_concepts).transpose(1, 0, 2), k, out=of_lang)
+        share_CR = count_CR / np.maximum(_n_there(unit_CK)[:, None], _n_there(unit_RK))
+        of_lang[:] = share_CR.reshape(n_concepts, n_langs, n_concepts).transpose(1, 0, 2)
     return shared
+
+
+def _n_there(unit_CK: Ints) -> Ints:
+    """How many experts there are, at least 1, so that none share nothing; ``(C,)``."""
+    return np.asarray(np.maximum((unit_CK != NOBODY).sum(axis=1), 1), dtype=np.int64)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -179,6 +193,8 @@ def _count_shared(unit_CK: Ints, starts: Ints, holders: Ints, count_CR: NDArray[
     """Add up how many units each set of the one side shares with each of the other."""
     for row in range(len(unit_CK)):
         for unit in unit_CK[row]:
+            if unit == NOBODY:
+                continue
             for at in range(starts[unit], starts[unit + 1]):
                 count_CR[row, holders[at]] += 1
 
@@ -198,8 +214,26 @@ def _ceiling_of_words(
     one, other = (np.stack([of[place, subset] for of in chosen.values()]) for subset in WORD_SUBSETS)
     # Numbers of units stand once in each: a number that stands twice in both is shared.
     both = np.sort(np.concatenate([one, other], axis=2), axis=2)
-    shared_LC = (np.diff(both, axis=2) == 0).sum(axis=2) / one.shape[2]
+    n_LC = np.maximum(*((units != NOBODY).sum(axis=2) for units in (one, other)))
+    twice = (np.diff(both, axis=2) == 0) & (both[:, :, 1:] != NOBODY)
+    shared_LC = twice.sum(axis=2) / np.maximum(n_LC, 1)
     return np.where(split_C, shared_LC, np.nan)
+
+
+def _equal_units(
+    chosen: Mapping[str, Chosen],
+    tied: Mapping[str, Mapping[tuple[Place, str], Floats]] | None,
+    place: Place,
+    subsets: tuple[str, str],
+) -> dict[str, Floats]:
+    """Of each language the share of its experts that was chosen by lot, and that is not there; ``(L,)``."""
+    found: dict[str, list[float]] = {"tied": [], "lacking": []}
+    for lang, of in chosen.items():
+        found["lacking"].append(float(np.mean([of[place, subset] == NOBODY for subset in subsets])))
+        shares = {} if tied is None else tied[lang]
+        known = [shares[place, subset] for subset in subsets if (place, subset) in shares]
+        found["tied"].append(float(np.mean(known)) if known else np.nan)
+    return {name: np.array(values) for name, values in found.items()}
 
 
 @dataclass(frozen=True)
@@ -319,20 +353,30 @@ def _sum_permuted(shared_PCC: Floats, order_CQ: NDArray[np.intp], sum_PQ: Floats
 
 
 def _rows(
-    pairs: _Pairs, langs: Sequence[str], chance: _Chance, kinship: pd.DataFrame | None, *, singly: bool
+    pairs: _Pairs,
+    langs: Sequence[str],
+    chance: _Chance,
+    kinship: pd.DataFrame | None,
+    of_langs: Mapping[str, Floats],
+    *,
+    singly: bool,
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """A row per pair (if ``singly``), then the means over groups of pairs; and the draws of the first."""
-    rows = _pair_rows(pairs, langs, chance) if singly else []
+    of_pairs = {name: values_L[np.array(pairs.pairs)].mean(axis=1) for name, values_L in of_langs.items()}
+    rows = _pair_rows(pairs, langs, chance, of_pairs) if singly else []
     draws = None
     for name, members in _groups(pairs.pairs, langs, kinship).items():
         row, drawn = _summary_row(pairs, members, chance)
-        rows.append({"lang_a": name, "lang_b": name, **row})
+        means = {column: values_P[members].mean() for column, values_P in of_pairs.items()}
+        rows.append({"lang_a": name, "lang_b": name, **row, **means})
         if name == ALL:
             draws = pd.DataFrame(drawn, dtype=np.float32).rename_axis("draw").reset_index()
     return pd.DataFrame(rows), draws
 
 
-def _pair_rows(pairs: _Pairs, langs: Sequence[str], chance: _Chance) -> list[dict[str, Any]]:
+def _pair_rows(
+    pairs: _Pairs, langs: Sequence[str], chance: _Chance, of_pairs: Mapping[str, Floats]
+) -> list[dict[str, Any]]:
     own_PC, null_PC = pairs.own_PC, pairs.null_PC
     means = {"overlap": own_PC.mean(axis=1), "null": null_PC.mean(axis=1)}
     drawn = {"overlap": own_PC @ chance.weights_BC.T, "null": null_PC @ chance.weights_BC.T}
@@ -354,7 +398,7 @@ def _pair_rows(pairs: _Pairs, langs: Sequence[str], chance: _Chance) -> list[dic
         columns |= dict(zip(_way_names(end), (way_P, *np.array(bounds).T), strict=True))
     columns |= chance.p_values(pairs.shared_PCC)
     names = np.array(langs, dtype=object)[np.array(pairs.pairs)]
-    columns |= {"lang_a": names[:, 0], "lang_b": names[:, 1], "n_pairs": 1, "detectable": np.nan}
+    columns |= {"lang_a": names[:, 0], "lang_b": names[:, 1], "n_pairs": 1, "detectable": np.nan, **of_pairs}
     table = pd.DataFrame(columns)
     return table.to_dict("records")  # type: ignore[return-value]
 

@@ -7,12 +7,18 @@ over the positive sentences; and the average precision that the units which were
 every other. So experts, their overlap and transfer, life lines and generation need no scores of all units,
 for any K up to ``n``. Where a study has several sites, the best of each site are kept as well, chosen on the
 halves; and where the words of sentences are known, the best on the two subsets of disjoint words: only the
-numbers of the units, since nothing but the overlap needs them. Names of shapes: ``C`` concepts, ``n`` kept
-units, ``U`` units of a site, ``N`` units of the model, ``L`` languages, ``P`` pairs.
+numbers of the units, since nothing but the overlap needs them.
+
+A unit whose AP is that of a constant is no expert and is not kept: where a matrix is zero all units are
+alike, and in one order in all languages they would look shared. Where fewer are left, the last places are
+empty (:data:`NOBODY`). Equal scores go by lot: by an order of the units that is drawn for each language and
+subset of the sentences. Names of shapes: ``C`` concepts, ``n`` kept units, ``U`` units of a site, ``N`` units
+of the model, ``L`` languages, ``P`` pairs.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,13 +42,15 @@ Place = tuple[int, str]
 ALL_LAYERS = -1
 ALL_SITES = "*"
 _MODEL: Place = (ALL_LAYERS, ALL_SITES)
+#: In place of the number of a unit, where no unit is left; its scores are NaN.
+NOBODY = -1
 
 
 class Best(NamedTuple):
-    """The best units of every concept, best first; equal ones by unit order. Each ``(C, n)``."""
+    """The best units of every concept, best first; equal ones by lot. Each ``(C, n)``."""
 
     unit: Ints
-    """Number of the unit."""
+    """Number of the unit, or :data:`NOBODY`."""
     ap: Floats
     """Average precision on the subset."""
     held_out_ap: Floats
@@ -55,7 +63,9 @@ class Best(NamedTuple):
         return Best(self.unit[:, :k], self.ap[:, :k], self.held_out_ap[:, :k], self.median[:, :k])
 
 
-def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group], *, kept: int) -> None:
+def rank_units(
+    scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group], *, kept: int, seed: int
+) -> None:
     """Keep of the scores of one (model, step) what is needed of them.
 
     Args:
@@ -63,6 +73,7 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
         groups: Per language an empty group of an HDF5 file of kind ``best``, named as
             :func:`babelscope.io.cells.cell_name` says.
         kept: Units that are kept, or all if there are fewer.
+        seed: Of the order of equal scores.
 
     Raises:
         ValueError: If languages do not have the same concepts or units.
@@ -70,8 +81,8 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
     check_alike(scores.values())
     units = next(iter(scores.values())).units
     kept = min(kept, len(units))
-    best = {lang: _best_by_place(file, kept) for lang, file in scores.items()}
-    chosen = {lang: {half: found[half, _MODEL][2] for half in OTHER_HALF} for lang, found in best.items()}
+    best = {lang: _best_by_place(file, kept, seed) for lang, file in scores.items()}
+    chosen = {lang: {half: found[half, _MODEL].unit for half in OTHER_HALF} for lang, found in best.items()}
     abroad, sums = _abroad(scores, chosen)
     for lang, group in groups.items():
         file = scores[lang]
@@ -85,15 +96,17 @@ def rank_units(scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group]
         group.attrs["split_by_words"] = file.split_by_words
         for subset in SUBSETS:
             for at in k_by_scope(units, kept):
-                ap_CK, median_CK, unit_CK = best[lang][subset, (at, ALL_SITES)]
+                found = best[lang][subset, (at, ALL_SITES)]
                 name = subset if at == ALL_LAYERS else f"layer-{at:02d}/{subset}"
-                _write(group, f"{name}/ap", ap_CK.astype(np.float32))
-                _write(group, f"{name}/unit", unit_CK.astype(np.int32))
+                _write(group, f"{name}/ap", found.ap.astype(np.float32))
+                _write(group, f"{name}/unit", found.unit.astype(np.int32))
+                group[name].attrs["next_ap"] = found.next_ap.astype(np.float32)
                 if at == ALL_LAYERS:
-                    _write(group, f"{name}/median", median_CK.astype(np.float32))
+                    _write(group, f"{name}/median", found.median.astype(np.float32))
+                    group[name].attrs["constant_ap"] = found.constant_ap.astype(np.float32)
         for subset in _packed_subsets(file.split_by_words):
             if places := _packed_places(units, subset, kept):
-                parts = [best[lang][subset, place][2] for place in places]
+                parts = [best[lang][subset, place].unit for place in places]
                 _write(group, f"places/{subset}", np.concatenate(parts, axis=1).astype(np.int32))
         for half in OTHER_HALF:
             _write(group, f"{half}/ap_abroad", abroad[lang, half])
@@ -135,46 +148,87 @@ def _packed_places(units: UnitIndex, subset: str, k: int) -> dict[Place, int]:
     return whole | k_by_site(units, k)
 
 
-def _best_by_place(scores: ScoreFile, kept: int) -> dict[tuple[str, Place], Floats]:
-    """Per subset and place the best units, best first; one site at a time bounds the memory.
+class _Ranked(NamedTuple):
+    """The best units of a place. Each ``(C, K)``; NaN and :data:`NOBODY` where none is left."""
 
-    Each array has three planes ``(C, K)``: AP, median, number of the unit.
-    """
+    ap: Floats
+    median: Floats
+    unit: Ints
+    next_ap: Floats
+    """Of the best unit that is not among them, ``(C,)``; NaN if there is none."""
+    constant_ap: Floats
+    """Of the units that were left out since a constant has it, ``(C,)``; NaN if none was."""
+
+
+def _best_by_place(scores: ScoreFile, kept: int, seed: int) -> dict[tuple[str, Place], _Ranked]:
+    """Per subset and place the best units, best first; one site at a time bounds the memory."""
     units = scores.units
     k_of = {(at, ALL_SITES): n for at, n in k_by_scope(units, kept).items()} | k_by_site(units, kept)
+    subsets = tuple(dict.fromkeys((*SUBSETS, *_packed_subsets(scores.split_by_words))))
+    lots = {subset: lots_of(len(units), scores.provenance.lang, subset, seed) for subset in subsets}
+    # Planes (C, K): AP (minus infinity of no expert), lot, median, number of the unit.
     best: dict[tuple[str, Place], Floats] = {}
+    constant_ap = {subset: np.full(len(scores.concepts), np.nan) for subset in subsets}
     for layer, site, numbers in units.parts():
         median_CU = scores.read(layer, site, "median")
-        for subset in dict.fromkeys((*SUBSETS, *_packed_subsets(scores.split_by_words))):
+        for subset in subsets:
             ap_CU = scores.read(layer, site, f"ap_{subset}")
             if subset in WORD_SUBSETS:  # of a concept that is not split any units do: nobody reads them
                 ap_CU[~scores.split_by_words] = 0
-            unit_CK = np.stack([top(ap_U, k_of[_MODEL]) for ap_U in ap_CU])
-            values = [np.take_along_axis(v, unit_CK, axis=1) for v in (ap_CU, median_CU)]
-            found = np.stack([*values, (numbers.start + unit_CK).astype(np.float64)])
+            is_constant_CU = ap_CU == scores.constant_ap[subset][:, None]
+            ap_CU[is_constant_CU] = -np.inf
+            any_C = is_constant_CU.any(axis=1)
+            constant_ap[subset][any_C] = scores.constant_ap[subset][any_C]
+            lot_U = lots[subset][numbers]
+            unit_CK = np.stack([top(ap_U, lot_U, k_of[_MODEL] + 1) for ap_U in ap_CU])
+            ap_CK, median_CK = (np.take_along_axis(v, unit_CK, axis=1) for v in (ap_CU, median_CU))
+            found = np.stack([ap_CK, lot_U[unit_CK], median_CK, numbers.start + unit_CK])
             for place in (_MODEL, (layer, ALL_SITES), (ALL_LAYERS, site), (layer, site)):
                 if place in k_of:
                     both = np.concatenate([best.get((subset, place), found[:, :, :0]), found], axis=2)
-                    # Of equal scores the earlier site's stay first.
-                    order_CK = np.argsort(-both[0], axis=1, kind="stable")[:, : k_of[place]]
+                    order_CK = np.lexsort((both[1], -both[0]), axis=1)[:, : k_of[place] + 1]
                     best[subset, place] = np.take_along_axis(both, order_CK[None], axis=2)
-    return best
+    return {
+        (subset, place): _ranked(planes, k_of[place], constant_ap[subset])
+        for (subset, place), planes in best.items()
+    }
 
 
-def top(scores_U: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """Indices of the ``k`` highest scores, best first; equal scores by index; all if there are fewer."""
-    if k >= len(scores_U):
-        return np.argsort(-scores_U, kind="stable")
-    # All units that reach the k-th score, so that a tie at the border goes by index too.
-    border = np.partition(scores_U, len(scores_U) - k)[len(scores_U) - k]
-    candidates = np.flatnonzero(scores_U >= border)
-    return candidates[np.argsort(-scores_U[candidates], kind="stable")][:k]
+def _ranked(planes: Floats, k: int, constant_ap: Floats) -> _Ranked:
+    """The first K of a place, and what comes next."""
+    ap_CK, _, median_CK, unit_CK = planes
+    nobody_CK = np.isneginf(ap_CK)
+    ap_CK, median_CK = (np.where(nobody_CK, np.nan, values_CK) for values_CK in (ap_CK, median_CK))
+    next_ap = ap_CK[:, k] if ap_CK.shape[1] > k else np.full(len(ap_CK), np.nan)
+    unit_CK = np.where(nobody_CK, NOBODY, unit_CK).astype(np.int64)
+    return _Ranked(ap_CK[:, :k], median_CK[:, :k], unit_CK[:, :k], next_ap, constant_ap)
+
+
+def lots_of(n_units: int, lang: str, subset: str, seed: int) -> Ints:
+    """The order in which a language takes equal units on a subset of its sentences, ``(N,)``.
+
+    It differs by language and subset, so that units which are alike are shared as by chance, and does not
+    depend on what else is ranked.
+    """
+    name = int.from_bytes(hashlib.sha256(f"{lang} {subset}".encode()).digest()[:8], "little")
+    return np.random.default_rng([seed, name]).permutation(n_units)
+
+
+def top(scores_U: NDArray[Any], lot_U: Ints, k: int) -> NDArray[np.intp]:
+    """Indices of the ``k`` highest scores, best first; equal scores by lot; all if there are fewer."""
+    candidates = np.arange(len(scores_U))
+    if k < len(scores_U):
+        # All units that reach the k-th score, so that a tie at the border goes by lot too.
+        candidates = np.flatnonzero(scores_U >= np.partition(scores_U, len(scores_U) - k)[len(scores_U) - k])
+    order = np.lexsort((lot_U[candidates], -scores_U[candidates]))
+    return np.asarray(candidates[order][:k], dtype=np.intp)
 
 
 def _abroad(
-    scores: Mapping[str, ScoreFile], chosen: Mapping[str, Mapping[str, Floats]]
+    scores: Mapping[str, ScoreFile], chosen: Mapping[str, Mapping[str, Ints]]
 ) -> tuple[dict[tuple[str, str], NDArray[np.float32]], dict[tuple[str, str], Floats]]:
-    """By language and half: AP in all languages, on the other half, of units chosen on it, ``(L, C, n)``.
+    """By language and half: AP in all languages, on the other half, of units chosen on it, ``(L, C, n)``; NaN
+    of nobody.
 
     And the sum over concepts of the AP of every unit on the half, ``(N,)``, for the mean over other concepts.
     """
@@ -183,7 +237,7 @@ def _abroad(
     places = {}
     for lang, halves in chosen.items():
         for half, unit_CK in halves.items():
-            site, index = first.units.split(unit_CK.astype(np.int64).ravel())
+            site, index = first.units.split(np.maximum(unit_CK, 0).ravel())
             order = np.argsort(site, kind="stable")
             ends = np.searchsorted(site[order], np.arange(len(first.units.sites) + 1))
             concept = np.repeat(np.arange(len(unit_CK)), unit_CK.shape[1])
@@ -200,6 +254,8 @@ def _abroad(
                     order, ends, concept, index = places[lang, half]
                     at = order[ends[number] : ends[number + 1]]
                     abroad[lang, half][b].reshape(-1)[at] = ap_CU[concept[at], index[at]]
+    for (lang, half), ap_LCK in abroad.items():
+        ap_LCK[:, chosen[lang][half] == NOBODY] = np.nan
     return abroad, sums
 
 
@@ -238,6 +294,7 @@ class BestFile:
             self.length_ap: Floats = group.attrs["length_ap"]
             self.langs: list[str] = [str(lang) for lang in group.attrs["langs"]]
             self.kept: int = group["all/unit"].shape[1]
+            self._constant_ap: Floats = group["all"].attrs["constant_ap"]
             self.split_by_words: NDArray[np.bool_] = group.attrs["split_by_words"]
 
     def best(self, subset: str, layer: int = -1) -> Best:
@@ -282,6 +339,24 @@ class BestFile:
                     start += width
         return {key: np.asarray(unit_CK, dtype=np.int64) for key, unit_CK in found.items()}
 
+    def tied(self, k: int) -> dict[tuple[Place, str], Floats]:
+        """Of the K best units of a concept the share that was chosen by lot, by place and subset; ``(C,)``.
+
+        Those are the units whose AP is that of the last one chosen and of one that was not. Known of the
+        model and its layers.
+        """
+        found: dict[tuple[Place, str], Floats] = {}
+        with open_h5(self.path, kind="best") as file:
+            group = cell_of(file, self.cell)
+            for subset in SUBSETS:
+                for at, n in k_by_scope(self.units, k).items():
+                    of_place = group[subset if at == ALL_LAYERS else f"layer-{at:02d}/{subset}"]
+                    ap_CK = of_place["ap"][:, : n + 1]
+                    next_C = ap_CK[:, n] if ap_CK.shape[1] > n else of_place.attrs["next_ap"]
+                    equal_CK = ap_CK[:, :n] == np.asarray(next_C)[:, None]
+                    found[(at, ALL_SITES), subset] = equal_CK.mean(axis=1)
+        return found
+
     def abroad(self, half: str) -> Floats:
         """AP in every language, on the other half, of the best units of a half; shape ``(L, C, n)``."""
         return self._read(f"{half}/ap_abroad")
@@ -302,17 +377,18 @@ class BestFile:
             unit_P: Number of the unit.
 
         Returns:
-            The AP, NaN where it was not kept; and the AP of the last unit that was kept, which is the most
-            that the pair can have, NaN where the AP is known.
+            The AP, NaN where it was not kept; and the most that the pair can have, NaN where the AP is known:
+            that of the last unit that was kept, or, if it is more, that of the constants that were left out.
         """
         best = self.best("all")
         keys_CK = np.arange(len(self.concepts))[:, None] * len(self.units) + best.unit
+        keys_CK[best.unit == NOBODY] = NOBODY
         order = np.argsort(keys_CK, axis=None)
         sorted_keys, ap = keys_CK.ravel()[order], best.ap.ravel()[order]
         wanted = np.asarray(concept_P, np.int64) * len(self.units) + np.asarray(unit_P, np.int64)
         at = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
         is_kept = sorted_keys[at] == wanted
-        last = best.ap[np.asarray(concept_P, np.int64), -1]
+        last = np.fmax(best.ap[:, -1], self._constant_ap)[np.asarray(concept_P, np.int64)]
         return np.where(is_kept, ap[at], np.nan), np.where(is_kept, np.nan, last)
 
 

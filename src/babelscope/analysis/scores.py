@@ -66,6 +66,8 @@ SUBSETS = ("all", "a", "b")
 OTHER_HALF = {"a": "b", "b": "a"}
 #: Positive sentences of disjoint words, with the negative ones of half a and of half b.
 WORD_SUBSETS = ("words_a", "words_b")
+#: The half whose negative sentences they hold.
+_NEGATIVES_OF = dict(zip(WORD_SUBSETS, OTHER_HALF, strict=True))
 #: Positive sentences that a concept needs in each of them.
 _PER_WORDS = 2
 
@@ -431,6 +433,8 @@ class ScoreFile:
         chance_ap: Mean AP per concept of scores in random order on half of the sentences, over the halves.
         length_ap: AP of the length of a sentence, held out, per concept; NaN if it is not known.
         split_by_words: Whether a concept's sentences could be split by their words.
+        constant_ap: Per subset the AP of a constant for each concept, as it is kept of a unit; NaN for a
+            concept that is not split.
 
     Raises:
         StoreError: If the file is truncated, foreign, incomplete, of another version or lacks the cell.
@@ -454,6 +458,7 @@ class ScoreFile:
             self.split_by_words = np.zeros(len(self.concepts), dtype=bool)
             if f"n_positive_{WORD_SUBSETS[0]}" in group.attrs:
                 self.split_by_words = group.attrs[f"n_positive_{WORD_SUBSETS[0]}"] > 0
+            self.constant_ap = _constant_ap(group)
 
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> NDArray[Any]:
         """``ap_all``, ``ap_words_a``, ``median``, ... of one (layer, site): float32, ``(C, units)``."""
@@ -471,6 +476,18 @@ def _chance_ap(group: h5py.Group, half: str) -> Floats:
     positive_C, negative_C = (group.attrs[f"n_{kind}_{half}"] for kind in ("positive", "negative"))
     each = zip(positive_C.tolist(), (positive_C + negative_C).tolist(), strict=True)
     return np.array([random_ap(*counted) for counted in each])
+
+
+def _constant_ap(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
+    """Per subset the AP of a unit that is the same on all sentences, rounded as that of a unit is."""
+    found = {}
+    for subset, negatives in {**{subset: subset for subset in SUBSETS}, **_NEGATIVES_OF}.items():
+        if f"n_positive_{subset}" in group.attrs:
+            positive_C = group.attrs[f"n_positive_{subset}"]
+            inverse_C = 1 / (positive_C + group.attrs[f"n_negative_{negatives}"])
+            with np.errstate(invalid="ignore"):
+                found[subset] = (positive_C * positive_C * inverse_C / positive_C).astype(np.float32)
+    return found
 
 
 def score_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> dict[Cell, ScoreFile]:

@@ -29,7 +29,8 @@ def transfer_table(best: Mapping[str, BestFile], settings: AlignmentSettings, *,
     """Average precision, in a target language, of the experts found in a source language.
 
     Experts are chosen on one half of the sentences and scored on the other, both ways, averaged; so a
-    row whose source is its target is the held-out expertise.
+    row whose source is its target is the held-out expertise. A concept without any expert counts as predicted
+    by a constant.
 
     Args:
         best: Per language its best units; all over the same units and concepts.
@@ -77,8 +78,17 @@ def _mean_ap(best: Mapping[str, BestFile], k: int) -> tuple[Floats, Floats]:
             abroad_LCK = file.abroad(half)[:, :, :k]
             for b, target in enumerate(langs):
                 own_CK = abroad_LCK[file.langs.index(target)]
-                own_LLC[a, b] += own_CK.mean(axis=1) / 2
+                own_LLC[a, b] += _mean_of_experts(own_CK, best[target].positive_rate) / 2
                 if n_concepts > 1:
                     others_CK = (sums[target, other][unit_CK] - own_CK) / (n_concepts - 1)
-                    other_LLC[a, b] += others_CK.mean(axis=1) / 2
+                    other_LLC[a, b] += _mean_of_experts(others_CK, best[target].positive_rate) / 2
     return own_LLC, other_LLC
+
+
+def _mean_of_experts(ap_CK: Floats, constant_C: Floats) -> Floats:
+    """Mean over the experts that there are, NaN where there is none; of none that of a constant."""
+    there_CK = np.isfinite(ap_CK)
+    if there_CK.all():
+        return np.asarray(ap_CK.mean(axis=1), dtype=np.float64)
+    sum_C, n_C = np.where(there_CK, ap_CK, 0).sum(axis=1), there_CK.sum(axis=1)
+    return np.where(n_C > 0, sum_C / np.maximum(n_C, 1), constant_C)

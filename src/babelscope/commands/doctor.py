@@ -21,6 +21,6 @@ def run(args: argparse.Namespace) -> int:
     from babelscope.ops.doctor.all_checks import diagnose
     from babelscope.ops.doctor.diagnosis import PROBLEM, diagnoses_text
 
-    found = diagnose(lambda: study_of.load(args, text=True), profile=args.profile)
+    found = diagnose(lambda: study_of.load(args, files=True), profile=args.profile)
     print(diagnoses_text(found))
     return int(any(one.level == PROBLEM for one in found))

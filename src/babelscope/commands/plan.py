@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from babelscope.ops.plan import make_plan, plan_text
     from babelscope.ops.sensitivity import sensitivity_text
 
-    study = study_of.load(args, text=True)
+    study = study_of.load(args, files=True)
     device = args.device or study.extraction.device
     if device == "auto":
         device = "gpu" if shutil.which("nvidia-smi") else "cpu"

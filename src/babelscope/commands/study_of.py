@@ -27,24 +27,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(args: argparse.Namespace, *, text: bool = False) -> Study:
+def load(args: argparse.Namespace, *, files: bool = False) -> Study:
     """The study.
 
     Args:
         args: What :func:`add_arguments` asks for.
-        text: Check also the text that it names.
+        files: Check also the text and the checkpoints that it names.
 
     Raises:
-        DataError: If the file is not there or is no YAML.
+        DataError: If the file is not there or is no YAML, or what the study names cannot be used.
         StudyError: If a value is wrong.
     """
     from babelscope.study.checks import check_text
     from babelscope.study.loading import load_study
+    from babelscope.study.series import check_checkpoints
 
     hint = "run this in the checkout, and name the study with --configfile; config/README.md says more"
     config = read_mapping(args.configfile, hint)
     study = load_study({**config, **dict(_pair(given) for given in args.config)})
-    if text:
+    if files:
+        check_checkpoints(study)
         check_text(study)
     return study
 

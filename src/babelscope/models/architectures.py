@@ -91,6 +91,10 @@ class Architecture:
             so many fewer can be used than the config says.
         dropouts: Settings that are 0 in a model that is trained here, unless the study sets them: one this
             small gains nothing from dropout.
+        inside: Modules of a block that hold weights, beside the maps of the sites.
+        outside: Modules of no block that hold weights, by their whole names, the word embeddings first.
+        unused: Patterns of tensors that files may hold and the model never reads.
+        transposed: Maps are stored as (in, out).
     """
 
     model_type: str
@@ -111,6 +115,10 @@ class Architecture:
     position_rows: int | None = None
     padding: int | None = None
     dropouts: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    transposed: bool = False
 
 
 _SIZES = ("n_layers", "hidden", "heads", "key_heads", "head_size", "mlp", "max_positions")
@@ -133,10 +141,12 @@ def _read(model_type: str, row: Mapping[str, Any]) -> Architecture:
         "attn_qkv": tuple(Part(m, "out", width) for m, width in zip(row["attn_qkv"], queries, strict=True)),
         "attn_out": (Part(row["attn_out"], "out", "hidden"),),
     }
-    same = ("config_class", "blocks", "tied", "kind", "position_rows", "padding")
+    same = ("config_class", "blocks", "tied", "kind", "position_rows", "padding", "transposed")
     given = {name: row[name] for name in same if name in row}
-    dropouts = tuple(row.get("dropouts", ()))
-    return Architecture(model_type, sites=sites, vocab=vocab, dropouts=dropouts, **keys, **given)
+    lists: dict[str, Any] = {
+        name: tuple(row.get(name, ())) for name in ("dropouts", "inside", "outside", "unused")
+    }
+    return Architecture(model_type, sites=sites, vocab=vocab, **lists, **keys, **given)
 
 
 ARCHITECTURES = {

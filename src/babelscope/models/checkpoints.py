@@ -28,15 +28,15 @@ from babelscope.models.files import (
     weights_hash,
 )
 from babelscope.models.mapped_files import pages_dropped
+from babelscope.models.tensors import Stored, check_stored, check_tensors, is_unused, refuse_left_over
 from babelscope.runtime import tune_memory
 
 logger = logging.getLogger(__name__)
 
 #: Text on which tokenizers differ if they do: spaces, digits, signs, several scripts.
 _PROBE = "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n"
-
-#: What older versions stored beside the weights and newer ones compute.
-_BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq", ".position_ids")
+#: Types by the names that safetensors has for them.
+_SHORT = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
 
@@ -123,7 +123,8 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
         device: ``auto``, ``cpu``, ``cuda``, or ``spread``: over all GPUs, for a model too large for one.
 
     Raises:
-        DataError: If the folder, its config or its weights are missing, damaged or incomplete.
+        DataError: If the folder, its config or its weights are missing, damaged or incomplete, or if the
+            files hold anything but the model: see :func:`babelscope.models.tensors.check_tensors`.
         StudyError: If the architecture or the device is not there.
     """
     folder = Path(folder)
@@ -131,10 +132,11 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     if not folder.is_dir():
         raise DataError(folder, "no such folder of a checkpoint")
     config = read_config(folder)
-    architecture(config.get("model_type"))
+    entry = architecture(config.get("model_type"))
     problem = is_complete(folder)
     if problem is not None:
         raise DataError(folder, f"is not whole: {problem}")
+    check_weights(folder)
 
     from transformers.utils import logging as transformers_logging
 
@@ -161,11 +163,31 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     if report["missing_keys"]:  # they would be drawn at random, with a warning only
         missing = sorted(report["missing_keys"])
         raise DataError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
-    unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith(_BUFFERS))
-    if unexpected:
-        logger.warning("%s: %d weights are not used; the first is %s", folder, len(unexpected), unexpected[0])
+    refuse_left_over(folder, [key for key in report["unexpected_keys"] if not is_unused(key, entry)])
     tune_memory(weight_bytes(model))
     return model.eval()
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a whole folder whose files are not exactly the model of its config.json, ``.bin`` files too.
+
+    Raises:
+        DataError: As :func:`babelscope.models.tensors.check_tensors`, or if a file cannot be read.
+        StudyError: If the architecture is unknown.
+    """
+    if check_tensors(folder) is not None:
+        return
+    stored = {}
+    for file in weight_files(folder):
+        try:
+            tensors = torch.load(file, map_location="meta", weights_only=True)
+        except Exception as error:  # a damaged file has errors of many kinds
+            raise DataError(file, f"its weights cannot be loaded: {error}") from error
+        for name, tensor in tensors.items():
+            if isinstance(tensor, torch.Tensor):
+                type_ = _SHORT.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
+                stored[name] = Stored(file, type_, tuple(tensor.shape))
+    check_stored(folder, read_config(folder), stored)
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -288,7 +310,8 @@ def initialise_checkpoint(folder: Path, *, tokenizer: Path, out: Path, seed: int
     torch.manual_seed(seed)
     # In float32, whatever the series is stored in: 16 bits would round the random numbers.
     model = auto_class(read_config(folder)).from_config(config, dtype=torch.float32)
-    save_model(model, load_tokenizer(tokenizer), out)
+    load_tokenizer(tokenizer)
+    save_model(model, tokenizer, out)
 
 
 def start_token(tokenizer: Any, model: nn.Module | None = None) -> int:

@@ -68,10 +68,36 @@ def read_index(index: Path) -> list[str]:
     Raises:
         DataError: If it is no index.
     """
+    return sorted(set(_weight_map(index).values()))
+
+
+def _weight_map(index: Path) -> dict[str, str]:
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return {str(name): str(file) for name, file in json.loads(index.read_bytes())["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(index, f"is no index of weights: {error!r}") from error
+
+
+def read_weight_map(folder: Path | str) -> dict[str, str] | None:
+    """The shard of each tensor, as the index of a folder says; None if its weights are one file.
+
+    Raises:
+        DataError: If it is no index.
+    """
+    folder = Path(folder)
+    index, _ = choose_weights([file.name for file in folder.glob("*") if file.is_file()], lambda _: [])
+    return None if index is None else _weight_map(folder / index)
+
+
+def read_header(file: Path) -> dict[str, dict[str, Any]]:
+    """What a safetensors file says of its tensors, by name: ``dtype``, ``shape``, ``data_offsets``.
+
+    Raises:
+        OSError, ValueError: If it cannot be read, or is no such header.
+    """
+    with file.open("rb") as content:
+        header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+    return {name: dict(entry) for name, entry in header.items() if name != "__metadata__"}
 
 
 def weight_files(folder: Path | str) -> list[Path]:
@@ -201,9 +227,7 @@ def stored_type(folder: Path | str) -> str | None:
     folder = Path(folder)
     file = weight_files(folder)[0]
     if file.suffix == ".safetensors":
-        with file.open("rb") as content:
-            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
-        types = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
+        types = {entry["dtype"] for entry in read_header(file).values()}
         return _TYPES.get(types.pop()) if len(types) == 1 else None
     config = read_config(folder)
     named = config.get("dtype") or config.get("torch_dtype")

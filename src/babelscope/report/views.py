@@ -245,6 +245,10 @@ def _audit_notes(study: Study, table: pd.DataFrame, models: pd.DataFrame | None)
         notes.append(say("flagged are out" if excludes_flagged(study) else "flagged are in"))
     if (table["repo"].map(text) != "").any():
         notes.append(say("public"))
+    constant = table[table["constant"].map(text) != ""]
+    notes += [
+        say("constant", model=row.model, step=row.step, names=row.constant) for row in constant.itertuples()
+    ]
     notes += [say("no loss", why=why) for why in sorted(set(table["no_loss"].map(text)) - {""})]
     if models is not None and "unconfirmed" in models:
         told = models[models["unconfirmed"].map(text) != ""]

@@ -21,7 +21,7 @@ _ARRAYS = ("sizes_T", "is_matrix_T", "norms_T", "counts_T", "sketch_M")
 _PER_SENTENCE = ("nats_N", "tokens_N", "bytes_N")
 _PLAIN = (
     *("model", "step", "digest", "n_weights", "n_nonfinite", "first_nonfinite"),
-    *("no_loss", "weights_hash", "repo", "revision", "commit"),
+    *("no_loss", "weights_hash", "tokenizer_hash", "repo", "revision", "commit"),
 )
 
 
@@ -107,6 +107,15 @@ class WeightFacts:
         found = zip(self.names, self.sizes_T.tolist(), self.norms_T, sketches, self.is_matrix_T, strict=True)
         return {(name, size): (norm, sketch) for name, size, norm, sketch, is_matrix in found if is_matrix}
 
+    def constants(self) -> list[str]:
+        """Names of the matrices that are one number everywhere, such as 0."""
+        found = []
+        for (name, size), (norm, entries) in self.matrices().items():
+            same = len(entries) > 1 and (entries == entries[0]).all()
+            if same and np.isclose(norm, abs(entries[0]) * np.sqrt(size), rtol=1e-6):
+                found.append(name)
+        return found
+
     def distance_se(self, other: WeightFacts, distance: float) -> float:
         """Standard error of a distance, from the spread of the squared differences within each tensor."""
         variance, others = 0.0, other.matrices()
@@ -129,6 +138,8 @@ class CheckpointAudit(WeightFacts):
     no_loss: str = ""
     """Why there are no losses; empty if there are."""
     weights_hash: str = ""
+    tokenizer_hash: str = ""
+    """Of what decides how its tokenizer cuts text, see :func:`babelscope.models.tokenizer_files.cut_hash`."""
     repo: str = ""
     revision: str = ""
     commit: str = ""

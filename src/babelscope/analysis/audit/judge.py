@@ -1,10 +1,11 @@
 """Which checkpoints of a series are not what their names say.
 
 Public suites hold duplicates and broken weights: of the eight steps of BLOOM-560m one holds the weights
-of another, one writes noise. The audit sees five signs: weights that are not finite, equal weights under
-two names, a loss on held-out text that is out of line with the steps beside it, weights that lie far from
-both neighbours or have nothing in common with the series, and two steps that fit each other's place. It
-judges what it measures, never what a registry says; both are shown.
+of another, one writes noise. The audit sees seven signs: weights that are not finite, another tokenizer,
+equal weights under two names, a loss on held-out text that is out of line with the steps beside it, weights
+that lie far from both neighbours or have nothing in common with the series, two steps that fit each other's
+place, and single tensors that are not those of the step. It judges what it measures, never what a registry
+says; both are shown.
 
 What it cannot see: a fault of the first step of a series (nothing comes before it), steps that all hold
 the same fault, a duplicate of a step that the study does not take, the weights of a sister run at the last
@@ -16,7 +17,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from babelscope.analysis.audit.files import CheckpointAudit
+from babelscope.analysis.audit.tensors import TensorPath, strange_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,10 @@ SWAP_SHORTENS_AT_END = 0.3
 #: Equal weights belong to the step where they lengthen the path at most this share of what they do elsewhere.
 DETOUR_SHARE = 0.6
 
-_AS_MEASURED = ("n_weights", "n_nonfinite", "digest", "weights_hash", "repo", "revision", "commit", "no_loss")
+_AS_MEASURED = (
+    *("n_weights", "n_nonfinite", "digest", "weights_hash", "tokenizer_hash"),
+    *("repo", "revision", "commit", "no_loss"),
+)
 _LOSSES = ["model", "step", "lang", "loss", "loss_se", "bits_per_byte", "n_sentences", "n_tokens"]
 
 
@@ -120,13 +125,17 @@ class Series:
     """Per step what is not finite, in words; empty if all is."""
     curve: Curve | None = None
     distances: Distances | None = None
+    tokenizers: tuple[str, ...] = ()
+    """Hash of each step's tokenizer; empty if not known."""
+    tensors: Mapping[str, TensorPath] = field(default_factory=dict)
+    """Each tensor that all steps have."""
 
 
 class Flag(NamedTuple):
     """A sign that a checkpoint is not what its name says."""
 
     kind: str
-    """``nonfinite``, ``swap``, ``loss``, ``duplicate`` or ``distance``."""
+    """``nonfinite``, ``tokenizer``, ``swap``, ``loss``, ``duplicate``, ``distance`` or ``tensor``."""
     reason: str
     """A sentence with numbers."""
 
@@ -144,9 +153,10 @@ def collect_audit(
 
     Returns:
         The audit, one row per (model, step): ``model, step, flag, kinds, reasons, known_fault,
-        mean_loss, distance_to_previous, distance_se, previous_step, n_weights, n_nonfinite, digest,
-        weights_hash, repo, revision, commit, no_loss``; reasons and kinds are separated by ``; ``, the
-        distance is relative to the norm of the previous step.
+        mean_loss, distance_to_previous, distance_se, previous_step, constant, n_weights, n_nonfinite,
+        digest, weights_hash, tokenizer_hash, repo, revision, commit, no_loss``; reasons and kinds are
+        separated by ``; ``, the distance is relative to the norm of the previous step, and ``constant`` names
+        the matrices that are one number everywhere.
 
         The losses, one row per (model, step, lang): ``model, step, lang, loss, loss_se,
         bits_per_byte, n_sentences, n_tokens``.
@@ -160,6 +170,8 @@ def collect_audit(
             broken=tuple(audit.not_finite for audit in steps),
             curve=_curve(steps),
             distances=_distances(steps),
+            tokenizers=tuple(audit.tokenizer_hash for audit in steps),
+            tensors=_paths(steps),
         )
         flags = judge(series)
         for at, audit in enumerate(steps):
@@ -200,6 +212,7 @@ def _row(
         "distance_to_previous": distance,
         "distance_se": error,
         "previous_step": None if previous is None else previous.step,
+        "constant": _few(audit.constants()),
         **{name: getattr(audit, name) for name in _AS_MEASURED},
     }
 
@@ -208,14 +221,16 @@ def judge(series: Series) -> dict[int, list[Flag]]:
     """The flags of each step; no flag, an empty list.
 
     The order matters: what is explained by one fault is no neighbour for the next. First weights that
-    are not finite, then exchanged steps, then losses out of line (the worst first), then equal weights,
-    then distances.
+    are not finite, then another tokenizer, exchanged steps, losses out of line (the worst first), equal
+    weights, distances, and of steps without any of these single tensors.
     """
     judged = _Judge(series)
+    judged.tokenizers()
     judged.swaps()
     judged.losses()
     judged.duplicates()
     judged.distances()
+    judged.tensors()
     return dict(zip(series.steps, judged.flags, strict=True))
 
 
@@ -262,6 +277,23 @@ def _distances(audits: Sequence[CheckpointAudit]) -> Distances | None:
     return Distances(distance_SS, cosine_SS, np.sqrt(square_S))
 
 
+def _paths(audits: Sequence[CheckpointAudit]) -> dict[str, TensorPath]:
+    """Each tensor that all steps have, of one size."""
+    sketches = [np.split(a.sketch_M.astype(np.float64), np.cumsum(a.counts_T)[:-1]) for a in audits]
+    places = [
+        {key: at for at, key in enumerate(zip(a.names, a.sizes_T.tolist(), strict=True))} for a in audits
+    ]
+    found = {}
+    for name, size in places[0]:
+        if all((name, size) in of_step for of_step in places):
+            of_steps = [of_step[name, size] for of_step in places]
+            entries = [sketch[at] for sketch, at in zip(sketches, of_steps, strict=True)]
+            norms = [a.norms_T[at] for a, at in zip(audits, of_steps, strict=True)]
+            is_matrix = bool(audits[0].is_matrix_T[of_steps[0]])
+            found[name] = TensorPath(np.array(entries), np.array(norms), is_matrix)
+    return found
+
+
 class _Judge:
     def __init__(self, series: Series) -> None:
         self.series = series
@@ -287,6 +319,18 @@ class _Judge:
         others = [other for other in self.kept if other != at and other not in without]
         before, after = [other for other in others if other < at], [other for other in others if other > at]
         return (before[-1] if before else None), (after[0] if after else None)
+
+    # -- another tokenizer
+
+    def tokenizers(self) -> None:
+        hashes = self.series.tokenizers
+        usual = max(dict.fromkeys(hashes), key=hashes.count, default="")
+        for at, found in enumerate(hashes):
+            if found != usual:
+                same = [step for step, other in zip(self.steps, hashes, strict=True) if other == usual]
+                what = f"its tokenizer is not that of {_steps_text(same)}"
+                self.flag(at, "tokenizer", f"{what}, so its losses and values compare with none of theirs")
+                self.drop(at)
 
     # -- exchanged steps
 
@@ -499,6 +543,36 @@ class _Judge:
             f"its weights have nothing in common with any other step: cosine at most {nearest:.2f}, against "
             f"{among:.2f} or more between other neighbouring steps, as if they were drawn anew"
         )
+
+    # -- single tensors
+
+    def tensors(self) -> None:
+        whole, found = self.series.distances, self.series.tensors
+        if whole is None or not found:
+            return
+
+        def moved(a: int, b: int) -> float:
+            return float(whole.distance_SS[a, b] / whole.norm_S[a])
+
+        sound = [at for at in self.kept if not self.flags[at]]
+        judged = [at for at in sound[1:] if self.steps[at] > 0]
+        strange = strange_tensors(found, self.steps, sound, judged, moved)
+        # Of a step that is out of line as a whole, which tensors it is that make it so.
+        for at, flags in enumerate(self.flags):
+            if flags and {flag.kind for flag in flags} <= {"loss", "distance"}:
+                strange |= strange_tensors(found, self.steps, sorted([*sound, at]), [at], moved)
+        n_matrices = sum(path.is_matrix for path in found.values())
+        for at, names in sorted(strange.items()):
+            if not self.flags[at] or 2 * len(names) <= n_matrices:
+                told = _few([f"{name} ({why})" for name, why in names.items()])
+                n = f"{len(names)} of {len(found)} tensors"
+                self.flag(at, "tensor", f"{n} are not in line with the steps beside it: {told}")
+
+
+def _few(names: Sequence[str], shown: int = 3) -> str:
+    """Names separated by commas, those that are too many as a number."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def _length(between_SS: Floats, order: Sequence[int], edges: Sequence[int]) -> float:

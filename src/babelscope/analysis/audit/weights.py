@@ -24,8 +24,9 @@ from babelscope.analysis.audit.files import CheckpointAudit, HeldOutLoss, Weight
 from babelscope.capture.inputs import encode_sentences, make_batches
 from babelscope.errors import DataError
 from babelscope.models.architectures import is_encoder
-from babelscope.models.checkpoints import LoadedModel, load_checkpoint
+from babelscope.models.checkpoints import LoadedModel, check_weights, load_checkpoint
 from babelscope.models.files import read_config, read_manifest, weight_files, weights_hash
+from babelscope.models.tokenizer_files import cut_hash
 from babelscope.text.clones import plain
 
 logger = logging.getLogger(__name__)
@@ -226,6 +227,7 @@ def audit_checkpoint(
         DataError: If the weights or the tokenizer cannot be used.
     """
     folder = Path(folder)
+    check_weights(folder)
     facts = measure_weights(folder)
     if facts.n_nonfinite:
         logger.warning(
@@ -249,6 +251,7 @@ def audit_checkpoint(
         losses=losses,
         no_loss="an encoder has no causal loss" if encoder else "",
         weights_hash=of_files,
+        tokenizer_hash=cut_hash(folder if tokenizer is None else tokenizer),
         repo=origin.repo,
         revision=origin.revision,
         commit=origin.commit,

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from babelscope.errors import StudyError
+from babelscope.errors import DataError, StudyError
 from babelscope.io.files import file_sha256
 from babelscope.models.dimensions import dimensions
 from babelscope.models.files import (
@@ -31,6 +31,7 @@ from babelscope.models.files import (
     write_manifest,
 )
 from babelscope.models.hub.client import WAITS, Hub, HubError, HubPlace, RemoteFile, few
+from babelscope.models.tensors import check_beside
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,10 @@ def fetch_checkpoint(
         config = hub.config(weights, files, scratch)
         if sizes is not None:
             _compare_sizes(weights, config, sizes)
+        try:
+            check_beside(scratch, config)
+        except DataError as error:
+            raise HubError(weights, error.problem, error.hint) from error
         small, large = _model_files(hub, weights, files, scratch)
         small += _tokenizer_files(tokenizer, words, taken={file.name for file in [*small, *large]})
         for file in small:

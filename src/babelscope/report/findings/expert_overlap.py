@@ -54,6 +54,7 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     known = bool(np.isfinite(ceiling.value))
     told = {"end": end, "ceiling": ceiling, "variant": variant, "n": int(end.n)}
     finding.tell("overlap and ceiling" if known else "overlap", **told)
+    _tell_equal(finding, totals)
     _judge_way(subject, finding, totals[totals["step"] == last], ceiling)
     _tell_sites(subject, finding, rows[rows["variant"] == variant], last)
     _judge_growth(subject, finding, totals[totals["step"] == last], start, end)
@@ -68,6 +69,18 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     if finding.verdict == "does not hold" or above_null.met is False:
         _tell_power(subject, finding, totals[totals["step"] == last], start, end)
     return finding
+
+
+def _tell_equal(finding: Finding, totals: pd.DataFrame) -> None:
+    """Experts that were chosen by lot or are lacking, at the step with most of them."""
+    for column in ("tied", "lacking"):
+        share = totals.groupby("step")[column].mean()
+        if share.max() > 0:
+            finding.tell(
+                f"{column} experts",
+                share=float(share.max()),
+                step=int(share.index.to_numpy()[share.argmax()]),
+            )
 
 
 def _tell_power(

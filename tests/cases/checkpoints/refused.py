@@ -1,0 +1,145 @@
+"""Folders whose files are not exactly the model of their config.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from checkpoint_cases import as_bin, case, edit, edit_config, in_shards
+
+DOWN = "model.layers.1.mlp.down_proj.weight"
+
+
+def _to_fp8(tensors):
+    for name in [name for name in tensors if "proj" in name]:
+        scale = tensors[name].abs().max() / 448
+        tensors[name] = (tensors[name] / scale).to(torch.float8_e4m3fn)
+        tensors[f"{name}_scale_inv"] = scale.reshape(1, 1)
+
+
+@case("llama", "14 of its tensors are stored as F8_E4M3; the first is model.layers.0.mlp.down_proj.weight")
+def fp8_with_scales(folder: Path) -> None:
+    """FP8 weights beside scales that nobody applies: they were 6,630 times too large."""
+    edit(folder, _to_fp8)
+
+
+@case("llama", "stored as float8_e4m3fn", late=True)
+def fp8_as_bin(folder: Path) -> None:
+    """The same in a pickle."""
+    edit(folder, _to_fp8)
+    as_bin(folder)
+
+
+@case("llama", "1 of its tensors are stored as I8")
+def eight_bit_integers(folder: Path) -> None:
+    """A matrix in 8 bits, its scale in another file."""
+    edit(folder, lambda tensors: tensors.update({DOWN: tensors[DOWN].to(torch.int8)}))
+
+
+@case("llama", "stored as U8")
+def packed_four_bits(folder: Path) -> None:
+    """Two weights in a byte."""
+    edit(folder, lambda tensors: tensors.update({DOWN: torch.zeros(16, 20, dtype=torch.uint8)}))
+
+
+@case("llama", r"config.json has quantization_config \(fp8\)")
+def quantised_by_its_config(folder: Path) -> None:
+    """config.json asks for a quantiser, which may be installed or not."""
+    edit_config(folder, quantization_config={"quant_method": "fp8"})
+
+
+@case(
+    "llama",
+    "holds 2 tensors that the model of its config.json does not use; the first is base_model.x.lora_A",
+)
+def scales_left_over(folder: Path) -> None:
+    """An adapter's matrices in the file of the weights."""
+    edit(
+        folder,
+        lambda tensors: tensors.update({f"base_model.x.lora_{ab}.weight": torch.ones(2, 2) for ab in "AB"}),
+    )
+
+
+@case("llama", "does not use", late=True)
+def left_over_as_bin(folder: Path) -> None:
+    """Tensors too many in a pickle."""
+    edit(folder, lambda tensors: tensors.update({"model.layers.0.mlp.gate.weight": torch.ones(2, 2)}))
+    as_bin(folder)
+
+
+@case("llama", "does not use", late=True)
+def a_bias_that_the_config_has_not(folder: Path) -> None:
+    """A bias where attention_bias is false."""
+    edit(folder, lambda tensors: tensors.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(16)}))
+
+
+@case("gpt2", "holds an adapter beside the weights")
+def an_adapter(folder: Path) -> None:
+    """Where peft is installed transformers adds it to the weights."""
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    save_file({"x": torch.ones(2)}, folder / "adapter_model.safetensors")
+
+
+@case("llama", "config.json has attn_implementation 'flash_attention_2'; allowed: eager, sdpa")
+def attention_that_may_be_installed(folder: Path) -> None:
+    """A way to compute attention that some machines have."""
+    edit_config(folder, attn_implementation="flash_attention_2")
+
+
+@case("bloom", "lacks 1 weights; the first is transformer.h.1.mlp.dense_4h_to_h.weight")
+def a_matrix_is_missing(folder: Path) -> None:
+    """It would be drawn at random."""
+    edit(folder, lambda tensors: tensors.pop("transformer.h.1.mlp.dense_4h_to_h.weight"))
+
+
+@case("bloom", "lacks 1 weights; the first is transformer.h.0.input_layernorm.bias", late=True)
+def a_bias_is_missing(folder: Path) -> None:
+    """The bias of a norm."""
+    edit(folder, lambda tensors: tensors.pop("transformer.h.0.input_layernorm.bias"))
+
+
+@case("llama", "hold 1 blocks, the last is 0; config.json says that there are 2")
+def a_block_is_missing(folder: Path) -> None:
+    """The files end too early."""
+    edit(folder, lambda tensors: [tensors.pop(name) for name in list(tensors) if ".layers.1." in name])
+
+
+@case("llama", "hold 2 blocks, the last is 1; config.json says that there are 1")
+def a_block_too_many(folder: Path) -> None:
+    """config.json is that of a smaller model."""
+    edit_config(folder, num_hidden_layers=1)
+
+
+@case("llama", r"gate_proj.weight has shape \(40, 16\); config.json says \(48, 16\)")
+def another_width(folder: Path) -> None:
+    """config.json names a wider MLP."""
+    edit_config(folder, intermediate_size=48)
+
+
+@case("gpt2", r"its transformer.wte.weight has shape")
+def another_vocabulary(folder: Path) -> None:
+    """A few rows fewer than config.json says."""
+    edit(
+        folder,
+        lambda tensors: tensors.update({"transformer.wte.weight": tensors["transformer.wte.weight"][:-2]}),
+    )
+
+
+@case("llama", "its index and its shards differ in 1 tensors; the first is model.norm.weight")
+def an_index_that_names_what_is_not_there(folder: Path) -> None:
+    """A shard of another save lacks a norm that the index names."""
+    first, second = in_shards(folder)
+    for file in (first, second):
+        tensors = load_file(file)
+        if tensors.pop("model.norm.weight", None) is not None:
+            save_file(tensors, file, {"format": "pt"})
+
+
+@case("llama", "holds the tensor model.norm.weight twice")
+def a_tensor_in_two_shards(folder: Path) -> None:
+    """Shards of two saves: which of the two is loaded depends on their order."""
+    first, _ = in_shards(folder)
+    save_file({**load_file(first), "model.norm.weight": torch.zeros(16)}, first, {"format": "pt"})
