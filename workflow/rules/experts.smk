@@ -28,6 +28,7 @@ if STUDY.keep_activations:
         params:
             steps=steps_of,
             langs=langs_of,
+            poolings=[name for each in STUDY.extraction.passes for name in each],
             scoring=scoring(),
             version=version("score_units"),
         message:
