@@ -6,6 +6,7 @@ Writes  <results>/experts/{model}/{steps}.parquet   the top K
         <results>/alignment/{model}.lifelines.parquet, {model}.lifespans.tsv
         <results>/tables/{overlap,overlap_changes,overlap_contrasts}.parquet
         <results>/tables/{transfer,reliability,lifelines}.parquet, lifespans.tsv
+        <results>/tables/choices.parquet, choice_ranks.tsv, choice_conclusions.tsv
 """
 
 
@@ -114,3 +115,35 @@ rule collect_alignment:
         "collect the alignment over all steps; correct for the number of tests"
     script:
         "../scripts/collect_alignment.py"
+
+
+rule collect_choices:
+    input:
+        choices=each("<results>/choices/{model}/{steps}.parquet"),
+        draws=each("<results>/choices/{model}/{steps}.draws.parquet"),
+        probes="<results>/tables/probes.parquet",
+        audit="<results>/tables/audit.tsv",
+    output:
+        choices=report("<results>/tables/choices.parquet", category="tables", labels={"table": "choices"}),
+        ranks=report(
+            "<results>/tables/choice_ranks.tsv", category="tables", labels={"table": "ranks of choices"}
+        ),
+        conclusions=report(
+            "<results>/tables/choice_conclusions.tsv",
+            category="tables",
+            labels={"table": "conclusions of choices"},
+        ),
+    log:
+        "<logs>/collect_choices.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_choices"),
+    params:
+        against=paired_with_controls(MODELS),
+        exclude_flagged=STUDY.report.exclude_flagged,
+        version=version("collect_choices"),
+    message:
+        "compare what choices of pooling, site, number of experts and probe come to"
+    script:
+        "../scripts/collect_choices.py"

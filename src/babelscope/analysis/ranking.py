@@ -136,16 +136,29 @@ def _packed_places(units: UnitIndex, subset: str, k: int) -> dict[Place, int]:
 
 
 def _best_by_place(scores: ScoreFile, kept: int) -> dict[tuple[str, Place], Floats]:
-    """Per subset and place the best units, best first; one site at a time bounds the memory.
-
-    Each array has three planes ``(C, K)``: AP, median, number of the unit.
-    """
+    """What is kept, of all places and subsets."""
     units = scores.units
     k_of = {(at, ALL_SITES): n for at, n in k_by_scope(units, kept).items()} | k_by_site(units, kept)
+    return best_by_place(scores, k_of, dict.fromkeys((*SUBSETS, *_packed_subsets(scores.split_by_words))))
+
+
+def best_by_place(
+    scores: ScoreFile, k_of: Mapping[Place, int], subsets: Iterable[str]
+) -> dict[tuple[str, Place], Floats]:
+    """Per subset and place the best units, best first; one site at a time bounds the memory.
+
+    Args:
+        scores: Of one (model, step, language).
+        k_of: How many units are wanted of each place; the model is one, and none has more than it.
+        subsets: Of the sentences.
+
+    Returns:
+        Each array has three planes ``(C, K)``: AP, median, number of the unit.
+    """
     best: dict[tuple[str, Place], Floats] = {}
-    for layer, site, numbers in units.parts():
+    for layer, site, numbers in scores.units.parts():
         median_CU = scores.read(layer, site, "median")
-        for subset in dict.fromkeys((*SUBSETS, *_packed_subsets(scores.split_by_words))):
+        for subset in subsets:
             ap_CU = scores.read(layer, site, f"ap_{subset}")
             if subset in WORD_SUBSETS:  # of a concept that is not split any units do: nobody reads them
                 ap_CU[~scores.split_by_words] = 0

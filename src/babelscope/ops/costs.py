@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from babelscope.activations.settings import PART_BYTES, ExtractionSettings, is_padded
+from babelscope.analysis.settings import CHOICE_DRAWS
 from babelscope.models.dimensions import dimensions, n_parameters
 from babelscope.ops import sizes
 from babelscope.ops.stages import STAGES, JobCells
@@ -355,6 +356,26 @@ class CostModel:
             + languages * lists * _ABROAD_BYTES
             + 16 * widest * concepts,
             kept=len(job.steps) * size,
+        )
+
+    def compare(self, job: JobCells) -> Cost:
+        """Reads the scores of all poolings, ranks and searches them at every site and at all together."""
+        study, languages, concepts = self.study, len(self.study.languages), self._n_concepts
+        n_poolings, n_sites = len(study.extraction.poolings), len(study.extraction.sites)
+        values = study.n_units(job.model) * concepts * languages
+        # Two of three subsets, and fewer pairings than ranking has.
+        seconds = values * (_RANK * 2 / 3 + _SEARCH * 0.3) + 20.0 * values / self.rates.disk
+        places = study.models[job.model].n_layers * n_sites
+        seconds += languages * places * (_PLACE + 2 * concepts * _TOP)
+        n_choices = 3 * (1 + n_sites * (n_sites > 1))
+        shared = 8.0 * (languages * concepts) ** 2
+        seconds += n_choices * (shared * 2e-9 + 2 * CHOICE_DRAWS * (languages**2 + concepts) * 1e-8 + 5e-3)
+        most = 2 * study.n_experts(job.model) * concepts * languages
+        widest = max(dimensions(self._config(job.model)).mlp, 1)
+        return Cost(
+            _START["numba"] + len(job.steps) * n_poolings * seconds,
+            _SCIENCE_MEMORY + 5 * shared + 2 * 2 * 32 * most + 16 * widest * concepts,
+            kept=len(job.steps) * n_poolings * n_choices * CHOICE_DRAWS * 12.0,
         )
 
     def align(self, job: JobCells) -> Cost:
