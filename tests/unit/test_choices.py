@@ -1,5 +1,8 @@
 """Every other choice beside the study's, against the stages that make the study's own."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,12 +13,16 @@ from babelscope.analysis.choices import (
     CHOICE,
     compare_choices,
     conclusions,
+    keep_choices,
+    kept_units,
     rank_correlations,
     with_probes,
 )
 from babelscope.analysis.reliability import search_units
 from babelscope.analysis.scores import OTHER_HALF
 from babelscope.analysis.settings import AlignmentSettings
+from babelscope.io.cells import cell_name
+from babelscope.io.h5 import atomic_h5
 from score_files import GivenScores, rank
 from synthetic_tables import synthetic_tables
 
@@ -41,6 +48,22 @@ def made_up(sharing, *, seed, model="m", step=1, pooling="max", concepts=CONCEPT
     return files
 
 
+def compare(scores, settings, *, k, kept=N_UNITS):
+    """What is found from what is kept of the scores, which are of one (model, step)."""
+    step = next(iter(next(iter(scores.values())).values())).provenance.step
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "choices.h5")
+        with atomic_h5(path, kind="choices") as file:
+            groups = {lang: file.create_group(cell_name(step, lang)) for lang in LANGS}
+            searched = keep_choices(scores, groups, kept=kept, seed=settings.seed)
+        units = {
+            pooling: {lang: of for (_, lang), of in kept_units([path], pooling=name).items()}
+            for pooling, name in zip(scores, ["", *list(scores)[1:]], strict=True)
+        }
+        units = {pooling: {lang: of[lang] for lang in LANGS} for pooling, of in units.items()}
+        return compare_choices(units, searched, settings, k=k)
+
+
 def choice_of(table, **wanted):
     for name, value in wanted.items():
         table = table[table[name] == value]
@@ -49,7 +72,7 @@ def choice_of(table, **wanted):
 
 def test_a_choice_is_what_the_studys_own_stages_give_for_it(tmp_path):
     scores = made_up(0.4, seed=0)
-    table, draws = compare_choices({"max": scores}, SETTINGS, k=K)
+    table, draws = compare({"max": scores}, SETTINGS, k=K)
     best = rank(tmp_path / "best.h5", {(1, lang): file for lang, file in scores.items()}, kept=N_UNITS)
     of_lang = {lang: best[1, lang] for lang in LANGS}
     search = search_units(scores, seed=SETTINGS.seed)
@@ -77,7 +100,7 @@ def test_a_choice_is_what_the_studys_own_stages_give_for_it(tmp_path):
 
 def test_the_best_unit_of_a_site_is_searched_there_alone():
     scores = made_up(0.2, seed=1)
-    table, draws = compare_choices({"max": scores}, SETTINGS, k=K)
+    table, draws = compare({"max": scores}, SETTINGS, k=K)
     index = next(iter(scores.values())).units
     for site in ("attn_out", "mlp_act"):
         here = np.concatenate([np.arange(p.start, p.stop) for _, name, p in index.parts() if name == site])
@@ -107,7 +130,7 @@ def study(*, main=(0.0, 1.5), other=(0.0, 0.0), steps=(0, 8)):
                 "max": made_up(sharing[at], seed=seed, **about),
                 "last": made_up(0.0, seed=100 + seed, pooling="last", **about),
             }
-            for into, table in zip((rows, drawn), compare_choices(poolings, SETTINGS, k=K), strict=True):
+            for into, table in zip((rows, drawn), compare(poolings, SETTINGS, k=K), strict=True):
                 into.append(table)
     return pd.concat(rows, ignore_index=True), pd.concat(drawn, ignore_index=True)
 
@@ -165,17 +188,24 @@ def test_choices_are_ranked_against_each_other_over_models_and_steps():
 def test_sizes_that_are_the_studys_own_are_told_once():
     scores = made_up(0.4, seed=0)
     for k, sizes in ((1, ["study", "double"]), (N_UNITS, ["half", "study"])):
-        table, _ = compare_choices({"max": scores}, SETTINGS, k=k)
+        table, _ = compare({"max": scores}, SETTINGS, k=k)
         at = choice_of(table, measure="overlap", site="*")
         assert at["size"].tolist() == sizes
-        assert at["k"].max() <= N_UNITS
+    table, _ = compare({"max": scores}, SETTINGS, k=K, kept=2 * K - 1)  # so many are not kept
+    assert set(table["size"]) == {"half", "study"}
+    full, _ = compare({"max": scores}, SETTINGS, k=K)
+    assert (
+        table[table["size"] == "half"]
+        .reset_index(drop=True)
+        .equals(full[full["size"] == "half"].reset_index(drop=True))
+    )
 
 
 def test_poolings_of_other_units_are_refused():
     scores = made_up(0.4, seed=0)
     other = made_up(0.4, seed=0, concepts=CONCEPTS[:-1])
     with pytest.raises(ValueError, match="other concepts or units"):
-        compare_choices({"max": scores, "last": other}, SETTINGS, k=K)
+        compare({"max": scores, "last": other}, SETTINGS, k=K)
 
 
 def test_kinds_of_probe_are_choices_too():

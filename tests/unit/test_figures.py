@@ -499,6 +499,9 @@ def test_a_choice_has_its_null_and_its_share_of_the_way_beside_it(tables):
     at_last = at_last[(at_last["step"] == 2048) & (at_last["measure"] == "overlap")]
     for kind in ("overlap", "null", "way"):
         assert len(frame[frame["kind"] == kind]) == len(at_last) == 2 * 18
+    unknown = tables["choices"].assign(way=np.nan, way_low=np.nan, way_high=np.nan)
+    assert set(FIGURES["choices"].caption.columns) <= set(FIGURES["choices"].numbers(unknown))
+    assert set(FIGURES["choices"].data(tables | {"choices": unknown})["kind"]) == {"overlap", "null", "end"}
     figure = draw("choices", tables)
     labels = {text.get_text() for text in figure.axes[0].texts}
     assert labels == {"max", "last"}

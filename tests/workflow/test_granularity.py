@@ -14,7 +14,7 @@ COARSE = {"steps_per_job": 2, "languages_per_job": 2, "layers_per_job": 3}
 #: What reads files of all ranges, and so follows any change of their names.
 COLLECTORS = {
     "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
-    "collect_generation", "trace_units", "plot_figure", "render_report", "all",
+    "collect_choices", "collect_generation", "trace_units", "plot_figure", "render_report", "all",
 }  # fmt: skip
 
 

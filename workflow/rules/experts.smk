@@ -4,8 +4,7 @@ Reads   <results>/activations/{model}/{steps}/{langs}.units.h5, <results>/concep
 Writes  <results>/scores/{model}/{steps}/{langs}.h5   average precision per unit and concept (until ranked)
         <results>/best/{model}/{steps}.h5             the best units of each, all languages (kept)
         <results>/best/{model}/{steps}.search.parquet units that predict a concept in all languages
-        <results>/choices/{model}/{steps}.parquet     other poolings, sites and numbers of experts (kept)
-        <results>/choices/{model}/{steps}.draws.parquet
+        <results>/best/{model}/{steps}.choices.{h5,parquet}  the same of all poolings, for other choices
 """
 
 if STUDY.keep_activations:
@@ -45,6 +44,8 @@ rule rank_units:
     output:
         best="<results>/best/{model}/{steps}.h5",
         search="<results>/best/{model}/{steps}.search.parquet",
+        choices="<results>/best/{model}/{steps}.choices.h5",
+        choices_search="<results>/best/{model}/{steps}.choices.parquet",
     log:
         "<logs>/rank_units/{model}/{steps}.log",
     benchmark:
@@ -59,6 +60,7 @@ rule rank_units:
     params:
         steps=steps_of,
         langs=list(STUDY.languages),
+        poolings=list(STUDY.extraction.poolings),
         kept=STUDY.experts.kept,
         seed=STUDY.seed,
         version=version("rank_units"),
@@ -66,35 +68,3 @@ rule rank_units:
         "rank the units of {wildcards.model}, step {wildcards.steps}, and keep the best of every concept"
     script:
         "../scripts/rank_units.py"
-
-
-rule compare_choices:
-    input:
-        expand("<results>/scores/{{model}}/{{steps}}/{langs}.h5", langs=LANGS),
-    output:
-        choices="<results>/choices/{model}/{steps}.parquet",
-        draws="<results>/choices/{model}/{steps}.draws.parquet",
-    log:
-        "<logs>/compare_choices/{model}/{steps}.log",
-    benchmark:
-        "<benchmarks>/compare_choices/{model}/{steps}.tsv"
-    # As rank_units: it needs the scores too, which go once both have read them.
-    priority: RANK_FIRST
-    conda:
-        "../../envs/cpu.yaml"
-    resources:
-        **needs("compare_choices"),
-        scores_gb=scores_gb("compare_choices"),
-    params:
-        steps=steps_of,
-        langs=list(STUDY.languages),
-        poolings=list(STUDY.extraction.poolings),
-        k=lambda wildcards: STUDY.n_experts(wildcards.model),
-        bootstrap=STUDY.experts.bootstrap,
-        permutations=STUDY.experts.permutations,
-        seed=STUDY.seed,
-        version=version("compare_choices"),
-    message:
-        "compare choices of pooling, site and number of experts: {wildcards.model}, step {wildcards.steps}"
-    script:
-        "../scripts/compare_choices.py"

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from babelscope.analysis.choices import compare_choices
-from babelscope.analysis.scores import score_files
+from babelscope.analysis.choices import compare_choices, kept_units
 from babelscope.analysis.settings import AlignmentSettings
-from babelscope.io.tables import write_table
+from babelscope.io.tables import read_table, write_table
 from babelscope.runtime import job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
@@ -22,13 +21,15 @@ with job(snakemake.log[0]):
         seed=snakemake.params.seed,
     )
     steps, langs = snakemake.params.steps, snakemake.params.langs
-    files, cells = list(map(Path, snakemake.input)), list(product(steps, langs))
+    files, cells = [Path(snakemake.input.kept)], list(product(steps, langs))
     first, *further = snakemake.params.poolings
-    scores = {first: score_files(files, cells)}
-    scores |= {pooling: score_files(files, cells, pooling=pooling) for pooling in further}
+    kept = {first: kept_units(files, cells)}
+    kept |= {pooling: kept_units(files, cells, pooling=pooling) for pooling in further}
+    searched = read_table(Path(snakemake.input.search))
     of_steps = [
         compare_choices(
-            {pooling: {lang: of[step, lang] for lang in langs} for pooling, of in scores.items()},
+            {pooling: {lang: of[step, lang] for lang in langs} for pooling, of in kept.items()},
+            searched[searched["step"] == step],
             settings,
             k=snakemake.params.k,
         )

@@ -3,28 +3,35 @@
 A study makes one choice of each. Here every other one that its scores allow stands beside it: each pooling
 that was scored, each site alone and all together, half and twice the number of experts (of one site its share
 of them, so that chance is the same); and each kind of language probe. What depends on no number of experts is
-told once. Names of shapes: ``C`` concepts, ``B`` resamples.
+told once. Scores go when they are ranked, so what is needed of them, for any number of experts, is kept then.
+Names of shapes: ``C`` concepts, ``B`` resamples, ``P`` kept units of all places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from babelscope.activations.store import pooled_group, pooled_name, read_provenance, write_provenance
 from babelscope.analysis.overlap import mean_overlap
 from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, Place, best_by_place, k_by_site
 from babelscope.analysis.reliability import search_sites
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile, check_alike
 from babelscope.analysis.settings import CHOICE_DRAWS, AlignmentSettings
+from babelscope.io.cells import Cell, by_cell, cell_of
+from babelscope.io.h5 import open_h5
 from babelscope.stats import bootstrap_weights, interval
 from babelscope.units import UnitIndex
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: What tells one choice from another; the size is that of the sets of experts.
 CHOICE = ["measure", "pooling", "site", "size", "probe"]
@@ -36,81 +43,173 @@ _NULLS = 5
 _LEAST_POINTS = 4
 #: Level of the test against permuted concepts.
 _ALPHA = 0.05
-_COLUMNS = [
-    "model", "step", *CHOICE, "value", "low", "high", "null", "null_high", "chance", "ceiling", "way",
-    "way_low", "way_high", "p_value", "k", "n_units", "n_concepts", "n_pairs", "n_null",
+_NUMBERS = [
+    "value", "low", "high", "null", "null_high", "chance", "ceiling", "way", "way_low", "way_high", "p_value",
+    "k", "n_units", "n_concepts", "n_pairs", "n_null",
 ]  # fmt: skip
+_COLUMNS = ["model", "step", *CHOICE, *_NUMBERS]
+_SEARCHED = ["model", "step", "pooling", "searched", "pairing", "concept", "value"]
 _DRAWN = ["model", "step", *CHOICE, "draw", "value", "null", "chance", "ceiling"]
 _CONCLUSIONS = ["model", "control", "asks", *CHOICE, "first", "last", "value", "low", "high", "holds"]
 
 
-def compare_choices(
-    scores: Mapping[str, Mapping[str, ScoreFile]], settings: AlignmentSettings, *, k: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every choice of pooling, site and size for one (model, step).
+def keep_choices(
+    scores: Mapping[str, Mapping[str, ScoreFile]], groups: Mapping[str, h5py.Group], *, kept: int, seed: int
+) -> pd.DataFrame:
+    """Keep of the scores of one (model, step) what other choices need, whatever the number of experts is.
 
     Args:
         scores: By pooling and language the scores; all over the same units and concepts.
-        settings: Resamples, permutations (200 at most), seed.
-        k: The study's number of experts.
+        groups: Per language an empty group of an HDF5 file of kind ``choices``, named as
+            :func:`babelscope.io.cells.cell_name` says.
+        kept: Best units that are kept at all sites, on each half; of one site its share of them.
+        seed: Of the pairings of concepts.
 
     Returns:
-        Two tables. A row per choice: ``model, step, measure, pooling, site`` (``*``: all), ``size`` (a key of
-        :data:`SIZES`), ``probe`` (empty), ``value, low, high, null, null_high`` (what 5% of permutations
-        reach), ``chance, ceiling, way, way_low, way_high, p_value, k, n_units, n_concepts, n_pairs, n_null``.
-        ``measure`` is ``overlap``, the mean over pairs of languages on disjoint lines, or ``worst_ap``, that
-        of the best unit of each concept, of size ``study`` alone. And their resamples: ``draw, value, null,
-        chance, ceiling``; draw i is the same choice of concepts and languages in all.
+        What the best unit of each concept reaches in its worst language, at each site and at all (``*``), see
+        :func:`babelscope.analysis.reliability.search_units`: ``model, step, pooling, searched, pairing,
+        concept, value``.
 
     Raises:
         ValueError: If languages or poolings do not have the same concepts or units.
     """
     check_alike(file for files in scores.values() for file in files.values())
+    searched = []
+    for pooling, files in scores.items():
+        units = next(iter(files.values())).units
+        places = _places(units, min(kept, len(units)))
+        for lang, file in files.items():
+            group = pooled_group(groups[lang], file.provenance)
+            write_provenance(group, file.provenance)
+            group.attrs["concepts"] = file.concepts
+            group.attrs["unit_order"] = [f"{layer} {site} {width}" for layer, site, width in units.sites]
+            group.attrs["chance_ap"] = file.chance_ap
+            group.attrs["kept"] = places[ALL_LAYERS, ALL_SITES]
+            best = best_by_place(file, places, tuple(OTHER_HALF))
+            for half in OTHER_HALF:
+                unit_CP = np.concatenate([best[half, place][2] for place in places], axis=1)
+                group.create_dataset(
+                    half, data=unit_CP.astype(np.int32), compression="gzip", shuffle=True, track_times=False
+                )
+        found = search_sites(files, [site for _, site in places], seed=seed, n_nulls=_NULLS)
+        for site, table in found.items():
+            worst = table[table["metric"] == "worst_ap"].assign(pooling=pooling, searched=site)
+            searched.append(worst[_SEARCHED])
+    return pd.concat(searched, ignore_index=True)
+
+
+class KeptUnits:
+    """The best units of one (model, step, language) and pooling that :func:`keep_choices` kept, for reading.
+
+    Args:
+        path: The file.
+        cell: Name of the group, such as ``4/en``; or ``4/en/mean`` of a further pooling.
+
+    Attributes:
+        provenance, concepts, units, chance_ap: As of :class:`babelscope.analysis.ranking.BestFile`.
+        kept: Units that are kept of every concept at all sites.
+
+    Raises:
+        StoreError: If the file is truncated, foreign, incomplete, of another version or lacks the cell.
+    """
+
+    def __init__(self, path: Path, cell: str) -> None:
+        with open_h5(path, kind="choices") as file:
+            group = cell_of(file, cell)
+            self.provenance = read_provenance(group)
+            self.concepts: list[str] = [str(name) for name in group.attrs["concepts"]]
+            places = [place.split() for place in group.attrs["unit_order"]]
+            self.units = UnitIndex.of((int(layer), site, int(width)) for layer, site, width in places)
+            self.chance_ap: Floats = group.attrs["chance_ap"]
+            self.kept = int(group.attrs["kept"])
+            self._unit_CP = {half: group[half][:].astype(np.int64) for half in OTHER_HALF}
+
+    def chosen(self, k: int) -> dict[tuple[Place, str], Ints]:
+        """Numbers of the K best units by place and half, each ``(C, K)`` where K is the place's share."""
+        found, start = {}, 0
+        most, wanted = _places(self.units, self.kept), _places(self.units, k)
+        for place, width in most.items():
+            for half, unit_CP in self._unit_CP.items():
+                found[place, half] = unit_CP[:, start : start + wanted[place]]
+            start += width
+        return found
+
+
+def kept_units(
+    paths: Iterable[Path], wanted: Iterable[Cell] | None = None, *, pooling: str = ""
+) -> dict[Cell, KeptUnits]:
+    """What is kept of one model by (step, language); see :func:`babelscope.io.cells.by_cell`.
+
+    ``pooling`` names a further one; by default it is the first of each cell.
+    """
+    found = by_cell(paths, kind="choices", wanted=wanted)
+    return {cell: KeptUnits(path, pooled_name(name, pooling)) for cell, (path, name) in found.items()}
+
+
+def compare_choices(
+    kept: Mapping[str, Mapping[str, KeptUnits]],
+    searched: pd.DataFrame,
+    settings: AlignmentSettings,
+    *,
+    k: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every choice of pooling, site and size for one (model, step).
+
+    Args:
+        kept: By pooling and language the best units; all over the same units and concepts.
+        searched: The table of :func:`keep_choices`.
+        settings: Resamples, permutations (200 at most), seed.
+        k: The study's number of experts.
+
+    Returns:
+        Two tables. A row per choice: ``model, step, measure, pooling, site`` (``*``: all), ``size`` (a key of
+        :data:`SIZES`; ``double`` if so many are kept), ``probe`` (empty), ``value, low, high, null,
+        null_high`` (what 5% of permutations reach), ``chance, ceiling, way, way_low, way_high, p_value, k,
+        n_units, n_concepts, n_pairs, n_null``. ``measure`` is ``overlap``, the mean over pairs of languages
+        on disjoint lines, or ``worst_ap``, that of the best unit of each concept, of size ``study`` alone.
+        And their resamples: ``draw, value, null, chance, ceiling``; draw i is the same choice of concepts and
+        languages in all.
+
+    Raises:
+        ValueError: If languages or poolings do not have the same concepts or units.
+    """
+    check_alike(file for files in kept.values() for file in files.values())
     fewer = settings.model_copy(
         update={name: min(CHOICE_DRAWS, getattr(settings, name)) for name in ("bootstrap", "permutations")}
     )
-    first = next(iter(next(iter(scores.values())).values())).provenance
+    first = next(iter(next(iter(kept.values())).values())).provenance
     rows, drawn = [], []
-    for pooling, files in scores.items():
-        for found in (_overlaps(files, fewer, k), _best_units(files, fewer)):
+    for pooling, files in kept.items():
+        of_pooling = searched[searched["pooling"] == pooling]
+        for found in (_overlaps(files, fewer, k), _best_units(files, of_pooling, fewer)):
             for row, draws in found:
                 about = {"model": first.model, "step": first.step, "pooling": pooling, "probe": "", **row}
                 rows.append(about)
                 key = {name: about[name] for name in ("model", "step", *CHOICE)}
                 drawn.append(pd.DataFrame({**key, "draw": np.arange(fewer.bootstrap), **draws}))
-    table = pd.DataFrame(rows, columns=_COLUMNS)
+    table = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_NUMBERS, np.float64))
     types = dict.fromkeys(("value", "null", "chance", "ceiling"), np.float32)
     return table, pd.concat(drawn, ignore_index=True).reindex(columns=_DRAWN).astype(types)
 
 
 def _overlaps(
-    files: Mapping[str, ScoreFile], settings: AlignmentSettings, k: int
+    files: Mapping[str, KeptUnits], settings: AlignmentSettings, k: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Floats]]]:
     """Overlap of each site and size, and its resamples."""
     first = next(iter(files.values()))
-    sizes = {size: min(len(first.units), max(1, round(k * times))) for size, times in SIZES.items()}
-    sizes = {size: n for size, n in sizes.items() if size == "study" or n != sizes["study"]}
-    places = {size: _places(first.units, n) for size, n in sizes.items()}
-    most = {place: max(of[place] for of in places.values()) for place in places["study"]}
-    best = {lang: best_by_place(file, most, tuple(OTHER_HALF)) for lang, file in files.items()}
-    for size, k_of in places.items():
-        chosen = {
-            lang: {
-                (place, half): of[half, place][2][:, :n].astype(np.int64)
-                for place, n in k_of.items()
-                for half in OTHER_HALF
-            }
-            for lang, of in best.items()
-        }
+    sizes = {size: max(1, round(k * times)) for size, times in SIZES.items()}
+    for size, n in sizes.items():
+        if n > first.kept or (size != "study" and n == k):
+            continue
+        k_of = _places(first.units, n)
+        chosen = {lang: file.chosen(n) for lang, file in files.items()}
         for place, (row, draws) in mean_overlap(chosen, settings).items():
             n_units = _width(first.units, place[1])
             about = {"measure": "overlap", "site": place[1], "size": size, "k": k_of[place]}
             about |= {"n_units": n_units, "chance": k_of[place] / n_units, "value": row["overlap"]}
             about |= {"n_concepts": len(first.concepts), "n_null": settings.permutations}
-            yield (
-                {**row, **about},
-                {"value": draws["overlap"], "null": draws["null"], "ceiling": draws["ceiling"]},
-            )
+            resamples = {"value": draws["overlap"], "null": draws["null"], "ceiling": draws["ceiling"]}
+            yield {**row, **about}, resamples
 
 
 def _places(units: UnitIndex, k: int) -> dict[Place, int]:
@@ -124,22 +223,22 @@ def _width(units: UnitIndex, site: str) -> int:
 
 
 def _best_units(
-    files: Mapping[str, ScoreFile], settings: AlignmentSettings
+    files: Mapping[str, KeptUnits], searched: pd.DataFrame, settings: AlignmentSettings
 ) -> Iterator[tuple[dict[str, Any], dict[str, Floats]]]:
     """The worst average precision of the best unit of each concept at each site, and its resamples."""
     first = next(iter(files.values()))
     chance_C = np.min([file.chance_ap for file in files.values()], axis=0)
     weights_BC = bootstrap_weights(len(chance_C), settings.bootstrap, settings.seed)
-    sites = [site for _, site in _places(first.units, 1)]
-    for site, search in search_sites(files, sites, seed=settings.seed, n_nulls=_NULLS).items():
-        values = search.loc[search["metric"] == "worst_ap", "value"].to_numpy(np.float64)
+    for site, table in searched.groupby("searched", sort=False):
+        values = table["value"].to_numpy(np.float64)
         value_C, *null_PC = values.reshape(-1, len(chance_C))
         null_C = np.mean(null_PC, axis=0) if null_PC else np.full_like(value_C, np.nan)
         columns = {"value": value_C, "null": null_C, "chance": chance_C}
         draws = {name: weights_BC @ values_C for name, values_C in columns.items()}
         means = {name: float(values_C.mean()) for name, values_C in columns.items()}
         low, high = interval(draws["value"])
-        about = {"measure": "worst_ap", "site": site, "size": "study", "n_units": _width(first.units, site)}
+        name = str(site)
+        about = {"measure": "worst_ap", "site": name, "size": "study", "n_units": _width(first.units, name)}
         about |= {"low": low, "high": high, "n_concepts": len(chance_C), "n_null": len(null_PC)}
         yield {**about, **means}, draws
 

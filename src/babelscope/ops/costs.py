@@ -343,11 +343,14 @@ class CostModel:
         values = n_units * concepts * languages
         seconds = values * (_RANK + _SEARCH) + 3 * self._score_width * values / self.rates.disk
         seconds += languages * concepts * kept * (languages * 1e-8 + 1e-6)
+        # For choices: two of three subsets, and fewer pairings than the study's own search has.
+        seconds += len(self.study.extraction.poolings) * values * (_RANK * 2 / 3 + _SEARCH * 0.3)
         places = self.study.models[job.model].n_layers * len(self.study.extraction.sites)
         subsets = 5 if self._knows_words else 3
         seconds += languages * places * (_PLACE + subsets * concepts * _TOP)
         lists = languages * concepts * kept
         size = lists * (self._best_width + languages * _ABROAD_BYTES) + 16.0 * n_units * languages
+        size += self._choices(job.model)
         widest = max(dimensions(self._config(job.model)).mlp, 1)
         return Cost(
             _START["science"] + len(job.steps) * seconds,
@@ -359,24 +362,24 @@ class CostModel:
         )
 
     def compare(self, job: JobCells) -> Cost:
-        """Reads the scores of all poolings, ranks and searches them at every site and at all together."""
+        """The overlap of every choice, from the best units that were kept."""
         study, languages, concepts = self.study, len(self.study.languages), self._n_concepts
-        n_poolings, n_sites = len(study.extraction.poolings), len(study.extraction.sites)
-        values = study.n_units(job.model) * concepts * languages
-        # Two of three subsets, and fewer pairings than ranking has.
-        seconds = values * (_RANK * 2 / 3 + _SEARCH * 0.3) + 20.0 * values / self.rates.disk
-        places = study.models[job.model].n_layers * n_sites
-        seconds += languages * places * (_PLACE + 2 * concepts * _TOP)
-        n_choices = 3 * (1 + n_sites * (n_sites > 1))
+        n_sites = len(study.extraction.sites)
+        n_choices = len(study.extraction.poolings) * 3 * (1 + n_sites * (n_sites > 1))
         shared = 8.0 * (languages * concepts) ** 2
-        seconds += n_choices * (shared * 2e-9 + 2 * CHOICE_DRAWS * (languages**2 + concepts) * 1e-8 + 5e-3)
-        most = 2 * study.n_experts(job.model) * concepts * languages
-        widest = max(dimensions(self._config(job.model)).mlp, 1)
+        each = shared * 2e-9 + 2 * CHOICE_DRAWS * (languages**2 + concepts) * 1e-8 + 1e-2
         return Cost(
-            _START["numba"] + len(job.steps) * n_poolings * seconds,
-            _SCIENCE_MEMORY + 5 * shared + 2 * 2 * 32 * most + 16 * widest * concepts,
-            kept=len(job.steps) * n_poolings * n_choices * CHOICE_DRAWS * 12.0,
+            _START["science"] + len(job.steps) * n_choices * each,
+            _SCIENCE_MEMORY + 5 * shared + 2 * self._choices(job.model) / len(study.languages),
+            kept=len(job.steps) * n_choices * CHOICE_DRAWS * 12.0,
         )
+
+    def _choices(self, run_id: str) -> float:
+        """Bytes of what is kept of a step for choices: numbers of units on two halves."""
+        kept = min(self.study.experts.kept, self.study.n_units(run_id))
+        n_sites = 2 if len(self.study.extraction.sites) > 1 else 1
+        lists = len(self.study.languages) * self._n_concepts * kept
+        return len(self.study.extraction.poolings) * n_sites * lists * _NUMBER_BYTES
 
     def align(self, job: JobCells) -> Cost:
         """Pairs of languages in every layer, with their resamples and permutations."""

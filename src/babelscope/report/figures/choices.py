@@ -120,7 +120,7 @@ def _site(site: str) -> str:
 
 
 def _numbers(choices: pd.DataFrame) -> pd.DataFrame:
-    return summaries.at_last_step(choices).dropna(axis=1, how="all")
+    return summaries.at_last_step(choices)
 
 
 # -------------------------------------------------------------------------------- how many choices agree
