@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from babelscope.activations.store import pooled_group, pooled_name, read_provenance, write_provenance
 from babelscope.analysis.overlap import mean_overlap
 from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, Place, best_by_place, k_by_site
 from babelscope.analysis.reliability import search_sites
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile, check_alike
 from babelscope.analysis.settings import CHOICE_DRAWS, AlignmentSettings
+from babelscope.capture.store import pooled_group, pooled_name, read_provenance, write_provenance
 from babelscope.io.cells import Cell, by_cell, cell_of
 from babelscope.io.h5 import open_h5
 from babelscope.stats import bootstrap_weights, interval

@@ -1,7 +1,7 @@
 """What hooks reduce a forward pass to, on the device, as each batch runs.
 
 Units are pooled over positions of each sentence, usually its own tokens (see
-:data:`babelscope.activations.settings.POOLINGS`), in several ways at once; of the residual stream, the
+:data:`babelscope.capture.settings.POOLINGS`), in several ways at once; of the residual stream, the
 states of wanted tokens and the means of sentences are kept. Names of shapes: ``B`` sentences of a batch,
 ``S`` positions, ``D`` width of a part of a site, ``d`` width of the residual stream.
 """
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from babelscope.activations.inputs import InputBatch, forward
-from babelscope.activations.settings import POOLINGS, Pooling
-from babelscope.activations.store import LayerSite
+from babelscope.capture.inputs import InputBatch, forward
+from babelscope.capture.settings import POOLINGS, Pooling
+from babelscope.capture.store import LayerSite
 from babelscope.errors import BabelscopeError
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import n_layers, site_widths

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope import __version__
-from babelscope.activations.inputs import (
+from babelscope.capture.inputs import (
     Encoded,
     InputBatch,
     corpus_hash,
@@ -29,10 +29,10 @@ from babelscope.activations.inputs import (
     make_batches,
     own_tokens,
 )
-from babelscope.activations.parity import parity_check
-from babelscope.activations.pooling import Recorder
-from babelscope.activations.settings import ExtractionSettings, is_padded
-from babelscope.activations.store import (
+from babelscope.capture.parity import parity_check
+from babelscope.capture.pooling import Recorder
+from babelscope.capture.settings import ExtractionSettings, is_padded
+from babelscope.capture.store import (
     Block,
     LayerSite,
     Provenance,
@@ -74,7 +74,7 @@ def extract_language(
         units: Takes the pooled units as they come: writes them, such as
             ``partial(write_units, group)``, or scores them (:func:`babelscope.analysis.scores.score_blocks`).
             Called for each forward pass of ``settings.passes`` that units are pooled of.
-        tokens: Empty group for token states and means, see :class:`babelscope.activations.store.TokenFile`.
+        tokens: Empty group for token states and means, see :class:`babelscope.capture.store.TokenFile`.
         model: Run id.
         step: Training step of the checkpoint.
         lang: Language of the sentences.
