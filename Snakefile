@@ -10,6 +10,7 @@ Where files lie, under results/<study>/ (results/README.md says more):
     activations/{model}/{steps}/{langs}.*.h5     what the model computes on the sentences
     scores/{model}/{steps}/{langs}.h5            average precision of every unit, until ranked
     best/{model}/{steps}.h5                      the best units of every concept
+    choices/{model}/{steps}.parquet              other poolings, sites and numbers of experts
     probes/{model}/{steps}/{layers}.tsv          language probes
     experts/  alignment/  generation/            per (model, steps)
     tables/  figures/  report.html               the study as a whole

@@ -202,7 +202,7 @@ def measure_case(case: Case) -> Row:
 
 
 def measure(small: bool = False) -> list[Row]:
-    assert SETTINGS.pooling == "max"
+    assert SETTINGS.poolings == ("max",)
     return [measure_case(case) for case in (SMALL if small else CASES)]
 
 

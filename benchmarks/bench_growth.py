@@ -112,7 +112,7 @@ def alignment(folder: Path, *, concepts: int = 24, languages: int = 4, units: in
         values = {place: rng.standard_normal((SENTENCES, n), dtype=np.float32) for place, n in widths.items()}
         with atomic_h5(folder / f"{lang}.h5", kind="scores") as file:
             group = file.create_group(f"0/{lang}")
-            score_blocks(group, labels, ScoreSettings(), about, names, widths, [(0, values)])
+            score_blocks(group, labels, ScoreSettings(), [about], names, widths, [(0, {"max": values})])
         scores[lang] = ScoreFile(folder / f"{lang}.h5", f"0/{lang}")
     settings = AlignmentSettings(bootstrap=200, permutations=200)
 

@@ -42,11 +42,11 @@ def measure(small: bool = False) -> list[Row]:
 
         def blocks() -> Any:
             for start in range(0, n, window):
-                yield start, {place: rows[start : start + window] for place, rows in values.items()}
+                yield start, {"max": {place: rows[start : start + window] for place, rows in values.items()}}
 
         def write() -> None:
             with atomic_h5(stored, kind="units") as file:
-                write_units(file.create_group("0/en"), provenance, names, widths, blocks())
+                write_units(file.create_group("0/en"), [provenance], names, widths, blocks())
 
         def write_raw() -> None:
             unfinished = raw.with_suffix(".tmp")

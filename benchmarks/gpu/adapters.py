@@ -73,7 +73,7 @@ def hooked_forward(
     loaded: LoadedModel, batches: Sequence[InputBatch], settings: ExtractionSettings, *, read: bool
 ) -> None:
     """Run the blocks and pool; with ``read`` copy what was pooled to the host, too. Nothing is written."""
-    recorder = Recorder(loaded, settings.sites, settings.pooling)
+    recorder = Recorder(loaded, settings.sites, settings.poolings)
     with watching(recorder.watchers()):
         for batch in batches:
             recorder.run(batch, means=True)

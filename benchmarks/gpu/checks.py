@@ -80,7 +80,7 @@ def check_extraction(report: Report, options: Options) -> None:
     exact: dict[str, NDArray[Any]] = {}
 
     def compare(family: str, dtype: str, pooling: str) -> None:
-        settings = _settings(compute_dtype=dtype, pooling=pooling)
+        settings = _settings(compute_dtype=dtype, poolings=(pooling,))
         found = {}
         for device in ("cpu", options.device):
             loaded = adapters.load_checkpoint(_folder(family, options), dtype=dtype, device=device)

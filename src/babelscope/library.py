@@ -266,7 +266,8 @@ def score_units(
             do not; or a table ``concept, sentence_id, label`` (1 or 0, a sentence that is not listed is left
             out), for all languages or per language.
         min_positive: Positive sentences that every concept needs.
-        seed: Of the null of the search for units that predict a concept in all languages.
+        seed: Of the lots by which equal units are taken, and of the null of the search for units that predict
+            a concept in all languages.
         threads: Side by side.
 
     Raises:
@@ -286,7 +287,7 @@ def score_units(
     files = {lang: file for (_, lang), file in score_files([scored], wanted).items()}
     with atomic_h5(ranked, kind="best") as file:
         groups = {lang: file.create_group(cell_name(_STEP, lang)) for lang in files}
-        rank_units(files, groups, kept=_KEPT)
+        rank_units(files, groups, kept=_KEPT, seed=seed)
     best = {lang: file for (_, lang), file in best_files([ranked], wanted).items()}
     return Scores(folder, files, best, search_units(files, seed=seed))
 

@@ -28,11 +28,13 @@ from babelscope.units import UnitIndex
 SITES: dict[LayerSite, int] = {(1, "mlp_act"): 12, (2, "mlp_act"): 12}
 
 
-def provenance(lang: str = "en", model: str = "m", step: int = 1, dtype: str = "float32") -> Provenance:
+def provenance(
+    lang: str = "en", model: str = "m", step: int = 1, dtype: str = "float32", pooling: str = "max"
+) -> Provenance:
     """Where made-up numbers come from."""
     return Provenance(
         model=model, step=step, lang=lang, weights_hash="w", tokenizer_hash="t", corpus_hash="c",
-        sites=("mlp_act",), pooling="max", dtype=dtype,
+        sites=("mlp_act",), pooling=pooling, dtype=dtype,
     )  # fmt: skip
 
 
@@ -54,7 +56,8 @@ def make_units(
     about = provenance(**of)
     cell = cell_name(about.step, about.lang)
     with atomic_h5(path, kind="units") as file:
-        write_units(file.create_group(cell), about, ids, sites, [(0, by_site(values_NU, sites))], n_tokens)
+        blocks = [(0, {about.pooling: by_site(values_NU, sites)})]
+        write_units(file.create_group(cell), [about], ids, sites, blocks, n_tokens)
     return UnitFile(path, cell)
 
 

@@ -62,6 +62,8 @@ def synthetic_tables(
             ]
         ),
     }  # fmt: skip
+    tables["choices"] = _choices(models, steps, sharing, rng)
+    tables["choice_conclusions"] = _conclusions(tables["choices"], models)
     tables["overlap_changes"] = _overlap_changes(tables["overlap"])
     tables["overlap_contrasts"] = _overlap_contrasts(tables["overlap"], models)
     if generation:
@@ -154,6 +156,52 @@ def _pairs(languages):
             for a, b in itertools.combinations(languages, 2)
         ]
     )  # fmt: skip
+
+
+def _choices(models, steps, sharing, rng):
+    """Two poolings, at two sites and both, three sizes; the pooling ``max`` shares a fourth of the other."""
+    rows = []
+    for m, step in itertools.product(models.itertuples(), steps):
+        about = {"model": m.model, "step": step, "probe": "", "n_concepts": len(CONCEPTS)}
+        for pooling, site in itertools.product(("max", "last"), ("*", "attn_out", "mlp_out")):
+            for size, k in (("half", 23), ("study", 46), ("double", 92)):
+                null, ceiling = k / 2304 + 0.02, 0.7
+                grown = _growth(step, m.role, sharing) * (0.25 if pooling == "max" else 1)
+                value = null + 0.002 * rng.random() + grown
+                way, half = (value - null) / (ceiling - null), 0.01 / (ceiling - null)
+                known = step > 0 or size != "half"
+                rows.append(
+                    {**about, "measure": "overlap", "pooling": pooling, "site": site, "size": size,
+                     "value": value, "low": value - 0.01, "high": value + 0.01, "null": null,
+                     "null_high": null + 0.003, "chance": k / 2304, "ceiling": ceiling, "way": way,
+                     "way_low": way - half if known else np.nan, "way_high": way + half if known else np.nan,
+                     "p_value": 0.005 if grown > 0.02 else 0.4, "k": k, "n_units": 2304, "n_pairs": 10,
+                     "n_null": 200}
+                )  # fmt: skip
+            ap = 0.2 + 0.1 * grown
+            rows.append(
+                {**about, "measure": "worst_ap", "pooling": pooling, "site": site, "size": "study",
+                 "value": ap, "low": ap - 0.01, "high": ap + 0.01, "null": 0.19, "chance": 0.18,
+                 "n_units": 2304, "n_null": 5}
+            )  # fmt: skip
+        for probe in ("full", "pc8"):
+            rows.append(
+                {**about, "measure": "probe", "pooling": "", "site": "", "size": "", "probe": probe,
+                 "value": 0.7, "low": 0.68, "high": 0.72, "null": 0.125}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _conclusions(choices, models):
+    """Of each choice: is it above its null at the last step."""
+    rows = choices[choices["step"] == choices["step"].max()]
+    value = rows["value"] - rows["null"]
+    columns = ["model", "measure", "pooling", "site", "size", "probe"]
+    found = rows[columns].assign(
+        control="", asks="above null", first=rows["step"], last=rows["step"], value=value,
+        low=value - 0.01, high=value + 0.01,
+    )  # fmt: skip
+    return found.assign(holds=found["low"] > 0)
 
 
 def _overlap_changes(overlap):

@@ -67,7 +67,7 @@ def test_a_step_more_submits_its_own_jobs_only(undisturbed, tmp_path):
     assert rules == sorted(
         [
             "pretrain_step", "audit_checkpoint", "extract_activations", "rank_units", "align_experts",
-            "fit_language_probe", "trace_units",
+            "compare_choices", "fit_language_probe", "trace_units", "collect_choices",
             "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
         ]
     )  # fmt: skip

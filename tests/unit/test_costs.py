@@ -96,6 +96,32 @@ def test_bytes_are_those_of_the_stored_shapes():
     assert CostModel(half).cost(extract).kept == tokens + units / 2
 
 
+def test_each_pooling_has_scores_units_and_choices_of_its_own():
+    """The first pooling's best units, experts and probes take what they take alone."""
+    extract, rank, compare, align = (
+        JobCells(stage, "bridged-seed0", (64,), ("en",))
+        for stage in ("extract_activations", "rank_units", "compare_choices", "align_experts")
+    )
+
+    def costs_of(*poolings, **changes):
+        return CostModel(demo(extraction={**DEMO["extraction"], "poolings": list(poolings)}, **changes))
+
+    one, two, three = costs_of("max"), costs_of("max", "mean"), costs_of("max", "mean", "ml-selfcond")
+    assert two.cost(extract).temporary == 2 * one.cost(extract).temporary
+    assert two.cost(extract).kept == one.cost(extract).kept
+    stored = [model.cost(extract).kept for model in (costs_of("max", keep_activations=True),
+                                                     costs_of("max", "mean", keep_activations=True))]  # fmt: skip
+    units = 640 * 512 * 4
+    assert stored[1] - stored[0] == units
+    assert two.cost(compare).kept == 2 * one.cost(compare).kept
+    assert 0 < two.cost(rank).kept - one.cost(rank).kept < 0.2 * one.cost(rank).kept
+    assert two.cost(align).seconds == pytest.approx(one.cost(align).seconds, rel=0.01)
+    # A forward pass more, over inputs of the greatest length.
+    assert three.cost(extract).seconds - two.cost(extract).seconds > (
+        two.cost(extract).seconds - one.cost(extract).seconds
+    )
+
+
 def test_the_best_units_take_what_the_plan_says(tmp_path):
     """Against a file of random scores, which pack worse than real ones."""
     study, rng = demo(), np.random.default_rng(0)

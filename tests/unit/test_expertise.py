@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score
 from babelscope.analysis.experts import kept_units, of_model, select_experts
 from babelscope.analysis.precision import random_ap
 from babelscope.analysis.ranking import lots_of
-from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_files
+from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_files, score_units
 from babelscope.errors import DataError, NumericsError, StoreError, StudyError
 from babelscope.io.cells import CellTables, cell_name
 from babelscope.io.h5 import atomic_h5
@@ -157,15 +157,24 @@ def sharing(kind, rng, n_concepts=4, per_concept=12):
     return [ids[i] for i in order], table
 
 
-def scored_in_stream(path, values, ids, labels, settings, *, cuts=(), dtype="float32"):
-    """The scores of blocks that are cut at these rows."""
-    about = provenance(dtype=dtype)
+def scored_in_stream(path, values, ids, labels, settings, *, cuts=(), dtype="float32", further=()):
+    """The scores of blocks that are cut at these rows; further poolings have other values."""
+    origins = [provenance(dtype=dtype, pooling=name) for name in ("max", *further)]
     bounds = [0, *sorted(set(cuts)), len(ids)]
-    blocks = ((start, by_site(values[start:stop])) for start, stop in itertools.pairwise(bounds))
+    pooled = of_poolings(values, further)
+    blocks = (
+        (start, {name: by_site(rows[start:stop]) for name, rows in pooled.items()})
+        for start, stop in itertools.pairwise(bounds)
+    )
     with atomic_h5(path, kind="scores") as file:
         group = file.create_group("1/en")
-        score_blocks(group, labels, settings, about, ids, SITES, blocks, lengths_of(ids))
+        score_blocks(group, labels, settings, origins, ids, SITES, blocks, lengths_of(ids))
     return path
+
+
+def of_poolings(values, further):
+    """By pooling: the values themselves, then such as rank sentences otherwise."""
+    return {"max": values, **{name: np.roll(values, 1 + at, axis=0) for at, name in enumerate(further)}}
 
 
 def lengths_of(ids):
@@ -182,23 +191,34 @@ def lengths_of(ids):
     over_disk=st.booleans(),
     block_units=st.sampled_from([5, 256]),
     dtype=st.sampled_from(["float16", "float32"]),
+    further=st.sampled_from([(), ("mean",), ("last", "ml-selfcond")]),
 )
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stream_and_the_store_give_the_same_bytes(
-    seed, kind, cuts, background, threads, over_disk, block_units, dtype
+    seed, kind, cuts, background, threads, over_disk, block_units, dtype, further
 ):
     rng = np.random.default_rng(seed)
     ids, labels = sharing(kind, rng)
     values = np.maximum(rng.normal(size=(len(ids), 24)), -0.5).astype(np.float32)
     own = {"min_positive": 4, "block_units": block_units, "threads": threads}
     with tempfile.TemporaryDirectory() as folder:
-        units = make_units(Path(folder, "u.h5"), values, ids, n_tokens=lengths_of(ids), dtype=dtype)
-        score(Path(folder, "stored.h5"), labels, units, **own)
+        stored = Path(folder, "stored.h5")
+        with atomic_h5(stored, kind="scores") as file:
+            group = file.create_group("1/en")
+            for pooling, rows in of_poolings(values, further).items():
+                of = {"n_tokens": lengths_of(ids), "dtype": dtype, "pooling": pooling}
+                units = make_units(Path(folder, f"{pooling}.h5"), rows, ids, **of)
+                score_units(units, labels, group, ScoreSettings(**own))
         streamed = scored_in_stream(
-            Path(folder, "streamed.h5"), values, ids, labels, cuts=cuts, dtype=dtype,
+            Path(folder, "streamed.h5"), values, ids, labels, cuts=cuts, dtype=dtype, further=further,
             settings=ScoreSettings(**own, background=background, part_bytes=1 if over_disk else 2**32),
         )  # fmt: skip
-        assert streamed.read_bytes() == Path(folder, "stored.h5").read_bytes()
+        assert streamed.read_bytes() == stored.read_bytes()
+        first = score(Path(folder, "first.h5"), labels, units, **own)  # of the last pooling, alone
+        found = score_files([stored], pooling=further[-1] if further else "")[1, "en"]
+        assert found.provenance.pooling == first.provenance.pooling
+        for subset in ("ap_all", "ap_a", "ap_b", "median"):
+            assert np.array_equal(found.read(2, "mlp_act", subset), first.read(2, "mlp_act", subset))
 
 
 def test_length_as_a_score_is_held_out(tmp_path):
@@ -284,11 +304,11 @@ def test_an_error_of_the_model_stops_scoring_and_leaves_no_file(tmp_path, monkey
     ids, labels = sharing("none", np.random.default_rng(0))
 
     def blocks():
-        yield 0, by_site(np.zeros((30, 24), np.float32))
+        yield 0, {"max": by_site(np.zeros((30, 24), np.float32))}
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), atomic_h5(tmp_path / "s.h5", kind="scores") as file:
-        score_blocks(file.create_group("1/en"), labels, WAYS[way], provenance(), ids, SITES, blocks())
+        score_blocks(file.create_group("1/en"), labels, WAYS[way], [provenance()], ids, SITES, blocks())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from babelscope.capture.inputs import encode_sentences, end_tokens, make_batches
 from babelscope.capture.parity import PARITY_TOLERANCE, ParityError, parity_check
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.capture.store import TokenFile, UnitFile, write_units
-from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
+from babelscope.errors import BabelscopeError, DataError, NumericsError, StoreError, StudyError
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.architectures import SITES
 from babelscope.models.hooks import ModuleEnd, block_list, site_modules, watching
@@ -56,7 +56,7 @@ POOL = {
 @pytest.mark.parametrize("pooling", sorted(POOL))
 def test_rows_are_those_of_each_sentence_alone(tmp_path, name, pooling):
     loaded = tiny_loaded(name)
-    units, tokens = run(tmp_path, loaded, SETTINGS.model_copy(update={"pooling": pooling}))
+    units, tokens = run(tmp_path, loaded, SETTINGS.model_copy(update={"poolings": (pooling,)}))
     assert units.sentence_ids == [sentence_id for sentence_id, _ in SENTENCES]
     own = [loaded.tokenizer(text, add_special_tokens=False)["input_ids"] for _, text in SENTENCES]
     room = 20 - 1 - len(end_tokens(loaded))
@@ -83,6 +83,68 @@ def test_rows_are_those_of_each_sentence_alone(tmp_path, name, pooling):
                 np.testing.assert_allclose(mean, x[own].mean(dim=0), rtol=1e-4, atol=1e-4)
 
 
+def test_one_pass_gives_what_each_pooling_gives_alone(tmp_path):
+    loaded, poolings = tiny_loaded("bloom"), ("mean", "max", "lang_neuron", "last")
+    settings = SETTINGS.model_copy(update={"poolings": poolings, "compute_dtype": "float16"})
+    loaded.model.half()
+    together, tokens = run(tmp_path / "all", loaded, settings)
+    assert together.provenance.pooling == "mean"
+    for pooling in poolings:
+        alone, same = run(tmp_path / pooling, loaded, settings.model_copy(update={"poolings": (pooling,)}))
+        cell = "128/en" if pooling == "mean" else f"128/en/{pooling}"
+        found = UnitFile(together.path, cell)
+        assert found.provenance == alone.provenance
+        assert found.provenance.dtype == ("float32" if pooling in ("mean", "lang_neuron") else "float16")
+        assert (found.sentence_ids, found.n_tokens, found.sites) == (
+            alone.sentence_ids, alone.n_tokens, alone.sites
+        )  # fmt: skip
+        for layer, site, _ in alone.sites:
+            np.testing.assert_array_equal(found.read(layer, site), alone.read(layer, site))
+        np.testing.assert_array_equal(tokens.states(2), same.states(2))
+    with pytest.raises(StoreError, match="has no cell 128/en/ml-selfcond"):
+        UnitFile(together.path, "128/en/ml-selfcond")
+
+
+def ancestors_of_today(loaded, name, text, *, padded_to):
+    """What a pooling that is named after other people's code takes, written plainly: their inputs, numpy."""
+    own = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    if name == "lang_neuron":
+        end = [1] if loaded.end_id is not None else []
+        ids, mask, over = [0, *own, *end], None, np.mean
+    else:
+        ids = own + [loaded.pad_id] * (padded_to - len(own))
+        mask, over = torch.tensor([[1] * len(own) + [0] * (padded_to - len(own))]), np.max
+    found, watchers = {}, []
+    for layer in (1, 2):
+        (place,) = site_modules(loaded.model, "mlp_out", layer)
+        watchers.append((place, partial(found.__setitem__, layer)))
+    with torch.inference_mode(), watching(watchers):
+        loaded.model(torch.tensor([ids]), attention_mask=mask)
+    return {layer: over(x[0].numpy(), axis=0) for layer, x in found.items()}
+
+
+@pytest.mark.parametrize("name", ["xglm", "bloom", "gpt2", "llama", "bert"])
+@pytest.mark.parametrize("pooling", ["ml-selfcond", "lang_neuron"])
+def test_ancestors_poolings_are_what_their_code_takes(tmp_path, name, pooling):
+    loaded = tiny_loaded(name)
+    for poolings in ((pooling,), ("max", pooling), (pooling, "max")):
+        settings = SETTINGS.model_copy(update={"sites": ("mlp_out",), "poolings": poolings})
+        units, tokens = run(tmp_path / "_".join(poolings), loaded, settings)
+        assert units.provenance.pooling == poolings[0]
+        cell = "128/en" if poolings[0] == pooling else f"128/en/{pooling}"
+        units = UnitFile(units.path, cell)
+        for row, (_, text) in enumerate(SENTENCES):
+            expected = ancestors_of_today(loaded, pooling, text, padded_to=settings.max_length)
+            for layer, values in expected.items():
+                np.testing.assert_allclose(units.read(layer, "mlp_out")[row], values, rtol=1e-4, atol=1e-4)
+        plain = run(tmp_path / "plain", loaded, settings.model_copy(update={"poolings": ("max",)}))
+        np.testing.assert_array_equal(tokens.states(2), plain[1].states(2))
+        if "max" in poolings:
+            of_max = UnitFile(units.path, "128/en" if poolings[0] == "max" else "128/en/max")
+            np.testing.assert_array_equal(of_max.read(1, "mlp_out"), plain[0].read(1, "mlp_out"))
+            assert (of_max.read(1, "mlp_out") != units.read(1, "mlp_out")).any()
+
+
 def many_sentences(n=60):
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 19, size=n)
@@ -92,7 +154,7 @@ def many_sentences(n=60):
 @pytest.mark.parametrize("pooling", sorted(POOL))
 def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
     loaded, sentences = tiny_loaded("bloom"), many_sentences()
-    settings = SETTINGS.model_copy(update={"pooling": pooling, "mean_sentences": 30, "batch_size": 1})
+    settings = SETTINGS.model_copy(update={"poolings": (pooling,), "mean_sentences": 30, "batch_size": 1})
     alone = run(tmp_path, loaded, settings, sentences, "one")
     monkeypatch.setattr("babelscope.capture.settings.WINDOW_ROWS", 25)
     # More different lengths in a batch than spans, so that rows are also masked.
@@ -132,7 +194,7 @@ def test_provenance_tells_where_the_numbers_come_from(tmp_path):
         ({}, "float32", "float32", "float32"),
         ({}, "float16", "float16", "float16"),
         ({}, "bfloat16", "float32", "float16"),
-        ({"pooling": "mean"}, "float16", "float32", "float16"),
+        ({"poolings": ("mean",)}, "float16", "float32", "float16"),
         ({"dtype": "float16"}, "float32", "float16", "float32"),
         ({"state_dtype": "float16"}, "float32", "float32", "float16"),
         ({"dtype": "float32", "state_dtype": "float32"}, "float16", "float32", "float32"),
@@ -144,7 +206,7 @@ def test_16_bits_are_kept_where_the_model_computes_in_them(
     loaded = tiny_loaded("xglm")
     loaded.model.to(getattr(torch, computed))
     settings = ExtractionSettings(**{**SETTINGS.model_dump(), **chosen, "compute_dtype": computed})
-    assert (settings.unit_type, settings.state_type) == (units_type, states_type)
+    assert (settings.unit_type(settings.poolings[0]), settings.state_type) == (units_type, states_type)
     units, tokens = run(tmp_path, loaded, settings)
     assert units.provenance.dtype == str(units.read(1, "mlp_in").dtype) == units_type
     assert tokens.provenance.dtype == str(tokens.states(1).dtype) == str(tokens.means(1).dtype) == states_type
@@ -155,7 +217,7 @@ def test_16_bits_are_kept_where_the_model_computes_in_them(
 def test_what_auto_keeps_of_units_loses_nothing(tmp_path, computed, pooling):
     loaded = tiny_loaded("xglm")
     loaded.model.to(getattr(torch, computed))
-    settings = SETTINGS.model_copy(update={"compute_dtype": computed, "pooling": pooling})
+    settings = SETTINGS.model_copy(update={"compute_dtype": computed, "poolings": (pooling,)})
     auto = run(tmp_path / "auto", loaded, settings)[0]
     whole = run(tmp_path / "whole", loaded, settings.model_copy(update={"dtype": "float32"}))[0]
     for layer, site, _ in auto.sites:
@@ -163,10 +225,10 @@ def test_what_auto_keeps_of_units_loses_nothing(tmp_path, computed, pooling):
 
 
 @pytest.mark.parametrize("name", ["xglm", "bert", "qwen3"])
-@pytest.mark.parametrize("pooling", sorted(POOL))
+@pytest.mark.parametrize("pooling", [*sorted(POOL), "ml-selfcond"])
 def test_values_a_batch_at_a_time_are_those_of_extraction(tmp_path, name, pooling):
     loaded = tiny_loaded(name)
-    settings = SETTINGS.model_copy(update={"pooling": pooling, "dtype": "float16"})
+    settings = SETTINGS.model_copy(update={"poolings": (pooling,), "dtype": "float16"})
     units, _ = run(tmp_path, loaded, settings)
     some, seen = SENTENCES[1::2], []
     for rows, found in pooled_batches(loaded, some, settings, where="some sentences"):
@@ -359,7 +421,7 @@ def test_a_model_that_cuts_its_input_up_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("sites", ["neurons"]), ("pooling", "min"), ("dtype", "bfloat16"), ("batch_size", 0)],
+    [("sites", ["neurons"]), ("poolings", ["min"]), ("dtype", "bfloat16"), ("batch_size", 0)],
 )
 def test_settings_are_checked(name, value):
     with pytest.raises(StudyError, match=f"extraction.{name}"):

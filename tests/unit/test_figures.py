@@ -457,3 +457,54 @@ def test_a_model_without_a_dose_is_left_out(tables):
     assert set(frame["id"].dropna()) == {"bridged"}
     assert FIGURES["overlap_dose"].data(tables | {"models": models.drop(columns="dose")}).empty
     assert FIGURES["overlap_dose"].data(tables | {"models": models.assign(dose=np.nan)}).empty
+
+
+def test_choices_are_counted_and_the_few_are_named(tables):
+    """A pooling is named as a whole where all of its choices are meant; so is a site of it."""
+    spec, found = FIGURES["choices"], tables["choice_conclusions"]
+    bridged, last = found["model"] == "bridged-seed0", found["pooling"] == "last"
+
+    def said(holds, **changes):
+        told = found.assign(holds=np.where(bridged, holds, found["holds"]), **changes)
+        return list(spec.sentences({**tables, "choice_conclusions": told}))
+
+    some = said(last)
+    assert some[0] == (
+        "bridged, overlap: above its null at the last step in 9 of 18 choices, only with last."
+    )
+    assert some[1].startswith(
+        "bridged, worst AP of the best units: above its null at the last step in 3 of 6"
+    )
+    assert said(True)[0].endswith("in 18 of 18 choices.")
+    assert said(False)[0].endswith("in 0 of 18 choices.")
+    at_site = last & (found["site"] == "mlp_out")
+    assert said(~at_site)[0].endswith("in 15 of 18 choices, not with last at mlp_out.")
+    one = at_site & (found["size"] == "double")
+    assert said(~one)[0].endswith("in 17 of 18 choices, not with last at mlp_out twice K.")
+    scattered = (found["size"] == "half") | one
+    assert said(~scattered)[0].endswith(
+        "in 11 of 18 choices, not with max at all sites half of K, max at attn_out half of K, max at mlp_out "
+        "half of K, last at all sites half of K, last at attn_out half of K, last at mlp_out half of K, 1 more."
+    )
+    unknown = said(np.where(one, np.nan, True).astype(object))
+    assert unknown[0].endswith("in 17 of 17 choices (1 more without an interval).")
+    as_in_the_file = said(last, pooling=found["pooling"].replace("", np.nan))
+    assert as_in_the_file == some
+    assert list(spec.sentences({"choices": tables["choices"]})) == []
+
+
+def test_a_choice_has_its_null_and_its_share_of_the_way_beside_it(tables):
+    frame = FIGURES["choices"].data(tables)
+    at_last = tables["choices"]
+    at_last = at_last[(at_last["step"] == 2048) & (at_last["measure"] == "overlap")]
+    for kind in ("overlap", "null", "way"):
+        assert len(frame[frame["kind"] == kind]) == len(at_last) == 2 * 18
+    unknown = tables["choices"].assign(way=np.nan, way_low=np.nan, way_high=np.nan)
+    assert set(FIGURES["choices"].caption.columns) <= set(FIGURES["choices"].numbers(unknown))
+    assert set(FIGURES["choices"].data(tables | {"choices": unknown})["kind"]) == {"overlap", "null", "end"}
+    figure = draw("choices", tables)
+    labels = {text.get_text() for text in figure.axes[0].texts}
+    assert labels == {"max", "last"}
+    assert {label.get_text() for label in figure.axes[1].get_xticklabels()} == {
+        "all sites", "attn_out", "mlp_out"
+    }  # fmt: skip

@@ -363,7 +363,7 @@ def test_medians_of_random_units_are_those_that_scoring_had(tmp_path, architectu
     """Computed again for a few units, over the sentences that express the concept alone."""
     loaded, sentences = tiny_loaded(architecture), sentences_of()
     settings = ExtractionSettings(
-        sites=("mlp_in", "attn_out"), pooling=pooling, dtype=dtype, batch_size=5, max_length=20,
+        sites=("mlp_in", "attn_out"), poolings=(pooling,), dtype=dtype, batch_size=5, max_length=20,
         tokens_per_language=4, mean_sentences=2,
     )  # fmt: skip
     with (

@@ -229,7 +229,7 @@ def test_a_layer_that_lies_on_another_device_is_pooled_and_forced_there(monkeypa
     rows = encode_sentences(loaded, SENTENCES, max_length=20, where="sentences").rows
     (batch,) = make_batches(loaded, rows, batch_size=len(rows))
     for kind in ("max", "mean", "last"):
-        recorder = pooling.Recorder(loaded, ("mlp_act",), kind)
+        recorder = pooling.Recorder(loaded, ("mlp_act",), (kind,))
         recorder.run(batch, means=True, tokens=(np.array([0, 1]), np.array([1, 1])))
         for _, watch in recorder.watchers():
             watch(torch.zeros(*batch.mask_BS.shape, 16, device="meta"))

@@ -318,13 +318,13 @@ def test_a_study_without_an_audit_says_so(tables, tmp_path):
 
 def test_assumed_settings_stand_with_value_and_reason(tables, tmp_path):
     why = "the paper does not say; <b>max</b> is what its code does"
-    study = STUDY | {"assumed": {"experts.k": why, "extraction.pooling": "not said"}}
+    study = STUDY | {"assumed": {"experts.k": why, "extraction.poolings": "not said"}}
     text, page = render(tmp_path, tables, study=study, figures=())
     assert "&lt;b&gt;max&lt;/b&gt; is what its code does" in text
     row = re.search(r'experts.k</th><td class="mono">([^<]*)</td>', text)
     assert row is not None
     assert row[1] == "46"
-    assert 'extraction.pooling</th><td class="mono">–</td>' in text
+    assert 'extraction.poolings</th><td class="mono">–</td>' in text
     assert "#assumed" in {a.get("href") for a in page.all("a")}
     assert "Assumed settings" not in render(tmp_path / "none", tables, figures=())[0]
 

@@ -151,3 +151,18 @@ def test_the_doses_are_of_the_demos_recipe(monkeypatch):
         corpus.model_dump(exclude={"code_switching", "anchor_affinity"}) for corpus in doses.corpora.values()
     ]
     assert texts == [texts[0]] * 4
+
+
+def test_the_choices_are_of_the_demos_models(monkeypatch):
+    """The study has other poolings than the demo, of which the demo's comes first, and no texts."""
+    monkeypatch.chdir(ROOT)
+    demo, choices = (
+        load_study(yaml.safe_load((ROOT / "config" / name).read_text()))
+        for name in ("config.yaml", "studies/demo-choices.yaml")
+    )
+    assert choices.extraction.poolings == ("max", "mean", "last", "ml-selfcond", "lang_neuron")
+    same = {key for key, value in demo.config.items() if choices.config[key] == value}
+    assert set(demo.config) - same == {"study", "extraction", "generation", "report"}
+    assert demo.extraction.model_copy(update={"poolings": choices.extraction.poolings}) == choices.extraction
+    assert {"choices", "choice_conclusions"} <= set(tables(demo)) & set(tables(choices))
+    assert "choices" in figures(demo)

@@ -56,11 +56,11 @@ def values(seed: int = 0) -> dict[tuple[int, str], np.ndarray]:
 def write_blocks(path: Path, blocks, *, dtype: str = "float32") -> None:
     with atomic_h5(path, kind="units") as file:
         about = dataclasses.replace(PROVENANCE, dtype=dtype)
-        write_units(file.create_group(CELL), about, IDS, WIDTHS, blocks)
+        write_units(file.create_group(CELL), [about], IDS, WIDTHS, blocks)
 
 
 def part(written: dict, start: int, stop: int) -> tuple[int, dict]:
-    return start, {unit: rows[start:stop] for unit, rows in written.items()}
+    return start, {"max": {unit: rows[start:stop] for unit, rows in written.items()}}
 
 
 def write_values(path: Path, *, dtype: str = "float32") -> dict:
@@ -129,7 +129,7 @@ def test_a_cast_that_overflows_is_refused(tmp_path):
     big = values()[1, "mlp_in"]
     big[5, 7] = 7e4
     with pytest.raises(NumericsError, match=r"7e\+04 does not fit float16.*house-0005"):
-        write_blocks(tmp_path / "y.h5", [(0, {**values(), (1, "mlp_in"): big})], dtype="float16")
+        write_blocks(tmp_path / "y.h5", [(0, {"max": {**values(), (1, "mlp_in"): big}})], dtype="float16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.h5"]
     assert UnitFile(tmp_path / "x.h5", CELL).read(1, "mlp_in").dtype == np.float16
 
@@ -139,7 +139,7 @@ def test_what_is_not_finite_is_refused_with_its_place(tmp_path, bad, word):
     rows = values()[1, "resid"]
     rows[3, 2] = bad
     with pytest.raises(NumericsError) as caught:
-        write_blocks(tmp_path / "x.h5", [(0, {**values(), (1, "resid"): rows})])
+        write_blocks(tmp_path / "x.h5", [(0, {"max": {**values(), (1, "resid"): rows}})])
     for part in (
         "model bridged-seed0", "step 128", "language zh", "layer 1", "site resid", word,
         "house-0003",
@@ -317,7 +317,7 @@ def write_cells(path: Path, *cells: tuple[int, str], model: str = "m", key: str 
             origin = dataclasses.replace(PROVENANCE, model=model, step=step, lang=lang)
             group = file.create_group(key.format(step=step, lang=lang))
             values_11 = {(0, "resid"): np.full((1, 1), step, np.float32)}
-            write_units(group, origin, ["s-0000"], {(0, "resid"): 1}, [(0, values_11)])
+            write_units(group, [origin], ["s-0000"], {(0, "resid"): 1}, [(0, {"max": values_11})])
     return path
 
 

@@ -155,7 +155,7 @@ def test_defaults_are_filled_in():
     assert study.results == "results/tiny"
     assert study.seed == 0
     assert study.corpora["web"].languages == ("en", "de", "ru")
-    assert study.extraction.pooling == "max"
+    assert study.extraction.poolings == ("max",)
     assert study.generation.languages == ("en", "de", "ru")
     assert study.report.figure_formats == ("svg", "png")
     assert study.config["granularity"] == {

@@ -243,7 +243,7 @@ def test_the_random_baseline_of_a_folder(run):
 
 def test_what_is_assumed_is_a_key(run):
     given = local()
-    given["assumed"] = {"experts.k": "not published", "extraction.pooling": "not published"}
+    given["assumed"] = {"experts.k": "not published", "extraction.poolings": "not published"}
     assert load_study(given).assumed["experts.k"] == "not published"
     given["assumed"] = {"extraction.poling": "not published"}
     assert "pooling" in refused(given, "assumed.extraction.poling").hint

@@ -89,8 +89,8 @@ def test_numbers_stay_as_they_were_written():
     ("make", "message"),
     [
         (
-            lambda: ExtractionSettings(pooling="min"),
-            "`extraction.pooling`: got 'min'; allowed: max, mean, last",
+            lambda: ExtractionSettings(poolings=["min"]),
+            r"`extraction.poolings\[0\]`: got 'min'; allowed: max, mean, last",
         ),
         (lambda: ProbeSettings(seed=True), "`probes.seed`: got True; allowed: a whole number"),
         (lambda: TrainingSettings(**TRAINING, schedule="linear"), "`training.decay_steps`: got None"),

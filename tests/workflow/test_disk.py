@@ -107,6 +107,9 @@ def test_another_k_needs_no_model_and_no_scores(streamed, tmp_path):
     study.config["experts"]["k"] = 5
     expected = {"align_experts": 2, "trace_units": 1, "collect_alignment": 1, "alignment": 1}
     assert study.planned("alignment") == expected
+    planned = study.planned("tables")
+    assert planned["compare_choices"] == 2
+    assert not {"extract_activations", "rank_units"} & set(planned)
 
 
 @pytest.mark.parametrize("change", ["language", "kept"])

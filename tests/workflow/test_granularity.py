@@ -14,7 +14,7 @@ COARSE = {"steps_per_job": 2, "languages_per_job": 2, "layers_per_job": 3}
 #: What reads files of all ranges, and so follows any change of their names.
 COLLECTORS = {
     "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
-    "collect_generation", "trace_units", "plot_figure", "render_report", "all",
+    "collect_choices", "collect_generation", "trace_units", "plot_figure", "render_report", "all",
 }  # fmt: skip
 
 
@@ -80,10 +80,10 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
     assert tables(study) == tables(finished)
 
     # Snakemake knows with which settings the regrouped files were made.
-    study.config["extraction"]["pooling"] = "last"
+    study.config["extraction"]["poolings"] = ["last"]
     planned = study.planned()
     assert (planned["extract_activations"], planned["score_units"], planned["align_experts"]) == (6, 6, 2)
-    study.config["extraction"]["pooling"] = "max"
+    study.config["extraction"]["poolings"] = ["max"]
     study.config["experts"]["permutations"] = 40
     planned = study.planned()
     assert planned["align_experts"] == 2
@@ -108,10 +108,10 @@ def test_what_was_out_of_date_before_is_out_of_date_after(finished, tmp_path):
 def test_a_change_of_settings_beside_is_refused(finished, tmp_path):
     study = finished.copy(tmp_path)
     study.config["granularity"] = COARSE
-    study.config["extraction"]["pooling"] = "last"
+    study.config["extraction"]["poolings"] = ["last"]
     done = study.babelscope("recut")
     assert done.returncode != 0
-    assert "`extraction.pooling` was 'max' in the last run and is 'last' now" in done.stderr
+    assert "`extraction.poolings` was ['max'] in the last run and is ['last'] now" in done.stderr
     assert not (study.results / "scores/tiny-seed0/0..4").exists()
 
 

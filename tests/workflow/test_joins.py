@@ -57,12 +57,23 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
                       "concepts": [str(results / "concepts/en.tsv")]},
             "output": outputs("scores/tiny-seed0/4", table="en.h5"),
             "params": {"steps": [4], "langs": ["en"],
+                       "poolings": ["max"],
                        "scoring": {"min_positive": 10, "block_units": experts.block_units}},
         },
         "rank_units": {
             "input": files("scores/tiny-seed0/{step}/{lang}.h5", [4]),
-            "output": outputs("best/tiny-seed0", best="4.h5", search="4.search.parquet"),
-            "params": {"steps": [4], "langs": langs, "kept": experts.kept, "seed": settings.seed},
+            "output": outputs("best/tiny-seed0", best="4.h5", search="4.search.parquet",
+                              choices="4.choices.h5", choices_search="4.choices.parquet"),
+            "params": {"steps": [4], "langs": langs, "poolings": ["max"], "kept": experts.kept,
+                       "seed": settings.seed},
+        },
+        "compare_choices": {
+            "input": {"kept": str(results / "best/tiny-seed0/4.choices.h5"),
+                      "search": str(results / "best/tiny-seed0/4.choices.parquet")},
+            "output": outputs("choices/tiny-seed0", choices="4.parquet", draws="4.draws.parquet"),
+            "params": {"steps": [4], "langs": langs, "poolings": ["max"], "k": experts.k,
+                       "bootstrap": experts.bootstrap, "permutations": experts.permutations,
+                       "seed": settings.seed},
         },
         "align_experts": {
             "input": {"best": str(results / "best/tiny-seed0/4.h5"),
@@ -123,6 +134,6 @@ def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     written = [file for job in planned.values() for file in map(Path, job["output"].values())]
-    assert len(written) == 16
+    assert len(written) == 20
     for file in written:
         assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name

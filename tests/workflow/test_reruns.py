@@ -33,10 +33,12 @@ def test_one_step_more(finished, tmp_path: Path):
         "rank_units": 1,
         "fit_language_probe": 3,
         "align_experts": 1,
+        "compare_choices": 1,
         "trace_units": 1,
         "collect_models": 1,
         "collect_probes": 1,
         "collect_alignment": 1,
+        "collect_choices": 1,
         **END,
     }
 
@@ -66,11 +68,13 @@ def test_one_language_more(finished, tmp_path: Path):
         "rank_units": 2,  # from the scores, which are kept
         "fit_language_probe": 6,  # a probe reads all languages
         "align_experts": 2,
+        "compare_choices": 2,
         "trace_units": 1,
         "generate_text": 1,  # the experts of a step stand in one file
         "identify_language": 1,
         "collect_probes": 1,
         "collect_alignment": 1,
+        "collect_choices": 1,
         "collect_generation": 1,
         **END,
     }
@@ -86,10 +90,12 @@ def test_one_concept_more(finished, tmp_path: Path):
         "score_units": 6,
         "rank_units": 2,
         "align_experts": 2,
+        "compare_choices": 2,
         "trace_units": 1,
         "generate_text": 1,
         "identify_language": 1,
         "collect_alignment": 1,
+        "collect_choices": 1,
         "collect_generation": 1,
         **END,
     }
@@ -116,12 +122,14 @@ def test_one_seed_or_model_more(finished, tmp_path: Path, add):
         "rank_units": 2,
         "fit_language_probe": 6,
         "align_experts": 2,
+        "compare_choices": 2,
         "trace_units": 1,
         "generate_text": 1,
         "identify_language": 1,
         "collect_models": 1,
         "collect_probes": 1,
         "collect_alignment": 1,
+        "collect_choices": 1,
         "collect_generation": 1,
         **END,
     }
@@ -130,7 +138,9 @@ def test_one_seed_or_model_more(finished, tmp_path: Path, add):
 def test_a_probe_setting_does_not_extract_again(finished, tmp_path: Path):
     study = finished.copy(tmp_path)
     study.config["probes"]["components"] = 5
-    assert stages(study.planned()) == {"fit_language_probe": 6, "collect_probes": 1, **END}
+    assert stages(study.planned()) == {
+        "fit_language_probe": 6, "collect_probes": 1, "collect_choices": 1, **END
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("changed", [{"k": 5}, {"kept": 30}], ids=["k", "kept"])
@@ -138,7 +148,7 @@ def test_another_k_or_number_that_is_kept_does_not_score_again(finished, tmp_pat
     study = finished.copy(tmp_path)
     study.config["experts"] |= changed
     planned = study.planned()
-    assert planned["align_experts"] == 2
+    assert planned["align_experts"] == planned["compare_choices"] == 2
     assert planned["rank_units"] == (2 if "kept" in changed else 0)
     # Experts are forced, so texts are written anew.
     assert planned["generate_text"] == 1

@@ -31,7 +31,7 @@ WRITTEN = {
 }  # fmt: skip
 COLLECTED = {
     **WRITTEN, **ALIGNED, **PROBED, "audit_checkpoint": 2, "collect_audit": 1, "collect_models": 1,
-    "collect_extraction": 1,
+    "collect_extraction": 1, "compare_choices": 2, "collect_choices": 1,
 }  # fmt: skip
 TARGETS = {
     "models": TRAINED,

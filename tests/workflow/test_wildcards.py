@@ -21,6 +21,7 @@ ANALYSIS = (
     "extract_activations",
     "score_units",
     "rank_units",
+    "compare_choices",
     "align_experts",
     "fit_language_probe",
 )

@@ -1,11 +1,13 @@
 """Alignment: do the experts of one concept in different languages coincide, and do they transfer?
 
-Reads   <results>/best/{model}/{steps}.h5, <results>/tables/pairs.tsv
+Reads   <results>/best/{model}/, <results>/tables/pairs.tsv, probes.parquet, audit.tsv
 Writes  <results>/experts/{model}/{steps}.parquet   the top K
         <results>/alignment/{model}/{steps}.{overlap,transfer,reliability,draws}.parquet
         <results>/alignment/{model}.lifelines.parquet, {model}.lifespans.tsv
         <results>/tables/{overlap,overlap_changes,overlap_contrasts}.parquet
         <results>/tables/{transfer,reliability,lifelines}.parquet, lifespans.tsv
+        <results>/choices/{model}/{steps}.parquet, {steps}.draws.parquet
+        <results>/tables/choices.parquet, choice_ranks.tsv, choice_conclusions.tsv
 """
 
 
@@ -114,3 +116,66 @@ rule collect_alignment:
         "collect the alignment over all steps; correct for the number of tests"
     script:
         "../scripts/collect_alignment.py"
+
+
+rule compare_choices:
+    input:
+        kept="<results>/best/{model}/{steps}.choices.h5",
+        search="<results>/best/{model}/{steps}.choices.parquet",
+    output:
+        choices="<results>/choices/{model}/{steps}.parquet",
+        draws="<results>/choices/{model}/{steps}.draws.parquet",
+    log:
+        "<logs>/compare_choices/{model}/{steps}.log",
+    benchmark:
+        "<benchmarks>/compare_choices/{model}/{steps}.tsv"
+    priority: earlier_first
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("compare_choices"),
+    params:
+        steps=steps_of,
+        langs=list(STUDY.languages),
+        poolings=list(STUDY.extraction.poolings),
+        k=lambda wildcards: STUDY.n_experts(wildcards.model),
+        bootstrap=STUDY.experts.bootstrap,
+        permutations=STUDY.experts.permutations,
+        seed=STUDY.seed,
+        version=version("compare_choices"),
+    message:
+        "compare choices of pooling, site and number of experts: {wildcards.model}, step {wildcards.steps}"
+    script:
+        "../scripts/compare_choices.py"
+
+
+rule collect_choices:
+    input:
+        choices=each("<results>/choices/{model}/{steps}.parquet"),
+        draws=each("<results>/choices/{model}/{steps}.draws.parquet"),
+        probes="<results>/tables/probes.parquet",
+        audit="<results>/tables/audit.tsv",
+    output:
+        choices=report("<results>/tables/choices.parquet", category="tables", labels={"table": "choices"}),
+        ranks=report(
+            "<results>/tables/choice_ranks.tsv", category="tables", labels={"table": "ranks of choices"}
+        ),
+        conclusions=report(
+            "<results>/tables/choice_conclusions.tsv",
+            category="tables",
+            labels={"table": "conclusions of choices"},
+        ),
+    log:
+        "<logs>/collect_choices.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_choices"),
+    params:
+        against=paired_with_controls(MODELS),
+        exclude_flagged=STUDY.report.exclude_flagged,
+        version=version("collect_choices"),
+    message:
+        "compare what choices of pooling, site, number of experts and probe come to"
+    script:
+        "../scripts/collect_choices.py"

@@ -4,6 +4,7 @@ Reads   <results>/activations/{model}/{steps}/{langs}.units.h5, <results>/concep
 Writes  <results>/scores/{model}/{steps}/{langs}.h5   average precision per unit and concept (until ranked)
         <results>/best/{model}/{steps}.h5             the best units of each, all languages (kept)
         <results>/best/{model}/{steps}.search.parquet units that predict a concept in all languages
+        <results>/best/{model}/{steps}.choices.{h5,parquet}  the same of all poolings, for other choices
 """
 
 if STUDY.keep_activations:
@@ -28,6 +29,7 @@ if STUDY.keep_activations:
         params:
             steps=steps_of,
             langs=langs_of,
+            poolings=[name for each in STUDY.extraction.passes for name in each],
             scoring=scoring(),
             version=version("score_units"),
         message:
@@ -42,6 +44,8 @@ rule rank_units:
     output:
         best="<results>/best/{model}/{steps}.h5",
         search="<results>/best/{model}/{steps}.search.parquet",
+        choices="<results>/best/{model}/{steps}.choices.h5",
+        choices_search="<results>/best/{model}/{steps}.choices.parquet",
     log:
         "<logs>/rank_units/{model}/{steps}.log",
     benchmark:
@@ -56,6 +60,7 @@ rule rank_units:
     params:
         steps=steps_of,
         langs=list(STUDY.languages),
+        poolings=list(STUDY.extraction.poolings),
         kept=STUDY.experts.kept,
         seed=STUDY.seed,
         version=version("rank_units"),

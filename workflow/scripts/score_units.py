@@ -19,7 +19,10 @@ with job(snakemake.log[0], threads=snakemake.threads):
     steps, langs = snakemake.params.steps, snakemake.params.langs
     settings = ScoreSettings(**snakemake.params.scoring, threads=snakemake.threads)
     concepts = by_name(snakemake.input.concepts, langs)
-    cells = unit_files([snakemake.input.units], product(steps, langs))
+    first, *further = snakemake.params.poolings
     with atomic_h5(Path(snakemake.output[0]), kind="scores") as file:
-        for cell, units in cells.items():
-            score_units(units, read_table(concepts[cell[1]]), file.create_group(cell_name(*cell)), settings)
+        for cell in product(steps, langs):
+            group = file.create_group(cell_name(*cell))
+            for pooling in ("", *further):
+                units = unit_files([snakemake.input.units], [cell], pooling=pooling)[cell]
+                score_units(units, read_table(concepts[cell[1]]), group, settings)

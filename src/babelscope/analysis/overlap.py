@@ -157,6 +157,30 @@ def overlap_tables(
     return Overlap(table[list(_COLUMNS)], all_draws[columns])
 
 
+def mean_overlap(
+    chosen: Mapping[str, Chosen], settings: AlignmentSettings
+) -> dict[Place, tuple[dict[str, Any], dict[str, Floats]]]:
+    """The mean over all pairs of languages on disjoint lines: one row of :func:`overlap_tables` by place.
+
+    Args:
+        chosen: As there, on the two halves.
+        settings: As there.
+
+    Returns:
+        The row, without what is known of words and near concepts; and its resamples: ``overlap``, ``null``,
+        ``ceiling``.
+    """
+    places = list(dict.fromkeys(place for place, _ in next(iter(chosen.values()))))
+    n_concepts = len(next(iter(chosen.values()))[places[0], "a"])
+    chance = _Chance.of(n_concepts, len(chosen), np.arange(n_concepts), settings)
+    found = {}
+    for place in places:
+        pairs = _Pairs.disjoint(_shared(chosen, place, ("a", "b")), None)
+        members = _groups(pairs.pairs, list(chosen), None)[ALL]
+        found[place] = _summary_row(pairs, members, chance)
+    return found
+
+
 def _scope(layer: int, site: str) -> str:
     if site == ALL_SITES:
         return "model" if layer == ALL_LAYERS else "layer"

@@ -19,7 +19,7 @@ of the model, ``L`` languages, ``P`` pairs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,7 +148,7 @@ def _packed_places(units: UnitIndex, subset: str, k: int) -> dict[Place, int]:
     return whole | k_by_site(units, k)
 
 
-class _Ranked(NamedTuple):
+class Ranked(NamedTuple):
     """The best units of a place. Each ``(C, K)``; NaN and :data:`NOBODY` where none is left."""
 
     ap: Floats
@@ -160,11 +160,26 @@ class _Ranked(NamedTuple):
     """Of the units that were left out since a constant has it, ``(C,)``; NaN if none was."""
 
 
-def _best_by_place(scores: ScoreFile, kept: int, seed: int) -> dict[tuple[str, Place], _Ranked]:
-    """Per subset and place the best units, best first; one site at a time bounds the memory."""
+def _best_by_place(scores: ScoreFile, kept: int, seed: int) -> dict[tuple[str, Place], Ranked]:
+    """What is kept, of all places and subsets."""
     units = scores.units
     k_of = {(at, ALL_SITES): n for at, n in k_by_scope(units, kept).items()} | k_by_site(units, kept)
     subsets = tuple(dict.fromkeys((*SUBSETS, *_packed_subsets(scores.split_by_words))))
+    return best_by_place(scores, k_of, subsets, seed=seed)
+
+
+def best_by_place(
+    scores: ScoreFile, k_of: Mapping[Place, int], subsets: Sequence[str], *, seed: int
+) -> dict[tuple[str, Place], Ranked]:
+    """Per subset and place the best units, best first; one site at a time bounds the memory.
+
+    Args:
+        scores: Of one (model, step, language).
+        k_of: How many units are wanted of each place; the model is one, and none has more than it.
+        subsets: Of the sentences.
+        seed: Of the lots by which equal units are taken.
+    """
+    units = scores.units
     lots = {subset: lots_of(len(units), scores.provenance.lang, subset, seed) for subset in subsets}
     # Planes (C, K): AP (minus infinity of no expert), lot, median, number of the unit.
     best: dict[tuple[str, Place], Floats] = {}
@@ -194,14 +209,14 @@ def _best_by_place(scores: ScoreFile, kept: int, seed: int) -> dict[tuple[str, P
     }
 
 
-def _ranked(planes: Floats, k: int, constant_ap: Floats) -> _Ranked:
+def _ranked(planes: Floats, k: int, constant_ap: Floats) -> Ranked:
     """The first K of a place, and what comes next."""
     ap_CK, _, median_CK, unit_CK = planes
     nobody_CK = np.isneginf(ap_CK)
     ap_CK, median_CK = (np.where(nobody_CK, np.nan, values_CK) for values_CK in (ap_CK, median_CK))
     next_ap = ap_CK[:, k] if ap_CK.shape[1] > k else np.full(len(ap_CK), np.nan)
     unit_CK = np.where(nobody_CK, NOBODY, unit_CK).astype(np.int64)
-    return _Ranked(ap_CK[:, :k], median_CK[:, :k], unit_CK[:, :k], next_ap, constant_ap)
+    return Ranked(ap_CK[:, :k], median_CK[:, :k], unit_CK[:, :k], next_ap, constant_ap)
 
 
 def lots_of(n_units: int, lang: str, subset: str, seed: int) -> Ints:

@@ -6,6 +6,7 @@ Names of shapes: ``C`` concepts, ``L`` languages, ``U`` units, ``P`` pairings of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from babelscope.analysis.overlap import ALL
-from babelscope.analysis.ranking import BestFile
+from babelscope.analysis.ranking import ALL_SITES, BestFile
 from babelscope.analysis.scores import OTHER_HALF, ScoreFile
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.analysis.sharing import members, pairings_of, shared
@@ -53,27 +54,45 @@ def search_units(scores: Mapping[str, ScoreFile], *, seed: int) -> pd.DataFrame:
         the concept itself, then the null's), ``concept, value, layer, site, unit`` (of pairing 0, the one
         chosen on half a).
     """
+    return search_sites(scores, (ALL_SITES,), seed=seed, n_nulls=_BEST_UNIT_NULLS)[ALL_SITES]
+
+
+def search_sites(
+    scores: Mapping[str, ScoreFile], sites: Sequence[str], *, seed: int, n_nulls: int
+) -> dict[str, pd.DataFrame]:
+    """The same among the units of each of some sites, at the price of one search.
+
+    Args:
+        scores: As for :func:`search_units`.
+        sites: Names of sites; ``*`` is all of them together.
+        seed: Of the pairings of concepts.
+        n_nulls: Pairings behind the null; each one is a whole search.
+    """
     first = next(iter(scores.values()))
     n_concepts = len(first.concepts)
-    pairings = pairings_of(n_concepts, len(scores), _BEST_UNIT_NULLS, np.random.default_rng([seed, 2]))
-    a, b = (_search(scores, pairings, half) for half in OTHER_HALF)
+    pairings = pairings_of(n_concepts, len(scores), n_nulls, np.random.default_rng([seed, 2]))
+    found = _search(scores, pairings, sites)
     nowhere = n_concepts * (len(pairings) - 1)
-    parts = []
-    for metric in METRICS:
-        layer_C, site_C, unit_C = first.units.places(a[metric].unit_C)
-        part = {
-            "model": first.provenance.model,
-            "step": first.provenance.step,
-            "metric": metric,
-            "pairing": np.repeat(np.arange(len(pairings)), n_concepts),
-            "concept": first.concepts * len(pairings),
-            "value": ((a[metric].value_PC + b[metric].value_PC) / 2).ravel(),
-            "layer": [*layer_C, *[-1] * nowhere],
-            "site": [*site_C, *[""] * nowhere],
-            "unit": [*unit_C, *[-1] * nowhere],
-        }
-        parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)
+    tables = {}
+    for searched in sites:
+        parts = []
+        for metric in METRICS:
+            a, b = (found[searched, metric, half] for half in OTHER_HALF)
+            layer_C, site_C, unit_C = first.units.places(a.unit_C)
+            part = {
+                "model": first.provenance.model,
+                "step": first.provenance.step,
+                "metric": metric,
+                "pairing": np.repeat(np.arange(len(pairings)), n_concepts),
+                "concept": first.concepts * len(pairings),
+                "value": ((a.value_PC + b.value_PC) / 2).ravel(),
+                "layer": [*layer_C, *[-1] * nowhere],
+                "site": [*site_C, *[""] * nowhere],
+                "unit": [*unit_C, *[-1] * nowhere],
+            }
+            parts.append(pd.DataFrame(part))
+        tables[searched] = pd.concat(parts, ignore_index=True)
+    return tables
 
 
 def reliability_table(
@@ -149,41 +168,50 @@ class _Found(NamedTuple):
     """What it was chosen by, on the other half."""
     unit_C: Ints
     """Number of the unit of the concept itself."""
+    best_PC: Floats
+    """What it was chosen by."""
 
 
-def _search(scores: Mapping[str, ScoreFile], pairings: Sequence[Ints], half: str) -> dict[str, _Found]:
-    """Choose the units on one half of the sentences, and score them on the other; by metric."""
+def _search(
+    scores: Mapping[str, ScoreFile], pairings: Sequence[Ints], sites: Sequence[str]
+) -> dict[tuple[str, str, str], _Found]:
+    """Choose units on one half of the sentences and score them on the other; by site, metric and half."""
     units, n_concepts = next(iter(scores.values())).units, pairings[0].shape[1]
-    best_MPC = np.full((len(METRICS), len(pairings), n_concepts), -np.inf)
+    shape = len(pairings), n_concepts
     found = {
-        metric: _Found(np.zeros_like(best_MPC[0]), np.zeros(n_concepts, dtype=np.intp)) for metric in METRICS
+        key: _Found(np.zeros(shape), np.zeros(n_concepts, dtype=np.intp), np.full(shape, -np.inf))
+        for key in product(sites, METRICS, OTHER_HALF)
     }
+    rows_C = np.arange(n_concepts)
     for layer, site, part in units.parts():
-        for start in range(0, part.stop - part.start, _BLOCK_UNITS):
+        searched = [name for name in sites if name in (ALL_SITES, site)]
+        for start in range(0, part.stop - part.start, _BLOCK_UNITS) if searched else ():
             block = slice(start, start + _BLOCK_UNITS)
-            chosen_on, scored_on = (
-                [file.read(layer, site, f"ap_{name}", block) for file in scores.values()]
-                for name in (half, OTHER_HALF[half])
-            )
-            for at, pairing_LC in enumerate(pairings):
-                worst_CU = chosen_on[0][pairing_LC[0]]
+            ap = {
+                half: [file.read(layer, site, f"ap_{half}", block) for file in scores.values()]
+                for half in OTHER_HALF
+            }
+            for (half, other), (at, pairing_LC) in product(OTHER_HALF.items(), enumerate(pairings)):
+                worst_CU = ap[half][0][pairing_LC[0]]
                 sum_CU = worst_CU.copy()
-                for ap_CU, order_C in zip(chosen_on[1:], pairing_LC[1:], strict=True):
+                for ap_CU, order_C in zip(ap[half][1:], pairing_LC[1:], strict=True):
                     paired_CU = ap_CU[order_C]
                     np.minimum(worst_CU, paired_CU, out=worst_CU)
                     sum_CU += paired_CU
-                for metric, by_CU, best_C in zip(METRICS, (worst_CU, sum_CU), best_MPC[:, at], strict=True):
+                for metric, by_CU in zip(METRICS, (worst_CU, sum_CU), strict=True):
                     unit_C = by_CU.argmax(axis=1)
-                    value_C = by_CU[np.arange(n_concepts), unit_C]
-                    # The first in unit order keeps its place among equals.
-                    rows_C = np.flatnonzero(value_C > best_C)
-                    paired = zip(scored_on, pairing_LC, strict=True)
-                    held_out = np.stack([ap_CU[order_C[rows_C], unit_C[rows_C]] for ap_CU, order_C in paired])
-                    best_C[rows_C] = value_C[rows_C]
+                    value_C = by_CU[rows_C, unit_C]
+                    paired = zip(ap[other], pairing_LC, strict=True)
+                    held_out = np.stack([ap_CU[order_C, unit_C] for ap_CU, order_C in paired])
                     over_languages = held_out.min(axis=0) if metric == "worst_ap" else held_out.mean(axis=0)
-                    found[metric].value_PC[at, rows_C] = over_languages
-                    if at == 0:
-                        found[metric].unit_C[rows_C] = part.start + start + unit_C[rows_C]
+                    for name in searched:
+                        best = found[name, metric, half]
+                        # The first in unit order keeps its place among equals.
+                        better = value_C > best.best_PC[at]
+                        best.best_PC[at, better] = value_C[better]
+                        best.value_PC[at, better] = over_languages[better]
+                        if at == 0:
+                            best.unit_C[better] = part.start + start + unit_C[better]
     return found
 
 

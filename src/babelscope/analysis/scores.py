@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +51,8 @@ from babelscope.capture.store import (
     UnitFile,
     align_rows,
     check_values,
+    pooled_group,
+    pooled_name,
     read_provenance,
     write_provenance,
     write_units,
@@ -70,6 +73,8 @@ WORD_SUBSETS = ("words_a", "words_b")
 _NEGATIVES_OF = dict(zip(WORD_SUBSETS, OTHER_HALF, strict=True))
 #: Positive sentences that a concept needs in each of them.
 _PER_WORDS = 2
+_Pooled = dict[str, dict[LayerSite, NDArray[np.float32]]]
+"""By pooling the values of some sentences at each (layer, site)."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +173,12 @@ def score_units(
         units: Pooled activations of one (model, step, language).
         concepts: Columns ``concept``, ``sentence_id``, ``label``, and maybe ``half`` and ``word_group``, see
             :func:`babelscope.text.concepts.label_sentences`.
-        group: Empty group of an HDF5 file of kind ``scores``, named as :func:`babelscope.io.cells.cell_name`
-            says. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b`` and ``median``, the value that
-            generation forces: float32, each ``(C, U)``; where words are known ``ap_words_a`` and
-            ``ap_words_b``, NaN for a concept whose sentences cannot be split by words. And the attribute
-            ``length_ap``, what the length of a sentence reaches for each concept; NaN if it is not known.
+        group: Group of an HDF5 file of kind ``scores``, named as :func:`babelscope.io.cells.cell_name` says,
+            empty or with the scores of other poolings. Gets per (layer, site) ``ap_all``, ``ap_a``, ``ap_b``
+            and ``median``, the value that generation forces: float32, each ``(C, U)``; where words are known
+            ``ap_words_a`` and ``ap_words_b``, NaN for a concept whose sentences cannot be split by words. And
+            the attribute ``length_ap``, what the length of a sentence reaches for each concept; NaN if it is
+            not known.
         settings: How.
 
     Raises:
@@ -190,7 +196,7 @@ def score_units(
         str(units.path),
         units.n_tokens,
     )
-    scorer = _Scorer(group, *about)
+    scorer = _Scorer(pooled_group(group, units.provenance), *about)
     with workers(settings.threads) as run:
         for place in widths:
             values_NU = units.read(*place)
@@ -203,7 +209,7 @@ def score_blocks(
     group: h5py.Group,
     concepts: pd.DataFrame,
     settings: ScoreSettings,
-    provenance: Provenance,
+    origins: Sequence[Provenance],
     sentence_ids: Sequence[str],
     widths: Mapping[LayerSite, int],
     blocks: Iterable[Block],
@@ -218,7 +224,7 @@ def score_blocks(
         group: As for :func:`score_units`.
         concepts: As there.
         settings: As there.
-        provenance: Where the numbers come from.
+        origins: Where the numbers come from, of each pooling.
         sentence_ids: The rows of all blocks together.
         widths: Units of each (layer, site), in unit order.
         blocks: As for :func:`babelscope.capture.store.write_units`.
@@ -229,33 +235,40 @@ def score_blocks(
         NumericsError: If a value is not finite, or does not fit the type that would be stored.
         StoreError: If a part must wait on disk, and the disk has no room for it.
     """
-    where = f"sentences of {provenance.lang}"
-    scorer = _Scorer(group, provenance, sentence_ids, widths, concepts, settings, where, n_tokens)
-    row_bytes = sum(widths.values()) * np.dtype(provenance.dtype).itemsize
-    if max(len(part.rows) for part in scorer.parts) * row_bytes > settings.part_bytes:
+    where = f"sentences of {origins[0].lang}"
+    scorers = {
+        origin.pooling: _Scorer(
+            pooled_group(group, origin), origin, sentence_ids, widths, concepts, settings, where, n_tokens
+        )
+        for origin in origins
+    }
+    row_bytes = sum(widths.values()) * sum(np.dtype(origin.dtype).itemsize for origin in origins)
+    all_parts = next(iter(scorers.values())).parts
+    if max(len(part.rows) for part in all_parts) * row_bytes > settings.part_bytes:
         with _on_disk(len(sentence_ids) * row_bytes) as path:
-            cell = cell_name(provenance.step, provenance.lang)
+            cell = cell_name(origins[0].step, origins[0].lang)
             with atomic_h5(path, kind="units") as file:
-                write_units(file.create_group(cell), provenance, sentence_ids, widths, blocks)
-            units = UnitFile(path, cell)
+                write_units(file.create_group(cell), origins, sentence_ids, widths, blocks)
             with workers(settings.threads) as run:
-                for place in widths:
-                    values_NU = units.read(*place)
-                    for part in scorer.parts:
-                        scorer.score(part, place, values_NU[part.rows], run)
+                for origin in origins:
+                    further = "" if origin is origins[0] else origin.pooling
+                    units, scorer = UnitFile(path, pooled_name(cell, further)), scorers[origin.pooling]
+                    for place in widths:
+                        values_NU = units.read(*place)
+                        for part in scorer.parts:
+                            scorer.score(part, place, values_NU[part.rows], run)
         return
-    parts = _whole_parts(scorer.parts, len(sentence_ids), widths, blocks)
+    parts = _whole_parts(all_parts, len(sentence_ids), widths, blocks)
     with workers(settings.threads) as run, ThreadPoolExecutor(1) as pool:
         waiting: Future[None] | None = None
         for part, values in parts:
 
-            def score(part: _Part = part, values: dict[LayerSite, NDArray[np.float32]] = values) -> None:
+            def score(part: _Part = part, values: _Pooled = values) -> None:
                 names = [sentence_ids[row] for row in part.rows]
-                for place in widths:
-                    at = f"{provenance.cell}, layer {place[0]}, site {place[1]}"
-                    scorer.score(
-                        part, place, check_values(values.pop(place), provenance.dtype, names, at), run
-                    )
+                for origin, place in product(origins, widths):
+                    at = f"{origin.cell}, layer {place[0]}, site {place[1]}"
+                    found_PU = check_values(values[origin.pooling].pop(place), origin.dtype, names, at)
+                    scorers[origin.pooling].score(part, place, found_PU, run)
 
             if waiting is not None:
                 waiting.result()
@@ -268,26 +281,30 @@ def score_blocks(
 
 def _whole_parts(
     parts: Sequence[_Part], n_rows: int, widths: Mapping[LayerSite, int], blocks: Iterable[Block]
-) -> Iterator[tuple[_Part, dict[LayerSite, NDArray[np.float32]]]]:
+) -> Iterator[tuple[_Part, _Pooled]]:
     """Collect the rows of blocks into parts, and give each part when its last row has come."""
     part_N, place_N = np.full(n_rows, -1), np.zeros(n_rows, dtype=np.intp)
     for number, part in enumerate(parts):
         part_N[part.rows], place_N[part.rows] = number, np.arange(len(part.rows))
     missing = [len(part.rows) for part in parts]
-    held: dict[int, dict[LayerSite, NDArray[np.float32]]] = {}
+    held: dict[int, _Pooled] = {}
     n_seen = 0
-    for start, values in blocks:
+    for start, pooled in blocks:
         assert start == n_seen, "blocks of rows come in order"
-        n_seen = start + len(next(iter(values.values())))
+        n_seen = start + len(next(iter(next(iter(pooled.values())).values())))
         here_B = part_N[start:n_seen]
         rows = {number: np.flatnonzero(here_B == number) for number in np.unique(here_B[here_B >= 0])}
         for number, row_R in rows.items():
             if number not in held:
-                shape = len(parts[number].rows)
-                held[number] = {place: np.empty((shape, n), np.float32) for place, n in widths.items()}
+                n_held = len(parts[number].rows)
+                held[number] = {
+                    pooling: {place: np.empty((n_held, n), np.float32) for place, n in widths.items()}
+                    for pooling in pooled
+                }
             to, of = _as_slice(place_N[start + row_R]), _as_slice(row_R)
-            for place, block_BU in values.items():
-                held[number][place][to] = block_BU[of]
+            for pooling, values in pooled.items():
+                for place, block_BU in values.items():
+                    held[number][pooling][place][to] = block_BU[of]
             missing[number] -= len(row_R)
             if not missing[number]:
                 yield parts[number], held.pop(number)
@@ -423,7 +440,7 @@ class ScoreFile:
 
     Args:
         path: The file, which may hold other cells too.
-        cell: Name of the group, such as ``4/en``.
+        cell: Name of the group, such as ``4/en``; or ``4/en/mean`` of a further pooling.
 
     Attributes:
         provenance: Where the numbers come from.
@@ -490,10 +507,15 @@ def _constant_ap(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
     return found
 
 
-def score_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> dict[Cell, ScoreFile]:
-    """The scores of one model by (step, language); see :func:`babelscope.io.cells.by_cell`."""
+def score_files(
+    paths: Iterable[Path], wanted: Iterable[Cell] | None = None, *, pooling: str = ""
+) -> dict[Cell, ScoreFile]:
+    """The scores of one model by (step, language); see :func:`babelscope.io.cells.by_cell`.
+
+    ``pooling`` names a further one; by default it is the first of each cell.
+    """
     found = by_cell(paths, kind="scores", wanted=wanted)
-    return {cell: ScoreFile(path, name) for cell, (path, name) in found.items()}
+    return {cell: ScoreFile(path, pooled_name(name, pooling)) for cell, (path, name) in found.items()}
 
 
 class Scores(Protocol):

@@ -10,6 +10,9 @@ from babelscope.capture.settings import Sites
 from babelscope.errors import StudyError
 from babelscope.settings import AS_GIVEN, Count, Positive, Settings, kind_of
 
+#: Resamples and permutations of a choice (:mod:`babelscope.analysis.choices`), at most: there are many.
+CHOICE_DRAWS = 200
+
 _Resamples = Annotated[int, Field(ge=20)]
 _BetweenNoneAndAll = Annotated[float, Field(gt=0, lt=1), AS_GIVEN]
 

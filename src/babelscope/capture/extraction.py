@@ -1,7 +1,7 @@
 """One forward pass over the sentences of a language feeds everything that is stored.
 
 What the model computes is reduced inside the hooks, on the device, as each batch runs: units are pooled
-over a sentence's own tokens; of the residual stream, the sampled tokens and the means of chosen sentences
+over each sentence; of the residual stream, the sampled tokens and the means of chosen sentences
 are kept. Names of shapes: ``N`` sentences of the language, ``T`` sampled tokens, ``d`` width of the
 residual stream.
 """
@@ -27,10 +27,11 @@ from babelscope.capture.inputs import (
     encode_sentences,
     end_tokens,
     make_batches,
+    own_tokens,
 )
 from babelscope.capture.parity import parity_check
 from babelscope.capture.pooling import Recorder
-from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.settings import ExtractionSettings, is_padded
 from babelscope.capture.store import (
     Block,
     LayerSite,
@@ -39,14 +40,14 @@ from babelscope.capture.store import (
     write_token_states,
 )
 from babelscope.models.checkpoints import LoadedModel
-from babelscope.models.dimensions import site_widths
+from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.hooks import watching
 
 UnitSink = Callable[
-    [Provenance, Sequence[str], Mapping[LayerSite, int], Iterable[Block], Sequence[int]], None
+    [Sequence[Provenance], Sequence[str], Mapping[LayerSite, int], Iterable[Block], Sequence[int]], None
 ]
-"""Takes the pooled units of a cell: where they come from, ids of the sentences, widths, blocks in order, and
-the number of tokens of each sentence."""
+"""Takes the pooled units of a cell that one forward pass gives: where they come from, of each pooling; ids of
+the sentences, widths, blocks in order, and the number of tokens of each sentence."""
 
 
 @torch.inference_mode()
@@ -72,6 +73,7 @@ def extract_language(
         sentences: Id and text of each; the rows of the unit file, in this order.
         units: Takes the pooled units as they come: writes them, such as
             ``partial(write_units, group)``, or scores them (:func:`babelscope.analysis.scores.score_blocks`).
+            Called for each forward pass of ``settings.passes`` that units are pooled of.
         tokens: Empty group for token states and means, see :class:`babelscope.capture.store.TokenFile`.
         model: Run id.
         step: Training step of the checkpoint.
@@ -98,16 +100,22 @@ def extract_language(
         commit=loaded.commit,
         corpus_hash=corpus_hash(pairs),
         sites=settings.sites,
-        pooling=settings.pooling,
-        dtype=settings.unit_type,
+        pooling=settings.poolings[0],
+        dtype=settings.unit_type(settings.poolings[0]),
         package_version=__version__,
         n_truncated=encoded.n_truncated,
     )
-    recorder = Recorder(loaded, settings.sites, settings.pooling)
-    kept = _States(recorder, encoded, settings, lang=lang, seed=seed)
-    with watching(recorder.watchers()):
-        blocks = _windows(recorder, kept, encoded, settings)
-        units(provenance, encoded.sentence_ids, recorder.units, blocks, kept.n_own)
+    kept = _States(loaded, encoded, settings, lang=lang, seed=seed)
+    for poolings in settings.passes:
+        recorder = Recorder(loaded, settings.sites, poolings)
+        with watching(recorder.watchers()):
+            blocks = _windows(recorder, kept, encoded, settings)
+            if poolings:
+                own = [replace(provenance, pooling=name, dtype=settings.unit_type(name)) for name in poolings]
+                units(own, encoded.sentence_ids, recorder.units, blocks, kept.n_own)
+            else:
+                for _ in blocks:
+                    pass
     kept.write(tokens, replace(provenance, dtype=settings.state_type))
 
 
@@ -115,27 +123,47 @@ def _windows(
     recorder: Recorder, kept: _States, encoded: Encoded, settings: ExtractionSettings
 ) -> Iterator[Block]:
     """Run all inputs in windows of sentences: the first row and the pooled units of each."""
-    n = len(encoded.rows)
-    window = min(n, settings.window_rows(sum(recorder.units.values())))
-    block = {unit: np.empty((window, width), np.float32) for unit, width in recorder.units.items()}
+    n, units = len(encoded.rows), recorder.units
+    window = min(n, settings.window_rows(sum(units.values()) * len(recorder.poolings)))
+    held = {
+        pooling: {unit: np.empty((window, width), np.float32) for unit, width in units.items()}
+        for pooling in recorder.poolings
+    }
     for start in range(0, n, window):
         stop = min(start + window, n)
-        chosen, size = range(start, stop), settings.batch_size
-        for batch in make_batches(recorder.loaded, encoded.rows, batch_size=size, chosen=chosen):
-            kept.run(batch)
-            for unit, parts in recorder.pooled().items():
-                first = 0
-                for part_BD in parts:
-                    after = first + part_BD.shape[1]
-                    block[unit][batch.rows - start, first:after] = part_BD
-                    first = after
-        yield start, {unit: rows[: stop - start] for unit, rows in block.items()}
+        for batch in _batches(recorder, encoded, settings, range(start, stop)):
+            kept.run(recorder, batch)
+            for pooling, found in recorder.pooled().items():
+                for unit, parts in found.items():
+                    first = 0
+                    for part_BD in parts:
+                        after = first + part_BD.shape[1]
+                        held[pooling][unit][batch.rows - start, first:after] = part_BD
+                        first = after
+        yield (
+            start,
+            {
+                pooling: {unit: rows[: stop - start] for unit, rows in block.items()}
+                for pooling, block in held.items()
+            },
+        )
+
+
+def _batches(
+    recorder: Recorder, encoded: Encoded, settings: ExtractionSettings, chosen: Sequence[int] | None = None
+) -> Iterator[InputBatch]:
+    """Batches of the inputs that the poolings of a recorder ask for."""
+    loaded, size = recorder.loaded, settings.batch_size
+    if not is_padded(recorder.poolings):
+        return make_batches(loaded, encoded.rows, batch_size=size, chosen=chosen)
+    rows, width = own_tokens(loaded, encoded.rows), settings.max_length
+    return make_batches(loaded, rows, batch_size=size, chosen=chosen, width=width)
 
 
 def pooled_batches(
     loaded: LoadedModel, sentences: Iterable[tuple[str, str]], settings: ExtractionSettings, *, where: str
 ) -> Iterator[tuple[NDArray[np.intp], dict[LayerSite, NDArray[np.float32]]]]:
-    """Pooled values of all units, a batch of sentences at a time: what extraction gives, and nothing is kept.
+    """Pooled values of all units, a batch of sentences at a time: what extraction gives of its first pooling.
 
     Args:
         loaded: The checkpoint.
@@ -151,18 +179,23 @@ def pooled_batches(
         NumericsError: If a value is not finite or does not fit the stored type.
     """
     encoded = encode_sentences(loaded, sentences, max_length=settings.max_length, where=where)
-    recorder = Recorder(loaded, settings.sites, settings.pooling)
-    for batch in make_batches(loaded, encoded.rows, batch_size=settings.batch_size):
+    pooling = settings.poolings[0]
+    recorder = Recorder(loaded, settings.sites, (pooling,))
+    for batch in _batches(recorder, encoded, settings):
         # Hooks and the mode without gradients end before the caller goes on, who may stop at any batch.
         with watching(recorder.watchers()), torch.inference_mode():
             recorder.run(batch, means=False)
-            pooled = {place: np.concatenate(parts, axis=1) for place, parts in recorder.pooled().items()}
+            found = recorder.pooled()[pooling]
+            pooled = {place: np.concatenate(parts, axis=1) for place, parts in found.items()}
         names = [encoded.sentence_ids[row] for row in batch.rows]
         yield (
             batch.rows,
             {
                 place: check_values(
-                    values_BU, settings.unit_type, names, f"{where}, layer {place[0]}, site {place[1]}"
+                    values_BU,
+                    settings.unit_type(pooling),
+                    names,
+                    f"{where}, layer {place[0]}, site {place[1]}",
                 )
                 for place, values_BU in pooled.items()
             },
@@ -176,10 +209,9 @@ class _States:
     """
 
     def __init__(
-        self, recorder: Recorder, encoded: Encoded, settings: ExtractionSettings, *, lang: str, seed: int
+        self, loaded: LoadedModel, encoded: Encoded, settings: ExtractionSettings, *, lang: str, seed: int
     ) -> None:
-        self.recorder, self.encoded = recorder, encoded
-        loaded = recorder.loaded
+        self.loaded, self.encoded = loaded, encoded
         self.n_own = [len(row) - 1 - len(end_tokens(loaded)) for row in encoded.rows]
         self.rows, self.positions = _sample_tokens(
             self.n_own, settings.tokens_per_language, seed=seed, lang=lang
@@ -187,22 +219,25 @@ class _States:
         self.mean_rows = _rows_with_means(encoded.sentence_ids, settings.mean_sentences)
         self._mean_index = np.full(len(encoded.rows), -1, dtype=np.intp)
         self._mean_index[self.mean_rows] = np.arange(len(self.mean_rows))
-        layers = range(recorder.n_layers + 1)
+        layers = range(n_layers(loaded.config) + 1)
         d = site_widths(loaded.config, ("resid",))[0, "resid"]
         self.states = {layer: np.empty((len(self.rows), d), dtype=np.float32) for layer in layers}
         self.means = {layer: np.empty((len(self.mean_rows), d), dtype=np.float32) for layer in layers}
 
-    def run(self, batch: InputBatch) -> None:
-        """Run a batch and keep what is wanted of its states."""
+    def run(self, recorder: Recorder, batch: InputBatch) -> None:
+        """Run a batch and keep what is wanted of its states; of padded inputs nothing is."""
+        if is_padded(recorder.poolings):
+            recorder.run(batch, means=False)
+            return
         low = np.searchsorted(self.rows, batch.rows, side="left")
         high = np.searchsorted(self.rows, batch.rows, side="right")
         chosen = _ranges(low, high)
         rows_in_batch = np.repeat(np.arange(len(batch.rows)), high - low)
         with_mean = self._mean_index[batch.rows] >= 0
-        self.recorder.run(batch, means=bool(with_mean.any()), tokens=(rows_in_batch, self.positions[chosen]))
-        for layer, values_Td in self.recorder.states().items():
+        recorder.run(batch, means=bool(with_mean.any()), tokens=(rows_in_batch, self.positions[chosen]))
+        for layer, values_Td in recorder.states().items():
             self.states[layer][chosen] = values_Td
-        for layer, values_Bd in self.recorder.means().items():
+        for layer, values_Bd in recorder.means().items():
             self.means[layer][self._mean_index[batch.rows[with_mean]]] = values_Bd[with_mean]
 
     def write(self, group: h5py.Group, provenance: Provenance) -> None:
@@ -215,7 +250,7 @@ class _States:
             token_sentence_ids=[ids[row] for row in self.rows],
             token_positions=self.positions.tolist(),
             token_ids=token_ids,
-            token_texts=_spellings(self.recorder.loaded.tokenizer, token_ids),
+            token_texts=_spellings(self.loaded.tokenizer, token_ids),
             states=self.states,
             mean_sentence_ids=[ids[row] for row in self.mean_rows],
             means=self.means,

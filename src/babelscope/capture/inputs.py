@@ -88,6 +88,11 @@ def encode_sentences(
     return Encoded(ids, rows, n_truncated)
 
 
+def own_tokens(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Inputs without the start and the end token."""
+    return [list(row[1 : len(row) - len(end_tokens(loaded))]) for row in rows]
+
+
 def end_tokens(loaded: LoadedModel) -> list[int]:
     """The end token, if the model has one."""
     return [] if loaded.end_id is None else [loaded.end_id]
@@ -100,6 +105,7 @@ def make_batches(
     batch_size: int,
     chosen: Sequence[int] | None = None,
     extra_padding: int = 0,
+    width: int | None = None,
 ) -> Iterator[InputBatch]:
     """Cut inputs into batches of similar length, the longest first.
 
@@ -109,6 +115,7 @@ def make_batches(
         batch_size: Inputs in a batch.
         chosen: The inputs to take; all by default.
         extra_padding: Positions to add to every batch.
+        width: Positions of every batch; by default those of its longest input.
     """
     taken = range(len(rows)) if chosen is None else chosen
     # Longest first: a batch that does not fit into memory fails at once. The sort is stable.
@@ -116,11 +123,11 @@ def make_batches(
     for start in range(0, len(order), batch_size):
         members = order[start : start + batch_size]
         lengths = np.array([len(rows[row]) for row in members], dtype=np.intp)
-        width = int(lengths[0]) + extra_padding
-        ids_BS = np.full((len(members), width), loaded.pad_id, dtype=np.int64)
+        n_positions = (width or int(lengths[0])) + extra_padding
+        ids_BS = np.full((len(members), n_positions), loaded.pad_id, dtype=np.int64)
         for position, row in enumerate(members):
             ids_BS[position, : lengths[position]] = rows[row]
-        mask_BS = (np.arange(width) < lengths[:, None]).astype(np.int64)
+        mask_BS = (np.arange(n_positions) < lengths[:, None]).astype(np.int64)
         device = loaded.device
         yield InputBatch(
             rows=np.array(members, dtype=np.intp),

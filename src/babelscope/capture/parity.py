@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from babelscope.capture.inputs import Encoded, InputBatch, make_batches
 from babelscope.capture.pooling import MEAN, Recorder
-from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.settings import ExtractionSettings, is_padded
 from babelscope.capture.store import LayerSite
 from babelscope.errors import BabelscopeError
 from babelscope.models.checkpoints import LoadedModel
@@ -33,7 +33,8 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
         loaded: The checkpoint.
         encoded: Sentences as inputs.
         settings: Say which units are pooled how, of how many sentences, short to long, and the type of the
-            forward pass, whose tolerance holds.
+            forward pass, whose tolerance holds. Poolings over inputs of one length, where nothing depends on
+            the batch, are left out.
 
     Returns:
         The largest difference over pooled units and mean states, as a share of the largest absolute
@@ -48,16 +49,17 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
     # Every row gets padding, also the longest, as far as the model admits positions.
     longest = max(len(encoded.rows[row]) for row in chosen)
     extra = min(4, (max_positions(loaded.config) or longest + 4) - longest)
-    recorder = Recorder(loaded, settings.sites, settings.pooling)
+    (plain,) = (poolings for poolings in settings.passes if not is_padded(poolings))
+    recorder = Recorder(loaded, settings.sites, plain)
     with watching(recorder.watchers()):
         (together,) = make_batches(loaded, encoded.rows, batch_size=n, chosen=chosen, extra_padding=extra)
         in_batch = _all_values(recorder, together)
-        alone: dict[LayerSite, list[NDArray[np.float32]]] = {}
+        alone: dict[tuple[str, LayerSite], list[NDArray[np.float32]]] = {}
         for row in together.rows:
             (single,) = make_batches(loaded, encoded.rows, batch_size=1, chosen=[int(row)])
             for where, values in _all_values(recorder, single).items():
                 alone.setdefault(where, []).append(values)
-    worst, worst_where = -1.0, (0, "")
+    worst, worst_where = -1.0, ("", (0, ""))
     for where, values in in_batch.items():
         singles = np.concatenate(alone[where])
         scale = float(np.abs(singles).max()) or 1.0
@@ -68,7 +70,7 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
             worst, worst_where = difference, where
     tolerance = PARITY_TOLERANCE[settings.compute_dtype]
     if worst > tolerance:
-        layer, site = worst_where
+        layer, site = worst_where[1]
         raise ParityError(
             f"{loaded.folder}: sentences give other values in a batch than alone: largest "
             f"difference {worst:.2g} of the largest value at layer {layer}, site {site}; "
@@ -78,8 +80,12 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
     return worst
 
 
-def _all_values(recorder: Recorder, batch: InputBatch) -> dict[LayerSite, NDArray[np.float32]]:
+def _all_values(recorder: Recorder, batch: InputBatch) -> dict[tuple[str, LayerSite], NDArray[np.float32]]:
     recorder.run(batch, means=True)
-    means = {(layer, MEAN): values.copy() for layer, values in recorder.means().items()}
-    units = {unit: np.concatenate(parts, axis=1) for unit, parts in recorder.pooled().items()}
+    means = {("mean", (layer, MEAN)): values.copy() for layer, values in recorder.means().items()}
+    units = {
+        (pooling, unit): np.concatenate(parts, axis=1)
+        for pooling, found in recorder.pooled().items()
+        for unit, parts in found.items()
+    }
     return {**units, **means}

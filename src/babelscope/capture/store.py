@@ -6,8 +6,10 @@ seen under its final name. Rows carry the ids of their sentences and are joined 
 ``N`` sentences, ``U`` units, ``T`` sampled tokens, ``d`` hidden size.
 
 Layout of a cell of units: ``layer-03/mlp_act`` is ``(N, U)``, not chunked, since it is written in whole rows
-and read as a whole. Layout of a cell of tokens: ``states/layer-03`` is ``(T, d)``, ``means/layer-03`` is
-``(n, d)``. Layer 0 is the input of block 1, layer i the output of block i, before any final norm.
+and read as a whole. Where units are pooled in several ways, each further one has a group in the cell, such as
+``mean``, with all that the cell has of the first. Layout of a cell of tokens: ``states/layer-03`` is
+``(T, d)``, ``means/layer-03`` is ``(n, d)``. Layer 0 is the input of block 1, layer i the output of block i,
+before any final norm.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ LAYER_CONVENTION = "0: input of block 1; i: output of block i, before any final 
 
 LayerSite = tuple[int, str]
 """A layer and the name of a site in it."""
-Block = tuple[int, Mapping[LayerSite, NDArray[Any]]]
-"""Neighbouring sentences: the number of the first, and their values at each (layer, site), ``(rows, U)``."""
+Block = tuple[int, Mapping[str, Mapping[LayerSite, NDArray[Any]]]]
+"""Neighbouring sentences: the number of the first, and by pooling their values at each (layer, site),
+``(rows, U)``."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,16 @@ def read_provenance(group: h5py.Group) -> Provenance:
     for name in ("step", "n_truncated"):
         fields[name] = int(fields[name])
     return Provenance(**{**fields, "sites": tuple(fields["sites"].split())})
+
+
+def pooled_group(group: h5py.Group, origin: Provenance) -> h5py.Group:
+    """Where the units of a pooling lie in a cell: of its first pooling in the cell, of others in a group."""
+    return group if not len(group.attrs) else group.create_group(origin.pooling)
+
+
+def pooled_name(cell: str, pooling: str = "") -> str:
+    """Name of that group; without a pooling that of the first, which is the cell's."""
+    return f"{cell}/{pooling}" if pooling else cell
 
 
 def align_rows(wanted: Sequence[str], have: Sequence[str], where: str) -> NDArray[np.intp]:
@@ -141,7 +154,7 @@ def check_values(values: NDArray[Any], dtype: str, names: Sequence[str], where: 
 
 def write_units(
     group: h5py.Group,
-    provenance: Provenance,
+    origins: Sequence[Provenance],
     sentence_ids: Sequence[str],
     widths: Mapping[LayerSite, int],
     blocks: Iterable[Block],
@@ -150,40 +163,48 @@ def write_units(
     """Write the pooled unit activations of a cell as they come, in blocks of sentences.
 
     Args:
-        group: The cell's group, empty, in a file of units; the file is the caller's to close.
-        provenance: Where the numbers come from.
+        group: The cell's group in a file of units, empty or with other poolings; the file is the caller's to
+            close.
+        origins: Where the numbers come from, of each pooling.
         sentence_ids: The rows, in their order; at least one, each once.
         widths: Units of each (layer, site), in unit order.
-        blocks: The first row of each, in order, and per (layer, site) an array of shape ``(rows, U)``.
+        blocks: The first row of each, in order, and by pooling per (layer, site) an array of shape
+            ``(rows, U)``.
         n_tokens: Tokens of each sentence that were pooled, ``(N,)``.
 
     Raises:
         NumericsError: If a value is not finite or does not fit the type.
     """
-    ids, dtype = list(sentence_ids), provenance.dtype
-    write_provenance(group, provenance)
-    write_strings(group, "sentence_ids", ids)
-    if n_tokens is not None:
-        group.create_dataset("n_tokens", data=np.asarray(n_tokens, np.int32), track_times=False)
-    group.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
-    for unit, n in widths.items():
-        group.create_dataset(_unit_name(*unit), (len(ids), n), dtype, track_times=False)
-    checksums, n_written = dict.fromkeys(widths, 0), 0
-    for start, values in blocks:
+    ids, groups = list(sentence_ids), {}
+    for origin in origins:
+        own = groups[origin.pooling] = pooled_group(group, origin)
+        write_provenance(own, origin)
+        write_strings(own, "sentence_ids", ids)
+        if n_tokens is not None:
+            own.create_dataset("n_tokens", data=np.asarray(n_tokens, np.int32), track_times=False)
+        own.attrs["unit_order"] = [f"{layer} {site}" for layer, site in widths]
+        for unit, n in widths.items():
+            own.create_dataset(_unit_name(*unit), (len(ids), n), origin.dtype, track_times=False)
+    checksums = {(origin.pooling, unit): 0 for origin in origins for unit in widths}
+    n_written = 0
+    for start, pooled in blocks:
         assert start == n_written, "blocks of rows come in order"
-        assert values.keys() == widths.keys(), "a block has every (layer, site)"
-        names = ids[start : start + len(next(iter(values.values())))]
-        n_written += len(names)
-        for unit, block_NU in values.items():
-            assert block_NU.shape == (len(names), widths[unit])
-            where = f"{provenance.cell}, layer {unit[0]}, site {unit[1]}"
-            cast = np.ascontiguousarray(check_values(block_NU, dtype, names, where))
-            group[_unit_name(*unit)][start:n_written] = cast
-            # Over the rows in their order, so that a reader can recompute it at one go.
-            checksums[unit] = crc32(cast.data, checksums[unit])
+        assert pooled.keys() == groups.keys(), "a block has every pooling"
+        for origin in origins:
+            values = pooled[origin.pooling]
+            assert values.keys() == widths.keys(), "a block has every (layer, site)"
+            names = ids[start : start + len(next(iter(values.values())))]
+            n_written = start + len(names)
+            for unit, block_NU in values.items():
+                assert block_NU.shape == (len(names), widths[unit])
+                where = f"{origin.cell}, layer {unit[0]}, site {unit[1]}"
+                cast = np.ascontiguousarray(check_values(block_NU, origin.dtype, names, where))
+                groups[origin.pooling][_unit_name(*unit)][start:n_written] = cast
+                # Over the rows in their order, so that a reader can recompute it at one go.
+                checksums[origin.pooling, unit] = crc32(cast.data, checksums[origin.pooling, unit])
     assert n_written == len(ids), "every row is written"
-    for unit, checksum in checksums.items():
-        group[_unit_name(*unit)].attrs["crc32"] = checksum
+    for (pooling, unit), checksum in checksums.items():
+        groups[pooling][_unit_name(*unit)].attrs["crc32"] = checksum
 
 
 def _unit_name(layer: int, site: str) -> str:
@@ -226,7 +247,8 @@ class UnitFile(_CellFile):
     """Pooled unit activations of one cell, for reading.
 
     Attributes:
-        path, cell: The file, and the cell's group in it, such as ``64/en``.
+        path, cell: The file, and the cell's group in it, such as ``64/en``; or ``64/en/mean`` of a further
+            pooling.
         provenance: Where the numbers come from.
         sentence_ids: The rows, in their order; length ``N``.
         n_tokens: Tokens of each that were pooled; None if they were not written.
@@ -352,10 +374,15 @@ class TokenFile(_CellFile):
         return self._read(f"means/layer-{layer:02d}", f"layer {layer}; it has {self.layers}")
 
 
-def unit_files(paths: Iterable[Path | str], wanted: Iterable[Cell] | None = None) -> dict[Cell, UnitFile]:
-    """The cells of a model's unit files, by step and language; see :func:`babelscope.io.cells.by_cell`."""
+def unit_files(
+    paths: Iterable[Path | str], wanted: Iterable[Cell] | None = None, *, pooling: str = ""
+) -> dict[Cell, UnitFile]:
+    """The cells of a model's unit files, by step and language; see :func:`babelscope.io.cells.by_cell`.
+
+    ``pooling`` names a further one; by default it is the first of each cell.
+    """
     found = by_cell(paths, kind="units", wanted=wanted)
-    return {cell: UnitFile(path, name) for cell, (path, name) in found.items()}
+    return {cell: UnitFile(path, pooled_name(name, pooling)) for cell, (path, name) in found.items()}
 
 
 def token_files(paths: Iterable[Path | str], wanted: Iterable[Cell] | None = None) -> dict[Cell, TokenFile]:

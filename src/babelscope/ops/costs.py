@@ -17,7 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from babelscope.capture.settings import PART_BYTES, ExtractionSettings
+from babelscope.analysis.settings import CHOICE_DRAWS
+from babelscope.capture.settings import PART_BYTES, ExtractionSettings, is_padded
 from babelscope.models.dimensions import dimensions, n_parameters
 from babelscope.ops import sizes
 from babelscope.ops.stages import STAGES, JobCells
@@ -216,7 +217,8 @@ class CostModel:
         return len(job.steps) * langs * self._score_bytes(job.model)
 
     def _score_bytes(self, run_id: str) -> float:
-        return float(self._score_width * self.study.n_units(run_id) * self._n_concepts)
+        n_units = self.study.n_units(run_id) * len(self.study.extraction.poolings)
+        return float(self._score_width * n_units * self._n_concepts)
 
     @property
     def _score_width(self) -> int:
@@ -246,12 +248,14 @@ class CostModel:
             batches = math.ceil(text.sentences / settings.batch_size)
             # Each hook call costs, whatever the size; pooling passes over every activation.
             calls = batches * shape.n_layers * (2 + len(settings.sites))
-            computing += self._computing(2 * self._body(job.model) * read, calls)
-            computing += read * n_units * (_POOL_GPU if self.gpu else _POOL)
-            computing += text.sentences * n_units * _TO_HOST
-            scoring += self._scoring(job.model, text.sentences)
+            for poolings in settings.passes:
+                run = text.sentences * settings.max_length if is_padded(poolings) else read
+                computing += self._computing(2 * self._body(job.model) * run, calls)
+                computing += run * n_units * len(poolings) * (_POOL_GPU if self.gpu else _POOL)
+                computing += text.sentences * n_units * len(poolings) * _TO_HOST
+            scoring += len(settings.poolings) * self._scoring(job.model, text.sentences)
             rows = min(settings.tokens_per_language, read) + min(settings.mean_sentences, text.sentences)
-            units += text.sentences * n_units * STORED[settings.unit_type]
+            units += text.sentences * n_units * sum(self._stored(job.model))
             tokens += rows * (shape.n_layers + 1) * shape.hidden * STORED[settings.state_type]
         most = max(self._text(lang).sentences for lang in job.parts)
         scores = 0.0 if study.keep_activations else len(job.parts) * self._score_bytes(job.model)
@@ -267,7 +271,8 @@ class CostModel:
         mapped = study.models[job.model].stored_type == settings.compute_dtype
         memory: float = sizes.extraction_memory(config, settings, n_sentences=most, mapped=mapped)
         if not study.keep_activations:
-            part = min(4 * n_units * self._at_once(most), PART_BYTES)
+            pooled = max(map(len, settings.passes)) * n_units
+            part = min(4 * pooled * self._at_once(most), PART_BYTES)
             memory += (2 if self.gpu and self._at_once(most) < most else 1) * part
             memory += self._scoring_memory(job.model, most, threads)
         kept = tokens + (units if study.keep_activations else 0) + (scores if study.keep_scores else 0)
@@ -278,6 +283,11 @@ class CostModel:
             temporary=0.0 if study.keep_scores else len(job.steps) * scores,
             beside=threads if self.gpu else 0,
         )
+
+    def _stored(self, run_id: str) -> list[int]:
+        """Bytes of a pooled unit, of each pooling."""
+        settings = self._settings(run_id)
+        return [STORED[settings.unit_type(pooling)] for pooling in settings.poolings]
 
     def _at_once(self, sentences: int) -> int:
         """Sentences that are scored together: those of a concept, where each brings its own, else all."""
@@ -304,17 +314,17 @@ class CostModel:
     def score(self, job: JobCells) -> Cost:
         """The same from what was written."""
         n_units = self.study.n_units(job.model)
-        stored = STORED[self._settings(job.model).unit_type]
+        stored = self._stored(job.model)
         seconds, memory, most = 0.0, 0.0, 0
         for lang in job.parts:
             n = self._text(lang).sentences
-            seconds += self._scoring(job.model, n)
-            seconds += (n_units * n * stored + self._score_bytes(job.model)) / self.rates.disk
+            seconds += len(stored) * self._scoring(job.model, n)
+            seconds += (n_units * n * sum(stored) + self._score_bytes(job.model)) / self.rates.disk
             most = max(most, n)
         seconds = _START["numba"] + len(job.steps) * seconds
         threads = max(1, min(self.max_threads, math.ceil(seconds / _LONG)))
         widest = max(dimensions(self._config(job.model)).mlp, 1)
-        memory = self._scoring_memory(job.model, most, threads) + 2 * stored * widest * most
+        memory = self._scoring_memory(job.model, most, threads) + 2 * max(stored) * widest * most
         scores = len(job.steps) * len(job.parts) * self._score_bytes(job.model)
         keep = self.study.keep_scores
         return Cost(
@@ -333,11 +343,14 @@ class CostModel:
         values = n_units * concepts * languages
         seconds = values * (_RANK + _SEARCH) + 3 * self._score_width * values / self.rates.disk
         seconds += languages * concepts * kept * (languages * 1e-8 + 1e-6)
+        # For choices: two of three subsets, and fewer pairings than the study's own search has.
+        seconds += len(self.study.extraction.poolings) * values * (_RANK * 2 / 3 + _SEARCH * 0.3)
         places = self.study.models[job.model].n_layers * len(self.study.extraction.sites)
         subsets = 5 if self._knows_words else 3
         seconds += languages * places * (_PLACE + subsets * concepts * _TOP)
         lists = languages * concepts * kept
         size = lists * (self._best_width + languages * _ABROAD_BYTES) + 16.0 * n_units * languages
+        size += self._choices(job.model)
         widest = max(dimensions(self._config(job.model)).mlp, 1)
         return Cost(
             _START["science"] + len(job.steps) * seconds,
@@ -347,6 +360,26 @@ class CostModel:
             + 16 * widest * concepts,
             kept=len(job.steps) * size,
         )
+
+    def compare(self, job: JobCells) -> Cost:
+        """The overlap of every choice, from the best units that were kept."""
+        study, languages, concepts = self.study, len(self.study.languages), self._n_concepts
+        n_sites = len(study.extraction.sites)
+        n_choices = len(study.extraction.poolings) * 3 * (1 + n_sites * (n_sites > 1))
+        shared = 8.0 * (languages * concepts) ** 2
+        each = shared * 2e-9 + 2 * CHOICE_DRAWS * (languages**2 + concepts) * 1e-8 + 1e-2
+        return Cost(
+            _START["science"] + len(job.steps) * n_choices * each,
+            _SCIENCE_MEMORY + 5 * shared + 2 * self._choices(job.model) / len(study.languages),
+            kept=len(job.steps) * n_choices * CHOICE_DRAWS * 12.0,
+        )
+
+    def _choices(self, run_id: str) -> float:
+        """Bytes of what is kept of a step for choices: numbers of units on two halves."""
+        kept = min(self.study.experts.kept, self.study.n_units(run_id))
+        n_sites = 2 if len(self.study.extraction.sites) > 1 else 1
+        lists = len(self.study.languages) * self._n_concepts * kept
+        return len(self.study.extraction.poolings) * n_sites * lists * _NUMBER_BYTES
 
     def align(self, job: JobCells) -> Cost:
         """Pairs of languages in every layer, with their resamples and permutations."""
@@ -431,6 +464,8 @@ class CostModel:
         config, settings, text = self._config(run_id), self._settings(run_id), self._text(lang)
         read = text.sentences * text.tokens
         calls = math.ceil(text.sentences / settings.batch_size) * dimensions(config).n_layers
+        if is_padded(settings.poolings[:1]):
+            read = text.sentences * settings.max_length
         seconds = self._computing(2 * self._body(run_id) * read, calls * (2 + len(settings.sites)))
         n_units = self.study.n_units(run_id)
         return seconds + read * n_units * (_POOL_GPU if self.gpu else _POOL)

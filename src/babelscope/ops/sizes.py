@@ -73,7 +73,7 @@ def extraction_memory(
         mapped: As for :func:`resident_weights`.
     """
     sizes = dimensions(config)
-    n_units = sum(site_widths(config, settings.sites).values())
+    n_units = sum(site_widths(config, settings.sites).values()) * max(map(len, settings.passes))
     window = 4 * min(n_sentences, settings.window_rows(n_units)) * n_units
     # Pooled values of a batch: on the device, and copied to the host.
     pooled = 2 * 4 * min(settings.batch_size, n_sentences) * n_units

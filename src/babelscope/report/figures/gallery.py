@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from babelscope.io.files import written_whole
 from babelscope.report.figures import (
+    choices,
     doses,
     generation,
     lifelines,
@@ -44,6 +45,7 @@ FIGURES: dict[str, FigureSpec] = {
         reliability.RELIABILITY,
         lifelines.LIFELINES,
         generation.GENERATION,
+        choices.CHOICES,
     )
 }
 
