@@ -137,7 +137,7 @@ def test_the_lot_does_not_depend_on_what_else_is_ranked(tmp_path):
 def test_a_constant_is_known_by_its_score(tmp_path, seed, value, words):
     """Whatever the numbers of sentences: to the last bit of what is stored, on every subset."""
     rng = np.random.default_rng(seed)
-    counts = rng.integers(8, 40, size=2)
+    counts = rng.integers(20, 40, size=2)
     ids = [f"{c}-{i:04d}" for c, n in zip(("dog", "sea"), counts, strict=True) for i in range(n)]
     labels = make_labels(ids, ("dog", "sea"))
     if words:
