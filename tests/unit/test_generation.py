@@ -529,7 +529,7 @@ FORMS = {
         ("घरेलू", {}),
         ("Irmak akar", {("house", "tr"): 1}),
         ("旧房子和房", {("house", "zh"): 2}),
-        ("an Earth quake; earth, quake", {("quake", "en"): 2}),
+        ("an Earth quake; earth, quake", {("quake", "en"): 1}),
         ("le tremblement de terre", {("quake", "fr"): 1}),
         ("el hotel", {("hotel", "en"): 1 / 3, ("hotel", "es"): 1 / 3, ("hotel", "de"): 1 / 3}),
         ("", {}),

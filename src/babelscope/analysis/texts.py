@@ -7,12 +7,8 @@ and hits may be in, L source languages, C concepts, I items that are drawn (conc
 from __future__ import annotations
 
 import json
-import re
-import sys
-import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +19,11 @@ from numpy.typing import NDArray
 from babelscope.errors import DataError
 from babelscope.stats import bootstrap_weights, widened_interval
 from babelscope.text.clones import NO_CLONES, Clones, part_of
+from babelscope.text.words import WordFinder
 
 Floats = NDArray[np.float64]
 Words = Mapping[str, Mapping[str, Sequence[str]]]
 """Concept -> language -> forms."""
-
-#: Written without spaces: a form is searched for anywhere in a text.
-UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue"})
 
 #: Summary over all source languages, or no target language.
 ALL = "*"
@@ -481,9 +475,8 @@ def count_hits(
 ) -> pd.DataFrame:
     """Words of concepts in texts: columns ``row`` (position of the text), ``concept``, ``lang``, ``hits``.
 
-    In scripts with spaces a form is one or more whole words, whatever their case; only the forms
-    that are listed count, no inflected ones. In scripts without spaces it may stand anywhere. Of
-    forms that overlap the longest counts, from left to right. A form spelt alike in several
+    Words are found by :mod:`babelscope.text.words`; only the forms that are listed count, no inflected ones.
+    Of forms of one concept that overlap the longest counts, from left to right. A form spelt alike in several
     languages counts in equal parts to each of them. A text without hits has no row. Forms of a clone are its
     original's, looked for in what of a text is in the clone's letters.
 
@@ -493,66 +486,21 @@ def count_hits(
         languages: Languages whose forms are searched.
         clones: Those among the languages.
     """
-    read_as = {lang: clones.get(lang, (lang, 0)) for lang in languages}
-    forms: dict[str, dict[tuple[str, ...], list[str]]] = {}
-    for concept, by_language in words.items():
-        for lang in (lang for lang in by_language if lang in read_as):
-            known = forms.setdefault(lang, {})
-            for form in by_language[lang]:
-                pieces = tuple(piece for piece, _, _ in _pieces(form, read_as[lang][0]))
-                if pieces and concept not in known.setdefault(pieces, []):
-                    known[pieces].append(concept)
-    lengths = {lang: sorted({len(pieces) for pieces in known}, reverse=True) for lang, known in forms.items()}
+    finders: dict[str, tuple[WordFinder, int]] = {}
+    for lang in sorted(languages):
+        original, letters = clones.get(lang, (lang, 0))
+        forms = {concept: by_language.get(lang, ()) for concept, by_language in words.items()}
+        finders[lang] = WordFinder(forms, original), letters
     rows = []
     for row, text in enumerate(texts):
         found: dict[tuple[int, int, str], list[str]] = {}
-        for lang, known in forms.items():
-            original, letters = read_as[lang]
-            said = _pieces(part_of(text, letters), original)
-            for start, end, concepts in _find(said, known, lengths[lang]):
-                for concept in concepts:
-                    found.setdefault((start, end, concept), []).append(lang)
+        for lang, (finder, letters) in finders.items():
+            for each in finder.find(part_of(text, letters)):
+                found.setdefault((each.start, each.end, each.concept), []).append(lang)
         hits: dict[tuple[str, str], float] = {}
         for (_, _, concept), langs in found.items():
             for lang in langs:
                 hits[concept, lang] = hits.get((concept, lang), 0.0) + 1 / len(langs)
-        rows += [(row, *key, n) for key, n in hits.items()]
+        rows += [(row, *key, n) for key, n in sorted(hits.items())]
     types = {"row": np.int64, "concept": object, "lang": object, "hits": np.float64}
     return pd.DataFrame(rows, columns=list(types)).astype(types)
-
-
-def _find(
-    pieces: Sequence[tuple[str, int, int]], forms: Mapping[tuple[str, ...], list[str]], lengths: Sequence[int]
-) -> Iterator[tuple[int, int, list[str]]]:
-    """Start, end and concepts of each form, from left to right, the longest first."""
-    at = 0
-    while at < len(pieces):
-        for length in lengths:
-            key = tuple(piece for piece, _, _ in pieces[at : at + length])
-            if len(key) == length and key in forms:
-                yield pieces[at][1], pieces[at + length - 1][2], forms[key]
-                at += length
-                break
-        else:
-            at += 1
-
-
-def _pieces(text: str, lang: str) -> list[tuple[str, int, int]]:
-    """Lower-case words, or characters where words are not marked: (piece, start, end)."""
-    text, primary = unicodedata.normalize("NFC", text), lang.split("-")[0]
-    if primary in ("tr", "az"):
-        text = text.replace("I", "ı")
-    text = text.replace("İ", "i").lower()
-    if primary in UNSPACED:
-        return [(c, at, at + 1) for at, c in enumerate(text) if not c.isspace()]
-    return [(match.group(), *match.span()) for match in _word_pattern().finditer(text)]
-
-
-@cache
-def _word_pattern() -> re.Pattern[str]:
-    # To `re`, the vowel signs of Devanagari and others are no part of a word.
-    marks = {c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c))[0] == "M"}
-    # As ranges, which are matched much faster than so many characters.
-    starts, ends = sorted(marks - {c + 1 for c in marks}), sorted(marks - {c - 1 for c in marks})
-    spans = (f"{re.escape(chr(a))}-{re.escape(chr(b))}" for a, b in zip(starts, ends, strict=True))
-    return re.compile(f"[\\w\u200c\u200d{''.join(spans)}]+")

@@ -395,7 +395,10 @@ def check_text(study: Study) -> None:
         label = Path(study.label_files(study.languages[0])[0])
         lines.check_parallel({**files, study.concepts.label_language: label})
         groups = Path(study.sentence_groups) if study.sentence_groups else None
-        concepts.check_concepts(files, label, study.word_lists, needed, duplicates=duplicates, groups=groups)
+        concepts.check_concepts(
+            files, label, study.word_lists, needed,
+            label_language=study.concepts.label_language, duplicates=duplicates, groups=groups,
+        )  # fmt: skip
     elif study.sentences.source == "concepts":
         by_language = {lang: study.concept_files(lang) for lang in study.languages}
         concepts.check_concept_files(by_language, needed, duplicates=duplicates, groups=study.sentence_groups)
