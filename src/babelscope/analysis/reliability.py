@@ -53,6 +53,7 @@ def search_units(scores: Mapping[str, ScoreFile], *, seed: int) -> pd.DataFrame:
         the concept itself, then the null's), ``concept, value, layer, site, unit`` (of pairing 0, the one
         chosen on half a).
     """
+    scores = dict(sorted(scores.items()))  # pairings are drawn by place
     first = next(iter(scores.values()))
     n_concepts = len(first.concepts)
     pairings = pairings_of(n_concepts, len(scores), _BEST_UNIT_NULLS, np.random.default_rng([seed, 2]))

@@ -196,8 +196,9 @@ def _summarised(
     model, step = texts["model"].iloc[0], int(texts["step"].iloc[0])
     _check_detected(texts, detected, f"languages of the texts of {model}, step {step}")
     table = texts.reset_index(drop=True).assign(language=detected["language"].to_numpy())
-    sources = [lang for lang in table["lang"].unique() if lang != ALL]
-    measured = [c for c in table["concept"].unique() if c != ALL and c in set(concepts)]
+    # By name, since they are drawn by place.
+    sources = sorted(lang for lang in table["lang"].unique() if lang != ALL)
+    measured = sorted(c for c in table["concept"].unique() if c != ALL and c in set(concepts))
     hits = hits[hits["concept"].isin(measured)]
     rows: list[tuple[Any, ...]] = []
     drawn: dict[_Key, _Drawn] = {}
@@ -400,8 +401,8 @@ class _Bootstrap:
 
     def __init__(self, texts: pd.DataFrame, n_resamples: int, seed: int) -> None:
         self._n_resamples, self._seed = n_resamples, seed
-        self._lang_T = texts.groupby("lang", sort=False).ngroup().to_numpy()
-        of_concept = texts.groupby("concept", sort=False).ngroup().to_numpy()
+        self._lang_T = texts.groupby("lang").ngroup().to_numpy()
+        of_concept = texts.groupby("concept").ngroup().to_numpy()
         # Of one concept its texts are drawn.
         alone = of_concept.max(initial=0) == 0
         self._item_T = texts.groupby("lang").cumcount().to_numpy() if alone else of_concept

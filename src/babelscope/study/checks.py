@@ -142,12 +142,13 @@ def _check_sentences(study: Study) -> None:
         if sentences.groups is not None:
             _check_template("sentences.groups", sentences.groups, ["concept", "label"])
         if not study.concept_ids:
-            lang = study.languages[0]
+            lang = study.original(study.languages[0])
             where = study.fill(concepts.path, concept="*", lang=lang, label="positive")
             hint = f"no file is at {where}"
             if "{data}" in concepts.path:
                 hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
-            raise StudyError("concepts.path", concepts.path, f"a path at which {lang} has concepts", hint)
+            allowed = "a path at which a language has concepts"
+            raise StudyError("concepts.path", concepts.path, allowed, hint)
         for concept in study.concept_ids:
             if not re.fullmatch(NAME_PATTERN, concept):
                 raise StudyError("concepts.ids", concept, PATH_SAFE, "rename its files")
@@ -435,6 +436,8 @@ def _check_files_exist(study: Study) -> None:
     if missing:
         (key, (template, paths)), *others = missing.items()
         hint = f"not there: {', '.join(paths)}"
+        if key == "concepts.path":
+            hint += "; bring them, or name in concepts.ids the concepts that every language has"
         for other, (_, more) in others:
             hint += f"; of `{other}`: {', '.join(more)}"
         if "{data}" in template or (sentences.source == "parallel" and "{data}" in sentences.path):

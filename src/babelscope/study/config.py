@@ -242,14 +242,15 @@ class Study(StudySettings):
 
     @cached_property
     def concept_ids(self) -> tuple[str, ...]:
-        """The concepts, in order."""
+        """The concepts, in order; of files all that some language has, by name."""
         if self.concepts.source == "words":
             return tuple(self.word_lists)
         if self.concepts.ids:
             return self.concepts.ids
         if self.concepts.source == "files":
             template = self.concepts.path.replace("{data}", self.data)
-            return tuple(find_concepts(template, self.original(self.languages[0])))
+            found = (find_concepts(template, self.original(lang)) for lang in self.languages)
+            return tuple(sorted(set().union(*found)))
         from babelscope.text.grammar.lexicon import CONCEPTS
 
         return tuple(CONCEPTS)
