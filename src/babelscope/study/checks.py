@@ -18,6 +18,7 @@ from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions
 from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
+from babelscope.text.languages import check_language, language_of
 from babelscope.text.settings import (
     DatasetCorpus,
     FileConcepts,
@@ -43,6 +44,7 @@ def cross_check(study: Study) -> None:
         DataError: If a folder is no whole checkpoint.
     """
     _check_clones(study)
+    _check_languages(study)
     _check_sentences(study)
     _check_corpora(study)
     for model in study.models.values():
@@ -81,6 +83,18 @@ def _check_clones(study: Study) -> None:
                 raise StudyError(f"corpora.{name}.languages", list(corpus.languages), f"{original} too", hint)
 
 
+def _check_languages(study: Study) -> None:
+    """Every language has a code of a language, except clones."""
+    named = {"languages": study.languages}
+    named |= {f"corpora.{name}.languages": corpus.languages for name, corpus in study.corpora.items()}
+    if study.concepts.label_language:
+        named["concepts.label_language"] = (study.concepts.label_language,)
+    for key, languages in named.items():
+        for lang in languages:
+            if lang not in study.clones:
+                check_language(key, lang)
+
+
 def _check_corpora(study: Study) -> None:
     for name, corpus in study.corpora.items():
         key = f"corpora.{name}"
@@ -113,6 +127,8 @@ def _check_grammar_languages(key: str, languages: Iterable[str]) -> None:
     for lang in languages:
         if lang not in LANGUAGES:
             hint = "bring text for other languages, see config/README.md"
+            if (short := language_of(lang)) in LANGUAGES:
+                hint = f"did you mean `{short}`?"
             raise StudyError(key, lang, "languages of the grammar: " + ", ".join(LANGUAGES), hint)
 
 
@@ -135,10 +151,13 @@ def _check_sentences(study: Study) -> None:
         _check_template("sentences.path", sentences.path, ["lang"])
         if sentences.groups is not None:
             _check_template("sentences.groups", sentences.groups, [])
-        _check_template("concepts.lists", concepts.lists, [])
+        _check_template("concepts.lists", concepts.lists, ["lang"], needed=False)
     elif isinstance(concepts, FileConcepts):
         fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
         _check_template("concepts.path", concepts.path, fields)
+        if concepts.lists:
+            _check_template("concepts.lists", concepts.lists, ["lang"], needed=False)
+            _ = study.word_forms  # read, so that its faults show
         if sentences.groups is not None:
             _check_template("sentences.groups", sentences.groups, ["concept", "label"])
         if not study.concept_ids:

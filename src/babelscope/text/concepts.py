@@ -411,13 +411,13 @@ def write_concept_words(
 ) -> None:
     """Write the words by which a concept is found in generated text: concept -> language -> words.
 
-    From the grammar, words of every language; from word lists, those of the languages that they
-    name; from concept files, none. Those of a clone are its original's, in their own letters.
+    From the grammar, words of every language; else those of the languages that word lists name, if there are
+    lists. Those of a clone are its original's, in their own letters.
 
     Args:
         source: grammar, words or files.
         out: JSON file.
-        words: words: per concept and language its words.
+        words: words, files: per concept and language its words.
         concepts: The concepts.
         languages: grammar: the languages.
         clones: Clones of the study.
@@ -429,7 +429,7 @@ def write_concept_words(
         found = {
             concept: {lang: words_of[concept] for lang, words_of in spoken.items()} for concept in concepts
         }
-    elif source == "words":
+    else:
         for concept, forms in words.items():
             named = {**forms, **{clone: forms[of] for clone, of in originals.items() if of in forms}}
             found[concept] = {

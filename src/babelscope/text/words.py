@@ -17,8 +17,10 @@ from typing import NamedTuple
 
 import regex
 
+from babelscope.text.languages import language_of
+
 #: Their capital I is that of ı; elsewhere it is that of i.
-_DOTLESS = frozenset({"tr", "tur", "az", "aze", "azj", "azb"})
+_DOTLESS = frozenset({"tr", "az"})
 
 #: Written for a line break or nothing at all: soft hyphen, word joiner, byte order mark.
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u2060\ufeff"))
@@ -58,7 +60,7 @@ def fold(text: str, lang: str = "") -> str:
         lang: Its language, which says what the small letter of I is.
     """
     text = unicodedata.normalize("NFC", text).translate(_AS_ONE)
-    if regex.split("[-_]", lang.lower())[0] in _DOTLESS:
+    if lang and language_of(lang) in _DOTLESS:
         text = text.replace("I", "ı")
     # Folding İ would leave the dot as a sign of its own.
     return unicodedata.normalize("NFC", text.replace("İ", "i").casefold())
