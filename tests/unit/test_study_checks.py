@@ -828,6 +828,12 @@ def test_languages_of_texts_that_will_not_be_known():
     assert "cannot be identified as ig" in unknown
 
 
+def test_a_part_of_a_split_is_refused():
+    corpus = {"source": "dataset", "path": "{data}/{lang}.parquet", "split": "train[:10%]"}
+    config = text_config(corpora={"web": corpus})
+    expect(config, "corpora.web.split", "train[:10%]", "name of a split", "a stream has no parts")
+
+
 # -------------------------------------------------------------------------------- local models
 
 

@@ -103,6 +103,9 @@ def _check_corpora(study: Study) -> None:
             _check_template(f"{key}.path", corpus.path, ["lang"], needed="{lang}" not in named)
             if named:
                 _check_template(f"{key}.name", named, ["lang"], needed=False)
+            if isinstance(corpus, DatasetCorpus) and not re.fullmatch(r"[\w.-]+", corpus.split):
+                hint = "a stream has no parts, such as train[:10%]; write them to a file"
+                raise StudyError(f"{key}.split", corpus.split, "the name of a split, such as train", hint)
             continue
         _check_grammar_languages(f"{key}.languages", map(study.original, corpus.languages))
         for lang in corpus.weights:
