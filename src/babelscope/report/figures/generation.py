@@ -8,7 +8,17 @@ from matplotlib.figure import Figure
 from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import FLAG, StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points
-from babelscope.report.figures.style import GREY, INK, Look, PlotStyle, legend, line, model_looks, panels
+from babelscope.report.figures.style import (
+    GREY,
+    INK,
+    Look,
+    PlotStyle,
+    from_zero,
+    legend,
+    line,
+    model_looks,
+    panels,
+)
 from babelscope.report.summaries import ALL, SOURCE, generation_series
 from babelscope.text.languages import ENGLISH, english_among
 
@@ -52,7 +62,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
                 line(ax, part(of_target, condition="unforced"), unforced, colour=look.colour, lw=1.4)
         ax.set(title=title, ylabel=label)
         axis.lines(ax, frame["step"], dict.fromkeys(axis.models, FLAG))
-        ax.set_ylim(bottom=0)
+        from_zero(ax)
         if not ax.lines:
             ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes, color=GREY)
     for ax in axes[0]:
