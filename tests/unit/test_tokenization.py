@@ -15,7 +15,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from babelscope.activations.inputs import encode_sentences
+from babelscope.capture.inputs import encode_sentences
 from babelscope.errors import DataError, StoreError, StudyError
 from babelscope.text.tokenization import (
     language_shares,
