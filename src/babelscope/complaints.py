@@ -92,7 +92,9 @@ def _translate(part: Mapping[str, Any], place: _Place) -> StudyError:
         where = place.key.removesuffix(f".{place.name}")
         hint = f"{where}.source is {place.source}; remove `{place.name}`, or change that"
     elif type_ == "extra_forbidden":
-        allowed, hint = "keys here are " + ", ".join(place.keys), nearest(place.name, place.keys)
+        allowed = "keys here are " + ", ".join(place.keys)
+        now = place.renamed.get(place.name)
+        hint = f"it is `{now}` now" if now else nearest(place.name, place.keys)
     elif type_ == "missing" and isinstance(part["loc"][-1], int):  # of a list of fixed length
         place.key, hint = place.key.rpartition("[")[0], ""
         allowed = f"{part['loc'][-1] + 1} items or more"
@@ -132,12 +134,14 @@ class _Place:
     Attributes:
         name: The last part of the key.
         source: The source here, where not all need this key; empty if all do.
+        renamed: Present names of keys there, by their names of before.
         owners: The sources that know this key.
     """
 
     def __init__(self, kind: Any, loc: Sequence[Any], where: str) -> None:
         self.key, self.name, self.about, self.source = where, "", "", ""
         self.keys: list[str] = []
+        self.renamed: Mapping[str, str] = {}
         self.owners: list[str] = []
         variants: dict[str, Any] = {}  # where the part before was a source: the classes of all sources
         for part in loc:
@@ -152,6 +156,7 @@ class _Place:
             self.key = f"{self.key}{text}".removeprefix(".")
             if is_settings(kind):
                 self.keys, self.about = list(kind.model_fields), described(kind).get(self.name, "")
+                self.renamed = getattr(kind, "renamed", {})
                 kind = kind.model_fields[self.name].annotation if self.name in self.keys else Any
                 self.owners = [tag for tag, each in variants.items() if self.name in each.model_fields]
                 if len(self.owners) == len(variants):
@@ -216,7 +221,10 @@ def _type_hint(given: Any, kind: str) -> str:
     if kind in ("a number", "a whole number") and isinstance(given, str):
         with contextlib.suppress(ValueError):
             float(given)
-            return "YAML reads it as text: write it without quotes, and 1e-3 as 1.0e-3"
+            return (
+                "YAML reads it as text: write it without quotes, and 1e-3 as 1.0e-3; "
+                "in `--config` what stands inside of a mapping is text, so give it in a file"
+            )
     if isinstance(given, float) and not math.isfinite(given):
         return "it must be finite"
     return ""

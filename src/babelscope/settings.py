@@ -6,6 +6,7 @@ tables of keys are made of it. Light on purpose: every Snakemake process reads t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -37,6 +38,8 @@ class Settings(BaseModel):
 
     section: ClassVar[str] = ""
     """Where they stand in a study."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Present names of keys by their names in earlier versions."""
 
     def __init__(self, **values: Any) -> None:
         try:

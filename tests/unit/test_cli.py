@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from babelscope.cli import main
-from babelscope.models.hub.listing import steps_of, template_of
+from babelscope.models.hub.listing import template_of
 from babelscope.study.loading import load_study
 from hub_server import HubServer
 
@@ -77,11 +77,31 @@ def test_what_is_not_there(server, capsys):
     assert "no such repository" in capsys.readouterr().err
 
 
-def test_steps_and_templates():
-    assert steps_of(["main", "step1", "step10", "100B", "best"]) == {1: "step1", 10: "step10", 100: "100B"}
-    stage = ["stage1-step1000-tokens5B", "stage1-step2000-tokens9B", "stage2-ingredient1-step50-tokens1B"]
-    assert list(steps_of(stage)) == [50, 1000, 2000]
-    assert steps_of(["step5", "again-step5", "step7"]) == {7: "step7"}
+def test_steps_named_in_tokens(server, capsys):
+    server.add_repo(
+        "org/x", {"main": {}, **{name: step(1) for name in ("250M", "10B", "1B", "500M", "0.5B", "odd-1-2")}}
+    )
+    text = printed(capsys, "org/x", "--name", "mine")
+    entry = yaml.safe_load(text)["mine"]
+    assert entry["steps"] == [250_000_000, 500_000_000, 1_000_000_000, 10_000_000_000]
+    assert entry["revisions"][250_000_000] == "250M"
+    assert entry["tokens_per_step"] == 1
+    assert "# two revisions of one step: 500M is step 500000000 too, as 0.5B" in text
+    assert "# revisions that are no steps: main, odd-1-2" in text
+
+
+def test_a_second_stage_is_a_series_of_its_own(server, capsys):
+    names = ["stage1-step1000-tokens5B", "stage1-step2000-tokens9B", "stage2-step50-tokens1B"]
+    server.add_repo("org/x", {"main": {}, **{name: step(1) for name in names}})
+    text = printed(capsys, "org/x", "--name", "mine")
+    assert yaml.safe_load(text)["mine"]["steps"] == [1000, 2000]
+    assert (
+        "# a series of its own, for an entry of its own: stage2-{step}-{tokens}: stage2-step50-tokens1B (50)"
+        in text
+    )
+
+
+def test_templates():
     assert template_of({1: "step1", 10: "step10"}) == "step{step}"
     assert template_of({1: "a001", 10: "a010"}) == "a{step:03d}"
     assert template_of({1: "a1", 10: "b10"}) == ""

@@ -1,5 +1,6 @@
 """Figures: each draws all of its frame, in one order and one set of colours, and never fails."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgb
 
 from babelscope.report.captions import load_captions, load_sections
@@ -193,6 +194,38 @@ def test_the_limits_hold_all_data(study, name):
             if not reference(line):
                 x = np.array(line.get_xdata(), dtype=float)
                 assert ((x >= left) & (x <= right)).all()
+
+
+def bands_of(ax):
+    return [c for c in ax.collections if isinstance(c, PolyCollection) and not isinstance(c, PathCollection)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_point_and_no_band_is_hidden_whatever_the_numbers(name, seed, tables, monkeypatch):
+    """Also of estimates without bias, which may be below 0, and of values that end low after a high."""
+    rng, spec = np.random.default_rng(seed), FIGURES[name]
+
+    def scrambled(of):
+        frame = spec.data(of)
+        at = ~frame["kind"].isin(["unit", "cell"]) & frame["step"].notna()
+        n = int(at.sum())
+        frame.loc[at, "value"] = rng.normal(0.3, 0.6, n) * rng.choice([0.1, 1, 3], n)
+        for bound, sign in (("low", -1), ("high", 1)):
+            known = at & frame[bound].notna()
+            frame.loc[known, bound] = frame.loc[known, "value"] + sign * rng.exponential(
+                0.5, int(known.sum())
+            )
+        return frame
+
+    monkeypatch.setitem(FIGURES, name, dataclasses.replace(spec, data=scrambled))
+    for ax in panels_of(draw(name, tables)):
+        low, high = sorted(ax.get_ylim())
+        ys = [np.array(line.get_ydata(), dtype=float) for line in ax.lines]
+        ys += [path.vertices[:, 1] for band in bands_of(ax) for path in band.get_paths()]
+        values = np.concatenate([*ys, np.empty(0)])
+        values = values[np.isfinite(values)]
+        assert not len(values) or (values.min() >= low and values.max() <= high)
 
 
 def test_bands_that_reach_far_are_not_cut_off(tables):

@@ -366,6 +366,39 @@ def test_a_push_that_any_units_give_is_no_work_of_the_experts(tables, control, t
     assert told in finding.text
 
 
+def test_without_words_texts_are_judged_by_their_language(tables):
+    wordless = tables["generation"][~tables["generation"]["metric"].str.startswith("hit_")]
+    findings, _ = evaluate_findings(tables | {"generation": wordless})
+    finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
+    assert finding.verdict == "holds in part"  # that texts are about the concept is not known
+    assert "No words of the concepts are known" in finding.text
+    assert "Of the texts, 0.42" in finding.text
+    assert finding.effect.name == "share of forced texts in the source language"
+
+    no_push = wordless.copy()
+    at = (no_push["metric"] == "text_share") & (no_push["condition"] == "random_dose")
+    no_push.loc[at, ["low", "high"]] = 0.0, 1.0
+    findings, _ = evaluate_findings(tables | {"generation": no_push})
+    finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
+    assert finding.verdict == "does not hold"
+
+    neither = wordless.query("metric != 'text_share'")
+    findings, _ = evaluate_findings(tables | {"generation": neither})
+    finding = next(f for f in findings if f.key == "forced_generation" and f.role == "main")
+    assert finding.verdict == "cannot be tested"
+    assert "is not known" in finding.text
+
+
+def test_the_pivot_is_english_by_whatever_code(tables):
+    renamed = tables["generation"].replace({"target": {"en": "eng_Latn"}, "lang": {"en": "eng_Latn"}})
+    (found, finding), = (
+        [next(f for f in evaluate_findings(tables | {"generation": each})[0] if f.key == "forced_generation")
+         for each in (tables["generation"], renamed)],
+    )  # fmt: skip
+    assert found.verdict == finding.verdict == "holds"
+    assert "in eng_Latn" in finding.text
+
+
 def test_without_the_dose_matched_control_forcing_cannot_be_judged(tables):
     rest = tables["generation"].query("condition != 'random_dose'")
     findings, _ = evaluate_findings(tables | {"generation": rest})
@@ -610,7 +643,11 @@ def every_kind_of_study():
     yield plain | {
         "generation": generation.assign(value=generation["value"].mask(hits, 0.06), low=-1, high=1)
     }
-    yield plain | {"generation": generation.query("metric != 'hit_rate'")}
+    wordless = generation[~generation["metric"].str.startswith("hit_")]
+    yield plain | {"generation": wordless}
+    yield plain | {"generation": wordless.query("metric != 'text_share'")}
+    yield plain | {"generation": generation.query("condition == 'unforced'")}
+    yield plain | {"generation": generation.query("target != 'es'")}
     yield plain | {"generation": generation.query("condition != 'random_dose'")}
 
 

@@ -529,7 +529,7 @@ FORMS = {
         ("घरेलू", {}),
         ("Irmak akar", {("house", "tr"): 1}),
         ("旧房子和房", {("house", "zh"): 2}),
-        ("an Earth quake; earth, quake", {("quake", "en"): 2}),
+        ("an Earth quake; earth, quake", {("quake", "en"): 1}),
         ("le tremblement de terre", {("quake", "fr"): 1}),
         ("el hotel", {("hotel", "en"): 1 / 3, ("hotel", "es"): 1 / 3, ("hotel", "de"): 1 / 3}),
         ("", {}),
@@ -571,7 +571,7 @@ def made_up_texts(forced_text: str = "casa", n: int = 20) -> tuple[pd.DataFrame,
 def summary_of(texts, detected, languages=("en", "es", "zh"), n_resamples=200):
     hits = count_hits(texts["text"], FORMS, languages)
     table = summarise_generation(
-        texts, detected, hits, languages=list(languages), concepts=list(FORMS),
+        texts, detected, hits, languages=list(languages), spelt=dict.fromkeys(FORMS, languages),
         n_resamples=n_resamples, seed=0,
     )  # fmt: skip
     return table.set_index(["condition", "lang", "target", "metric"])
@@ -747,6 +747,32 @@ def test_without_words_there_are_no_hits(tmp_path):
     keyed = ({CELL: table} for table in made_up_texts())
     summary, *_ = collect_generation(*keyed, words=words, languages=["en", "es"], n_resamples=20, seed=0)
     assert set(summary["metric"]) == {"text_share", "nll", "degenerate"}
+
+
+def test_words_that_are_not_known_are_not_missed(tmp_path):
+    """Texts that say it in Spanish, of which no word is known, are not counted as texts without a word."""
+    words = tmp_path / "words.json"
+    for known in ({"en": ["house"]}, {"es": ["casa"]}):  # late texts would be in English
+        words.write_text(json.dumps({"house": known, "quake": {"en": ["quake"], "es": ["terremoto"]}}))
+        keyed = ({CELL: table} for table in made_up_texts())
+        summary, *_ = collect_generation(*keyed, words=words, languages=["en", "es"], n_resamples=20, seed=0)
+        rates = summary[(summary["metric"] == "hit_rate") & (summary["lang"] == "es")].set_index("condition")
+        assert rates.loc["forced", ["value", "n"]].tolist() == [0, 20]  # those of quake alone
+    words.write_text(json.dumps({"house": {"en": ["house"]}, "quake": {"en": ["quake"]}}))
+    keyed = ({CELL: table} for table in made_up_texts())
+    summary, *_ = collect_generation(*keyed, words=words, languages=["en", "es"], n_resamples=20, seed=0)
+    shares = summary[summary["metric"] == "hit_share"]
+    assert not (shares["target"].isin(["source", "es"])).any() or shares["value"].isna().all()
+    rates = summary[(summary["metric"] == "hit_rate") & (summary["lang"] == "es")]
+    assert rates["value"].isna().all()
+
+
+def test_languages_that_are_not_told_apart_have_no_share():
+    texts, detected = made_up_texts()
+    renamed = detected.replace({"language": {"es": "es or es-MX"}})
+    table = summary_of(texts, renamed, languages=("en", "es", "es-MX", "ig", "zh")).reset_index()
+    shares = table[table["metric"] == "text_share"]
+    assert set(shares["target"]) == {"en", "zh"}
 
 
 def test_a_step_from_experts_to_summary(tmp_path):

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from babelscope.analysis.identification import identify_languages
-from babelscope.errors import StudyError
 
 
 def identify(texts, languages):
@@ -52,11 +51,18 @@ def test_codes_of_the_study_are_kept():
     assert found["language"].tolist() == ["pt-BR", "zho"]
 
 
-def test_unknown_languages_are_named():
-    with pytest.raises(StudyError, match=r"`languages`: got 'xx'.*af, ar, az"):
-        identify(["text"], ["en", "xx"])
-    with pytest.raises(StudyError, match=r"'pt-PT'.*pt-BR is it already"):
-        identify(["text"], ["pt-BR", "pt-PT"])
+def test_languages_that_cannot_be_identified():
+    texts = ["a casa fica perto do rio", "the house stands near the old river"]
+    found = identify(texts, ["en", "ig", "pt-PT", "pt-BR"])
+    assert found["language"].tolist() == ["pt-BR or pt-PT", "en"]
+    for codes in (["ig", "rw"], ["en", "ig"]):
+        assert identify(texts, codes)["language"].tolist() == ["und", "und"]
+
+
+def test_codes_of_any_convention_are_read():
+    texts = ["nyumba iko karibu na mto", "البيت قريب من النهر", "房子在河边", "the old house"]
+    codes = ["swh_Latn", "arb_Arab", "cmn_Hans", "eng"]
+    assert identify(texts, codes)["language"].tolist() == codes
 
 
 def test_no_texts():

@@ -11,7 +11,7 @@ from babelscope.io.cells import CellTables
 from babelscope.io.tables import write_table
 from score_files import GivenScores, rank
 
-LANGS = ("en", "de", "ru")
+LANGS = ("en", "fr", "ru")
 STEPS = (0, 10, 30, 100)
 CONCEPTS = ["sea", "dog"]
 SITES = {(1, "qkv"): 4, (1, "act"): 6, (2, "qkv"): 4}
@@ -38,16 +38,16 @@ def table_of(units):
     return pd.DataFrame(rows, columns=["scope", "subset", "concept", "layer", "site", "unit"])
 
 
-# Who is an expert of what at which step, per language. German chooses on other lines than the two others.
+# Who is an expert of what at which step, per language. French chooses on other lines than the two others.
 STAYS = ("dog", 1, "act", 5)  # shared by all from step 10 on
 GOES = ("sea", 2, "qkv", 0)  # shared by two at steps 10 and 30 only
 RETURNS = ("sea", 1, "qkv", 2)  # shared by two at steps 0 and 100
 LONER = ("dog", 1, "qkv", 1)  # one language only, or two on the same lines
 SHARED = {
-    0: {"en": [RETURNS, LONER], "de": [RETURNS], "ru": []},
-    10: {"en": [STAYS, GOES, LONER], "de": [STAYS, GOES], "ru": [STAYS]},
-    30: {"en": [STAYS, LONER], "de": [STAYS, GOES], "ru": [STAYS, GOES, LONER]},
-    100: {"en": [STAYS], "de": [STAYS, RETURNS], "ru": [STAYS, RETURNS, LONER]},
+    0: {"en": [RETURNS, LONER], "fr": [RETURNS], "ru": []},
+    10: {"en": [STAYS, GOES, LONER], "fr": [STAYS, GOES], "ru": [STAYS]},
+    30: {"en": [STAYS, LONER], "fr": [STAYS, GOES], "ru": [STAYS, GOES, LONER]},
+    100: {"en": [STAYS], "fr": [STAYS, RETURNS], "ru": [STAYS, RETURNS, LONER]},
 }
 
 
@@ -71,7 +71,7 @@ def test_follows_the_units_that_are_shared_at_any_step(study):
     assert traced["ap"].notna().all()
     assert traced["ap_below"].isna().all()
     stays = traced[(traced.concept == "dog") & (traced.step == 100)].set_index("lang")["ap"]
-    assert stays.to_dict() == pytest.approx({"en": 0.9, "de": 0.8, "ru": 0.7})
+    assert stays.to_dict() == pytest.approx({"en": 0.9, "fr": 0.8, "ru": 0.7})
 
 
 def test_ranks_by_worst_and_by_mean_over_languages(study):
@@ -94,7 +94,7 @@ def test_what_was_not_kept_is_at_most_the_last_that_was(study, tmp_path):
         assert last.loc[(unit[0], *unit[2:])]["ap_below"].isna().all()
     returns = last.loc[(RETURNS[0], *RETURNS[2:])]
     assert returns["ap"].isna().all()
-    assert returns["ap_below"].to_dict() == pytest.approx({"en": 0.71, "de": 0.75, "ru": 0.75})
+    assert returns["ap_below"].to_dict() == pytest.approx({"en": 0.71, "fr": 0.75, "ru": 0.75})
     # Ranked by what it is at most: as reliable as GOES at most, and so after it; before STAYS by the worst.
     ranks = last.groupby(["concept", "site", "unit"])[["rank_worst_ap", "rank_mean_ap"]].first()
     assert ranks.loc[("sea", "qkv", 0)].tolist() == [1, 2]
@@ -131,7 +131,7 @@ def test_lifespans_of_units_that_were_planted(study):
     assert two[["quartile_1", "median"]].tolist() == [10, 90]
     three = found.loc[3]
     assert three["n"] == 1
-    # Two concepts: a pairing swaps them in German and Russian alike, which still share STAYS and GOES.
+    # Two concepts: a pairing swaps them in French and Russian alike, which still share STAYS and GOES.
     assert found["null"].tolist() == [2, 0]
     assert three["censored"] == 1
     assert np.isnan(three[["quartile_1", "median", "quartile_3"]].astype(float)).all()

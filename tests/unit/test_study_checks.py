@@ -771,6 +771,69 @@ def test_words_of_several_languages():
     assert study.word_lists == {"dog": ["dog"], "house": ["house"]}
 
 
+def test_a_file_of_words_per_language():
+    for lang, text in {"en": "dog: [dog]\nhouse: [house]\n", "de": "dog: [Hund]\n"}.items():
+        Path(f"data/words.{lang}.yaml").write_text(text, encoding="utf-8")
+    study = load_study(text_config(concepts__lists="{data}/words.{lang}.yaml"))
+    assert study.word_forms == {"dog": {"en": ["dog"], "de": ["Hund"]}, "house": {"en": ["house"]}}
+    Path("data/words.de.yaml").write_text("sea: [Meer]\n", encoding="utf-8")
+    error = error_of(text_config(concepts__lists="{data}/words.{lang}.yaml"), DataError)
+    assert "lacks sea, of which de has words" in error.problem
+
+
+def test_words_beside_concept_files():
+    """The texts of the paper's study say something of words, where words are given."""
+    Path("data/words.yaml").write_text(
+        "house: {en: [house], deu: [Haus]}\nsea: {en: [sea]}\n", encoding="utf-8"
+    )
+    study = load_study(files_config(concepts__lists="{data}/words.yaml"))
+    assert study.word_forms == {"house": {"en": ["house"], "de": ["Haus"]}}
+    assert load_study(files_config()).word_forms == {}
+    Path("data/words.yaml").write_text("house: [house]\n", encoding="utf-8")
+    error = error_of(files_config(concepts__lists="{data}/words.yaml"), DataError)
+    assert "house has words of no language" in error.problem
+    expect(
+        files_config(concepts__lists="{data}/{lang}.yaml"),
+        "concepts.lists",
+        "data/{lang}.yaml",
+        "a path at which",
+        "none of",
+    )
+
+
+def test_languages_of_any_convention_are_one():
+    config = text_config(languages=["eng_Latn", "de"], concepts__label_language="en")
+    assert load_study(config).concepts.label_language == "eng_Latn"
+    Path("data/words.yaml").write_text(
+        "dog: {en: [dog], de: [Hund]}\nhouse: {en: [house]}\n", encoding="utf-8"
+    )
+    assert load_study(config).word_forms["dog"] == {"eng_Latn": ["dog"], "de": ["Hund"]}
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [("german", "did you mean `de`"), ("en2", "did you mean `en`"), ("zz", "qaa")]
+)
+def test_what_is_no_code_of_a_language(code, hint):
+    expect(text_config(languages=["en", code]), "languages", code, "a code of a language", hint)
+
+
+def test_languages_of_texts_that_will_not_be_known():
+    languages = ["en", "ig", "zh", "zh-TW"]
+    for lang in languages:
+        write_lines(Path(f"data/web/{lang}.txt"), ["a"])
+    config = text_config(languages=languages)
+    assert not load_study({**config, "generation": {"enabled": False}}).warnings
+    shared, unknown = load_study({**config, "generation": {}}).warnings
+    assert "zh and zh-TW are one language to the identifier, Chinese" in shared
+    assert "cannot be identified as ig" in unknown
+
+
+def test_a_part_of_a_split_is_refused():
+    corpus = {"source": "dataset", "path": "{data}/{lang}.parquet", "split": "train[:10%]"}
+    config = text_config(corpora={"web": corpus})
+    expect(config, "corpora.web.split", "train[:10%]", "name of a split", "a stream has no parts")
+
+
 # -------------------------------------------------------------------------------- local models
 
 
@@ -886,9 +949,9 @@ def test_all_missing_files_are_listed():
 
 
 def test_a_missing_label_language():
-    error = text_error(text_config(concepts__label_language="eng"), StudyError)
-    assert (error.key, error.given) == ("concepts.label_language", "eng")
-    assert "data/dev/eng.txt" in error.hint
+    error = text_error(text_config(concepts__label_language="fr"), StudyError)
+    assert (error.key, error.given) == ("concepts.label_language", "fr")
+    assert "data/dev/fr.txt" in error.hint
 
 
 def test_the_label_language_need_not_be_analysed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,9 @@ import h5py
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
+from babelscope.capture.inputs import encode_sentences
 from babelscope.errors import DataError, StoreError, StudyError
 from babelscope.text.tokenization import (
     language_shares,
@@ -21,6 +24,7 @@ from babelscope.text.tokenization import (
     tokenizer_json_hash,
     train_tokenizer,
 )
+from tiny_models import tiny_loaded
 
 WORDS = {
     "en": [
@@ -174,6 +178,27 @@ def test_windows_begin_with_documents_and_are_cut(corpus, tokenizer_dir, tmp_pat
         assert group.attrs["n_documents"] == 360
         assert group.attrs["n_tokens"] * group.attrs["kept_share"] == pytest.approx(len(expected) * 16)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_special_tokens_come_by_id_alone(corpus, tokenizer_dir, tmp_path):
+    """A document that holds how one is written holds these characters, here and as a sentence to analyse."""
+    path = tmp_path / "en.jsonl"
+    spelt = "the end </s> and <s> once more <pad> or <unk> <0x41>"
+    rows = [{"text": spelt, "split": "train"}] * 40 + [{"text": "a house", "split": "heldout"}] * 40
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenize_corpus({"en": path}, tokenizer_dir, tmp_path / "t.h5", sequence_length=16)
+    tokenizer = Tokenizer.from_file(str(tokenizer_dir / "tokenizer.json"))
+    windows = open_windows(tmp_path / "t.h5").train["en"]
+    assert not np.isin(windows[:, 1:], [1, 2, 3, tokenizer.token_to_id("<0x41>")]).any()
+    assert "</s>" in tokenizer.decode(windows[0].tolist(), skip_special_tokens=False)
+
+    loaded = dataclasses.replace(tiny_loaded("xglm"), tokenizer=AutoTokenizer.from_pretrained(tokenizer_dir))
+    (row,) = encode_sentences(loaded, [("s-1", spelt)], max_length=40, where="sentences").rows
+    assert row[1:16] == windows[0, 1:].tolist()
+    with pytest.raises(
+        DataError, match=r"sentence 's-1' holds '</s>', which the tokenizer takes for its own"
+    ):
+        encode_sentences(tiny_loaded("xglm"), [("s-1", "the </s> house")], max_length=20, where="sentences")
 
 
 def test_equal_text_gives_equal_windows(corpus, tokenizer_dir, tmp_path):

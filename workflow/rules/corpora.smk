@@ -119,6 +119,7 @@ rule prepare_concepts:
     params:
         source=STUDY.concepts.source,
         words=STUDY.word_lists,
+        label_language=STUDY.concepts.label_language,
         files=lambda wildcards: STUDY.concept_files(wildcards.lang),
         duplicates=STUDY.sentences.duplicates,
         version=version("prepare_concepts"),

@@ -17,5 +17,6 @@ with job(snakemake.log[0]):
         label_text=Path(snakemake.input.labels[0]) if snakemake.params.source == "words" else None,
         words=snakemake.params.words,
         files=snakemake.params.files,
+        label_language=snakemake.params.label_language,
         duplicates=snakemake.params.duplicates,
     )

@@ -45,6 +45,7 @@ def align_experts(
         ValueError: If languages do not have the same concepts or units.
     """
     check_alike(best.values())
+    best = dict(sorted(best.items()))  # what is drawn does not depend on the order of the study
     first = next(iter(best.values()))
     experts = {lang: select_experts(file, k=k) for lang, file in best.items()}
     found = overlap_tables(

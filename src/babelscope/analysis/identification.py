@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pandas as pd
 from lingua import Language, LanguageDetectorBuilder
 
-from babelscope.errors import StudyError
 from babelscope.text.clones import NO_CLONES, Clones, part_of, without_clones
+from babelscope.text.languages import by_identified, language_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ MIN_LETTERS = 3
 #: Language of a text that has too few letters.
 UNDETERMINED = "und"
 
-#: Norwegian without its written form is taken as its most frequent one.
-_ALIASES = {"no": "nb", "nor": "nb"}
+#: Between the codes of languages that are one to lingua.
+BOTH = " or "
 
 
 def identify_languages(
@@ -35,17 +35,18 @@ def identify_languages(
     than three letters (one of a script without spaces) is ``und`` with confidence 0. Lingua does not know
     clones, so a text is in one if more than half of its letters are; their share is the confidence.
 
+    A language that lingua lacks is never found. Where it takes two of the study for one, such as ``zh`` and
+    ``zh-TW``, a text is in ``zh or zh-TW``. With one language to choose from, beside others that lingua
+    lacks, all are ``und``.
+
     Args:
         texts: Table with the columns ``model``, ``step`` and ``text``, in any script.
-        languages: Codes of the study, such as ``en`` or ``pt-BR``; the part before ``-`` counts.
+        languages: Codes of the study, see :mod:`babelscope.text.languages`.
         clones: Those among the languages.
 
     Returns:
         Columns ``model``, ``step``, ``row`` (position of the text), ``text_crc32`` (to check by what it
         says), ``language`` (a code of the study, or ``und``), ``confidence`` in [0, 1].
-
-    Raises:
-        StudyError: If lingua does not know a language, or two codes are one language to it.
     """
     known = [lang for lang in languages if lang not in clones]
     codes = _lingua_languages(known)
@@ -60,7 +61,7 @@ def identify_languages(
         rest = without_clones(text)
         if clone:
             rows.append((row, crc, clone, share))
-        elif not codes or not _long_enough(rest):
+        elif not codes or not _long_enough(rest) or (len(codes) == 1 < len(known)):
             rows.append((row, crc, UNDETERMINED, 0.0))
         elif len(codes) == 1:
             rows.append((row, crc, known[0], 1.0))
@@ -85,25 +86,9 @@ def _most_of(text: str, clones: Clones) -> tuple[str, float]:
 
 
 def _lingua_languages(languages: Sequence[str]) -> dict[Language, str]:
-    """The study's code of each of lingua's languages."""
-    known: dict[str, Language] = {}
-    for language in Language.all():
-        known[language.iso_code_639_1.name.lower()] = language
-        known[language.iso_code_639_3.name.lower()] = language
-    found: dict[Language, str] = {}
-    for code in languages:
-        primary = code.replace("_", "-").split("-")[0].lower()
-        name = _ALIASES.get(primary, primary)
-        if name not in known:
-            two = ", ".join(sorted(code for code in known if len(code) == 2))
-            hint = "set generation.enabled to false, or leave this language out of the study"
-            raise StudyError("languages", code, f"languages that lingua identifies: {two}", hint)
-        language = known[name]
-        if language in found:
-            allowed = f"one code for {language.name.title()}; {found[language]} is it already"
-            raise StudyError("languages", code, allowed, "lingua does not tell them apart")
-        found[language] = code
-    return found
+    """The study's code of each of lingua's languages; all its codes where several are one to lingua."""
+    lingua = {language_of(language.iso_code_639_3.name.lower()): language for language in Language.all()}
+    return {lingua[name]: BOTH.join(sorted(codes)) for name, codes in by_identified(languages).items()}
 
 
 def _long_enough(text: str) -> bool:

@@ -157,7 +157,7 @@ def _members(
 ) -> dict[int, dict[str, Members]]:
     """The experts of each language on its half, by step, rising."""
     check_alike(best.values())
-    first, langs = next(iter(best.values())), list(dict.fromkeys(lang for _, lang in experts))
+    first, langs = next(iter(best.values())), sorted({lang for _, lang in experts})
     return {
         step: members({lang: experts[step, lang] for lang in langs}, first.units, first.concepts)
         for step in sorted({step for step, _ in experts})

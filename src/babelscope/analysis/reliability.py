@@ -68,6 +68,7 @@ def search_sites(
         seed: Of the pairings of concepts.
         n_nulls: Pairings behind the null; each one is a whole search.
     """
+    scores = dict(sorted(scores.items()))  # pairings are drawn by place
     first = next(iter(scores.values()))
     n_concepts = len(first.concepts)
     pairings = pairings_of(n_concepts, len(scores), n_nulls, np.random.default_rng([seed, 2]))

@@ -392,7 +392,7 @@ def _label_matrix(
         at = twice.iloc[0]
         problem = f"{len(twice)} labels stand twice; the first is {at['sentence_id']} for {at['concept']}"
         raise DataError(where, problem, "label each sentence once per concept")
-    columns, names = pd.factorize(table["concept"].astype(str))
+    columns, names = pd.factorize(table["concept"].astype(str), sort=True)
     labels_NC = np.full((len(sentence_ids), len(names)), EXCLUDED, dtype=np.int8)
     rows = align_rows(table["sentence_id"].astype(str).tolist(), sentence_ids, where)
     labels_NC[rows, columns] = table["label"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
@@ -31,6 +32,7 @@ class Probes(Settings):
     """How language probes are fitted and scored, as a study says it."""
 
     section: ClassVar[str] = "probes"
+    renamed: ClassVar[Mapping[str, str]] = {"l2_c": "c"}
 
     c: _AutoOrPositive = "auto"
     """Inverse strength of the L2 penalty; a larger one fits closer. auto: chosen within the training part."""

@@ -50,7 +50,7 @@ class Shared(NamedTuple):
 
 def half_of(langs: Iterable[str]) -> dict[str, str]:
     """The half of the sentences on which each language chooses."""
-    return {lang: list(OTHER_HALF)[at % 2] for at, lang in enumerate(langs)}
+    return {lang: list(OTHER_HALF)[at % 2] for at, lang in enumerate(sorted(langs))}
 
 
 def members(
@@ -59,8 +59,7 @@ def members(
     """The experts of each language, on its half.
 
     Args:
-        experts: Per language, in the order of the study, the table of
-            :func:`babelscope.analysis.experts.select_experts`.
+        experts: Per language the table of :func:`babelscope.analysis.experts.select_experts`.
         units: All units of the model.
         concepts: Order of the concepts.
     """
@@ -75,7 +74,7 @@ def shared(of_langs: Sequence[Members], n_units: int, pairing_LC: NDArray[np.int
     """The pairs of all languages, and how many languages have each.
 
     Args:
-        of_langs: By language, in the order of the study, so that every other one chose on the same half.
+        of_langs: By language, in the order of their names, so that every other one chose on the same half.
         n_units: Units of the model.
         pairing_LC: For each language and row the number of a concept, as :func:`pairings_of` gives it: rows
             then stand for concepts.

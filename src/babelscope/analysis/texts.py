@@ -1,18 +1,17 @@
 """Generated texts in numbers: how often they hold the forced concept, in which language, how fluent.
 
-Words of concepts are found in any language and script. Legend: T texts, R resamples, M languages that texts
-and hits may be in, L source languages, C concepts, I items that are drawn (concepts, or texts), E hits.
+Words of concepts are found in any language and script. What is not known is not counted: words in texts whose
+source language has none for the concept, and languages that the identifier does not tell apart. Legend: T
+texts, R resamples, M languages that texts and hits may be in, L source languages, C concepts, I items that
+are drawn (concepts, or texts), E hits.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import sys
-import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,22 +22,20 @@ from numpy.typing import NDArray
 from babelscope.errors import DataError
 from babelscope.stats import bootstrap_weights, widened_interval
 from babelscope.text.clones import NO_CLONES, Clones, part_of
+from babelscope.text.languages import english_among, told_apart
+from babelscope.text.words import WordFinder
 
 Floats = NDArray[np.float64]
 Words = Mapping[str, Mapping[str, Sequence[str]]]
 """Concept -> language -> forms."""
-
-#: Written without spaces: a form is searched for anywhere in a text.
-UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue"})
+Spelt = Mapping[str, Collection[str]]
+"""Concept -> languages in which its words are known."""
 
 #: Summary over all source languages, or no target language.
 ALL = "*"
 
 #: The condition of forced texts in which words of the other concepts are counted.
 OTHER_CONCEPT = "other_concept"
-
-#: The language that texts may fall back to.
-PIVOT = "en"
 
 #: The summary's target that stands for each text's own source language.
 SOURCE = "source"
@@ -101,15 +98,16 @@ def collect_generation(
         known: Words = json.loads(words.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(words, f"cannot be read: {error}") from error
-    spelt = [c for c, forms in known.items() if any(forms.get(lang) for lang in languages)]
+    spelt = {concept: [lang for lang in languages if forms.get(lang)] for concept, forms in known.items()}
     summaries, samples, drawn = [], [], {}
     for (model, step), table in texts.items():
         if (model, step) not in detected:
             raise DataError("languages of texts", f"are not there for {model}, step {step}")
         found, hits = detected[model, step], count_hits(table["text"], known, languages, clones)
         summary, drawn[model, step] = _summarised(
-            table, found, hits, languages=languages, concepts=spelt, n_resamples=n_resamples, seed=seed
-        )
+            table, found, hits, languages=languages, spelt=spelt, n_resamples=n_resamples, seed=seed,
+            clones=clones,
+        )  # fmt: skip
         summaries.append(summary)
         samples.append(sample_texts(table, found, hits))
     contrasts = _contrasts(drawn, against)
@@ -139,9 +137,10 @@ def summarise_generation(
     hits: pd.DataFrame,
     *,
     languages: Sequence[str],
-    concepts: Sequence[str],
+    spelt: Spelt,
     n_resamples: int,
     seed: int,
+    clones: Clones = NO_CLONES,
 ) -> pd.DataFrame:
     """Rates, shares and fluency of the texts of one checkpoint.
 
@@ -170,22 +169,27 @@ def summarise_generation(
         detected: Table of :func:`babelscope.analysis.identification.identify_languages` for these texts.
         hits: Table of :func:`count_hits` for these texts.
         languages: Languages of the study.
-        concepts: Concepts that have words; without any, the metrics of hits are left out.
+        spelt: Per concept the languages in which its words are known. A text counts for the metrics of hits
+            if its concept has words in its source language and in the pivot, where that is in the study: else
+            it could say it in words that nobody looked for. Without such texts these metrics are left out.
         n_resamples: Bootstrap resamples; ``seed`` is theirs.
+        clones: Those among the languages.
 
     Returns:
         Columns ``model, step, condition, lang, target, metric, value, low, high, n``. ``lang`` is
         the source language, or ``*`` for all of them (unforced texts have no other). ``target`` is
         a language, ``*`` where a metric has none, and over all sources also ``source``: each text's
-        own source language; there the texts with the source English are left out, since their
-        source is where texts fall back to. ``n`` counts texts, or hits for ``hit_share``.
+        own source language; there the texts with the source English, the pivot, are left out, since their
+        source is where texts fall back to, and of ``text_share`` those whose source cannot be identified.
+        ``n`` counts texts, or hits for ``hit_share``.
 
     Raises:
         DataError: If ``detected`` belongs to other texts.
     """
     return _summarised(
-        texts, detected, hits, languages=languages, concepts=concepts, n_resamples=n_resamples, seed=seed
-    )[0]
+        texts, detected, hits, languages=languages, spelt=spelt, n_resamples=n_resamples, seed=seed,
+        clones=clones,
+    )[0]  # fmt: skip
 
 
 def _summarised(
@@ -194,22 +198,28 @@ def _summarised(
     hits: pd.DataFrame,
     *,
     languages: Sequence[str],
-    concepts: Sequence[str],
+    spelt: Spelt,
     n_resamples: int,
     seed: int,
+    clones: Clones,
 ) -> tuple[pd.DataFrame, dict[_Key, _Drawn]]:
     """The summary, and what was drawn for its rows over all source languages."""
     model, step = texts["model"].iloc[0], int(texts["step"].iloc[0])
     _check_detected(texts, detected, f"languages of the texts of {model}, step {step}")
     table = texts.reset_index(drop=True).assign(language=detected["language"].to_numpy())
-    sources = [lang for lang in table["lang"].unique() if lang != ALL]
-    measured = [c for c in table["concept"].unique() if c != ALL and c in set(concepts)]
+    # By name, since they are drawn by place.
+    sources = sorted(lang for lang in table["lang"].unique() if lang != ALL)
+    pivot = english_among(lang for lang in languages if lang not in clones)
+    needed = set() if pivot is None else {pivot}
+    known = {(lang, c) for c, langs in spelt.items() for lang in langs if needed <= set(langs)}
+    measured = sorted({c for lang, c in known if lang in sources} & set(table["concept"]))
     hits = hits[hits["concept"].isin(measured)]
+    identified = [*told_apart(lang for lang in languages if lang not in clones), *clones]
     rows: list[tuple[Any, ...]] = []
     drawn: dict[_Key, _Drawn] = {}
     for condition, part in table.groupby("condition", sort=False):
         here = hits[hits["row"].isin(part.index)]
-        group = _Condition(str(condition), part, here, list(languages), measured)
+        group = _Condition(str(condition), part, here, list(languages), measured, known, identified, pivot)
         boot = _Bootstrap(part, n_resamples, seed)
         rows += group.unforced(boot, sources) if condition == "unforced" else group.forced(boot)
         drawn |= group.drawn
@@ -248,10 +258,21 @@ class _Condition:
     """The texts of one condition, and what was found in them."""
 
     def __init__(
-        self, name: str, texts: pd.DataFrame, hits: pd.DataFrame, languages: list[str], concepts: list[str]
+        self,
+        name: str,
+        texts: pd.DataFrame,
+        hits: pd.DataFrame,
+        languages: list[str],
+        concepts: list[str],
+        known: Collection[tuple[str, str]],
+        identified: Collection[str],
+        pivot: str | None,
     ) -> None:
         self.name, self.texts, self.hits = name, texts, hits
-        self.languages, self.concepts = languages, concepts
+        self.languages, self.concepts, self.known, self.pivot = languages, concepts, known, pivot
+        spelt = {lang for lang, concept in known if concept in concepts}
+        #: Languages that a metric can name.
+        self.nameable = {"text_share": set(identified), "hit_share": spelt}
         #: Rates of concept words and shares of languages, over all source languages.
         self.drawn: dict[_Key, _Drawn] = {}
         self.one_T, self.every_T = np.ones(len(texts)), np.ones(len(texts), dtype=bool)
@@ -282,7 +303,7 @@ class _Condition:
         plain, shares = self._forced_hits() if self.concepts else ([], [])
         shares.append((self.name, "text_share", self.in_language_TM, self.one_T))
         in_source_TM = source_T[:, None] == np.array(self.languages)
-        in_pivot_M = np.array(self.languages) == PIVOT
+        in_pivot_M = np.array([lang == self.pivot for lang in self.languages])
         rows: list[_Row] = []
         for lang in [*dict.fromkeys(source_T), ALL]:
             chosen_T = self.every_T if lang == ALL else source_T == lang
@@ -293,16 +314,18 @@ class _Condition:
                 (row,) = drawn.rows(metric)
                 rows.append((name, lang, ALL, metric, *row, int((chosen_T & (below_T > 0)).sum())))
             for name, metric, top_TM, below_T in shares:
-                targets, tops = self.languages, top_TM
+                nameable, targets, tops = self.nameable[metric], self.languages, top_TM
                 if lang == ALL:
-                    chosen_T = source_T != PIVOT
-                    targets = [SOURCE, PIVOT] if PIVOT in self.languages else [SOURCE]
+                    chosen_T = (source_T != self.pivot) & np.isin(source_T, list(nameable))
+                    targets = [SOURCE] if self.pivot is None else [SOURCE, self.pivot]
                     columns = [(top_TM * in_source_TM).sum(1), (top_TM * in_pivot_M).sum(1)]
                     tops = np.stack(columns[: len(targets)], axis=1)
                 if not chosen_T.any():
                     continue
                 n, drawn = round(float(below_T[chosen_T].sum())), boot.drawn(tops, below_T, chosen_T)
                 for at, (target, row) in enumerate(zip(targets, drawn.rows(metric), strict=True)):
+                    if target not in nameable and target != SOURCE:
+                        continue
                     rows.append((name, lang, target, metric, *row, n))
                     if lang == ALL:
                         self.drawn[name, target, metric] = drawn.column(at)
@@ -310,29 +333,37 @@ class _Condition:
 
     def _forced_hits(self) -> tuple[list[_Measure], list[_Measure]]:
         """Rates and shares of words of the forced concept; where experts are forced, of the others too."""
-        of_own = self.hits["row"].map(self.texts["concept"]) == self.hits["concept"]
-        counted_T = self.texts["concept"].isin(self.concepts).to_numpy().astype(np.float64)
-        own_TM = self._by_language(self.hits[of_own])
+        source_T, n_known = self.texts["lang"], Counter(lang for lang, c in self.known if c in self.concepts)
+        pairs = zip(source_T, self.texts["concept"], strict=True)
+        counted_T = np.array([pair in self.known for pair in pairs], dtype=np.float64)
+        pairs = zip(self.hits["row"].map(source_T), self.hits["concept"], strict=True)
+        hits = self.hits[np.array([pair in self.known for pair in pairs], dtype=bool)]
+        of_own = hits["row"].map(self.texts["concept"]) == hits["concept"]
+        own_TM = self._by_language(hits[of_own])
         rates: list[_Measure] = [(self.name, "hit_rate", (own_TM.sum(1) > 0) * counted_T, counted_T)]
         shares: list[_Measure] = [(self.name, "hit_share", own_TM, own_TM.sum(1))]
         if self.name == "forced" and len(self.concepts) > 1:
-            others = self.hits[~of_own]
+            others = hits[~of_own]
             n_others = others.groupby("row")["concept"].nunique().reindex(self.texts.index, fill_value=0)
-            rate_T = n_others.to_numpy() / (len(self.concepts) - counted_T)
+            n_T = source_T.map(n_known).to_numpy(dtype=np.float64) - counted_T
+            some_T = (n_T > 0).astype(np.float64)
+            rate_T = n_others.to_numpy() / np.maximum(n_T, 1)
             other_TM = self._by_language(others)
-            rates.append((OTHER_CONCEPT, "hit_rate", rate_T, self.one_T))
+            rates.append((OTHER_CONCEPT, "hit_rate", rate_T, some_T))
             shares.append((OTHER_CONCEPT, "hit_share", other_TM, other_TM.sum(1)))
         return rates, shares
 
     def unforced(self, boot: _Bootstrap, sources: Sequence[str]) -> list[_Row]:
         """Summary rows of texts that belong to no concept: each is asked for every concept."""
         languages, n_texts = self.languages, len(self.texts)
-        abroad = [languages.index(lang) for lang in sources if lang != PIVOT and lang in languages]
         rows: list[_Row] = []
 
         def add_shares(metric: str, shares: _Drawn, n: int) -> None:
+            nameable = self.nameable[metric]
             for target, row in zip(languages, shares.rows(metric), strict=True):
-                rows.append((self.name, ALL, target, metric, *row, n))
+                if target in nameable:
+                    rows.append((self.name, ALL, target, metric, *row, n))
+            abroad = [languages.index(lang) for lang in sources if lang != self.pivot and lang in nameable]
             if abroad:  # what a source language would get without forcing, mean over the sources
                 (row,) = boot.mean_over(shares, abroad).rows(metric)
                 rows.append((self.name, ALL, SOURCE, metric, *row, n))
@@ -406,8 +437,8 @@ class _Bootstrap:
 
     def __init__(self, texts: pd.DataFrame, n_resamples: int, seed: int) -> None:
         self._n_resamples, self._seed = n_resamples, seed
-        self._lang_T = texts.groupby("lang", sort=False).ngroup().to_numpy()
-        of_concept = texts.groupby("concept", sort=False).ngroup().to_numpy()
+        self._lang_T = texts.groupby("lang").ngroup().to_numpy()
+        of_concept = texts.groupby("concept").ngroup().to_numpy()
         # Of one concept its texts are drawn.
         alone = of_concept.max(initial=0) == 0
         self._item_T = texts.groupby("lang").cumcount().to_numpy() if alone else of_concept
@@ -481,9 +512,8 @@ def count_hits(
 ) -> pd.DataFrame:
     """Words of concepts in texts: columns ``row`` (position of the text), ``concept``, ``lang``, ``hits``.
 
-    In scripts with spaces a form is one or more whole words, whatever their case; only the forms
-    that are listed count, no inflected ones. In scripts without spaces it may stand anywhere. Of
-    forms that overlap the longest counts, from left to right. A form spelt alike in several
+    Words are found by :mod:`babelscope.text.words`; only the forms that are listed count, no inflected ones.
+    Of forms of one concept that overlap the longest counts, from left to right. A form spelt alike in several
     languages counts in equal parts to each of them. A text without hits has no row. Forms of a clone are its
     original's, looked for in what of a text is in the clone's letters.
 
@@ -493,66 +523,21 @@ def count_hits(
         languages: Languages whose forms are searched.
         clones: Those among the languages.
     """
-    read_as = {lang: clones.get(lang, (lang, 0)) for lang in languages}
-    forms: dict[str, dict[tuple[str, ...], list[str]]] = {}
-    for concept, by_language in words.items():
-        for lang in (lang for lang in by_language if lang in read_as):
-            known = forms.setdefault(lang, {})
-            for form in by_language[lang]:
-                pieces = tuple(piece for piece, _, _ in _pieces(form, read_as[lang][0]))
-                if pieces and concept not in known.setdefault(pieces, []):
-                    known[pieces].append(concept)
-    lengths = {lang: sorted({len(pieces) for pieces in known}, reverse=True) for lang, known in forms.items()}
+    finders: dict[str, tuple[WordFinder, int]] = {}
+    for lang in sorted(languages):
+        original, letters = clones.get(lang, (lang, 0))
+        forms = {concept: by_language.get(lang, ()) for concept, by_language in words.items()}
+        finders[lang] = WordFinder(forms, original), letters
     rows = []
     for row, text in enumerate(texts):
         found: dict[tuple[int, int, str], list[str]] = {}
-        for lang, known in forms.items():
-            original, letters = read_as[lang]
-            said = _pieces(part_of(text, letters), original)
-            for start, end, concepts in _find(said, known, lengths[lang]):
-                for concept in concepts:
-                    found.setdefault((start, end, concept), []).append(lang)
+        for lang, (finder, letters) in finders.items():
+            for each in finder.find(part_of(text, letters)):
+                found.setdefault((each.start, each.end, each.concept), []).append(lang)
         hits: dict[tuple[str, str], float] = {}
         for (_, _, concept), langs in found.items():
             for lang in langs:
                 hits[concept, lang] = hits.get((concept, lang), 0.0) + 1 / len(langs)
-        rows += [(row, *key, n) for key, n in hits.items()]
+        rows += [(row, *key, n) for key, n in sorted(hits.items())]
     types = {"row": np.int64, "concept": object, "lang": object, "hits": np.float64}
     return pd.DataFrame(rows, columns=list(types)).astype(types)
-
-
-def _find(
-    pieces: Sequence[tuple[str, int, int]], forms: Mapping[tuple[str, ...], list[str]], lengths: Sequence[int]
-) -> Iterator[tuple[int, int, list[str]]]:
-    """Start, end and concepts of each form, from left to right, the longest first."""
-    at = 0
-    while at < len(pieces):
-        for length in lengths:
-            key = tuple(piece for piece, _, _ in pieces[at : at + length])
-            if len(key) == length and key in forms:
-                yield pieces[at][1], pieces[at + length - 1][2], forms[key]
-                at += length
-                break
-        else:
-            at += 1
-
-
-def _pieces(text: str, lang: str) -> list[tuple[str, int, int]]:
-    """Lower-case words, or characters where words are not marked: (piece, start, end)."""
-    text, primary = unicodedata.normalize("NFC", text), lang.split("-")[0]
-    if primary in ("tr", "az"):
-        text = text.replace("I", "ı")
-    text = text.replace("İ", "i").lower()
-    if primary in UNSPACED:
-        return [(c, at, at + 1) for at, c in enumerate(text) if not c.isspace()]
-    return [(match.group(), *match.span()) for match in _word_pattern().finditer(text)]
-
-
-@cache
-def _word_pattern() -> re.Pattern[str]:
-    # To `re`, the vowel signs of Devanagari and others are no part of a word.
-    marks = {c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c))[0] == "M"}
-    # As ranges, which are matched much faster than so many characters.
-    starts, ends = sorted(marks - {c + 1 for c in marks}), sorted(marks - {c - 1 for c in marks})
-    spans = (f"{re.escape(chr(a))}-{re.escape(chr(b))}" for a, b in zip(starts, ends, strict=True))
-    return re.compile(f"[\\w\u200c\u200d{''.join(spans)}]+")

@@ -77,12 +77,18 @@ def encode_sentences(
         raise DataError(where, f"the sentence id {twice!r} stands twice")
     texts = [text for _, text in pairs]
     options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
-    encoded = loaded.tokenizer(texts, **options)
+    # Special tokens enter by id alone: a text that holds how one is written holds these characters.
+    encoded = loaded.tokenizer(texts, split_special_tokens=True, **options)
+    special = set(loaded.tokenizer.all_special_ids) - {loaded.tokenizer.unk_token_id}
     rows, n_truncated = [], 0
     for sentence_id, tokens in zip(ids, encoded["input_ids"], strict=True):
         if not tokens:
             problem = f"sentence {sentence_id!r} has no token besides the start token"
             raise DataError(where, problem, "remove empty sentences, in all languages if they are parallel")
+        if not special.isdisjoint(tokens):  # a unigram model may have them among its pieces
+            name = loaded.tokenizer.convert_ids_to_tokens(next(each for each in tokens if each in special))
+            problem = f"sentence {sentence_id!r} holds {name!r}, which the tokenizer takes for its own"
+            raise DataError(where, problem, "remove it from the text; in all languages, if they are parallel")
         n_truncated += len(tokens) > n_own
         rows.append([loaded.start_id, *tokens[:n_own], *end])
     return Encoded(ids, rows, n_truncated)

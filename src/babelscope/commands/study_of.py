@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from babelscope.errors import StudyError
 from babelscope.io.yaml import read_mapping
+from babelscope.ops.engine import with_told
 
 if TYPE_CHECKING:
     from babelscope.study.config import Study
@@ -43,16 +41,17 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
     from babelscope.study.series import check_checkpoints
 
     hint = "run this in the checkout, and name the study with --configfile; config/README.md says more"
-    config = read_mapping(args.configfile, hint)
-    study = load_study({**config, **dict(_pair(given) for given in args.config)})
+    study = load_study(_config(args, hint))
     if files:
         check_checkpoints(study)
         check_text(study)
     return study
 
 
-def _pair(given: str) -> tuple[str, Any]:
-    key, equals, value = given.partition("=")
-    if not equals:
-        raise StudyError("--config", given, "KEY=VALUE")
-    return key, yaml.safe_load(value)
+def _config(args: argparse.Namespace, hint: str) -> dict[str, Any]:
+    """As Snakemake would have it: the file, below what stands on the command line."""
+    told = with_told({}, args.config) if args.config else {}
+    if "study" in told and args.configfile is DEFAULT:  # it stands alone, see the Snakefile
+        return told
+    config = read_mapping(args.configfile, hint)
+    return with_told(config, args.config) if args.config else config

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from babelscope.complaints import nearest
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, StudyError
 
 #: Jobs, and in how many seconds, that Snakemake starts at most if nothing is said (``100/1s``).
 _DEFAULT_LIMIT = (100, 1)
@@ -25,6 +26,31 @@ class Engine:
 
     on_cluster: bool
     overrides: dict[str, frozenset[str]]
+
+
+def with_told(config: Mapping[str, Any], told: Sequence[str]) -> dict[str, Any]:
+    """A config with what stands on the command line, as Snakemake reads and merges it.
+
+    It reads numbers at the top level alone, and leaves those inside of a mapping as text.
+
+    Args:
+        config: The keys and values of a file.
+        told: Values of ``--config``, such as ``data=/where/it/lies``.
+
+    Raises:
+        StudyError: If one of them is no key and value.
+    """
+    from snakemake.cli import parse_config  # slow to import, needed seldom
+    from snakemake.utils import update_config
+
+    merged = copy.deepcopy(dict(config))
+    for each in told:
+        try:
+            update_config(merged, parse_config([each]))
+        except ValueError as error:
+            hint = "the key is one of the study's, at its top"
+            raise StudyError("--config", each, "KEY=VALUE", hint) from error
+    return merged
 
 
 def engine(workflow: Any) -> Engine:

@@ -66,6 +66,6 @@ def _fewest_sentences(study: Study) -> tuple[int, int]:
     grouping = Grouping.of_lines(groups, len(lines), path)
     labels = {
         concept: {line_id(number + 1): int(number in found) for number in range(len(lines))}
-        for concept, found in match_words(lines, study.word_lists).items()
+        for concept, found in match_words(lines, study.word_lists, study.concepts.label_language).items()
     }
     return fewest_in_a_half(labels, grouping.half_of)

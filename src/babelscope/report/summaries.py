@@ -14,6 +14,7 @@ import pandas as pd
 
 from babelscope.stats import interval_over_runs
 from babelscope.text import kinship
+from babelscope.text.languages import ENGLISH, english_among
 
 #: Words in common from which two languages have cognates.
 COGNATES = kinship.COGNATES
@@ -228,12 +229,14 @@ def transfer_totals(transfer: pd.DataFrame) -> pd.DataFrame:
     return out.iloc[np.argsort(out.groupby(["model", "step"], sort=False).ngroup(), kind="stable")]
 
 
-def generation_series(generation: pd.DataFrame, pivot: str = "en") -> pd.DataFrame:
+def generation_series(generation: pd.DataFrame, pivot: str | None = None) -> pd.DataFrame:
     """Generation metrics over all source languages: summary rows of the table of generation.
 
     Their ``lang`` is ``"*"`` and their ``target`` one of ``"*"`` (metrics without a target), ``"source"`` and
-    ``pivot``, the language that late checkpoints may fall back to, in this order.
+    ``pivot``, the language that late checkpoints may fall back to (English, by its code in the study, if not
+    given), in this order.
     """
+    pivot = pivot or english_among(generation["target"].unique()) or ENGLISH
     order = {ALL: 0, SOURCE: 1, pivot: 2}
     keys = ["model", "step", "condition", "metric"]
     rows = generation[(generation["lang"] == ALL) & generation["target"].isin(order)]

@@ -18,6 +18,7 @@ from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions
 from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
+from babelscope.text.languages import check_language, language_of
 from babelscope.text.settings import (
     DatasetCorpus,
     FileConcepts,
@@ -43,6 +44,7 @@ def cross_check(study: Study) -> None:
         DataError: If a folder is no whole checkpoint.
     """
     _check_clones(study)
+    _check_languages(study)
     _check_sentences(study)
     _check_corpora(study)
     for model in study.models.values():
@@ -81,6 +83,18 @@ def _check_clones(study: Study) -> None:
                 raise StudyError(f"corpora.{name}.languages", list(corpus.languages), f"{original} too", hint)
 
 
+def _check_languages(study: Study) -> None:
+    """Every language has a code of a language, except clones."""
+    named = {"languages": study.languages}
+    named |= {f"corpora.{name}.languages": corpus.languages for name, corpus in study.corpora.items()}
+    if study.concepts.label_language:
+        named["concepts.label_language"] = (study.concepts.label_language,)
+    for key, languages in named.items():
+        for lang in languages:
+            if lang not in study.clones:
+                check_language(key, lang)
+
+
 def _check_corpora(study: Study) -> None:
     for name, corpus in study.corpora.items():
         key = f"corpora.{name}"
@@ -89,6 +103,9 @@ def _check_corpora(study: Study) -> None:
             _check_template(f"{key}.path", corpus.path, ["lang"], needed="{lang}" not in named)
             if named:
                 _check_template(f"{key}.name", named, ["lang"], needed=False)
+            if isinstance(corpus, DatasetCorpus) and not re.fullmatch(r"[\w.-]+", corpus.split):
+                hint = "a stream has no parts, such as train[:10%]; write them to a file"
+                raise StudyError(f"{key}.split", corpus.split, "the name of a split, such as train", hint)
             continue
         _check_grammar_languages(f"{key}.languages", map(study.original, corpus.languages))
         for lang in corpus.weights:
@@ -113,6 +130,8 @@ def _check_grammar_languages(key: str, languages: Iterable[str]) -> None:
     for lang in languages:
         if lang not in LANGUAGES:
             hint = "bring text for other languages, see config/README.md"
+            if (short := language_of(lang)) in LANGUAGES:
+                hint = f"did you mean `{short}`?"
             raise StudyError(key, lang, "languages of the grammar: " + ", ".join(LANGUAGES), hint)
 
 
@@ -135,19 +154,23 @@ def _check_sentences(study: Study) -> None:
         _check_template("sentences.path", sentences.path, ["lang"])
         if sentences.groups is not None:
             _check_template("sentences.groups", sentences.groups, [])
-        _check_template("concepts.lists", concepts.lists, [])
+        _check_template("concepts.lists", concepts.lists, ["lang"], needed=False)
     elif isinstance(concepts, FileConcepts):
         fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
         _check_template("concepts.path", concepts.path, fields)
+        if concepts.lists:
+            _check_template("concepts.lists", concepts.lists, ["lang"], needed=False)
+            _ = study.word_forms  # read, so that its faults show
         if sentences.groups is not None:
             _check_template("sentences.groups", sentences.groups, ["concept", "label"])
         if not study.concept_ids:
-            lang = study.languages[0]
+            lang = study.original(study.languages[0])
             where = study.fill(concepts.path, concept="*", lang=lang, label="positive")
             hint = f"no file is at {where}"
             if "{data}" in concepts.path:
                 hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
-            raise StudyError("concepts.path", concepts.path, f"a path at which {lang} has concepts", hint)
+            allowed = "a path at which a language has concepts"
+            raise StudyError("concepts.path", concepts.path, allowed, hint)
         for concept in study.concept_ids:
             if not re.fullmatch(NAME_PATTERN, concept):
                 raise StudyError("concepts.ids", concept, PATH_SAFE, "rename its files")
@@ -395,7 +418,10 @@ def check_text(study: Study) -> None:
         label = Path(study.label_files(study.languages[0])[0])
         lines.check_parallel({**files, study.concepts.label_language: label})
         groups = Path(study.sentence_groups) if study.sentence_groups else None
-        concepts.check_concepts(files, label, study.word_lists, needed, duplicates=duplicates, groups=groups)
+        concepts.check_concepts(
+            files, label, study.word_lists, needed,
+            label_language=study.concepts.label_language, duplicates=duplicates, groups=groups,
+        )  # fmt: skip
     elif study.sentences.source == "concepts":
         by_language = {lang: study.concept_files(lang) for lang in study.languages}
         concepts.check_concept_files(by_language, needed, duplicates=duplicates, groups=study.sentence_groups)
@@ -432,6 +458,8 @@ def _check_files_exist(study: Study) -> None:
     if missing:
         (key, (template, paths)), *others = missing.items()
         hint = f"not there: {', '.join(paths)}"
+        if key == "concepts.path":
+            hint += "; bring them, or name in concepts.ids the concepts that every language has"
         for other, (_, more) in others:
             hint += f"; of `{other}`: {', '.join(more)}"
         if "{data}" in template or (sentences.source == "parallel" and "{data}" in sentences.path):

@@ -24,7 +24,16 @@ from babelscope.study.steps import chunks
 from babelscope.study.yaml import read_word_lists
 from babelscope.text.clones import MOST
 from babelscope.text.concepts import LABELS, find_concepts
-from babelscope.text.settings import Concepts, Corpus, GrammarCorpus, Sentences, TokenizerSettings
+from babelscope.text.languages import IDENTIFIED, as_written, by_identified, identified_as
+from babelscope.text.settings import (
+    Concepts,
+    Corpus,
+    GrammarConcepts,
+    GrammarCorpus,
+    Sentences,
+    TokenizerSettings,
+    WordConcepts,
+)
 
 
 class StudySettings(Settings):
@@ -107,8 +116,13 @@ class Study(StudySettings):
             least = min(experts.min_languages, len(langs))
             parts["experts"] = experts.model_copy(update={"min_languages": least})
             config["experts"]["min_languages"] = least
-        parts["corpora"] = {name: _named(corpus, langs) for name, corpus in settings.corpora.items()}
-        parts["generation"] = _named(settings.generation, langs)
+        parts["corpora"] = {name: _spelt(_named(corpus, langs)) for name, corpus in settings.corpora.items()}
+        writing = _named(settings.generation, langs)
+        written = tuple(as_written(lang, langs) for lang in writing.languages)
+        parts["generation"] = writing.model_copy(update={"languages": written})
+        if isinstance(settings.concepts, WordConcepts):
+            label = as_written(settings.concepts.label_language, langs)
+            parts["concepts"] = settings.concepts.model_copy(update={"label_language": label})
         results = f"results/{settings.study}"
         parts["models"] = make_models(settings.models, data=settings.data, results=results)
         return cls.model_construct(**parts, config=config)
@@ -126,7 +140,25 @@ class Study(StudySettings):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the person who runs the study must know before it runs."""
-        return tuple(dict.fromkeys(text for model in self.models.values() for text in model.warnings))
+        found = [text for model in self.models.values() for text in model.warnings]
+        return tuple(dict.fromkeys([*found, *self._language_warnings()]))
+
+    def _language_warnings(self) -> list[str]:
+        """What is not known of the languages of generated texts."""
+        known = [lang for lang in self.languages if lang not in self.clones]
+        unknown = [lang for lang in known if identified_as(lang) is None]
+        found = [
+            f"{' and '.join(same)} are one language to the identifier, {IDENTIFIED[name]}: in which of them "
+            "a generated text is will not be known"
+            for name, same in by_identified(known).items()
+            if len(same) > 1
+        ]
+        if unknown:
+            found.append(
+                f"generated texts cannot be identified as {', '.join(unknown)}: what is said of their "
+                "languages leaves these out"
+            )
+        return found if self.generation.enabled else []
 
     def fill(self, template: str, **values: Any) -> str:
         """A path of the study, with {data} and other fields filled in."""
@@ -226,10 +258,13 @@ class Study(StudySettings):
 
     @cached_property
     def word_forms(self) -> dict[str, dict[str, list[str]]]:
-        """Words of each concept by language; empty unless concepts come from words."""
-        if self.concepts.source != "words":
+        """Words of each concept by language; empty where no lists are named."""
+        if isinstance(self.concepts, GrammarConcepts) or not self.concepts.lists:
             return {}
-        lists = read_word_lists(self.fill(self.concepts.lists), self.concepts.label_language)
+        template = self.concepts.lists.replace("{data}", self.data)
+        lists = read_word_lists(template, self.languages, self.concepts.label_language)
+        if self.concepts.source == "files":
+            return {concept: forms for concept, forms in lists.items() if concept in self.concept_ids}
         for concept in self.concepts.ids:
             if concept not in lists:
                 raise StudyError("concepts.ids", concept, ", ".join(lists), nearest(concept, lists))
@@ -237,19 +272,21 @@ class Study(StudySettings):
 
     @property
     def word_lists(self) -> dict[str, list[str]]:
-        """Those of the label language, by which sentences are labelled."""
-        return {concept: forms[self.concepts.label_language] for concept, forms in self.word_forms.items()}
+        """Those of the label language, by which sentences are labelled; empty if they are not."""
+        lang = self.concepts.label_language
+        return {concept: forms[lang] for concept, forms in self.word_forms.items()} if lang else {}
 
     @cached_property
     def concept_ids(self) -> tuple[str, ...]:
-        """The concepts, in order."""
+        """The concepts, in order; of files all that some language has, by name."""
         if self.concepts.source == "words":
             return tuple(self.word_lists)
         if self.concepts.ids:
             return self.concepts.ids
         if self.concepts.source == "files":
             template = self.concepts.path.replace("{data}", self.data)
-            return tuple(find_concepts(template, self.original(self.languages[0])))
+            found = (find_concepts(template, self.original(lang)) for lang in self.languages)
+            return tuple(sorted(set().union(*found)))
         from babelscope.text.grammar.lexicon import CONCEPTS
 
         return tuple(CONCEPTS)
@@ -334,6 +371,17 @@ def with_defaults(given: Any, kind: Any) -> Any:
         if name in full:
             full[name] = with_defaults(full[name], field.annotation)
     return full
+
+
+def _spelt(corpus: Corpus | StudyGeneration) -> Corpus | StudyGeneration:
+    """With weights by the codes that the corpus has for its languages."""
+    if not isinstance(corpus, GrammarCorpus):
+        return corpus
+    weights = {
+        as_written(lang, corpus.languages) if isinstance(lang, str) else lang: share
+        for lang, share in corpus.weights.items()
+    }
+    return corpus.model_copy(update={"weights": weights})
 
 
 def _named(part: Corpus | StudyGeneration, langs: tuple[str, ...]) -> Corpus | StudyGeneration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint
 from babelscope.errors import DataError, StudyError
 from babelscope.io.yaml import parse_yaml
+from babelscope.text.languages import as_written
 
 
 def read_named(key: str, path: str, allowed: str) -> Any:
@@ -41,31 +42,65 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def read_word_lists(path: str, label_language: str) -> dict[str, dict[str, list[str]]]:
-    """The words of each concept by language.
+def read_word_lists(
+    template: str, languages: Sequence[str], label_language: str = ""
+) -> dict[str, dict[str, list[str]]]:
+    """The words of each concept by language, by the codes of the study.
 
-    A concept has a list of words in the label language, or a mapping of languages to lists.
+    A concept has a list of words in the label language, or a mapping of languages to lists. With {lang} in
+    the path each language may have a file, in which a concept has its list.
 
     Args:
-        path: YAML file.
-        label_language: Language that every concept needs words in.
+        template: Path of the YAML file, or files.
+        languages: Languages of the study.
+        label_language: Language that every concept needs words in; empty if none.
 
     Raises:
-        StudyError: If the file is not there.
+        StudyError: If the file is not there, or none of them is.
         DataError: If a concept has no words in the label language, or something is no list of words.
     """
+    if "{lang}" not in template:
+        return _read_lists(template, languages, label_language, label_language)
+    found: dict[str, dict[str, list[str]]] = {}
+    paths = {lang: template.format(lang=lang) for lang in dict.fromkeys([*languages, label_language]) if lang}
+    there = [lang for lang, path in paths.items() if Path(path).is_file() or lang == label_language]
+    if not there:
+        hint = f"none of {', '.join(paths.values())} is there"
+        raise StudyError("concepts.lists", template, "a path at which a language has a file", hint)
+    for lang in there:
+        for concept, forms in _read_lists(paths[lang], languages, lang, "").items():
+            found.setdefault(concept, {}).update(forms)
+    for concept, forms in found.items():
+        if label_language and label_language not in forms:
+            problem = f"lacks {concept}, of which {', '.join(forms)} has words"
+            raise DataError(paths[label_language], problem, "sentences are labelled by these words")
+    return found
+
+
+def _read_lists(
+    path: str, languages: Sequence[str], own: str, label_language: str
+) -> dict[str, dict[str, list[str]]]:
+    """The lists of one file, in which a bare list is of the language ``own``."""
     lists = read_named("concepts.lists", path, "a YAML file that exists")
     if not isinstance(lists, dict) or not lists:
         raise DataError(path, "is no mapping of concepts to lists of words")
-    return {concept: _forms(path, concept, given, label_language) for concept, given in lists.items()}
+    return {
+        concept: _forms(path, concept, given, languages, own, label_language)
+        for concept, given in lists.items()
+    }
 
 
-def _forms(path: str, concept: Any, given: Any, label_language: str) -> dict[str, list[str]]:
+def _forms(
+    path: str, concept: Any, given: Any, languages: Sequence[str], own: str, label_language: str
+) -> dict[str, list[str]]:
     """Words of one concept by language, checked."""
     if not isinstance(concept, str) or not re.match(NAME_PATTERN, concept):
         problem = f"{concept!r} is no name of a concept; allowed: {PATH_SAFE}"
         raise DataError(path, problem, name_hint(concept))
-    forms = given if isinstance(given, dict) else {label_language: given}
+    if not isinstance(given, dict) and not own:
+        problem = f"{concept} has words of no language; allowed: lists by language, such as en: [dog, dogs]"
+        raise DataError(path, problem, "or a file per language, with {lang} in concepts.lists")
+    forms = given if isinstance(given, dict) else {own: given}
     for lang, words in forms.items():
         if not isinstance(lang, str):
             problem = f"{concept} has words in {lang!r}; allowed: a code of a language"
@@ -76,7 +111,8 @@ def _forms(path: str, concept: Any, given: Any, label_language: str) -> dict[str
             if not isinstance(word, str) or not word.strip():
                 problem = f"{concept} lists {word!r}; allowed: words"
                 raise DataError(path, problem, "put words like `no` and numbers in quotes")
-    if label_language not in forms:
+    forms = {as_written(lang, languages): words for lang, words in forms.items()}
+    if label_language and label_language not in forms:
         problem = f"{concept} has words in {', '.join(forms) or 'no language'}, none in {label_language}"
         raise DataError(path, problem, "sentences are labelled by words of concepts.label_language")
     return {lang: [word.strip() for word in words] for lang, words in forms.items()}

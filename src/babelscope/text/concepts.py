@@ -11,7 +11,6 @@ random negative sentences, for instance, serve many concepts. Its id is that of 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from babelscope.text.lines import (
 )
 from babelscope.text.sentence_groups import Grouping, halves_of_groups, read_groups
 from babelscope.text.word_groups import split_by_words, word_families
+from babelscope.text.words import WordFinder, fold
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,6 +180,7 @@ def label_sentences(
     label_text: Path | None,
     words: Mapping[str, Sequence[str]],
     files: Sequence[ConceptFile],
+    label_language: str = "",
     duplicates: str = "error",
 ) -> None:
     """Write which sentences express which concept: ``concept, sentence_id, half, label, words, word_group``.
@@ -196,6 +197,7 @@ def label_sentences(
         label_text: words: the file whose line i says what line i of every language expresses.
         words: words: per concept its words.
         files: files: the language's concept files.
+        label_language: words: their language, and that of the label text.
         duplicates: files: as for :func:`prepare_sentences`.
     """
     read = read_tsv(sentences)
@@ -207,7 +209,7 @@ def label_sentences(
     elif source == "words":
         assert label_text is not None
         labels = {}
-        for concept, lines in match_words(list(iter_lines(label_text)), words).items():
+        for concept, lines in match_words(list(iter_lines(label_text)), words, label_language).items():
             words_of[concept] = {line_id(line + 1): of_line for line, of_line in lines.items()}
             labels[concept] = {name: int(name in words_of[concept]) for name in ids}
     else:
@@ -229,25 +231,27 @@ def label_sentences(
 
 
 def match_words(
-    lines: Sequence[str], words: Mapping[str, Sequence[str]]
+    lines: Sequence[str], words: Mapping[str, Sequence[str]], lang: str = ""
 ) -> dict[str, dict[int, frozenset[str]]]:
-    """Lines that hold one of a concept's words, as a whole word, upper or lower case; and these words.
+    """Lines that hold one of a concept's words, by :mod:`babelscope.text.words`; and these words, folded.
 
     Forms of one word count as one, see :func:`babelscope.text.word_groups.word_families`.
 
-    Whole words need white space or punctuation between them, so Chinese, Japanese or Thai does not
-    do as the language of the lists.
+    Args:
+        lines: Sentences.
+        words: Per concept its words.
+        lang: Language of both.
     """
-    found: dict[str, dict[int, frozenset[str]]] = {}
-    for concept, forms in words.items():
-        families = word_families(forms)
-        pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, forms))})(?!\w)", re.IGNORECASE)
-        found[concept] = {
-            number: frozenset(families.get(each.lower(), each.lower()) for each in pattern.findall(line))
-            for number, line in enumerate(lines)
-            if pattern.search(line)
-        }
-    return found
+    finder = WordFinder(words, lang)
+    families = {
+        concept: word_families([fold(form, lang) for form in forms]) for concept, forms in words.items()
+    }
+    found: dict[str, dict[int, set[str]]] = {concept: {} for concept in words}
+    for number, line in enumerate(lines):
+        for each in finder.find(line):
+            word = families[each.concept].get(each.form, each.form)
+            found[each.concept].setdefault(number, set()).add(word)
+    return {concept: {at: frozenset(of) for at, of in lines.items()} for concept, lines in found.items()}
 
 
 def check_concepts(
@@ -256,6 +260,7 @@ def check_concepts(
     words: Mapping[str, Sequence[str]],
     needed: int,
     *,
+    label_language: str = "",
     duplicates: str = "error",
     groups: Path | None = None,
 ) -> None:
@@ -266,6 +271,7 @@ def check_concepts(
         label_text: The lines that the words are looked for in.
         words: Per concept its words.
         needed: Positive lines that a concept needs.
+        label_language: Language of the words.
         duplicates: ``error``, or ``keep_first``: later copies of a line do not count.
         groups: File whose line i names the group of line i.
 
@@ -274,7 +280,7 @@ def check_concepts(
             concepts, languages, how many sentences there are and how many are needed.
     """
     label_lines = list(iter_lines(label_text))
-    matches = match_words(label_lines, words)
+    matches = match_words(label_lines, words, label_language)
     grouping = Grouping.of_lines(groups, len(label_lines), label_text)
     problems = []
     for lang, path in files.items():
@@ -405,13 +411,13 @@ def write_concept_words(
 ) -> None:
     """Write the words by which a concept is found in generated text: concept -> language -> words.
 
-    From the grammar, words of every language; from word lists, those of the languages that they
-    name; from concept files, none. Those of a clone are its original's, in their own letters.
+    From the grammar, words of every language; else those of the languages that word lists name, if there are
+    lists. Those of a clone are its original's, in their own letters.
 
     Args:
         source: grammar, words or files.
         out: JSON file.
-        words: words: per concept and language its words.
+        words: words, files: per concept and language its words.
         concepts: The concepts.
         languages: grammar: the languages.
         clones: Clones of the study.
@@ -423,9 +429,11 @@ def write_concept_words(
         found = {
             concept: {lang: words_of[concept] for lang, words_of in spoken.items()} for concept in concepts
         }
-    elif source == "words":
+    else:
         for concept, forms in words.items():
             named = {**forms, **{clone: forms[of] for clone, of in originals.items() if of in forms}}
-            found[concept] = {lang: [form.lower() for form in own] for lang, own in named.items()}
+            found[concept] = {
+                lang: [fold(form, originals.get(lang, lang)) for form in own] for lang, own in named.items()
+            }
     with text_file(out) as file:
         file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")

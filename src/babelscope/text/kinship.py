@@ -43,6 +43,7 @@ def compare_languages(positive: Mapping[str, Mapping[str, Collection[str]]]) -> 
     """
     import pandas as pd  # slow to import, needed once
 
+    positive = dict(sorted(positive.items()))
     scripts = {
         lang: script_of(text for texts in of.values() for text in texts) for lang, of in positive.items()
     }
@@ -97,10 +98,10 @@ def _without_accents(word: str) -> str:
 
 def pair_groups(kinship: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
     """Pairs by kind: script, and whether they have cognates; kinds without a pair are left out."""
-    kinds = {(row["lang_a"], row["lang_b"]): row for row in kinship.to_dict("records")}
+    kinds = {frozenset((row["lang_a"], row["lang_b"])): row for row in kinship.to_dict("records")}
     found: dict[str, list[tuple[str, str]]] = {}
     for pair in pairs:
-        row = kinds[pair]
+        row = kinds[frozenset(pair)]
         cognates = row["shared_words"] >= COGNATES
         found.setdefault(SAME_SCRIPT if row["same_script"] else OTHER_SCRIPT, []).append(pair)
         found.setdefault(SHARED_WORDS if cognates else NO_SHARED_WORDS, []).append(pair)

@@ -15,17 +15,21 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 from babelscope.errors import DataError
 from babelscope.io.files import written_whole
+from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose
 
 logger = logging.getLogger(__name__)
 
 #: Training text up to this size is read whole while planning, longer text only at its start. Bytes.
 _READ_WHOLE = 50_000_000
 _READ_START = 1_000_000
+#: Bytes by which a packed file is known.
+_HEAD = 64
 
 
 def iter_lines(path: Path) -> Iterator[str]:
@@ -42,6 +46,7 @@ def iter_lines(path: Path) -> Iterator[str]:
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
     with file:
+        check_not_packed(path, file.peek(_HEAD)[:_HEAD])
         offset = 0
         for raw in file:
             try:
@@ -75,6 +80,7 @@ def check_utf8(path: Path, limit: int | None = None) -> str:
             whole = not file.read(1)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
+    check_not_packed(path, content[:_HEAD])
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(content, final=whole)
     except UnicodeDecodeError as error:
@@ -82,25 +88,29 @@ def check_utf8(path: Path, limit: int | None = None) -> str:
 
 
 def check_training_text(path: Path, lang: str) -> None:
-    """Refuse text to pre-train on that is empty or not UTF-8.
+    """Refuse text to pre-train on that is empty, not UTF-8, or no text but a table, JSON or mark-up.
 
     Of a file of more than 50 MB only the first MB is read here; the job reads the rest.
 
     Raises:
-        DataError: With the language, or the byte offset.
+        DataError: With the language, the byte offset, or what it seems to be.
     """
     whole = path.stat().st_size <= _READ_WHOLE
     text = check_utf8(path, limit=None if whole else _READ_START)
     if not text.removeprefix("\ufeff").strip():
         raise DataError(path, f"language {lang} has no text", "add some, or drop the language")
+    lines = text.removeprefix("\ufeff").splitlines()
+    check_prose(path, lines if whole else lines[:-1])
 
 
 def check_lines(path: Path, *, duplicates: str = "error") -> list[tuple[int, str]]:
     """The sentences of a file with the numbers of their lines from 1; later copies are left out.
 
     Raises:
-        DataError: As :func:`check_distinct`, or if a sentence holds a tab.
+        DataError: As :func:`check_distinct`, if a sentence holds a tab, or if they are no text but JSON or
+            mark-up.
     """
+    check_prose(path, list(islice(iter_lines(path), LOOKED_AT)))
 
     def sentences() -> Iterator[str]:
         for number, line in enumerate(iter_lines(path), 1):

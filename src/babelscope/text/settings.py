@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from babelscope.settings import AS_GIVEN, Name, Names, Settings, Share
+from babelscope.settings import AS_GIVEN, Name, Names, Settings, Share, Text
 
 
 class _Corpus(Settings):
@@ -141,8 +141,8 @@ class WordConcepts(_Concepts):
     label_language: Name
     """Language of the word lists."""
     lists: str
-    """YAML file, per concept a list of words in label_language, or lists by language. Words of the other
-    languages label nothing; they are looked for in generated text."""
+    """YAML file, per concept a list of words in label_language, or lists by language; or with {lang} a file
+    of lists per language. Words of other languages label nothing; they are looked for in generated text."""
 
 
 class FileConcepts(_Concepts):
@@ -151,6 +151,9 @@ class FileConcepts(_Concepts):
     source: Literal["files"]
     path: str
     """With {concept}, {lang} and {label} (positive, negative), and maybe {data}."""
+    lists: Text = ""
+    """YAML file, per concept lists of words by language; or with {lang} a file of lists per language. They
+    are looked for in generated text; without them it is judged by its language alone."""
     label_language: ClassVar[str] = ""
 
 

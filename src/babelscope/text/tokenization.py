@@ -223,6 +223,7 @@ def tokenize_corpus(
         DataError: If a file cannot be read, or a language has not one full window to train on.
     """
     tokenizer = Tokenizer.from_file(str(Path(tokenizer_dir, "tokenizer.json")))
+    tokenizer.encode_special_tokens = True  # they stand for nothing but themselves: only we set them, by id
     start = tokenizer.token_to_id(SPECIAL_TOKENS["bos_token"])
     assert start is not None
     out_h5 = Path(out_h5)

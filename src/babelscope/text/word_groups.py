@@ -19,9 +19,12 @@ def word_families(forms: Collection[str]) -> dict[str, str]:
 
     Forms are one word if they agree in all but the last letter of the shorter one, in three letters at
     least. It joins too much rather than too little: words that count as one are never split.
+
+    Args:
+        forms: Folded, see :func:`babelscope.text.words.fold`.
     """
     families: dict[str, str] = {}
-    for form in sorted(map(str.lower, forms), key=lambda form: (len(form), form)):
+    for form in sorted(forms, key=lambda form: (len(form), form)):
         for known, word in list(families.items()):
             stem = max(3, len(known) - 1)
             if len(form) >= stem and form[:stem] == known[:stem]:

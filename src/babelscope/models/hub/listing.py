@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +14,7 @@ import yaml
 from babelscope.models.architectures import ARCHITECTURES, Key
 from babelscope.models.files import combined_hash, is_vocabulary
 from babelscope.models.hub.client import WAITS, Hub, HubPlace
-
-#: Revisions of the hub itself, not steps.
-_OTHER = re.compile(r"main|refs/.*|pr/\d+")
+from babelscope.models.hub.revisions import Series, series_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Listing:
     Attributes:
         repo: Its name.
         licence: As its card says; empty if it does not.
-        revisions: Revision of each step; empty if none of its names has a number.
+        series: Its revisions that are steps, the longest series first.
         others: Revisions that are no steps.
         template: Gives the revision of every step; empty if there is none.
         config: ``config.json`` of a step.
@@ -37,13 +35,18 @@ class Listing:
 
     repo: str
     licence: str
-    revisions: dict[int, str]
+    series: tuple[Series, ...]
     others: tuple[str, ...]
     template: str
     config: dict[str, Any]
     has_tokenizer: bool
     format: str
     duplicates: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def steps(self) -> Series:
+        """The longest series; empty if no name is that of a step."""
+        return self.series[0] if self.series else Series("")
 
 
 def list_repo(repo: str, *, hashes: bool = False) -> Listing:
@@ -58,7 +61,8 @@ def list_repo(repo: str, *, hashes: bool = False) -> Listing:
     """
     hub = Hub(WAITS[:2])
     names = hub.revisions(repo)
-    revisions = steps_of(names)
+    series, others = series_of(names)
+    revisions = series[0].revisions if series else {}
     place = HubPlace(repo, revisions[min(revisions)] if revisions else "main")
     _, files = hub.list_files(place)
     with TemporaryDirectory() as folder:
@@ -66,13 +70,13 @@ def list_repo(repo: str, *, hashes: bool = False) -> Listing:
         _, weights = hub.weights(place, files, Path(folder))
     duplicates: dict[str, list[int]] = {}
     if hashes:
-        for step, revision in sorted(revisions.items()):
+        for step, revision in revisions.items():
             duplicates.setdefault(_hash_of(hub, HubPlace(repo, revision)), []).append(step)
     return Listing(
         repo=repo,
         licence=hub.licence(repo),
-        revisions=revisions,
-        others=tuple(name for name in names if name not in revisions.values()),
+        series=tuple(series),
+        others=tuple(others),
         template=template_of(revisions),
         config=config,
         has_tokenizer=any(is_vocabulary(file.name) for file in files),
@@ -89,34 +93,17 @@ def _hash_of(hub: Hub, place: HubPlace) -> str:
     return combined_hash(file.sha256 or file.blob for file in weights)
 
 
-def steps_of(names: Sequence[str]) -> dict[int, str]:
-    """The step that each revision names, if no other revision names the same."""
-    found: dict[int, list[str]] = {}
-    for name in names:
-        number = _step_in(name)
-        if number and not _OTHER.fullmatch(name):
-            found.setdefault(int(number[1]), []).append(name)
-    return {step: same[0] for step, same in sorted(found.items()) if len(same) == 1}
-
-
-def _step_in(name: str) -> re.Match[str] | None:
-    """The number behind the word step, else the first number."""
-    return re.search(r"step[_-]?(\d+)", name, re.IGNORECASE) or re.search(r"(\d+)", name)
-
-
-def template_of(revisions: dict[int, str]) -> str:
+def template_of(revisions: Mapping[int, str]) -> str:
     """A template that gives back the revision of every step, or nothing."""
     if len(revisions) < 2:
         return ""
-    name = next(iter(revisions.values()))
-    number = _step_in(name)
-    assert number is not None
-    before, after = name[: number.start(1)], name[number.end(1) :]
-    width = len(number[1])
-    for number_ in ("{step}", f"{{step:0{width}d}}"):
-        template = f"{before}{number_}{after}"
-        if all(template.format(step=step) == name for step, name in revisions.items()):
-            return template
+    step, name = next(iter(revisions.items()))
+    for number in re.finditer(r"\d+", name):
+        before, after, width = name[: number.start()], name[number.end() :], len(number[0])
+        for field in ("{step}", f"{{step:0{width}d}}") if int(number[0]) == step else ():
+            template = f"{before}{field}{after}"
+            if all(template.format(step=step) == name for step, name in revisions.items()):
+                return template
     return ""
 
 
@@ -124,18 +111,28 @@ def entry(listing: Listing, name: str) -> str:
     """YAML of a model, with comments, for a study's ``models``."""
     model_type = listing.config.get("model_type")
     content: dict[str, Any] = {"source": "hub", "repo": listing.repo}
+    steps = listing.steps
     if listing.template:
         content["revision"] = listing.template
-    elif listing.revisions:
-        content["revisions"] = dict(listing.revisions)
+    elif steps.revisions:
+        content["revisions"] = dict(steps.revisions)
     else:
         content["revision"] = "main"
     notes = [
-        f"{listing.repo}: {len(listing.revisions)} steps; licence {listing.licence or 'not stated'}; "
+        f"{listing.repo}: {len(steps.revisions)} steps; licence {listing.licence or 'not stated'}; "
         f"{listing.format or 'no weights that transformers reads'}"
     ]
+    if steps.in_tokens:
+        notes.append("a step is the number of tokens seen, as the names of the revisions say")
+        content["tokens_per_step"] = 1
+    elif steps.tokens.keys() == steps.revisions.keys() and steps.tokens:
+        content["tokens"] = steps.tokens
+    notes += [f"two revisions of one step: {clash}" for each in listing.series for clash in each.clashes]
+    for each in listing.series[1:]:
+        named = ", ".join(f"{revision} ({step})" for step, revision in each.revisions.items())
+        notes.append(f"a series of its own, for an entry of its own: {each.name}: {named}")
     if listing.others:
-        notes.append(f"revisions that are no steps: {', '.join(listing.others[:10])}")
+        notes.append(f"revisions that are no steps: {', '.join(listing.others)}")
     if not listing.has_tokenizer:
         content["tokenizer_repo"] = "NAME/OF/THE/FINAL-MODEL"
         notes.append("the steps have no tokenizer: name the repository that has")
@@ -146,8 +143,8 @@ def entry(listing: Listing, name: str) -> str:
         content["architecture_config"] = _sizes(listing.config)
     else:
         notes.append(f"architecture {model_type!r} is no row of babelscope/models/architectures.yaml")
-    content["steps"] = list(listing.revisions) or [0]
-    notes += [f"equal weights: steps {', '.join(map(str, steps))}" for steps in listing.duplicates]
+    content["steps"] = list(steps.revisions) or [0]
+    notes += [f"equal weights: steps {', '.join(map(str, same))}" for same in listing.duplicates]
     text = yaml.safe_dump({name: content}, sort_keys=False, default_flow_style=None, width=100)
     return "\n".join(f"# {note}" for note in notes) + "\n" + text
 

@@ -8,8 +8,19 @@ from matplotlib.figure import Figure
 from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import FLAG, StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points
-from babelscope.report.figures.style import GREY, INK, Look, PlotStyle, legend, line, model_looks, panels
+from babelscope.report.figures.style import (
+    GREY,
+    INK,
+    Look,
+    PlotStyle,
+    from_zero,
+    legend,
+    line,
+    model_looks,
+    panels,
+)
 from babelscope.report.summaries import ALL, SOURCE, generation_series
+from babelscope.text.languages import ENGLISH, english_among
 
 
 def _data(tables: Tables) -> pd.DataFrame:
@@ -35,7 +46,8 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
         for (name, title), colour in colours
         if name in set(frame["condition"])
     }
-    targets = {SOURCE: Look("in the source language", palette[3]), "en": Look("in English", palette[2])}
+    english = english_among(frame["target"].unique()) or ENGLISH
+    targets = {SOURCE: Look("in the source language", palette[3]), english: Look("in English", palette[2])}
     unforced = Look("the same without forcing", INK, ":")
     models = model_looks(axis.models, style)
     figure, axes = panels(2, 2, style, height=3.1)
@@ -50,7 +62,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
                 line(ax, part(of_target, condition="unforced"), unforced, colour=look.colour, lw=1.4)
         ax.set(title=title, ylabel=label)
         axis.lines(ax, frame["step"], dict.fromkeys(axis.models, FLAG))
-        ax.set_ylim(bottom=0)
+        from_zero(ax)
         if not ax.lines:
             ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes, color=GREY)
     for ax in axes[0]:

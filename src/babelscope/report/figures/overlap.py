@@ -23,6 +23,7 @@ from babelscope.report.figures.style import (
     Look,
     PlotStyle,
     category_axes,
+    from_zero,
     heat_map,
     legend,
     line,
@@ -86,7 +87,8 @@ def _draw_hero(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
         drawn.append((part(frame, kind=kind), look))
         line(ax, *drawn[-1], lw=1.4)
     axis.lines(ax, frame["step"], {key: look.colour for key, look in looks.items()})
-    ax.set(ylabel="shared experts", ylim=(0, frame[["value", "high"]].max().max() * 1.12))
+    ax.set_ylabel("shared experts")
+    from_zero(ax, top=1.12 * float(frame[["value", "high"]].max().max()))
     _end_labels(ax, [(value, look) for rows, look in drawn for value in rows["value"].tail(1)])
     variant = load_labels("variants")[frame["variant"].iloc[0]]
     ax.set_title(f"Experts of one concept shared by two languages ({variant})")
@@ -122,7 +124,7 @@ def _draw_over_steps(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> F
         ax.set_title(title)
         axis.lines(ax, frame["step"].dropna(), {key: look.colour for key, look in looks.items()})
     axes[0, 0].set_ylabel("overlap of experts")
-    axes[0, 0].set_ylim(bottom=0)
+    from_zero(*axes[0])
     legend(figure, [*looks.values(), _NULL, _CEILING, _CHANCE], frame)
     return figure
 

@@ -18,6 +18,7 @@ from babelscope.report.figures.style import (
     INK,
     Look,
     PlotStyle,
+    from_zero,
     legend,
     line,
     panels,
@@ -111,7 +112,7 @@ def _grid(
             if name != names[-1]:
                 ax.set_xlabel("")
         row[0].set_ylabel(labels.get(name, f"leading {name.removeprefix('pc')} components"))
-        row[0].set_ylim(0, None if name == BETWEEN else 1.04)
+        from_zero(*row, top=None if name == BETWEEN else 1.04)
     return figure
 
 

@@ -13,6 +13,7 @@ from babelscope.report.figures.style import (
     INK,
     Look,
     PlotStyle,
+    from_zero,
     legend,
     line,
     model_looks,
@@ -62,12 +63,12 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
         # Logarithmic, with room for none.
         right.set(title="units shared", ylabel="units (0, then log)")
         right.set_yscale("symlog", linthresh=1)
-        right.set_ylim(bottom=0)
         right.yaxis.set_major_locator(FixedLocator([0, 1, 10, 100, 1000, 10000]))
         right.yaxis.set_minor_locator(NullLocator())
         right.yaxis.set_major_formatter(lambda value, _: short(value))
         for ax in (left, right):
             axis.lines(ax, frame["step"], key)
+    from_zero(*axes[:, 1])
     legend(figure, [mean, concept, null, chance, *shared.values()], frame)
     return figure
 

@@ -123,6 +123,21 @@ def line(ax: Axes, rows: pd.DataFrame, look: Look, x: str = "step", **changes: A
     ax.plot(rows[x], rows["value"], **look.of_line)
 
 
+def from_zero(ax: Axes, *others: Axes, top: float | None = None) -> None:
+    """Let an axis, and others that share it, begin at 0, or below all that is drawn there if that is less.
+
+    Args:
+        ax: With its lines and bands.
+        others: Panels of the same axis.
+        top: Where it ends, unless something lies above.
+    """
+    panels = [panel for panel in (ax, *others) if panel.has_data()]
+    low = min((panel.dataLim.y0 for panel in panels), default=0.0)
+    high = max((panel.dataLim.y1 for panel in panels), default=0.0)
+    room = 0.04 * (high - min(low, 0.0))
+    ax.set_ylim(0 if low >= 0 else low - room, None if top is None else max(top, high + room * (high > top)))
+
+
 def model_looks(models: Iterable[Key], style: PlotStyle) -> dict[Key, Look]:
     """Name, colour and dashes of each model of a study, the same in all figures; controls are dashed."""
     palettes = {True: [GREY, "#a3764c", "#8a6d9b"], False: style.colours()}

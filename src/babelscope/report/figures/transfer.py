@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, by_model, points
-from babelscope.report.figures.style import GREY, INK, Look, PlotStyle
+from babelscope.report.figures.style import GREY, INK, Look, PlotStyle, from_zero
 from babelscope.report.summaries import per_model, transfer_totals
 from babelscope.report.words import say
 
@@ -33,7 +33,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     }
     figure, axes = by_model(frame, style, axis, "kind", looks, height=3.6)
     axes[0].set_ylabel("average precision")
-    axes[0].set_ylim(bottom=0)
+    from_zero(*axes)
     return figure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from babelscope.report.findings.criteria import (
 )
 from babelscope.report.summaries import ALL, SOURCE, generation_series, over_seeds
 from babelscope.report.words import Statement
+from babelscope.text.languages import english_among
 
 #: What forcing must raise the rate of concept words above. Unforced texts show the model's habit, random
 #: units at the same dose what any such push does, experts of other concepts that it is this concept.
@@ -34,7 +35,8 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     rows = subject.rows("generation")
     if rows.empty:
         return finding.tell("no texts")
-    series = generation_series(rows, subject.pivot)
+    pivot = english_among(rows["target"].unique()) or subject.pivot
+    series = generation_series(rows, pivot)
     get = _lookup(subject, series)
     steps = [int(step) for step in sorted(series["step"].unique())]
     rates = {
@@ -43,8 +45,10 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     gains = {step: {name: get(step, name, "hit_gain", ALL) for name in CONTROLS} for step in steps}
     last = steps[-1]
     hits = rates[last]["forced"]
-    if not np.isfinite(hits.value):
+    if "forced" not in set(rows["condition"]):
         return finding.tell("no forced texts")
+    if not np.isfinite(hits.value):
+        return _judge_without_words(finding, get, steps, pivot)
     outcomes = {step: _works(of_step) for step, of_step in gains.items()}
     least = min(gains[last].values(), key=lambda gain: (np.isnan(gain.value), gain.value))
     finding.effect = replace(least, name="least gain of concept words over a control of forcing")
@@ -68,13 +72,62 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     at = "all steps" if len(works) == len(steps) > 1 else "step " + ", ".join(map(str, works))
     finding.tell("forcing works", **given, at=at)
     for metric, label in (("text_share", "texts"), ("hit_share", "concept words")):
-        _judge_shares(finding, get, metric, label, works[0], last, subject.pivot)
+        _judge_shares(finding, get, metric, label, works[0], last, pivot)
+    _tell_left_out(finding, rows)
     if outcomes[last]:
-        _contrast(subject, finding, get, last)
+        _contrast(subject, finding, get, last, pivot)
     return finding
 
 
-def _contrast(subject: Subject, finding: Finding, get: Get, last: int) -> None:
+def _judge_without_words(finding: Finding, get: Get, steps: list[int], pivot: str) -> Finding:
+    """Judge by the language of the whole text, as the paper did, where concepts have no words to look for.
+
+    That a text is about the concept is open then, so the finding holds in part at most.
+    """
+    shares = {
+        step: {name: get(step, name, "text_share", SOURCE) for name in ("forced", "unforced", "random_dose")}
+        for step in steps
+    }
+    shares = {step: of_step for step, of_step in shares.items() if np.isfinite(of_step["forced"].value)}
+    if not shares:
+        return finding.tell("neither words nor languages")
+    last = max(shares)
+    turned = {
+        step: _all_of(below(of_step[name], of_step["forced"]) for name in ("unforced", "random_dose"))
+        for step, of_step in shares.items()
+    }
+    works = [step for step, turns in turned.items() if turns]
+    forced, plain = shares[last]["forced"], shares[last]["unforced"]
+    finding.effect = replace(forced, name="share of forced texts in the source language", null=plain.value)
+    finding.counts = "text"
+    given: dict[str, Any] = {"steps": works, "last": last, **shares[last]}
+    finding.tell("no words", **given)
+    finding.ask("forcing works at all", None, "extra", lacks="words", **given)
+    if not works:
+        lacks = "controls" if None in turned.values() else ""
+        finding.ask("forcing turns the language", None if lacks else False, lacks=lacks, **given)
+        return finding
+    finding.ask("forcing turns the language", True, **given)
+    _judge_shares(finding, get, "text_share", "texts", works[0], last, pivot)
+    return finding
+
+
+def _all_of(outcomes: Iterable[bool | None]) -> bool | None:
+    """Whether all are met; None if one is open and none is missed."""
+    found = list(outcomes)
+    return False if False in found else None if None in found else True
+
+
+def _tell_left_out(finding: Finding, rows: pd.DataFrame) -> None:
+    """Name the source languages that a share leaves out."""
+    forced = rows[(rows["condition"] == "forced") & (rows["lang"] != ALL)]
+    for metric, key in (("text_share", "not identified"), ("hit_share", "words not known")):
+        named = set(rows.loc[rows["metric"] == metric, "target"])
+        if left_out := sorted(set(forced["lang"]) - named):
+            finding.tell(key, langs=left_out)
+
+
+def _contrast(subject: Subject, finding: Finding, get: Get, last: int, pivot: str) -> None:
     """The share of the source language among the words that forcing brings, which is what it comes to where
     forcing works at the last step; and against the controls."""
     own, plain = (get(last, condition, "hit_share", SOURCE) for condition in ("forced", "unforced"))
@@ -89,7 +142,7 @@ def _contrast(subject: Subject, finding: Finding, get: Get, last: int) -> None:
         rows = rows[(rows["metric"] == "hit_share") & (rows["target"] == SOURCE)]
         extra = subject.quantity(rows, "difference", f"{what}, more than in control {control}", step=last)
         if np.isfinite(extra.value):
-            series = generation_series(subject.rows("generation", control), subject.pivot)
+            series = generation_series(subject.rows("generation", control), pivot)
             alone = _lookup(subject, series)(last, "forced", "hit_share", SOURCE)
             alone = replace(alone, name=f"{what}, control {control}")
             contrast(finding, control, f"the {what}", own=own, alone=alone, extra=extra, less=True)
@@ -97,8 +150,7 @@ def _contrast(subject: Subject, finding: Finding, get: Get, last: int) -> None:
 
 def _works(gains: Mapping[str, Quantity]) -> bool | None:
     """Whether forced texts have more words of their concept than each control; None if one is missing."""
-    above = [gain.low > 0 if gain.has_interval else None for gain in gains.values()]
-    return False if False in above else None if None in above else True
+    return _all_of(gain.low > 0 if gain.has_interval else None for gain in gains.values())
 
 
 def _lookup(subject: Subject, series: pd.DataFrame) -> Get:

@@ -1,0 +1,123 @@
+"""Words in text: the one answer to whether a sentence holds a word, in any language and script.
+
+A text is compared in normal form C and case-folded, so that neither the way in which accents are typed nor
+case tells words apart (*straße* is *STRASSE*). A combining sign is part of its letter. Where a script puts
+spaces between words, a form is one or more whole words with what it writes between them; where it does not
+(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Yi), it may stand anywhere between two whole characters. The
+script decides, not the language: *karaoke* is found in Chinese text, and *卡拉OK* in English text. Letters
+and signs that one text has and another has not, such as the points of Hebrew and Arabic, tell words apart.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import NamedTuple
+
+import regex
+
+from babelscope.text.languages import language_of
+
+#: Their capital I is that of ı; elsewhere it is that of i.
+_DOTLESS = frozenset({"tr", "az"})
+
+#: Written for a line break or nothing at all: soft hyphen, word joiner, byte order mark.
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u2060\ufeff"))
+#: Apostrophes are one sign however they are typed, and the invisible space of Khmer and Thai is a space.
+_AS_ONE = {**_UNSEEN, ord("’"): "'", ord("ʼ"): "'", 0x200B: " "}
+
+_UNSPACED = "".join(
+    rf"\p{{Script={script}}}"
+    for script in (
+        "Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Yi", "Tai_Le",
+        "New_Tai_Lue", "Tai_Tham",
+    )
+) + "ー"  # fmt: skip
+
+
+class Found(NamedTuple):
+    """A form that stands in a text.
+
+    Attributes:
+        concept: Whose form it is.
+        form: The form, folded.
+        start: Where it begins in the folded text.
+        end: Where it ends there.
+    """
+
+    concept: str
+    form: str
+    start: int
+    end: int
+
+
+def fold(text: str, lang: str = "") -> str:
+    """A text as it is compared: forms that differ in accents' spelling or in case alone become one.
+
+    Args:
+        text: Any text.
+        lang: Its language, which says what the small letter of I is.
+    """
+    text = unicodedata.normalize("NFC", text).translate(_AS_ONE)
+    if lang and language_of(lang) in _DOTLESS:
+        text = text.replace("I", "ı")
+    # Folding İ would leave the dot as a sign of its own.
+    return unicodedata.normalize("NFC", text.replace("İ", "i").casefold())
+
+
+class WordFinder:
+    """Finds the words of concepts in texts of one language.
+
+    Args:
+        words: Per concept its forms.
+        lang: Their language.
+    """
+
+    def __init__(self, words: Mapping[str, Iterable[str]], lang: str = "") -> None:
+        self._lang = lang
+        #: By its pieces, the concepts of a form and how it is written.
+        self._forms: dict[tuple[str, ...], dict[str, str]] = {}
+        for concept, forms in words.items():
+            for form in forms:
+                folded = fold(form, lang).strip()
+                if pieces := tuple(piece for piece, _, _ in _pieces(folded)):
+                    self._forms.setdefault(pieces, {}).setdefault(concept, folded)
+        lengths: dict[str, set[int]] = {}
+        for pieces in self._forms:
+            lengths.setdefault(pieces[0], set()).add(len(pieces))
+        #: By the first piece of a form the lengths of forms, the longest first.
+        self._lengths = {first: sorted(of, reverse=True) for first, of in lengths.items()}
+
+    def find(self, text: str) -> Iterator[Found]:
+        """The forms in a text, from left to right; of forms of one concept that overlap the longest.
+
+        What is found of a concept does not depend on the other concepts.
+        """
+        pieces = list(_pieces(fold(text, self._lang)))
+        free: dict[str, int] = {}
+        for at, (first, start, _) in enumerate(pieces):
+            for length in self._lengths.get(first, ()):
+                if at + length > len(pieces):
+                    continue
+                key = tuple(piece for piece, _, _ in pieces[at : at + length])
+                for concept, form in self._forms.get(key, {}).items():
+                    if at >= free.get(concept, 0):
+                        free[concept] = at + length
+                        yield Found(concept, form, start, pieces[at + length - 1][2])
+
+
+def _pieces(folded: str) -> Iterator[tuple[str, int, int]]:
+    """Words, whole characters where words are not marked, and what stands between, with their places."""
+    for match in _piece_pattern().finditer(folded):
+        piece = match.group()
+        yield piece.strip() or " ", *match.span()
+
+
+@cache
+def _piece_pattern() -> regex.Pattern[str]:
+    # Signs of Khmer, Burmese and Tai Tham that write the next letter below the one before.
+    stacked = rf"(?:(?<=[\u17d2\u1039\u1a60])[{_UNSPACED}]\p{{M}}*)*"
+    character = rf"[[{_UNSPACED}]--\p{{M}}]\p{{M}}*{stacked}"
+    word = rf"[[\w\p{{M}}\u200c\u200d]--[[{_UNSPACED}]--\p{{M}}]]+"
+    return regex.compile(rf"{character}|{word}|\s+|.", regex.V1)
