@@ -54,7 +54,8 @@ def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator
     tune_memory(None)
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    path.unlink(missing_ok=True)  # it may be a link, or another attempt may still write it
+    to_file = logging.FileHandler(path, mode="x", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(logging.Formatter("%(message)s"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from babelscope.errors import StudyError
+from babelscope.io.files import check_contained
 from babelscope.io.yaml import read_mapping
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def load(args: argparse.Namespace, *, text: bool = False) -> Study:
         text: Check also the text that it names.
 
     Raises:
-        DataError: If the file is not there or is no YAML.
+        DataError: If the file is not there or is no YAML, or if a link leads out of the results.
         StudyError: If a value is wrong.
     """
     from babelscope.study.checks import check_text
@@ -44,6 +45,7 @@ def load(args: argparse.Namespace, *, text: bool = False) -> Study:
     hint = "run this in the checkout, and name the study with --configfile; config/README.md says more"
     config = read_mapping(args.configfile, hint)
     study = load_study({**config, **dict(_pair(given) for given in args.config)})
+    check_contained(Path(study.results))
     if text:
         check_text(study)
     return study

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import DataError
-from babelscope.io.files import file_sha256, fitting_paths
+from babelscope.io.files import file_sha256, fitting_paths, is_plain_name, written_whole
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
@@ -165,16 +165,23 @@ def read_manifest(folder: Path | str) -> Manifest:
     file = Path(folder) / MANIFEST
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return Manifest(**{**content, "files": tuple(content.get("files", ()))})
+        manifest = Manifest(**{**content, "files": tuple(content.get("files", ()))})
+        wrong = [entry["name"] for entry in manifest.files if not is_plain_name(entry["name"])]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is no name of a file in the folder")
+        if not all(re.fullmatch("[0-9a-f]{64}", entry["sha256"]) for entry in manifest.files):
+            raise ValueError("what stands under sha256 is no hash")
+        return manifest
     except FileNotFoundError:
         return Manifest()
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(file, f"is damaged: {error!r}", "remove the folder and fetch it again") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``fetched.json``."""
-    (folder / MANIFEST).write_text(json.dumps(dataclasses.asdict(manifest), indent=1), encoding="utf-8")
+    with written_whole(folder / MANIFEST) as unfinished:
+        unfinished.write_text(json.dumps(dataclasses.asdict(manifest), indent=1), encoding="utf-8")
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
-from babelscope.io.files import leftovers, unfinished_name, written_whole
+from babelscope.io.files import leftovers, open_to_append, remove, unfinished_name, written_whole
 from babelscope.ops.programs import call
 
 _RECORD = "runs.json"
@@ -193,7 +193,7 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
         done.append("removed the locks of the run that was killed")
     found = leftovers(Path(results))
     for path in found:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        remove(path)
     if found:
         done.append(f"removed {len(found)} unfinished files")
     return done
@@ -236,7 +236,8 @@ def claim(results: Path | str, *, job: str = _OWN_JOB, patience: float = 120) ->
             )
         claimed = folder / str(last + 1)
         mine = unfinished_name(folder / job)
-        mine.write_text(f"{job}\n")
+        with open_to_append(mine) as file:
+            file.write(f"{job}\n".encode())
         try:
             os.link(mine, claimed)  # fails if there is one, unlike a rename
         except FileExistsError:

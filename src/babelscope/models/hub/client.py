@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from babelscope.errors import BabelscopeError
-from babelscope.io.files import file_sha256
+from babelscope.io.files import file_sha256, is_own_file, open_to_append
 from babelscope.models.files import choose_weights, read_config, read_index
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class Hub:
         """Bring a file, from where an earlier attempt stopped; a wrong hash is tried once more."""
         target, expected = folder / file.name, file.sha256 or file.blob
         # What is there may be of another commit, or linked from a folder that was changed since.
-        if target.exists() and _digest(target, file) == expected:
+        if is_own_file(target) and _digest(target, file) == expected:
             return
         for attempt in (1, 2):
             part = folder / f"{file.name}.part"
@@ -187,19 +187,18 @@ class Hub:
         from huggingface_hub.file_download import http_get
         from huggingface_hub.utils._headers import build_hf_headers
 
-        done = part.stat().st_size if part.exists() else 0
-        if done > file.n_bytes:  # of another file that had this name
-            part.unlink()
-            done = 0
         url = hf_hub_url(file.repo, file.path, revision=file.commit, endpoint=self.endpoint)
-        logger.info("%s: %d of %d bytes are there", file.path, done, file.n_bytes)
-        if file.n_bytes == 0:
-            part.touch()
-            return
-        with part.open("ab") as content:
+        with open_to_append(part) as content:
+            if content.tell() > file.n_bytes:  # of another file that had this name
+                content.truncate(0)
+                content.seek(0)
+            done = content.tell()
+            logger.info("%s: %d of %d bytes are there", file.path, done, file.n_bytes)
+            if file.n_bytes == 0:
+                return
             http_get(
                 url,
-                content,
+                cast(BinaryIO, _Bounded(content, file)),
                 resume_size=done,
                 headers=build_hf_headers(),
                 expected_size=file.n_bytes,
@@ -249,6 +248,23 @@ class Hub:
             logger.warning("%s: %s; trying again in %g s", place, problem, wait)
             time.sleep(wait)
         raise AssertionError("unreachable")
+
+
+class _Bounded:
+    """Takes as many bytes as the hub has listed, and no more, whatever is sent."""
+
+    def __init__(self, content: BinaryIO, file: RemoteFile) -> None:
+        self._content, self._file = content, file
+        self.seek, self.tell, self.truncate = content.seek, content.tell, content.truncate
+
+    def write(self, data: bytes) -> int:
+        if self.tell() + len(data) > self._file.n_bytes:
+            self.truncate(0)
+            problem = (
+                f"sends more of {self._file.path} than the {self._file.n_bytes} bytes that it has listed"
+            )
+            raise HubError(f"{self._file.repo} at {self._file.commit}", problem, "nothing of it was kept")
+        return self._content.write(data)
 
 
 def _nearest_names(given: str, names: Sequence[str]) -> list[str]:
