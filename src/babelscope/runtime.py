@@ -15,7 +15,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from babelscope import __version__
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, shown
 
 logger = logging.getLogger("babelscope")
 
@@ -56,9 +56,9 @@ def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # it may be a link, or another attempt may still write it
     to_file = logging.FileHandler(path, mode="x", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_file.setFormatter(_Shown("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
-    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    to_terminal.setFormatter(_Shown("%(message)s"))
     to_terminal.addFilter(
         lambda record: record.levelno >= logging.WARNING or getattr(record, "progress", False)
     )
@@ -79,6 +79,13 @@ def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator
         raise
     finally:
         to_file.close()
+
+
+class _Shown(logging.Formatter):
+    """Logs are read in terminals and sent to others; libraries name addresses in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def export_source(folder: Path) -> None:

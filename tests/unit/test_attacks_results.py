@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from attacks import attacks
-from babelscope.errors import DataError
+from babelscope.errors import DataError, StoreError
 from babelscope.io.files import check_contained, open_to_append, unfinished_name, written_whole
+from babelscope.io.h5 import atomic_h5, open_any, open_h5, read_strings, write_strings
+from babelscope.ops.export import export_cell
 from babelscope.ops.runs import recover
 from babelscope.runtime import job
 
@@ -118,3 +123,156 @@ def test_recovery_removes_links_and_not_what_they_lead_to(results, monkeypatch):
     assert recover("results/study") == ["removed 1 unfinished files"]
     assert (results.parents[1] / "kept/file").read_text() == "kept"
     assert not (results / "tables/x.tmp-1").is_symlink()
+
+
+# ------------------------------------------------------------------------------------------- HDF5
+
+
+def made(what: str, file: h5py.File, private: Path) -> None:
+    """Data sets that a file of ours never has."""
+    large = 3 * 2**30
+    if what == "external":
+        file.create_dataset("4/en/x", (8,), "u1", external=[(str(private), 0, 8)])
+    elif what == "virtual":
+        layout = h5py.VirtualLayout((8,), "u1")
+        layout[:] = h5py.VirtualSource(str(private.with_suffix(".h5")), "x", (8,))
+        file.create_virtual_dataset("4/en/x", layout)
+    elif what == "external link":
+        file["4/en/x"] = h5py.ExternalLink(str(private.with_suffix(".h5")), "x")
+    elif what == "external group":
+        file["4/en"] = h5py.ExternalLink(str(private.with_suffix(".h5")), "/")
+    elif what == "soft link":
+        file["4/en/x"] = h5py.SoftLink("/attrs")
+    elif what == "never written":
+        file.create_dataset("4/en/x", (large,), "f8")
+    elif what == "unwritten chunks":
+        file.create_dataset("4/en/x", (large,), "f8", chunks=(1000,), compression="gzip")
+    elif what == "references":
+        file.create_dataset("4/en/x", data=[file.ref], dtype=h5py.ref_dtype)
+    elif what == "records":
+        file.create_dataset("4/en/x", data=np.zeros(2, [("a", "f4"), ("b", "i4")]))
+    elif what == "lists":
+        file.create_dataset("4/en/x", (2,), dtype=h5py.vlen_dtype("u1"))
+    else:
+        raise AssertionError(what)
+
+
+@attacks("hdf5")
+def test_hdf5_gives_what_it_holds_and_nothing_else(tmp_path, attack):
+    private = tmp_path / "private"
+    private.write_bytes(b"password")
+    with h5py.File(private.with_suffix(".h5"), "w") as other:
+        other["x"] = np.frombuffer(b"password", "u1")
+    with atomic_h5(tmp_path / "a.h5", kind="tokens") as file:
+        made(attack["what"], file, private)
+    assert (tmp_path / "a.h5").stat().st_size < 10_000
+    for opening in (open_any, lambda path: open_h5(path, kind="tokens")):
+        with pytest.raises(StoreError, match=r"a\.h5: 4/en"):
+            opening(tmp_path / "a.h5")
+
+
+def test_what_ours_hold_is_read(tmp_path):
+    with atomic_h5(tmp_path / "a.h5", kind="tokens") as file:
+        file["flags"], file["numbers"], file["one"] = [True, False], np.zeros((3, 4), "f2"), 1.0
+        file.create_dataset("none", (0, 5), "i4")
+        file.create_dataset("packed", data=np.zeros(10**6), compression="gzip", shuffle=True)
+        write_strings(file, "names", [f"name {at}" for at in range(1000)])
+    with open_h5(tmp_path / "a.h5", kind="tokens") as file:
+        assert read_strings(file, "names") == [f"name {at}" for at in range(1000)]
+        assert file["packed"].shape == (10**6,)
+
+
+def test_a_pipe_is_no_hdf5_file(tmp_path):
+    os.mkfifo(tmp_path / "a.h5")
+    with pytest.raises(StoreError, match="is no file"):
+        open_h5(tmp_path / "a.h5", kind="tokens")
+
+
+# ----------------------------------------------------------------------------------------- export
+
+
+@pytest.fixture
+def exported(results, tmp_path, monkeypatch):
+    """Export step 1 of model m; what was packed, by name."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home/anna"))
+
+    def export(config=None) -> dict[str, bytes]:
+        folders = {"weights": tmp_path / "weights", "tokenizer": tmp_path / "tokenizer"}
+        out = results / "export/m/1"
+        export_cell(results, "m", 1, config=config or {"study": "s"}, checkpoint=folders, out=out)
+        return {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+    for name in ("weights", "tokenizer", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "private").write_text("PRIVATE")
+    (tmp_path / "folder/progress.json").write_text("PRIVATE")
+    return export
+
+
+@attacks("exported")
+def test_an_export_holds_what_belongs_to_a_checkpoint(exported, results, tmp_path, attack):
+    place = {"weights": tmp_path / "weights", "tokenizer": tmp_path / "tokenizer", "results": results}
+    file = place[attack["place"]] / attack["name"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if "to" in attack:
+        file.symlink_to(tmp_path / attack["to"])
+    else:
+        file.write_text("PRIVATE")
+    assert any(b"PRIVATE" in content for content in exported().values()) == attack.get("packed", False)
+
+
+def test_folders_of_an_export_are_kept_apart(exported, tmp_path):
+    for name in ("weights", "tokenizer"):
+        (tmp_path / name / "config.json").write_text(json.dumps({"of": name}))
+    packed = exported()
+    for name in ("weights", "tokenizer"):
+        assert json.loads(packed[f"files/checkpoint/{name}/config.json"]) == {"of": name}
+
+
+def test_an_export_says_what_it_packs_and_leaves_out(exported, results, tmp_path, caplog):
+    (tmp_path / "weights/config.json").symlink_to(tmp_path / "private")
+    (results / "sentences").mkdir()
+    (results / "sentences/en.tsv").write_text("id\ttext\n")
+    with caplog.at_level("INFO", "babelscope"):
+        packed = exported()
+    assert json.loads(packed["contents.json"])["links, left out"] == ["checkpoint/weights/config.json"]
+    assert {record.args[0] for record in caplog.records} == set(packed)
+    assert all(record.progress for record in caplog.records)
+
+
+def test_an_export_names_nobody(exported, results, tmp_path):
+    home = tmp_path / "home/anna"
+    log = results / "logs/score_units/m/1/en.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        f"read {home}/models/x and {home}2 and /scratch/anna/y; anna; /scratch/annabel\n"
+        "https://me:secret@mirror.org/x hf_abcdefghijklmnopqrst\n"
+    )
+    (tmp_path / "weights/tokenizer.model").write_bytes(b"\xff" + f"{home}/x".encode())
+    (tmp_path / "tokenizer/spiece.model").write_bytes(b"\xff\xfe")
+    (results / "tables/a.tsv.tmp-login7-12-ab").touch()
+    packed = exported({"study": "s", "data": f"{home}/data"})
+    text = packed["files/logs/score_units/m/1/en.log"].decode()
+    assert text == (
+        f"read HOME/models/x and {tmp_path}/home/anna2 and /scratch/USER/y; anna; /scratch/annabel\n"
+        "https://mirror.org/x hf_...\n"
+    )
+    assert "data: HOME/data" in packed["study.yaml"].decode()
+    assert "files/checkpoint/weights/tokenizer.model" not in packed
+    assert packed["files/checkpoint/tokenizer/spiece.model"] == b"\xff\xfe"
+    assert b"login7" not in packed["contents.json"]
+
+
+def test_an_export_of_linked_results_names_the_link(exported, results, tmp_path):
+    (results / "logs/x").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="logs/x: is a link that leads out of"):
+        exported()
+
+
+def test_an_export_of_foreign_hdf5_describes_nothing(exported, results, tmp_path):
+    (results / "scores/m/1").mkdir(parents=True)
+    with atomic_h5(results / "scores/m/1/en.h5", kind="scores") as file:
+        made("external", file, tmp_path / "private")
+    found = json.loads(exported()["contents.json"])["files"]["scores/m/1/en.h5"]
+    assert "takes its data from another file" in found["unreadable"]
+    assert "data sets" not in found

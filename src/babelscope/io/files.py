@@ -29,13 +29,13 @@ from babelscope.errors import DataError
 AGAIN = "remove the file and run again; it is computed anew"
 
 #: Marks what is not whole. After a job was killed such files may remain; nothing reads them.
-_MARK = ".tmp-"
+MARK = ".tmp-"
 _HOST = re.sub(r"\W", "_", socket.gethostname())
 
 
 def unfinished_name(path: Path) -> Path:
     """Where ``path`` is written until it is whole: a name that nobody else has, and nobody can foresee."""
-    return path.with_name(f"{path.name}{_MARK}{_HOST}-{os.getpid()}-{secrets.token_hex(8)}")
+    return path.with_name(f"{path.name}{MARK}{_HOST}-{os.getpid()}-{secrets.token_hex(8)}")
 
 
 @contextmanager
@@ -179,5 +179,5 @@ def file_sha256(file: Path) -> str:
 
 def leftovers(folder: Path) -> list[Path]:
     """What killed jobs have left unfinished under a folder, files and folders."""
-    found = [path for path in folder.rglob(f"*{_MARK}*") if _MARK in path.name]
-    return sorted(path for path in found if not any(_MARK in parent.name for parent in path.parents))
+    found = [path for path in folder.rglob(f"*{MARK}*") if MARK in path.name]
+    return sorted(path for path in found if not any(MARK in parent.name for parent in path.parents))

@@ -113,6 +113,13 @@ def is_vocabulary(name: str) -> bool:
     return name == "tokenizer.json" or name.endswith(".model") or name.startswith("vocab")
 
 
+def is_of_checkpoint(name: str) -> bool:
+    """Whether a file of this name is part of what a checkpoint folder is for: weights, configs, tokenizer."""
+    whole = {f"{file}{end}" for file in (SAFETENSORS, BIN) for end in ("", ".index.json")}
+    known = {*whole, MANIFEST, "config.json", "generation_config.json"}
+    return name in known or is_of_tokenizer(name) or _SHARD.fullmatch(name) is not None
+
+
 def combined_hash(hashes: Iterable[str]) -> str:
     """One hash for several files: SHA-256 over theirs, in the order given."""
     return hashlib.sha256(b"".join(map(bytes.fromhex, hashes))).hexdigest()
