@@ -38,6 +38,7 @@ PROFILE = {
     "executor": "slurm",
     "slurm-partition-config": "partitions.yaml",
     "slurm-status-command": "squeue",
+    "slurm-pass-command-as-script": True,
     "slurm-init-seconds-before-status-checks": 20,
 }
 LIMITS = {
@@ -452,6 +453,13 @@ def test_profile_that_cannot_be_read(programs):
         ("executor", "local", "problem", "executor is 'local': jobs would not go to Slurm"),
         ("slurm-status-command", "sacct", "warning", "slurm-status-command is 'sacct': by sacct"),
         ("slurm-status-command", None, "warning", "slurm-status-command is None: by sacct"),
+        (
+            "slurm-pass-command-as-script",
+            None,
+            "problem",
+            "slurm-pass-command-as-script is None: a shell here",
+        ),
+        ("slurm-pass-command-as-script", False, "problem", "slurm-pass-command-as-script is False: a shell"),
         ("slurm-array-jobs", "all", "problem", "slurm-array-jobs is 'all': in plugin 2.8.0"),
     ],
 )
