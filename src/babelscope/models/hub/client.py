@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, cast
 
 from babelscope.errors import BabelscopeError
 from babelscope.io.files import file_sha256, is_own_file, open_to_append
+from babelscope.io.json import LARGEST
 from babelscope.models.files import choose_weights, read_config, read_index
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class Hub:
         if found is None:
             problem = f"has no config.json; there are {few(sorted(file.name for file in files))}"
             raise HubError(place, problem, "a folder of the repository? name it as subfolder")
-        self.download(found, folder)
+        self._download_json(found, folder)
         return read_config(folder)
 
     def weights(
@@ -153,7 +154,7 @@ class Hub:
         named = {file.name: file for file in files}
 
         def shards_of(index: str) -> list[str]:
-            self.download(named[index], folder)
+            self._download_json(named[index], folder)
             return read_index(folder / index)
 
         index, names = choose_weights(named, shards_of)
@@ -161,6 +162,12 @@ class Hub:
         if missing:
             raise HubError(place, f"its {index} names {missing[0]}, which is not there")
         return [named[index]] if index else [], [named[name] for name in names]
+
+    def _download_json(self, file: RemoteFile, folder: Path) -> None:
+        if file.n_bytes > LARGEST:
+            problem = f"its {file.path} has {file.n_bytes:,} bytes; allowed: {LARGEST:,} or less"
+            raise HubError(f"{file.repo} at {file.commit}", problem)
+        self.download(file, folder)
 
     def download(self, file: RemoteFile, folder: Path) -> None:
         """Bring a file, from where an earlier attempt stopped; a wrong hash is tried once more."""
