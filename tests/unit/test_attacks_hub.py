@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -14,8 +17,9 @@ import pytest
 from attacks import attacks
 from babelscope.errors import BabelscopeError, DataError
 from babelscope.models.files import read_manifest
-from babelscope.models.hub.client import HubError, HubPlace
+from babelscope.models.hub.client import Hub, HubError, HubPlace
 from babelscope.models.hub.fetch import fetch_checkpoint
+from babelscope.runtime import job
 from hub_server import HubServer
 
 CONFIG = json.dumps({"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 9}).encode()
@@ -161,3 +165,62 @@ def test_a_damaged_manifest_names_what_is_wrong(tmp_path):
     (tmp_path / "fetched.json").write_text(json.dumps({"files": [entry]}))
     with pytest.raises(DataError, match=r"fetched\.json: is damaged: .*'\.\./x' is no name of a file"):
         read_manifest(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------- secrets
+
+
+def test_a_login_in_the_endpoint_is_not_printed(server, tmp_path, monkeypatch, caplog, capfd):
+    address = server.endpoint.removeprefix("http://")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://me:secret@{address}")
+    server.add_repo("org/name", {"main": MODEL})
+    server.cut_after("model.safetensors", 1000, then=(500, 9))
+    handlers = logging.getLogger().handlers[:]
+    log = tmp_path / "log"
+    try:
+        with pytest.raises(SystemExit), job(log, network=True):
+            fetch(tmp_path / "1")
+    finally:
+        logging.getLogger().handlers[:] = handlers
+    said = log.read_text() + "".join(capfd.readouterr())
+    assert address in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "warned"),
+    [
+        ("http://mirror.org", True),
+        ("http://me:secret@mirror.org", True),
+        ("http://127.0.0.1:8000", False),
+        ("http://localhost", False),
+        ("http://[::1]:80", False),
+        ("https://mirror.org", False),
+        ("http://127.0.0.1.mirror.org", True),
+    ],
+)
+def test_a_token_in_the_open_is_warned_of(monkeypatch, caplog, endpoint, warned):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnopqrstuv")
+    Hub()
+    assert ("your token is sent to it in the open" in caplog.text) == warned
+    assert "secret" not in caplog.text
+    monkeypatch.delenv("HF_TOKEN")
+    caplog.clear()
+    Hub()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_jobs_that_need_no_network_have_no_token(tmp_path, network):
+    code = (
+        "import sys; from babelscope.runtime import job\n"
+        f"with job(sys.argv[1], network={network}):\n"
+        "    from huggingface_hub.utils._headers import build_hf_headers\n"
+        "    print(build_hf_headers().get('authorization'))"
+    )
+    (tmp_path / "token").write_text("hf_fromthefile")
+    environment = {**os.environ, "HF_TOKEN": "hf_given", "HF_TOKEN_PATH": str(tmp_path / "token")}
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ("Bearer hf_given" if network else "None")

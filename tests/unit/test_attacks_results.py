@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 from attacks import attacks
-from babelscope.errors import DataError, StoreError
+from babelscope.errors import DataError, StoreError, shown
 from babelscope.io.files import check_contained, open_to_append, unfinished_name, written_whole
 from babelscope.io.h5 import atomic_h5, open_any, open_h5, read_strings, write_strings
+from babelscope.models.hub.listing import Listing, entry, template_of
 from babelscope.ops.export import export_cell
-from babelscope.ops.runs import recover
+from babelscope.ops.runs import Run, active_jobs, recorded_runs, recover
+from babelscope.ops.status import Progress, _failures, progress_text
 from babelscope.runtime import job
 
 # ------------------------------------------------------------------------------------------ links
@@ -276,3 +282,94 @@ def test_an_export_of_foreign_hdf5_describes_nothing(exported, results, tmp_path
     found = json.loads(exported()["contents.json"])["files"]["scores/m/1/en.h5"]
     assert "takes its data from another file" in found["unreadable"]
     assert "data sets" not in found
+
+
+# ---------------------------------------------------------------------------------------- printed
+
+
+@attacks("printed")
+def test_what_others_wrote_is_fit_to_be_printed(attack):
+    assert shown(attack["text"], one_line=True) == attack["shown"]
+    assert str(DataError("x", attack["text"])).count("\x1b") == 0
+    repository = Listing(
+        repo="a/b", licence=attack["text"], revisions={1: "step1", 2: "step2"}, others=(attack["text"],),
+        template="step{step}", config={"model_type": attack["text"]}, has_tokenizer=True, format="bin",
+    )  # fmt: skip
+    text = entry(repository, "name")
+    assert yaml.safe_load(text) == yaml.safe_load(
+        entry(replace(repository, licence="mit", others=()), "name")
+    )
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_branches_with_braces_are_no_template():
+    assert template_of({1: "{x}1", 2: "{x}2"}) == "{{x}}{step}"
+
+
+@pytest.fixture
+def failed(tmp_path, monkeypatch):
+    """A record of a run that failed, as a stranger may write it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private.log").write_text("PRIVATE")
+
+    def write(block: str, **run) -> list[Run]:
+        (tmp_path / "results/s/logs").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run.log").write_text(f"Error in rule score_units:\n{block}\n")
+        entry = {"host": "h", "pid": 1, "started": 0, "log": "run.log", "slurm_job": "", **run}
+        (tmp_path / "results/s/logs/runs.json").write_text(json.dumps([entry]))
+        return recorded_runs("results/s")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "log", ["private.log", "/etc/hostname", "results/s/../../private.log", "results/s/logs/link.log"]
+)
+def test_logs_below_the_results_alone_are_shown(failed, log):
+    (run,) = failed(f"    output: results/s/a.tsv\n    log: {log}")
+    Path("results/s/logs/link.log").symlink_to(Path("private.log").resolve())
+    ((failure, _),) = _failures(run, {}, Path("results/s"))
+    assert failure.lines == ()
+
+
+def test_a_run_outside_the_working_directory_says_nothing(failed, tmp_path):
+    outside = tmp_path.parent / "outside.log"
+    outside.write_text("SLURM run ID: 01234567-89ab-cdef-0123-456789abcdef")
+    (run,) = failed("", log=str(outside))
+    assert (run.said, run.slurm_name) == ("", None)
+
+
+def test_commands_to_paste_are_quoted(failed):
+    output = "results/s/$(touch run)\x1b[2J;x.tsv"
+    (run,) = failed(
+        f"    output: --touch, {output}\n    log: results/s/logs/a.log\n    external_jobid: 1\x1b[2J"
+    )
+    Path("results/s/logs/a.log").write_text("\x1b]0;title\a said")
+    ((failure, outputs),) = _failures(run, {}, Path("results/s"))
+    assert outputs == [output]
+    text = progress_text(Progress((), (failure,), run), options="--cores 1")
+    assert "\x1b" not in text
+    assert "\a" not in text
+    (command,) = [line for line in text.splitlines() if "run just it" in line]
+    assert shlex.split(command)[3:] == ["snakemake", "results/s/$(touch run)\\x1b[2J;x.tsv", "--cores", "1"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"pid": "1; touch run"}, {"slurm_job": "1; touch run"}, {"slurm_job": 1}, {"log": 1}, {"host": None}],
+)
+def test_a_record_of_runs_that_is_none(failed, wrong):
+    assert failed("", **wrong) == []
+
+
+def test_slurm_is_asked_for_ones_own_jobs(failed, monkeypatch):
+    asked = []
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(
+        "babelscope.ops.runs.call",
+        lambda *command, timeout: asked.append(command) or subprocess.CompletedProcess(command, 0, "", ""),
+    )
+    runs = failed("")
+    Path("run.log").write_text("SLURM run ID: 01234567-89ab-cdef-0123-456789abcdef")
+    assert active_jobs(runs) == []
+    assert f"--user={os.getuid()}" in asked[0]

@@ -16,10 +16,11 @@ from babelscope.errors import BabelscopeError, DataError, StudyError
 from babelscope.io.yaml import is_bounded, parse_yaml
 from babelscope.models.dimensions import dimensions
 from babelscope.models.files import find_steps, read_index, stored_type
-from babelscope.settings import Settings, Template
+from babelscope.settings import Name, Settings, Template
 from babelscope.study.loading import load_study
 from babelscope.study.settings import HubEntry, LocalEntry, StepRule
 from babelscope.study.steps import step_batches
+from babelscope.study.yaml import read_word_lists
 
 CONFIG = {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 100}
 
@@ -176,3 +177,30 @@ def test_a_template_has_fields_of_little_width(attack):
 )
 def test_honest_templates(template):
     assert LocalEntry(source="local", steps="all", path=template).path == template
+
+
+# ------------------------------------------------------------------------------------------ names
+
+
+@pytest.mark.parametrize("name", ["a\n", "a\n\n", "\na", "a/b", "..", "-a", "a b", "a\0"])
+def test_a_name_is_part_of_paths(tmp_path, name):
+    class Own(Settings):
+        name: Name
+
+    with pytest.raises(StudyError):
+        Own(name=name)
+    lists = tmp_path / "words.yaml"
+    lists.write_text(yaml.safe_dump({name: ["x"]}))
+    with pytest.raises(DataError, match="is no name of a concept"):
+        read_word_lists(str(lists), "en")
+
+
+def test_a_study_does_not_say_where_its_results_are():
+    with pytest.raises(StudyError, match="config key `pathvars`"):
+        load_study({"pathvars": {"results": "/home/me"}, "study": "x"})
+
+
+@pytest.mark.parametrize("kind", [["gpt2"], {"a": 1}, None, 1])
+def test_a_model_type_that_is_no_text(kind):
+    with pytest.raises(StudyError, match="config key `architecture`"):
+        dimensions({**CONFIG, "model_type": kind})

@@ -121,6 +121,11 @@ def is_plain_name(name: object) -> bool:
     return isinstance(name, str) and name.isprintable() and "/" not in name and name not in ("", ".", "..")
 
 
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a file is there and lies below a folder, links followed."""
+    return path.is_file() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def is_own_file(path: Path) -> bool:
     """Whether a name is a file, and no link to one."""
     return path.is_file() and not path.is_symlink()

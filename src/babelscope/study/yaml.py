@@ -62,7 +62,7 @@ def read_word_lists(path: str, label_language: str) -> dict[str, dict[str, list[
 
 def _forms(path: str, concept: Any, given: Any, label_language: str) -> dict[str, list[str]]:
     """Words of one concept by language, checked."""
-    if not isinstance(concept, str) or not re.match(NAME_PATTERN, concept):
+    if not isinstance(concept, str) or not re.fullmatch(NAME_PATTERN, concept):
         problem = f"{concept!r} is no name of a concept; allowed: {PATH_SAFE}"
         raise DataError(path, problem, name_hint(concept))
     forms = given if isinstance(given, dict) else {label_language: given}

@@ -7,22 +7,26 @@ hub's other protocol, is not used: it has no byte ranges to go on from, and no h
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import hashlib
+import ipaddress
 import logging
 import os
 import re
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, shown
 from babelscope.io.files import file_sha256, is_own_file, open_to_append
 from babelscope.io.json import LARGEST
 from babelscope.models.files import choose_weights, read_config, read_index
+from babelscope.runtime import ShownFormatter
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +88,12 @@ class Hub:
         os.environ.update(HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1")
         import huggingface_hub
 
+        for handler in logging.getLogger("huggingface_hub").handlers:
+            handler.setFormatter(ShownFormatter("%(message)s"))
         self.endpoint = os.environ.get("HF_ENDPOINT") or None
+        if self.endpoint and _is_open(self.endpoint) and huggingface_hub.get_token():
+            advice = "use https, or unset the token"
+            logger.warning("%s: your token is sent to it in the open; %s", shown(self.endpoint), advice)
         self.api = huggingface_hub.HfApi(endpoint=self.endpoint)
         self.waits = waits
 
@@ -272,6 +281,15 @@ class _Bounded:
             )
             raise HubError(f"{self._file.repo} at {self._file.commit}", problem, "nothing of it was kept")
         return self._content.write(data)
+
+
+def _is_open(endpoint: str) -> bool:
+    """Whether others on the network can read what is sent to an address."""
+    parts = urllib.parse.urlsplit(endpoint)
+    host = parts.hostname or ""
+    with contextlib.suppress(ValueError):
+        return parts.scheme == "http" and not ipaddress.ip_address(host).is_loopback
+    return parts.scheme == "http" and host != "localhost"
 
 
 def _nearest_names(given: str, names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from babelscope.errors import shown
 from babelscope.models.architectures import ARCHITECTURES, Key
 from babelscope.models.files import combined_hash, is_vocabulary
 from babelscope.models.hub.client import WAITS, Hub, HubPlace
@@ -111,7 +112,8 @@ def template_of(revisions: dict[int, str]) -> str:
     name = next(iter(revisions.values()))
     number = _step_in(name)
     assert number is not None
-    before, after = name[: number.start(1)], name[number.end(1) :]
+    ends = (name[: number.start(1)], name[number.end(1) :])
+    before, after = (end.replace("{", "{{").replace("}", "}}") for end in ends)
     width = len(number[1])
     for number_ in ("{step}", f"{{step:0{width}d}}"):
         template = f"{before}{number_}{after}"
@@ -141,7 +143,7 @@ def entry(listing: Listing, name: str) -> str:
         notes.append("the steps have no tokenizer: name the repository that has")
     if "auto_map" in listing.config:
         notes.append("it names code of its own (auto_map), which is not run")
-    if model_type in ARCHITECTURES:
+    if isinstance(model_type, str) and model_type in ARCHITECTURES:
         content["architecture"] = model_type
         content["architecture_config"] = _sizes(listing.config)
     else:
@@ -149,7 +151,7 @@ def entry(listing: Listing, name: str) -> str:
     content["steps"] = list(listing.revisions) or [0]
     notes += [f"equal weights: steps {', '.join(map(str, steps))}" for steps in listing.duplicates]
     text = yaml.safe_dump({name: content}, sort_keys=False, default_flow_style=None, width=100)
-    return "\n".join(f"# {note}" for note in notes) + "\n" + text
+    return "\n".join(f"# {shown(note, one_line=True)}" for note in notes) + "\n" + text
 
 
 def _sizes(config: dict[str, Any]) -> dict[str, Any]:
