@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -19,11 +21,13 @@ from attacks import attacks
 from babelscope.errors import DataError, StoreError, shown
 from babelscope.io.files import check_contained, open_to_append, unfinished_name, written_whole
 from babelscope.io.h5 import atomic_h5, open_any, open_h5, read_strings, write_strings
+from babelscope.io.tables import as_cell, of_cell, read_table, write_table
 from babelscope.models.hub.listing import Listing, entry, template_of
 from babelscope.ops.export import export_cell
 from babelscope.ops.runs import Run, active_jobs, recorded_runs, recover
 from babelscope.ops.status import Progress, _failures, progress_text
 from babelscope.runtime import job
+from babelscope.text.lines import read_tsv, write_tsv
 
 # ------------------------------------------------------------------------------------------ links
 
@@ -373,3 +377,35 @@ def test_slurm_is_asked_for_ones_own_jobs(failed, monkeypatch):
     Path("run.log").write_text("SLURM run ID: 01234567-89ab-cdef-0123-456789abcdef")
     assert active_jobs(runs) == []
     assert f"--user={os.getuid()}" in asked[0]
+
+
+# ---------------------------------------------------------------------------------------- tables
+
+
+def runs(cell: str) -> bool:
+    """Whether a spreadsheet takes a cell for a formula."""
+    return cell[:1] in {"=", "+", "-", "@", "\t", "\r", "\n"}
+
+
+@attacks("cells")
+def test_no_spreadsheet_runs_a_text(tmp_path, attack):
+    text = attack["text"]
+    table = pd.DataFrame({"text": [text, "plain", "'tis", None], "n": [-1.5, 2, 3, -4]})
+    write_table(table, tmp_path / "a.tsv")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "a.tsv"), table, check_dtype=False)
+    rows = list(csv.reader((tmp_path / "a.tsv").open(newline=""), delimiter="\t"))
+    assert not any(runs(row[0]) for row in rows)
+    assert [row[1] for row in rows[1:]] == ["-1.5", "2", "3", "-4"]
+    assert [row[0] for row in rows[2:]] == ["plain", "'tis", ""]
+    write_tsv(tmp_path / "b.tsv", ("id", "text"), [("-1", text), (2, "'tis")])
+    assert read_tsv(tmp_path / "b.tsv") == [{"id": "-1", "text": text}, {"id": "2", "text": "'tis"}]
+    cells = [line.split("\t") for line in (tmp_path / "b.tsv").read_text().splitlines()]
+    assert not any(runs(cell) for row in cells for cell in row)
+
+
+@pytest.mark.parametrize("text", ["\t=1", "\n=1", "\r=1", "", "'", "=", "a\n=1", "a\r=1"])
+def test_any_text_of_a_table_comes_back(tmp_path, text):
+    assert of_cell(as_cell(text)) == text
+    assert not runs(as_cell(text))
+    write_table(pd.DataFrame({"text": [text, "x"]}), tmp_path / "a.tsv")
+    assert read_table(tmp_path / "a.tsv")["text"].fillna("").tolist() == [text, "x"]

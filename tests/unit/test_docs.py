@@ -48,7 +48,14 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "path",
-    ["README.md", "config/README.md", "CONTRIBUTING.md", "docs/methods.md", "docs/bring-your-model.md"],
+    [
+        "README.md",
+        "config/README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/methods.md",
+        "docs/bring-your-model.md",
+    ],
 )
 def test_links_lead_somewhere(path):
     file = ROOT / path
