@@ -24,11 +24,11 @@ from rows import Ratio, Row, alternate, run_alone
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, XGLMConfig
 
-from babelscope.activations.extraction import extract_language
-from babelscope.activations.inputs import InputBatch, encode_sentences, forward, make_batches
-from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import UnitFile, write_units
 from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_units
+from babelscope.capture.extraction import extract_language
+from babelscope.capture.inputs import InputBatch, encode_sentences, forward, make_batches
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.store import UnitFile, write_units
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import LoadedModel, load_checkpoint
 from babelscope.runtime import job

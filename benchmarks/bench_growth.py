@@ -32,13 +32,13 @@ from matplotlib.figure import Figure
 from rows import Row, clocked, run_alone
 from scipy.optimize import nnls
 
-from babelscope.activations.store import Provenance
 from babelscope.analysis.alignment import align_experts
 from babelscope.analysis.precision import Labels, score_values
 from babelscope.analysis.ranking import BestFile, rank_units
 from babelscope.analysis.reliability import search_units
 from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks
 from babelscope.analysis.settings import AlignmentSettings
+from babelscope.capture.store import Provenance
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import load_checkpoint
 from babelscope.runtime import job

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from rows import Ratio, Row, alternate, run_alone
 
-from babelscope.activations.store import LayerSite, Provenance, UnitFile, write_units
+from babelscope.capture.store import LayerSite, Provenance, UnitFile, write_units
 from babelscope.io.h5 import atomic_h5
 
 BOUND = 1.3

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from babelscope.activations.settings import ExtractionSettings
+from babelscope.capture.settings import ExtractionSettings
 from babelscope.ops.sizes import extraction_memory
 from babelscope.study.suites import load_suite
 
@@ -128,7 +128,7 @@ def run(case: Case, folder: Path, out: Path) -> None:
     """In a process of its own: what the job does, and how much memory it took."""
     import numpy as np
 
-    from babelscope.activations.extraction import extract_language
+    from babelscope.capture.extraction import extract_language
     from babelscope.io.h5 import atomic_h5
     from babelscope.models.checkpoints import load_checkpoint
     from babelscope.runtime import job

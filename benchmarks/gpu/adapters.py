@@ -17,17 +17,17 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from babelscope.activations.extraction import extract_language
-from babelscope.activations.inputs import InputBatch, encode_sentences, forward, make_batches
-from babelscope.activations.parity import PARITY_TOLERANCE
-from babelscope.activations.pooling import Recorder
-from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import TokenFile, UnitFile, write_units
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.analysis.generation import TextRequest, generate_texts
 from babelscope.analysis.precision import average_precision
 from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_blocks, score_units
 from babelscope.analysis.settings import GenerationSettings
+from babelscope.capture.extraction import extract_language
+from babelscope.capture.inputs import InputBatch, encode_sentences, forward, make_batches
+from babelscope.capture.parity import PARITY_TOLERANCE
+from babelscope.capture.pooling import Recorder
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.store import TokenFile, UnitFile, write_units
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import LoadedModel, load_checkpoint, save_model
 from babelscope.models.dimensions import dimensions, n_parameters, site_widths

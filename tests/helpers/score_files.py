@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from babelscope.activations.store import LayerSite, Provenance, UnitFile, write_units
 from babelscope.analysis.ranking import BestFile, best_files, rank_units
 from babelscope.analysis.scores import OTHER_HALF, WORD_SUBSETS, ScoreFile, ScoreSettings, score_units
+from babelscope.capture.store import LayerSite, Provenance, UnitFile, write_units
 from babelscope.io.cells import Cell, cell_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.units import UnitIndex

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
-from babelscope.activations.store import LayerSite
+from babelscope.capture.store import LayerSite
 from babelscope.models.architectures import SITES
 from babelscope.models.architectures import architecture as find_architecture
 from babelscope.models.checkpoints import LoadedModel, start_token

@@ -181,6 +181,6 @@ def test_the_table_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, babelscope.models.dimensions, babelscope.activations.store; print('torch' in sys.modules)"
+    code = "import sys, babelscope.models.dimensions, babelscope.capture.store; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from babelscope.activations import extraction
-from babelscope.activations import pooling as pooling_of_units
-from babelscope.activations.extraction import extract_language, pooled_batches
-from babelscope.activations.inputs import encode_sentences, end_tokens, make_batches
-from babelscope.activations.parity import PARITY_TOLERANCE, ParityError, parity_check
-from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import TokenFile, UnitFile, write_units
+from babelscope.capture import extraction
+from babelscope.capture import pooling as pooling_of_units
+from babelscope.capture.extraction import extract_language, pooled_batches
+from babelscope.capture.inputs import encode_sentences, end_tokens, make_batches
+from babelscope.capture.parity import PARITY_TOLERANCE, ParityError, parity_check
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.store import TokenFile, UnitFile, write_units
 from babelscope.errors import BabelscopeError, DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.architectures import SITES
@@ -94,7 +94,7 @@ def test_windows_and_batches_change_nothing(tmp_path, monkeypatch, pooling):
     loaded, sentences = tiny_loaded("bloom"), many_sentences()
     settings = SETTINGS.model_copy(update={"pooling": pooling, "mean_sentences": 30, "batch_size": 1})
     alone = run(tmp_path, loaded, settings, sentences, "one")
-    monkeypatch.setattr("babelscope.activations.settings.WINDOW_ROWS", 25)
+    monkeypatch.setattr("babelscope.capture.settings.WINDOW_ROWS", 25)
     # More different lengths in a batch than spans, so that rows are also masked.
     together = run(tmp_path, loaded, settings.model_copy(update={"batch_size": 20}), sentences, "one")
     monkeypatch.setattr(pooling_of_units, "_MAX_SPANS", 1)

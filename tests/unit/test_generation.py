@@ -11,9 +11,6 @@ import pandas as pd
 import pytest
 import torch
 
-from babelscope.activations.extraction import extract_language
-from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import UnitFile, write_units
 from babelscope.analysis.controls import (
     Held,
     draw_random,
@@ -35,6 +32,9 @@ from babelscope.analysis.generation import (
 from babelscope.analysis.sampling import sample_tokens
 from babelscope.analysis.settings import GenerationSettings
 from babelscope.analysis.texts import _Bootstrap, collect_generation, count_hits, summarise_generation
+from babelscope.capture.extraction import extract_language
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.store import UnitFile, write_units
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.dimensions import site_widths

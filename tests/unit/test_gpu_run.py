@@ -28,9 +28,9 @@ import figures  # noqa: E402
 import made_up  # noqa: E402
 from harness import Options, Part, Skipped, run_part  # noqa: E402
 
-from babelscope.activations import pooling  # noqa: E402
-from babelscope.activations.inputs import encode_sentences, make_batches  # noqa: E402
 from babelscope.analysis.forcing import UnitSet, force_units  # noqa: E402
+from babelscope.capture import pooling  # noqa: E402
+from babelscope.capture.inputs import encode_sentences, make_batches  # noqa: E402
 from babelscope.models.hooks import site_modules  # noqa: E402
 from tiny_models import SENTENCES, tiny_loaded  # noqa: E402
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.nn.functional import gelu, layer_norm, linear, silu, softplus
 
-from babelscope.activations.inputs import encode_sentences
 from babelscope.analysis.forcing import UnitSet, force_units
+from babelscope.capture.inputs import encode_sentences
 from babelscope.errors import StudyError
 from babelscope.models.architectures import SITES
 from babelscope.models.dimensions import dimensions, max_positions

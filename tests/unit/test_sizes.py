@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from babelscope.activations.settings import ExtractionSettings
+from babelscope.capture.settings import ExtractionSettings
 from babelscope.models.checkpoints import save_model
 from babelscope.ops.sizes import (
     RUNTIME,
@@ -62,9 +62,9 @@ import json, re, sys
 from functools import partial
 from pathlib import Path
 from babelscope.models.checkpoints import load_checkpoint
-from babelscope.activations.extraction import extract_language
-from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import write_units
+from babelscope.capture.extraction import extract_language
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.store import write_units
 from babelscope.io.h5 import atomic_h5
 from babelscope.runtime import job
 folder = Path(sys.argv[1])

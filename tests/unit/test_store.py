@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from babelscope.activations.store import (
+from babelscope.capture.store import (
     Provenance,
     TokenFile,
     UnitFile,

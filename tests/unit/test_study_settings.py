@@ -13,7 +13,6 @@ import jsonschema
 import pytest
 import yaml
 
-from babelscope.activations.settings import ExtractionSettings, Site
 from babelscope.analysis.settings import (
     AlignmentSettings,
     AuditSettings,
@@ -21,6 +20,7 @@ from babelscope.analysis.settings import (
     GenerationSettings,
     ProbeSettings,
 )
+from babelscope.capture.settings import ExtractionSettings, Site
 from babelscope.errors import StudyError
 from babelscope.models.architectures import SITES
 from babelscope.models.training.settings import TrainingSettings

@@ -4,9 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.activations.extraction import extract_language
-from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import write_units
+from babelscope.capture.extraction import extract_language
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.store import write_units
 from babelscope.io.cells import cell_name
 from babelscope.io.files import by_name
 from babelscope.io.h5 import atomic_h5

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from babelscope.activations.store import token_files
 from babelscope.analysis.probing import fit_language_probe
 from babelscope.analysis.settings import ProbeSettings
+from babelscope.capture.store import token_files
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
 from babelscope.text.sentence_groups import groups_by_sentence

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from babelscope.activations.settings import ExtractionSettings
 from babelscope.analysis.experts import kept_units
 from babelscope.analysis.generation import generate_step
 from babelscope.analysis.ranking import best_files
 from babelscope.analysis.settings import GenerationSettings
+from babelscope.capture.settings import ExtractionSettings
 from babelscope.io.cells import CellTables
 from babelscope.io.files import by_name
 from babelscope.io.tables import write_table

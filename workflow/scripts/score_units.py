@@ -4,8 +4,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.activations.store import unit_files
 from babelscope.analysis.scores import ScoreSettings, score_units
+from babelscope.capture.store import unit_files
 from babelscope.io.cells import cell_name
 from babelscope.io.files import by_name
 from babelscope.io.h5 import atomic_h5

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from babelscope.activations.extraction import pooled_batches
-from babelscope.activations.settings import ExtractionSettings
 from babelscope.analysis.forcing import UnitSet
+from babelscope.capture.extraction import pooled_batches
+from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import StudyError
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.units import UnitIndex

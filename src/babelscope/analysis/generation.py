@@ -17,12 +17,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from babelscope.activations.settings import ExtractionSettings
 from babelscope.analysis.controls import Held, draw_random, hold_random
 from babelscope.analysis.experts import of_model
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.analysis.sampling import LOGITS_IN_CACHE, sample_tokens
 from babelscope.analysis.settings import GenerationSettings
+from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import DataError, NumericsError, StudyError
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel

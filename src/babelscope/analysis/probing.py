@@ -40,9 +40,9 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
-from babelscope.activations.store import TokenFile
 from babelscope.analysis.settings import ProbeSettings
 from babelscope.analysis.softmax import Softmax, fit_softmax
+from babelscope.capture.store import TokenFile
 from babelscope.errors import BabelscopeError
 from babelscope.stats import interval, named_weights
 

@@ -21,8 +21,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from babelscope.activations.store import read_provenance, write_provenance
 from babelscope.analysis.scores import OTHER_HALF, SUBSETS, WORD_SUBSETS, ScoreFile, check_alike
+from babelscope.capture.store import read_provenance, write_provenance
 from babelscope.errors import StoreError
 from babelscope.io.cells import Cell, by_cell, cell_of
 from babelscope.io.files import AGAIN

@@ -31,18 +31,6 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from babelscope.activations.settings import PART_BYTES
-from babelscope.activations.store import (
-    Block,
-    LayerSite,
-    Provenance,
-    UnitFile,
-    align_rows,
-    check_values,
-    read_provenance,
-    write_provenance,
-    write_units,
-)
 from babelscope.analysis.precision import (
     BLOCK_UNITS,
     EXCLUDED,
@@ -53,6 +41,18 @@ from babelscope.analysis.precision import (
     random_ap,
     score_values,
     workers,
+)
+from babelscope.capture.settings import PART_BYTES
+from babelscope.capture.store import (
+    Block,
+    LayerSite,
+    Provenance,
+    UnitFile,
+    align_rows,
+    check_values,
+    read_provenance,
+    write_provenance,
+    write_units,
 )
 from babelscope.errors import DataError, StoreError
 from babelscope.io.cells import Cell, by_cell, cell_name, cell_of
@@ -219,7 +219,7 @@ def score_blocks(
         provenance: Where the numbers come from.
         sentence_ids: The rows of all blocks together.
         widths: Units of each (layer, site), in unit order.
-        blocks: As for :func:`babelscope.activations.store.write_units`.
+        blocks: As for :func:`babelscope.capture.store.write_units`.
         n_tokens: Tokens of each sentence, ``(N,)``, for the score that is nothing but the length.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from babelscope.activations.settings import Sites
+from babelscope.capture.settings import Sites
 from babelscope.errors import StudyError
 from babelscope.settings import AS_GIVEN, Count, Positive, Settings, kind_of
 

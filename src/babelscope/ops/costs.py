@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from babelscope.activations.settings import PART_BYTES, ExtractionSettings
+from babelscope.capture.settings import PART_BYTES, ExtractionSettings
 from babelscope.models.dimensions import dimensions, n_parameters
 from babelscope.ops import sizes
 from babelscope.ops.stages import STAGES, JobCells

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from babelscope.activations.settings import ExtractionSettings
+from babelscope.capture.settings import ExtractionSettings
 from babelscope.models.dimensions import dimensions, n_parameters, site_widths
 
 #: Bytes of a number of a type.

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from safetensors import safe_open
 
-from babelscope.activations.store import Provenance, read_provenance
+from babelscope.capture.store import Provenance, read_provenance
 from babelscope.errors import DataError
 from babelscope.io.cells import cells_of
 from babelscope.io.h5 import open_h5
@@ -77,7 +77,7 @@ def describe_extraction(files: Sequence[Path], languages: Sequence[str] = ()) ->
     """One row per (model, step, language): what the activations were computed from.
 
     Args:
-        files: Token files, see :class:`babelscope.activations.store.TokenFile`; models in their order.
+        files: Token files, see :class:`babelscope.capture.store.TokenFile`; models in their order.
         languages: Order of the languages of a step; as the files have them by default.
 
     Returns:

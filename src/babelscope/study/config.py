@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from babelscope.activations.settings import ExtractionSettings
 from babelscope.analysis.settings import AuditSettings, ExpertSettings, GenerationSettings, Probes, Sampling
+from babelscope.capture.settings import ExtractionSettings
 from babelscope.complaints import bare, is_settings, members, nearest
 from babelscope.errors import StudyError
 from babelscope.settings import UNSET, Name, Names, Settings, default_of

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from babelscope.activations.settings import ComputeType, Sites
 from babelscope.analysis.settings import Sampling
+from babelscope.capture.settings import ComputeType, Sites
 from babelscope.errors import StudyError
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.settings import (

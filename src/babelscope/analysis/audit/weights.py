@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from babelscope.activations.inputs import encode_sentences, make_batches
 from babelscope.analysis.audit.files import CheckpointAudit, HeldOutLoss, WeightFacts
+from babelscope.capture.inputs import encode_sentences, make_batches
 from babelscope.errors import DataError
 from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel, load_checkpoint

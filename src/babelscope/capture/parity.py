@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from babelscope.activations.inputs import Encoded, InputBatch, make_batches
-from babelscope.activations.pooling import MEAN, Recorder
-from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import LayerSite
+from babelscope.capture.inputs import Encoded, InputBatch, make_batches
+from babelscope.capture.pooling import MEAN, Recorder
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.store import LayerSite
 from babelscope.errors import BabelscopeError
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import max_positions

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from babelscope.activations.inputs import InputBatch, forward
-from babelscope.activations.store import LayerSite
+from babelscope.capture.inputs import InputBatch, forward
+from babelscope.capture.store import LayerSite
 from babelscope.errors import BabelscopeError
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import n_layers, site_widths

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope import __version__
-from babelscope.activations.inputs import (
+from babelscope.capture.inputs import (
     Encoded,
     InputBatch,
     corpus_hash,
@@ -28,10 +28,10 @@ from babelscope.activations.inputs import (
     end_tokens,
     make_batches,
 )
-from babelscope.activations.parity import parity_check
-from babelscope.activations.pooling import Recorder
-from babelscope.activations.settings import ExtractionSettings
-from babelscope.activations.store import (
+from babelscope.capture.parity import parity_check
+from babelscope.capture.pooling import Recorder
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.capture.store import (
     Block,
     LayerSite,
     Provenance,
@@ -72,7 +72,7 @@ def extract_language(
         sentences: Id and text of each; the rows of the unit file, in this order.
         units: Takes the pooled units as they come: writes them, such as
             ``partial(write_units, group)``, or scores them (:func:`babelscope.analysis.scores.score_blocks`).
-        tokens: Empty group for token states and means, see :class:`babelscope.activations.store.TokenFile`.
+        tokens: Empty group for token states and means, see :class:`babelscope.capture.store.TokenFile`.
         model: Run id.
         step: Training step of the checkpoint.
         lang: Language of the sentences.
