@@ -21,6 +21,7 @@ from babelscope.errors import StudyError
 
 PATH_SAFE = "letters, digits, - and _, beginning with a letter or digit"
 PATH_SAFE_HINT = "the name is part of file names"
+#: For `re.fullmatch`, and for schemas: to `re.match`, $ would also be a place before a line end.
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 #: Stands for an empty value of YAML, which no setting takes; None of Python is a setting that is not given.

@@ -1,13 +1,46 @@
-"""Errors whose message is written for the person who can repair their cause."""
+"""Errors whose message is written for the person who can repair their cause.
+
+What others have written (a hub, a study, a log) is part of many messages, so it is made fit to be seen here.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
+
+_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+
+
+def without_secrets(text: str) -> str:
+    """A text without the logins of addresses (``user:password@``) and without tokens of the hub."""
+    return _TOKEN.sub("hf_...", _LOGIN.sub("", text))
+
+
+def shown(text: object, *, one_line: bool = False) -> str:
+    """A text as it may be printed, whoever wrote it: it moves no cursor, and no address in it has a login.
+
+    Args:
+        text: The text.
+        one_line: Make line ends spaces, where what follows one would be read as something else.
+    """
+    clean = without_secrets(str(text))
+    if one_line:
+        clean = " ".join(clean.split())
+    if clean.isprintable():
+        return clean
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in clean
+    )
 
 
 class BabelscopeError(ValueError):
     """Base of all errors that a user can repair."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class StudyError(BabelscopeError):

@@ -18,6 +18,7 @@ import pandas as pd
 from babelscope.analysis.ranking import BestFile, best_files
 from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files
 from babelscope.errors import BabelscopeError
+from babelscope.io.files import check_contained
 from babelscope.io.tables import read_table
 from babelscope.io.yaml import packaged_yaml
 from babelscope.ops.layout import parse
@@ -389,12 +390,14 @@ def open_study(folder: Path | str) -> Results:
 
     Raises:
         ResultsError: If it holds no tables.
+        DataError: If a link in it leads out of it.
 
     Example:
         >>> study = bs.open_study("results/demo")
         >>> study.figure("hero")
     """
     folder = Path(folder)
+    check_contained(folder)
     tables = Tables(folder / "tables")
     if not tables:
         problem = "holds no tables" if folder.is_dir() else "is no folder"

@@ -15,12 +15,15 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from babelscope import __version__
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, shown
 
 logger = logging.getLogger("babelscope")
 
 # Of malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+
+#: Where the environment may have a token of the hub.
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 #: Largest weights, in bytes, of a model that runs in memory which is kept when it is freed.
 SMALL_MODEL = 2**28
@@ -33,9 +36,9 @@ PROGRESS = {"progress": True}
 def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator[None]:
     """Run the body of a job: log to a file, keep to ``threads``, end errors with their reason.
 
-    Without ``network`` the libraries of Hugging Face are told to stay offline: a compute node may have no
-    network, and no job may depend on what a hub holds today. They read that once, when they are imported, so
-    modules import them in functions, never at their top.
+    Without ``network`` the libraries of Hugging Face are told to stay offline, and get no token: a compute
+    node may have no network, and no job may depend on what a hub holds today. They read that once, when they
+    are imported, so modules import them in functions, never at their top.
 
     Records below WARNING go to the log file alone, except those marked :data:`PROGRESS`.
     A :class:`BabelscopeError` ends the process with status 1 and its message; any other exception
@@ -48,16 +51,20 @@ def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator
     """
     if not network:
         os.environ.update(HF_HUB_OFFLINE="1", DISABLE_SAFETENSORS_CONVERSION="1")
+        os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+        for name in TOKENS:
+            os.environ.pop(name, None)
     # Read by torch when it first takes a large block: huge pages, where the system leaves that to programs.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _limit_threads(threads)
     tune_memory(None)
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    path.unlink(missing_ok=True)  # it may be a link, or another attempt may still write it
+    to_file = logging.FileHandler(path, mode="x", encoding="utf-8")
+    to_file.setFormatter(ShownFormatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
-    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    to_terminal.setFormatter(ShownFormatter("%(message)s"))
     to_terminal.addFilter(
         lambda record: record.levelno >= logging.WARNING or getattr(record, "progress", False)
     )
@@ -78,6 +85,14 @@ def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator
         raise
     finally:
         to_file.close()
+
+
+class ShownFormatter(logging.Formatter):
+    """Logs are read in terminals and sent to others; libraries name addresses in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, fit to be seen."""
+        return shown(super().format(record))
 
 
 def export_source(folder: Path) -> None:

@@ -6,7 +6,9 @@ tables of keys are made of it. Light on purpose: every Snakemake process reads t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from string import Formatter
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -108,6 +110,25 @@ Positive = Annotated[float, Field(gt=0), AS_GIVEN]
 Share = Annotated[float, Field(ge=0, le=1), AS_GIVEN]
 Step = Annotated[int, Field(ge=0)]
 StepKey = Annotated[int, BeforeValidator(_step_key)]
+
+
+def _plain_fields(template: str) -> str:
+    """A template whose fields take at most a width, since a wide one would fill the memory."""
+    try:
+        fields = [
+            (name, spec or "", how) for _, name, spec, how in Formatter().parse(template) if name is not None
+        ]
+    except ValueError:
+        return template  # refused where it is filled in, with what may stand in braces there
+    for name, spec, how in fields:
+        if how or not re.fullmatch(r"(0?[0-9]{1,2}d?)?", spec or ""):
+            hint = f"`{name}` has the format `{spec or how}`"
+            raise StudyError("", template, "fields like {step}, or {step:07d} with a width up to 99", hint)
+    return template
+
+
+Template = Annotated[str, AfterValidator(_plain_fields)]
+"""A path with fields in braces."""
 
 
 def default_of(field: FieldInfo) -> Any:

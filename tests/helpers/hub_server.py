@@ -45,6 +45,7 @@ class Faults:
     corrupt: Counter[str] = field(default_factory=Counter)
     status: dict[str, tuple[int, int]] = field(default_factory=dict)
     stall: dict[str, tuple[int, float]] = field(default_factory=dict)
+    longer: Counter[str] = field(default_factory=Counter)
     seconds_per_chunk: float = 0.0
 
 
@@ -102,6 +103,10 @@ class HubServer:
     def corrupt(self, path: str, times: int = 1) -> None:
         """Change a byte of a file, so many times."""
         self.faults.corrupt[path] = times
+
+    def lengthen(self, path: str, n_bytes: int) -> None:
+        """Send so many bytes of a file more than are listed, always."""
+        self.faults.longer[path] = n_bytes
 
     def status(self, path: str, code: int, times: int = 1) -> None:
         """Answer a request for a file with a status, so many times."""
@@ -188,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         if body and hub.faults.corrupt[path] > 0:
             hub.faults.corrupt[path] -= 1
             served = data[:-1] + bytes([data[-1] ^ 1])
-        rest = served[start:]
+        rest = (served + bytes(hub.faults.longer[path]))[start:]
         self.send_response(206 if asked else 200)
         self.send_header("Content-Length", str(len(rest)))
         if asked:

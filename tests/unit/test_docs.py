@@ -52,6 +52,7 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
         "README.md",
         "config/README.md",
         "CONTRIBUTING.md",
+        "SECURITY.md",
         "docs/methods.md",
         "docs/bring-your-model.md",
         "docs/library.md",

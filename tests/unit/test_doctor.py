@@ -38,6 +38,7 @@ PROFILE = {
     "executor": "slurm",
     "slurm-partition-config": "partitions.yaml",
     "slurm-status-command": "squeue",
+    "slurm-pass-command-as-script": True,
     "slurm-init-seconds-before-status-checks": 20,
 }
 LIMITS = {
@@ -452,6 +453,8 @@ def test_profile_that_cannot_be_read(programs):
         ("executor", "local", "problem", "executor is 'local': jobs would not go to Slurm"),
         ("slurm-status-command", "sacct", "warning", "slurm-status-command is 'sacct': by sacct"),
         ("slurm-status-command", None, "warning", "slurm-status-command is None: by sacct"),
+        ("slurm-pass-command-as-script", None, "problem", "slurm-pass-command-as-script is None: a"),
+        ("slurm-pass-command-as-script", False, "problem", "slurm-pass-command-as-script is False: a shell"),
         ("slurm-array-jobs", "all", "problem", "slurm-array-jobs is 'all': in plugin 2.8.0"),
     ],
 )
@@ -459,7 +462,8 @@ def test_settings_that_go_wrong(key, value, level, what, programs):
     found = only(of_profile({**PROFILE, key: value}), "profile", level)
     assert found.what.startswith(what)
     if key in PROFILE:
-        assert found.remedy == f"in site/config.yaml: {key}: {PROFILE[key]}"
+        value = yaml.safe_dump(PROFILE[key]).split("\n")[0]
+        assert found.remedy == f"in site/config.yaml: {key}: {value}"
     else:
         subprocess.run(["/bin/sh", "-c", found.remedy], env={"PATH": "/usr/bin:/bin"}, check=True)
         assert list(check_settings(read_profile("site"))) == []

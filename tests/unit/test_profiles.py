@@ -36,6 +36,7 @@ def test_the_traps_of_the_plugin_are_kept_clear_of():
     assert slurm["slurm-status-command"] == "squeue"
     assert slurm["slurm-no-requeue"] is True
     assert slurm["keep-incomplete"] is True
+    assert slurm["slurm-pass-command-as-script"] is True  # or a shell runs $(...) in the name of a study
     assert "slurm-array-jobs" not in slurm
     assert "slurm_partition" not in slurm["default-resources"]  # or gpu: 1 would choose none
     assert slurm["slurm-init-seconds-before-status-checks"] * 3 <= 300  # MinJobAge as Slurm has it

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import babelscope as bs
+from babelscope.errors import DataError
 from babelscope.io.tables import write_table
 from babelscope.report.captions import load_captions
 from babelscope.results import Results, ResultsError, ResultsSet
@@ -148,6 +149,14 @@ def test_what_is_not_there_is_answered_with_what_is(tmp_path, study):
         study.figure("heros")
     with pytest.raises(ResultsError, match="of model 'bridged-seed0'; there are: none"):
         study.best("bridged-seed0")
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    write_results(tmp_path / "demo")
+    (tmp_path / "secret.tsv").write_text("key\n1\n")
+    (tmp_path / "demo/tables/keys.tsv").symlink_to(tmp_path / "secret.tsv")
+    with pytest.raises(DataError, match="leads out of"):
+        bs.open_study(tmp_path / "demo")
 
 
 def methods():

@@ -50,13 +50,14 @@ Error in rule collect_audit:
 
 def test_failures_are_read_from_the_log(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    own = tmp_path / "own.log"
+    own = Path("results/mini/logs/own.log")
+    own.parent.mkdir(parents=True)
     own.write_text("\n".join(f"line {i}" for i in range(40)))
     log = tmp_path / "snakemake.log"
     log.write_text(LOG.format(log=own))
     record_run("results/mini", log)
     jobs = {"results/mini/probes/tiny-seed0/0..4/0.tsv": PROBE}
-    (probe, outputs), (audit, _) = _failures(recorded_runs("results/mini")[-1], jobs)
+    (probe, outputs), (audit, _) = _failures(recorded_runs("results/mini")[-1], jobs, Path("results/mini"))
     assert (probe.rule, probe.slurm_job) == ("fit_language_probe", "12")
     assert probe.job.words == "model tiny-seed0, steps 0 to 4, layer 0"
     assert probe.lines == tuple(f"line {i}" for i in range(25, 40))

@@ -280,8 +280,8 @@ def test_every_key_is_described_and_no_mapping_is_open():
         path for path, rule in keys.items()
         if rule.get("type") == "object" and rule.get("additionalProperties", True) is True
     }  # fmt: skip
-    # Snakemake's own key, and the settings of transformers' config classes.
-    assert opened == {".pathvars", ".models.*.architecture_config"}
+    # The settings of transformers' config classes.
+    assert opened == {".models.*.architecture_config"}
 
 
 @pytest.mark.parametrize("make", [text_config, grammar_config, files_config])

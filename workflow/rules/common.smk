@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
+from babelscope.io.files import check_contained
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine, lift_timers
 from babelscope.ops.layout import CONSTRAINTS
@@ -37,6 +38,7 @@ try:
     STUDY = load_study(config)
     RANGES = StudyRanges.of(STUDY)
     if workflow.is_main_process:
+        check_contained(Path(STUDY.results))
         check_checkpoints(STUDY)
         check_text(STUDY)
         for warning in [*STUDY.warnings, *unused_files(STUDY)]:

@@ -16,6 +16,10 @@ with job(snakemake.log[0]):
         snakemake.wildcards.model,
         int(snakemake.wildcards.step),
         config=snakemake.params.study,
-        checkpoint=[Path(folder) for pair in snakemake.params.folders.values() for folder in pair],
+        checkpoint={
+            kind: Path(folder)
+            for pair in snakemake.params.folders.values()
+            for kind, folder in zip(("weights", "tokenizer"), pair, strict=True)
+        },
         out=out,
     )

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from babelscope.io.files import check_contained
 from babelscope.io.yaml import read_mapping
 from babelscope.ops.engine import with_told
 
@@ -33,7 +34,8 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
         files: Check also the text and the checkpoints that it names.
 
     Raises:
-        DataError: If the file is not there or is no YAML, or what the study names cannot be used.
+        DataError: If the file is not there or is no YAML, a link leads out of the results, or what the study
+            names cannot be used.
         StudyError: If a value is wrong.
     """
     from babelscope.study.checks import check_text
@@ -42,6 +44,7 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
 
     hint = "run this in the checkout, and name the study with --configfile; config/README.md says more"
     study = load_study(_config(args, hint))
+    check_contained(Path(study.results))
     if files:
         check_checkpoints(study)
         check_text(study)

@@ -2,6 +2,9 @@
 
 A job may be killed at any moment, and a node that was given up may go on writing beside the job that took
 its place. So every output is written under a name of its own, flushed to the disk, and renamed.
+
+A results folder may be a stranger's, out of an archive. So nothing is written through a link: a name that is
+written under cannot be foreseen and is made anew, and :func:`check_contained` looks for links that lead out.
 """
 
 from __future__ import annotations
@@ -10,11 +13,15 @@ import glob
 import hashlib
 import os
 import re
+import secrets
+import shutil
 import socket
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from string import Formatter
+from typing import BinaryIO
 
 from babelscope.errors import DataError
 
@@ -22,13 +29,13 @@ from babelscope.errors import DataError
 AGAIN = "remove the file and run again; it is computed anew"
 
 #: Marks what is not whole. After a job was killed such files may remain; nothing reads them.
-_MARK = ".tmp-"
+MARK = ".tmp-"
 _HOST = re.sub(r"\W", "_", socket.gethostname())
 
 
 def unfinished_name(path: Path) -> Path:
-    """Where ``path`` is written until it is whole: no other process, on no other machine, has this name."""
-    return path.with_name(f"{path.name}{_MARK}{_HOST}-{os.getpid()}")
+    """Where ``path`` is written until it is whole: a name that nobody else has, and nobody can foresee."""
+    return path.with_name(f"{path.name}{MARK}{_HOST}-{os.getpid()}-{secrets.token_hex(8)}")
 
 
 @contextmanager
@@ -40,6 +47,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = unfinished_name(path)
+    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
         yield unfinished
         with unfinished.open("rb") as file:
@@ -53,6 +61,80 @@ def write_text(text: str, path: Path) -> None:
     """Write a text under its name only when it is complete."""
     with written_whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """A file that an earlier process may have begun, to go on with; made if it is not there.
+
+    Raises:
+        DataError: If the name is a link, or of no file, so that something else would be written to.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+    hint = "remove it and run again; nothing of babelscope makes it so"
+    try:
+        file = os.fdopen(os.open(path, flags, 0o666), "ab")
+    except OSError as error:
+        if path.is_symlink():
+            raise DataError(
+                path, f"is a link to {os.readlink(path)}, so it is not written to", hint
+            ) from error
+        raise
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        file.close()
+        raise DataError(path, "is no file of its own, so it is not written to", hint)
+    return file
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all in it, or a link, but not what a link leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def check_contained(folder: Path) -> None:
+    """Refuse a folder of results that would have us read or write elsewhere. Looks at every name in it once.
+
+    Raises:
+        DataError: Naming the first link that leads out of it, or what is neither file nor folder.
+    """
+    if folder.is_symlink():
+        _refuse_outside(folder, folder.parent)
+    waiting = [folder] if folder.is_dir() else []
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    _refuse_outside(Path(entry.path), folder)
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    hint = "remove it; nothing of babelscope makes it"
+                    raise DataError(entry.path, "is neither a file nor a folder", hint)
+
+
+def _refuse_outside(link: Path, folder: Path) -> None:
+    target, root = os.path.realpath(link), os.path.realpath(folder)
+    if os.path.commonpath([target, root]) != root:
+        hint = "remove it; to keep results on another disk, make the folder `results` itself a link"
+        raise DataError(link, f"is a link that leads out of {folder}, to {target}", hint)
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a text of others is the name of something in a folder, and not a path that leads out of it."""
+    return isinstance(name, str) and name.isprintable() and "/" not in name and name not in ("", ".", "..")
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a file is there and lies below a folder, links followed."""
+    return path.is_file() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether a name is a file, and no link to one."""
+    return path.is_file() and not path.is_symlink()
 
 
 def by_name(paths: Iterable[Path | str], names: Iterable[str]) -> dict[str, Path]:
@@ -108,5 +190,5 @@ def file_sha256(file: Path) -> str:
 
 def leftovers(folder: Path) -> list[Path]:
     """What killed jobs have left unfinished under a folder, files and folders."""
-    found = [path for path in folder.rglob(f"*{_MARK}*") if _MARK in path.name]
-    return sorted(path for path in found if not any(_MARK in parent.name for parent in path.parents))
+    found = [path for path in folder.rglob(f"*{MARK}*") if MARK in path.name]
+    return sorted(path for path in found if not any(MARK in parent.name for parent in path.parents))

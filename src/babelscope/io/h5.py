@@ -1,4 +1,8 @@
-"""HDF5 files that are whole or not there, and say what they are."""
+"""HDF5 files that are whole or not there, and say what they are.
+
+HDF5 lets a file take data from other files: by links, by external storage, by virtual data sets. Ours never
+do, so a file that does is refused before anything of it is read, as is one that declares more than it holds.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,11 @@ from babelscope.errors import StoreError
 from babelscope.io.files import AGAIN, written_whole
 
 SCHEMA_VERSION = 1
+
+_TYPES = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.STRING)
+#: Bytes that one packed by gzip can stand for at most.
+_DEFLATE = 1032
+_STRINGS = 100
 
 
 @contextmanager
@@ -55,20 +64,62 @@ def _is_disk_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in codes or any(text in str(error) for text in reasons)
 
 
+def open_any(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, whatever it holds, if all that it gives is its own.
+
+    Raises:
+        StoreError: If it is missing, truncated, takes data from elsewhere, or declares more than it holds.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(path, "is no file" if path.exists() else "does not exist")
+    try:
+        file = h5py.File(path, "r")
+        problem = _foreign(file)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise StoreError(path, f"is truncated or no HDF5 file ({error})", AGAIN) from error
+    if problem:
+        file.close()
+        raise StoreError(path, problem, f"babelscope writes no such file; {AGAIN}")
+    return file
+
+
+def _foreign(file: h5py.File) -> str:
+    """What in a file is not its own, in words; empty if all is."""
+    links: list[tuple[bytes, int]] = []
+    file.id.links.visit(lambda name, link: links.append((name, link.type)), info=True)
+    for name, kind in links:
+        where = name.decode(errors="replace")
+        if kind != h5py.h5l.TYPE_HARD:
+            return f"{where} is a link to another place, maybe in another file"
+        found = h5py.h5o.open(file.id, name)
+        if isinstance(found, h5py.h5d.DatasetID) and (problem := _foreign_data(found)):
+            return f"{where} {problem}"
+    return ""
+
+
+def _foreign_data(data: h5py.h5d.DatasetID) -> str:
+    made = data.get_create_plist()
+    if made.get_external_count() or made.get_layout() == h5py.h5d.VIRTUAL:
+        return "takes its data from another file"
+    stored = data.get_type()
+    if stored.get_class() not in _TYPES:
+        return f"is of type {stored.dtype}; allowed: numbers and text"
+    declared = data.get_space().get_simple_extent_npoints() * stored.get_size()
+    packed = any(made.get_filter(at)[0] == h5py.h5z.FILTER_DEFLATE for at in range(made.get_nfilters()))
+    if declared > data.get_storage_size() * (_DEFLATE if packed else 1):
+        return f"declares {declared:,} bytes and holds {data.get_storage_size():,}"
+    return ""
+
+
 def open_h5(path: Path, *, kind: str) -> h5py.File:
     """Open a file of the store for reading.
 
     Raises:
-        StoreError: If it is missing, truncated, foreign, incomplete or of another version.
+        StoreError: As for :func:`open_any`, or if it is foreign, incomplete or of another version.
     """
-    path = Path(path)
-    if not path.exists():
-        raise StoreError(path, "does not exist")
-    try:
-        file = h5py.File(path, "r")
-        found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
-    except (OSError, RuntimeError) as error:
-        raise StoreError(path, f"is truncated or no HDF5 file ({error})", AGAIN) from error
+    file = open_any(path)
+    found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
     problem = ""
     if found != kind:
         problem = f"holds {found!r}, not {kind!r}: it is no such file of babelscope"
@@ -91,8 +142,15 @@ def read_strings(group: h5py.Group, name: str) -> list[str]:
     """Read what :func:`write_strings` wrote.
 
     Raises:
-        StoreError: If the dataset is missing.
+        StoreError: If the dataset is missing, or many of its strings are one that is stored once.
     """
+    path = group.file.filename
     if name not in group:
-        raise StoreError(group.file.filename, f"lacks the dataset {name}", AGAIN)
-    return [str(value) for value in group[name].asstr()[:]]
+        raise StoreError(path, f"lacks the dataset {name}", AGAIN)
+    data, found, left = group[name].asstr(), list[str](), os.path.getsize(path)
+    for start in range(0, len(group[name]), _STRINGS):
+        found += map(str, data[start : start + _STRINGS])
+        left -= sum(map(len, found[start:]))
+        if left < 0:
+            raise StoreError(path, f"{name} has more text than the file is long", AGAIN)
+    return found

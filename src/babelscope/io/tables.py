@@ -1,14 +1,52 @@
-"""Tables on disk: Parquet, or TSV where a person should be able to read it; written whole or not at all."""
+"""Tables on disk: Parquet, or TSV where a person should be able to read it; written whole or not at all.
+
+A person may read TSV in a spreadsheet, which runs a text that begins with ``=``, and texts are of models and
+of others. So such a text stands behind an apostrophe in TSV, and our readers take it away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from babelscope.errors import DataError
 from babelscope.io.files import AGAIN, written_whole
+
+_FORMULA, _ESCAPED = re.compile(r"'*[=+\-@\t\r\n]"), re.compile(r"'+[=+\-@\t\r\n]")
+
+
+def as_cell(text: str) -> str:
+    """A text as a cell of TSV that no spreadsheet runs."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def of_cell(cell: str) -> str:
+    """The text that :func:`as_cell` made a cell of."""
+    return cell[1:] if _ESCAPED.match(cell) else cell
+
+
+def tsv_of(table: pd.DataFrame, *, float_format: str) -> str:
+    """A table as TSV; numbers stay numbers."""
+    cells = _texts(table, as_cell)
+    # Only quoted texts may hold a carriage return, which ends a row elsewhere, and pandas does not see to it.
+    ends = any("\r" in value for _, column in cells.items() for value in column if isinstance(value, str))
+    quoting: Literal[0, 2] = 2 if ends else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
+    return str(cells.to_csv(sep="\t", index=False, float_format=float_format, quoting=quoting))
+
+
+def _texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """A table whose texts are changed."""
+    kinds = {name: column for name, column in table.items() if not pd.api.types.is_numeric_dtype(column)}
+    changed = {
+        name: column.map(lambda value: change(value) if isinstance(value, str) else value)
+        for name, column in kinds.items()
+        if any(isinstance(value, str) and change(value) != value for value in column)
+    }
+    return table.assign(**{str(name): column for name, column in changed.items()}) if changed else table
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -26,7 +64,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         if path.suffix == ".parquet":
             table.to_parquet(unfinished, index=False, engine="pyarrow", compression="zstd")
         elif path.suffix == ".tsv":
-            table.to_csv(unfinished, sep="\t", index=False, float_format="%.10g")
+            unfinished.write_text(tsv_of(table, float_format="%.10g"), encoding="utf-8", newline="")
         else:
             raise ValueError(f"a table is .parquet or .tsv, not {path.name}")
 
@@ -46,7 +84,7 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
         if path.suffix == ".parquet":
             return pd.read_parquet(path, engine="pyarrow", columns=None if columns is None else list(columns))
         # A language or a word may be spelt "NA" or "null".
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
+        table = _texts(pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""]), of_cell)
         return table if columns is None else table[list(columns)]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(path, f"is not a readable table: {error}", AGAIN) from error

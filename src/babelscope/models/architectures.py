@@ -161,7 +161,7 @@ def architecture(model_type: Any) -> Architecture:
     Raises:
         StudyError: If there is none, with those that exist.
     """
-    if model_type not in ARCHITECTURES:
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         hint = "another architecture is one more row of babelscope/models/architectures.yaml"
         raise StudyError("architecture", model_type, "one of " + ", ".join(sorted(ARCHITECTURES)), hint)
     return ARCHITECTURES[model_type]

@@ -9,6 +9,8 @@ from typing import Any
 from babelscope.errors import StudyError
 from babelscope.models.architectures import Key, architecture, check_sites
 
+_MOST_LAYERS, _MOST = 10_000, 100_000_000
+
 
 @dataclass(frozen=True)
 class Dimensions:
@@ -98,9 +100,12 @@ def _positive(config: Mapping[str, Any], key: Key) -> int | None:
     for name in key.names:
         value = config.get(name)
         if value is not None:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                where = f"architecture_config.{name}"
-                raise StudyError(where, value, "a positive integer")
+            most = _MOST_LAYERS if key == architecture(config.get("model_type")).n_layers else _MOST
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                allowed = "a positive integer"
+                if isinstance(value, int) and value > most:
+                    allowed = f"{most:,} or less"
+                raise StudyError(f"architecture_config.{name}", value, allowed)
             return value
     if any(name in config for name in key.names):
         return None  # null: derived, whatever the default is

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import DataError
-from babelscope.io.files import file_sha256, fitting_paths
+from babelscope.io.files import file_sha256, fitting_paths, is_plain_name, written_whole
+from babelscope.io.json import LARGEST, parse_json, read_json
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
@@ -66,16 +67,20 @@ def read_index(index: Path) -> list[str]:
     """The shards that an index names, by name; some may not be there.
 
     Raises:
-        DataError: If it is no index.
+        DataError: If it is no index, or names what does not lie beside it.
     """
     return sorted(set(_weight_map(index).values()))
 
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        return {str(name): str(file) for name, file in json.loads(index.read_bytes())["weight_map"].items()}
+        names = {str(name): str(file) for name, file in read_json(index)["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(index, f"is no index of weights: {error!r}") from error
+    for file in names.values():
+        if not is_plain_name(file):
+            raise DataError(index, f"names {file!r}; allowed: names of files beside it")
+    return names
 
 
 def read_weight_map(folder: Path | str) -> dict[str, str] | None:
@@ -95,9 +100,12 @@ def read_header(file: Path) -> dict[str, dict[str, Any]]:
     Raises:
         OSError, ValueError: If it cannot be read, or is no such header.
     """
+    length = _header_length(file)
+    if length > LARGEST:  # as safetensors has it
+        raise ValueError(f"its header would have more than {LARGEST:,} bytes")
     with file.open("rb") as content:
-        header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
-    return {name: dict(entry) for name, entry in header.items() if name != "__metadata__"}
+        header = parse_json(content.read(8 + length)[8:])
+    return {name: dict(entry) for name, entry in dict(header).items() if name != "__metadata__"}
 
 
 def weight_files(folder: Path | str) -> list[Path]:
@@ -137,6 +145,13 @@ def is_of_tokenizer(name: str) -> bool:
 def is_vocabulary(name: str) -> bool:
     """Whether a file of this name holds what a tokenizer cannot be without."""
     return name == "tokenizer.json" or name.endswith(".model") or name.startswith("vocab")
+
+
+def is_of_checkpoint(name: str) -> bool:
+    """Whether a file of this name is part of what a checkpoint folder is for: weights, configs, tokenizer."""
+    whole = {f"{file}{end}" for file in (SAFETENSORS, BIN) for end in ("", ".index.json")}
+    known = {*whole, MANIFEST, "config.json", "generation_config.json"}
+    return name in known or is_of_tokenizer(name) or _SHARD.fullmatch(name) is not None
 
 
 def combined_hash(hashes: Iterable[str]) -> str:
@@ -190,17 +205,22 @@ def read_manifest(folder: Path | str) -> Manifest:
     """
     file = Path(folder) / MANIFEST
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return Manifest(**{**content, "files": tuple(content.get("files", ()))})
+        content = read_json(file)
+        manifest = Manifest(**{**content, "files": tuple(content.get("files", ()))})
+        wrong = [entry["name"] for entry in manifest.files if not is_plain_name(entry["name"])]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is no name of a file in the folder")
+        return manifest
     except FileNotFoundError:
         return Manifest()
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(file, f"is damaged: {error!r}", "remove the folder and fetch it again") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``fetched.json``."""
-    (folder / MANIFEST).write_text(json.dumps(dataclasses.asdict(manifest), indent=1), encoding="utf-8")
+    with written_whole(folder / MANIFEST) as unfinished:
+        unfinished.write_text(json.dumps(dataclasses.asdict(manifest), indent=1), encoding="utf-8")
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
@@ -211,7 +231,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     """
     file = Path(folder) / "config.json"
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return dict(read_json(file))
     except FileNotFoundError as error:
         raise DataError(folder, "has no config.json, so it is no folder of a model") from error
     except (OSError, ValueError, TypeError) as error:
@@ -227,7 +247,10 @@ def stored_type(folder: Path | str) -> str | None:
     folder = Path(folder)
     file = weight_files(folder)[0]
     if file.suffix == ".safetensors":
-        types = {entry["dtype"] for entry in read_header(file).values()}
+        try:
+            types = {entry["dtype"] for entry in read_header(file).values()}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(file, f"has no readable header ({error!r})") from error
         return _TYPES.get(types.pop()) if len(types) == 1 else None
     config = read_config(folder)
     named = config.get("dtype") or config.get("torch_dtype")
@@ -236,7 +259,13 @@ def stored_type(folder: Path | str) -> str | None:
 
 def is_complete(folder: Path | str) -> str | None:
     """What a checkpoint folder lacks, in words; None if it is whole."""
-    folder = Path(folder)
+    try:
+        return _lack(Path(folder))
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+
+
+def _lack(folder: Path) -> str | None:
     try:
         if "transformers_weights" in read_config(folder):
             return "config.json names its weights in transformers_weights, which is not supported"
@@ -263,16 +292,20 @@ def _cut_off(file: Path) -> str | None:
             return "is cut off: the directory at its end is missing"
         return None
     try:
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(8), "little")
-            if size < 8 + length:
-                return f"is cut off: {size} bytes, its header alone takes {8 + length}"
-            header = json.loads(content.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        length = _header_length(file)
+        if size < 8 + length:
+            return f"is cut off: {size} bytes, its header alone takes {8 + length}"
+        expected = (
+            8 + length + max((entry["data_offsets"][1] for entry in read_header(file).values()), default=0)
+        )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         return f"has no readable header ({error!r})"
-    expected = 8 + length + max(ends, default=0)
     return None if size == expected else f"is cut off: {size} of {expected} bytes"
+
+
+def _header_length(file: Path) -> int:
+    with file.open("rb") as content:
+        return int.from_bytes(content.read(8), "little")
 
 
 def find_steps(template: str) -> tuple[dict[int, Path], dict[int, str]]:

@@ -26,7 +26,8 @@ def start_page(study: Study) -> Path:
         sys.executable, "-m", "babelscope.report.progress", str(results), "--title",
         study.report.title or study.name, "--parent", str(os.getpid()), *runs,
     ]  # fmt: skip
-    with log.open("w", encoding="utf-8") as said:
+    log.unlink(missing_ok=True)
+    with log.open("x", encoding="utf-8") as said:
         # A session of its own: what interrupts the run must not cut a drawing short.
         subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
     return results / _PAGE

@@ -15,13 +15,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pandas as pd
 import yaml
 
 from babelscope.errors import BabelscopeError
 from babelscope.io.files import written_whole
-from babelscope.io.h5 import atomic_h5
+from babelscope.io.h5 import atomic_h5, open_any
 from babelscope.io.tables import read_table, write_table
 from babelscope.models.training.steps import CheckpointList, read_list, write_list
 from babelscope.ops.layout import Found, parse
@@ -251,7 +250,7 @@ def _write_groups(path: Path, job: JobCells, sources: Sequence[Path]) -> bool:
         str(step) for step in job.steps
     ]
     with ExitStack() as stack:
-        files = [stack.enter_context(h5py.File(source, "r")) for source in sources]
+        files = [stack.enter_context(open_any(source)) for source in sources]
         places = {name: next((file for file in files if name in file), None) for name in names}
         if None in places.values():
             return False

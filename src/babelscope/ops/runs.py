@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
-from babelscope.io.files import leftovers, unfinished_name, written_whole
+from babelscope.io.files import is_below, leftovers, open_to_append, remove, unfinished_name, written_whole
 from babelscope.ops.programs import call
 
 _RECORD = "runs.json"
@@ -57,14 +57,25 @@ class Run:
     log: str
     slurm_job: str = ""
 
+    def __post_init__(self) -> None:
+        texts = (self.host, self.log, self.slurm_job)
+        right = isinstance(self.pid, int) and all(isinstance(text, str) for text in texts)
+        if not right or not re.fullmatch(r"[0-9_]*", self.slurm_job):
+            raise ValueError("is no record of a run")
+
+    @property
+    def said(self) -> str:
+        """Its log, which lies below the working directory; empty if it is not there."""
+        log = Path(self.log)
+        try:
+            return log.read_text(encoding="utf-8", errors="replace") if is_below(log, Path.cwd()) else ""
+        except OSError:
+            return ""
+
     @property
     def slurm_name(self) -> str | None:
         """The name that all its Slurm jobs have; None if it ran locally."""
-        try:
-            text = Path(self.log).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return None
-        found = re.search(r"SLURM run ID: ([0-9a-f-]{36})", text)
+        found = re.search(r"SLURM run ID: ([0-9a-f-]{36})", self.said)
         return found[1] if found else None
 
     @property
@@ -116,7 +127,8 @@ def active_jobs(runs: Sequence[Run], *, ending: bool = False) -> list[SlurmJob]:
     names = sorted({name for run in runs if (name := run.slurm_name)})
     if not names or shutil.which("squeue") is None:
         return []
-    done = call("squeue", "--noheader", f"--name={','.join(names)}", "--format=%i|%T|%k", timeout=60)
+    own = f"--user={os.getuid()}"
+    done = call("squeue", "--noheader", own, f"--name={','.join(names)}", "--format=%i|%T|%k", timeout=60)
     if done.returncode:
         raise RunError(f"squeue failed: {done.stderr.strip()}\nhint: is the controller of Slurm up?")
     jobs = [SlurmJob(*line.split("|", 2)) for line in done.stdout.splitlines() if line.count("|") >= 2]
@@ -193,7 +205,7 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
         done.append("removed the locks of the run that was killed")
     found = leftovers(Path(results))
     for path in found:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        remove(path)
     if found:
         done.append(f"removed {len(found)} unfinished files")
     return done
@@ -221,7 +233,7 @@ def claim(results: Path | str, *, job: str = _OWN_JOB, patience: float = 120) ->
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
     while True:
-        last = max((int(file.name) for file in folder.iterdir() if file.name.isdigit()), default=0)
+        last = max((int(file.name) for file in folder.iterdir() if file.name.isdecimal()), default=0)
         holder = (folder / str(last)).read_text().strip() if last else ""
         if holder == job:
             return
@@ -236,7 +248,8 @@ def claim(results: Path | str, *, job: str = _OWN_JOB, patience: float = 120) ->
             )
         claimed = folder / str(last + 1)
         mine = unfinished_name(folder / job)
-        mine.write_text(f"{job}\n")
+        with open_to_append(mine) as file:
+            file.write(f"{job}\n".encode())
         try:
             os.link(mine, claimed)  # fails if there is one, unlike a rename
         except FileExistsError:

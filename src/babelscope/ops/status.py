@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, shown
+from babelscope.io.files import is_below
 from babelscope.ops.runs import Run, recorded_runs
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.study.config import Study
@@ -100,7 +102,7 @@ def look(study: Study, snakemake: Sequence[str]) -> Progress:
     living = [run for run in runs if run.is_alive]
     run = (living or runs)[-1] if runs else None
     alive = bool(living)
-    failures = _failures(run, jobs) if run else []
+    failures = _failures(run, jobs, Path(study.results)) if run else []
     failed = {output for _, outputs in failures for output in outputs}
     begun = unfinished_outputs(Path(".snakemake/incomplete"))
     files = []
@@ -168,26 +170,22 @@ def summary(arguments: Sequence[str]) -> Iterator[Row]:
 _BLOCK = re.compile(r"^Error in (?:group job|rule) (?P<rule>\w+):\n(?P<body>(?: {4}.*\n?)*)", re.M)
 
 
-def _failures(run: Run, jobs: Mapping[str, JobCells]) -> list[tuple[Failure, list[str]]]:
+def _failures(run: Run, jobs: Mapping[str, JobCells], results: Path) -> list[tuple[Failure, list[str]]]:
     """What the log of a run says of jobs that failed; of retried ones the last attempt."""
-    try:
-        text = Path(run.log).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
     last: dict[str, tuple[Failure, list[str]]] = {}
-    for block in _BLOCK.finditer(text):
+    for block in _BLOCK.finditer(run.said):
         fields = dict(re.findall(r"^ {4}(\w+): (.*)$", block["body"], re.M))
-        outputs = [name.strip() for name in fields.get("output", "").split(",") if name.strip()]
+        named = [name.strip() for name in fields.get("output", "").split(",")]
+        outputs = [name for name in named if name.startswith(f"{results}/")]
         if not outputs:
             continue
         log = re.sub(r" \(check log file.*$", "", fields.get("log", "")).split(",")[0].strip()
-        place = Path(log) if log else None
         failure = Failure(
             rule=block["rule"],
             output=outputs[0],
             job=jobs.get(outputs[0]),
             log=log,
-            lines=_tail(place) if place else (),
+            lines=_tail(Path(log)) if log and is_below(Path(log), results) else (),
             slurm_job=fields.get("external_jobid", ""),
         )
         last[outputs[0]] = failure, outputs
@@ -251,21 +249,26 @@ def _mark(files: Sequence[File]) -> str:
 def _failure_text(failure: Failure, options: str) -> str:
     where = f" ({failure.job.words})" if failure.job and failure.job.words else ""
     slurm = f", Slurm job {failure.slurm_job}" if failure.slurm_job else ""
-    lines = [f"FAILED {failure.rule}{where}{slurm}"]
+    lines = [f"FAILED {failure.rule}{where}{shown(slurm, one_line=True)}"]
     if failure.lines:
-        lines.append(f"  {failure.log}:")
-        lines += [f"    {line}" for line in failure.lines]
+        lines.append(f"  {shown(failure.log)}:")
+        lines += [f"    {shown(line)}" for line in failure.lines]
     elif failure.log:
-        lines.append(f"  its log {failure.log} is empty or not there")
+        lines.append(f"  its log {shown(failure.log)} is empty, not there, or not below the results")
     # The target goes first: --configfile takes every word that follows for a file.
-    lines.append(f"  run just it:   snakemake {failure.output} {options}")
+    lines.append(f"  run just it:   snakemake {_quoted(failure.output)} {options}")
     if failure.job and failure.job.model and STAGES[failure.job.stage].column:
         own = [file for file in failure.job.files if failure.output.endswith(file)]
         folder = failure.output.removesuffix(own[0] if own else "")
         for step in failure.job.steps:
             target = f"{folder}export/{failure.job.model}/{step}"
-            lines.append(f"  for a report:  snakemake {target} {options}")
+            lines.append(f"  for a report:  snakemake {_quoted(target)} {options}")
     return "\n".join(lines)
+
+
+def _quoted(path: str) -> str:
+    """A path as a shell takes it; without control characters, which a terminal would obey."""
+    return shlex.quote(shown(path, one_line=True))
 
 
 def arguments_of(configfile: Path | None, config: Sequence[str]) -> list[str]:

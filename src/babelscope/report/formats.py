@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from babelscope.io.tables import tsv_of
 from babelscope.report.summaries import AT_MOST
 
 #: Rows of a table that the page shows; the download holds all.
@@ -37,7 +38,7 @@ def table_view(table: pd.DataFrame, name: str, shown: int = SHOWN_ROWS) -> Table
 
     A column :data:`~babelscope.report.summaries.AT_MOST` is shown as a sign before what it is about.
     """
-    content = table.to_csv(sep="\t", index=False, float_format="%.6g").encode("utf-8")
+    content = tsv_of(table, float_format="%.6g").encode("utf-8")
     page = table.drop(columns=AT_MOST, errors="ignore")
     bounds = table[AT_MOST] if AT_MOST in table else [False] * len(table)
     return TableView(

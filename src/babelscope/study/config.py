@@ -46,8 +46,6 @@ class StudySettings(Settings):
     """Name of the study; its results go to `results/NAME`."""
     extends: str | None = None
     """Path of a study that this one differs from; keys given here replace its keys, mappings are merged."""
-    pathvars: dict[str, Any] | None = None
-    """Snakemake's own path variables."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random except pre-training, which has seeds of its own."""
     data: Annotated[str, AfterValidator(lambda path: path.rstrip("/") or "/")] = "data"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import DataError, StudyError
+from babelscope.io.yaml import MOST_VALUES, is_bounded
 from babelscope.study.checks import cross_check
 from babelscope.study.config import Study
 from babelscope.study.yaml import merge, read_named
@@ -19,6 +20,9 @@ def load_study(config: Mapping[str, Any]) -> Study:
         StudyError: Naming the key, the value given, what is allowed and a hint.
         DataError: If a file that the config names, such as a model's config.json, is unusable.
     """
+    if not is_bounded(config):
+        allowed = f"a study of {MOST_VALUES:,} values or less, not nested too deeply"
+        raise StudyError("study", config.get("study"), allowed, "its aliases stand for more than it says")
     study = Study.of(_extended(config))
     cross_check(study)
     return study

@@ -22,6 +22,7 @@ from babelscope.settings import (
     Settings,
     Step,
     StepKey,
+    Template,
     Text,
     kind_of,
 )
@@ -109,15 +110,15 @@ class Counted(Settings):
 class HubKeys(Counted):
     """Where the steps of a series lie on the hub, and what they are."""
 
-    repo: Text = ""
+    repo: Annotated[Template, UNSET] = ""
     """Repository, such as EleutherAI/pythia-70m; with {step} if each step has its own."""
     repos: Places = Field(default_factory=dict)
     """Repository of each step, where no template gives it."""
-    revision: Text = ""
+    revision: Annotated[Template, UNSET] = ""
     """Tag, branch or commit, such as step{step} or step{step:07d}; main if not given."""
     revisions: Places = Field(default_factory=dict)
     """Revision of each step, where no template gives it."""
-    subfolder: Text = ""
+    subfolder: Annotated[Template, UNSET] = ""
     """Folder in the repository, maybe with {step}."""
     tokenizer_repo: Text = ""
     """Repository of the tokenizer; that of the weights if not given."""
@@ -145,9 +146,9 @@ class LocalEntry(Counted, _Series):
     """A Hugging Face folder per step."""
 
     source: Literal["local"]
-    path: str
+    path: Template
     """Folder of a checkpoint, with {step} and maybe {data}."""
-    tokenizer_path: Text = ""
+    tokenizer_path: Annotated[Template, UNSET] = ""
     """Folder of the tokenizer; the checkpoint's if not given."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -11,6 +12,9 @@ from babelscope.settings import plain
 from babelscope.study.settings import StepList, StepRule
 
 T = TypeVar("T")
+
+#: Most steps of a model.
+MOST_STEPS = 100_000
 
 
 def chunks(items: Sequence[T], size: int) -> list[tuple[T, ...]]:
@@ -40,7 +44,8 @@ def step_batches(steps: StepList | StepRule, key: str) -> tuple[tuple[int, ...],
         increasing(batch, key)
     increasing(tuple(batch[0] for batch in batches), key)
     flat = [step for batch in batches for step in batch]
-    twice = next((step for step in flat if flat.count(step) > 1), None)
+    _few(flat, key)
+    twice = next((step for step, count in Counter(flat).items() if count > 1), None)
     if twice is not None:
         raise StudyError(key, twice, "each step once", "it stands in two places of the list")
     return batches
@@ -61,11 +66,17 @@ def _steps_by_rule(rule: StepRule, key: str) -> list[int]:
     if rule.every is not None and rule.until is not None:
         if rule.until < rule.every:
             raise StudyError(f"{key}.until", rule.until, f"`every`, {rule.every}, or more")
-        found |= set(range(rule.every, rule.until + 1, rule.every))
+        found |= set(_few(range(rule.every, rule.until + 1, rule.every), key))
     if not found:
         given = {name: plain(getattr(rule, name)) for name in rule.model_fields_set}
         raise StudyError(key, given, "a rule that gives at least one step")
     return sorted(found)
+
+
+def _few(steps: Sequence[int], key: str) -> Sequence[int]:
+    if len(steps) > MOST_STEPS:
+        raise StudyError(key, f"{len(steps):,} steps", f"{MOST_STEPS:,} or fewer", "each is a checkpoint")
+    return steps
 
 
 def increasing(steps: tuple[int, ...], key: str = "") -> tuple[int, ...]:

@@ -94,7 +94,7 @@ def _forms(
     path: str, concept: Any, given: Any, languages: Sequence[str], own: str, label_language: str
 ) -> dict[str, list[str]]:
     """Words of one concept by language, checked."""
-    if not isinstance(concept, str) or not re.match(NAME_PATTERN, concept):
+    if not isinstance(concept, str) or not re.fullmatch(NAME_PATTERN, concept):
         problem = f"{concept!r} is no name of a concept; allowed: {PATH_SAFE}"
         raise DataError(path, problem, name_hint(concept))
     if not isinstance(given, dict) and not own:

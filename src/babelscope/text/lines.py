@@ -21,6 +21,7 @@ from typing import TextIO
 
 from babelscope.errors import DataError
 from babelscope.io.files import written_whole
+from babelscope.io.tables import as_cell, of_cell
 from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose
 
 logger = logging.getLogger(__name__)
@@ -194,7 +195,7 @@ def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     """Write a table whose fields hold neither tabs nor line ends."""
     with text_file(path) as file:
         for row in (header, *rows):
-            fields = [str(field) for field in row]
+            fields = [as_cell(field) if isinstance(field, str) else str(field) for field in row]
             assert not any("\t" in field or "\n" in field for field in fields), fields
             file.write("\t".join(fields) + "\n")
 
@@ -202,4 +203,5 @@ def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 def read_tsv(path: Path) -> list[dict[str, str]]:
     """The rows of what :func:`write_tsv` wrote, all as text."""
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [{name: of_cell(cell) for name, cell in row.items()} for row in rows]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from babelscope.settings import AS_GIVEN, Name, Names, Settings, Share, Text
+from babelscope.settings import AS_GIVEN, Name, Names, Settings, Share, Template, Text
 
 
 class _Corpus(Settings):
@@ -35,7 +35,7 @@ class GrammarCorpus(_Corpus):
 
 
 class _GivenText(_Corpus):
-    path: str
+    path: Template
     """File of a language; of a data set, its file, folder or name. With {lang} and maybe {data}."""
     temperature: Share = 1
     """A language is drawn in proportion to its size to this power; 1: as it comes, 0: all alike."""
@@ -51,7 +51,7 @@ class DatasetCorpus(_GivenText):
     """Read by the library `datasets`, from local files, folders or the hub's cache."""
 
     source: Literal["dataset"]
-    name: str = ""
+    name: Template = ""
     """Its configuration, maybe with {lang}."""
     split: str = "train"
     """Its split."""
@@ -83,7 +83,7 @@ class _GivenSentences(_Sentences):
     duplicates: Literal["error", "keep_first"] = "error"
     """A sentence that stands twice in one file: an error, or only its first line is kept. One that stands in
     two concept files is an error in any case."""
-    groups: str | None = None
+    groups: Template | None = None
     """Text file whose line i names the group of sentence i, such as its document, in all languages alike.
     Halves of the sentences, and the parts of a probe, are then of whole groups. With {data}; of concept files
     with {concept} and {label}."""
@@ -103,7 +103,7 @@ class ParallelSentences(_GivenSentences):
     """Line i is the same sentence in every file."""
 
     source: Literal["parallel"]
-    path: str
+    path: Template
     """File of a language, with {lang} and maybe {data}."""
 
 
@@ -140,7 +140,7 @@ class WordConcepts(_Concepts):
     source: Literal["words"]
     label_language: Name
     """Language of the word lists."""
-    lists: str
+    lists: Template
     """YAML file, per concept a list of words in label_language, or lists by language; or with {lang} a file
     of lists per language. Words of other languages label nothing; they are looked for in generated text."""
 
@@ -149,7 +149,7 @@ class FileConcepts(_Concepts):
     """A file of positive sentences per concept and language."""
 
     source: Literal["files"]
-    path: str
+    path: Template
     """With {concept}, {lang} and {label} (positive, negative), and maybe {data}."""
     lists: Text = ""
     """YAML file, per concept lists of words by language; or with {lang} a file of lists per language. They

@@ -7,21 +7,26 @@ hub's other protocol, is not used: it has no byte ranges to go on from, and no h
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import hashlib
+import ipaddress
 import logging
 import os
 import re
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-from babelscope.errors import BabelscopeError
-from babelscope.io.files import file_sha256
+from babelscope.errors import BabelscopeError, shown
+from babelscope.io.files import file_sha256, is_own_file, open_to_append
+from babelscope.io.json import LARGEST
 from babelscope.models.files import choose_weights, read_config, read_index
+from babelscope.runtime import ShownFormatter
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +88,12 @@ class Hub:
         os.environ.update(HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1")
         import huggingface_hub
 
+        for handler in logging.getLogger("huggingface_hub").handlers:
+            handler.setFormatter(ShownFormatter("%(message)s"))
         self.endpoint = os.environ.get("HF_ENDPOINT") or None
+        if self.endpoint and _is_open(self.endpoint) and huggingface_hub.get_token():
+            advice = "use https, or unset the token"
+            logger.warning("%s: your token is sent to it in the open; %s", shown(self.endpoint), advice)
         self.api = huggingface_hub.HfApi(endpoint=self.endpoint)
         self.waits = waits
 
@@ -139,7 +149,7 @@ class Hub:
         if found is None:
             problem = f"has no config.json; there are {few(sorted(file.name for file in files))}"
             raise HubError(place, problem, "a folder of the repository? name it as subfolder")
-        self.download(found, folder)
+        self._download_json(found, folder)
         return read_config(folder)
 
     def weights(
@@ -153,7 +163,7 @@ class Hub:
         named = {file.name: file for file in files}
 
         def shards_of(index: str) -> list[str]:
-            self.download(named[index], folder)
+            self._download_json(named[index], folder)
             return read_index(folder / index)
 
         index, names = choose_weights(named, shards_of)
@@ -162,11 +172,17 @@ class Hub:
             raise HubError(place, f"its {index} names {missing[0]}, which is not there")
         return [named[index]] if index else [], [named[name] for name in names]
 
+    def _download_json(self, file: RemoteFile, folder: Path) -> None:
+        if file.n_bytes > LARGEST:
+            problem = f"its {file.path} has {file.n_bytes:,} bytes; allowed: {LARGEST:,} or less"
+            raise HubError(f"{file.repo} at {file.commit}", problem)
+        self.download(file, folder)
+
     def download(self, file: RemoteFile, folder: Path) -> None:
         """Bring a file, from where an earlier attempt stopped; a wrong hash is tried once more."""
         target, expected = folder / file.name, file.sha256 or file.blob
         # What is there may be of another commit, or linked from a folder that was changed since.
-        if target.exists() and _digest(target, file) == expected:
+        if is_own_file(target) and _digest(target, file) == expected:
             return
         for attempt in (1, 2):
             part = folder / f"{file.name}.part"
@@ -187,19 +203,18 @@ class Hub:
         from huggingface_hub.file_download import http_get
         from huggingface_hub.utils._headers import build_hf_headers
 
-        done = part.stat().st_size if part.exists() else 0
-        if done > file.n_bytes:  # of another file that had this name
-            part.unlink()
-            done = 0
         url = hf_hub_url(file.repo, file.path, revision=file.commit, endpoint=self.endpoint)
-        logger.info("%s: %d of %d bytes are there", file.path, done, file.n_bytes)
-        if file.n_bytes == 0:
-            part.touch()
-            return
-        with part.open("ab") as content:
+        with open_to_append(part) as content:
+            if content.tell() > file.n_bytes:  # of another file that had this name
+                content.truncate(0)
+                content.seek(0)
+            done = content.tell()
+            logger.info("%s: %d of %d bytes are there", file.path, done, file.n_bytes)
+            if file.n_bytes == 0:
+                return
             http_get(
                 url,
-                content,
+                cast(BinaryIO, _Bounded(content, file)),
                 resume_size=done,
                 headers=build_hf_headers(),
                 expected_size=file.n_bytes,
@@ -249,6 +264,32 @@ class Hub:
             logger.warning("%s: %s; trying again in %g s", place, problem, wait)
             time.sleep(wait)
         raise AssertionError("unreachable")
+
+
+class _Bounded:
+    """Takes as many bytes as the hub has listed, and no more, whatever is sent."""
+
+    def __init__(self, content: BinaryIO, file: RemoteFile) -> None:
+        self._content, self._file = content, file
+        self.seek, self.tell, self.truncate = content.seek, content.tell, content.truncate
+
+    def write(self, data: bytes) -> int:
+        if self.tell() + len(data) > self._file.n_bytes:
+            self.truncate(0)
+            problem = (
+                f"sends more of {self._file.path} than the {self._file.n_bytes} bytes that it has listed"
+            )
+            raise HubError(f"{self._file.repo} at {self._file.commit}", problem, "nothing of it was kept")
+        return self._content.write(data)
+
+
+def _is_open(endpoint: str) -> bool:
+    """Whether others on the network can read what is sent to an address."""
+    parts = urllib.parse.urlsplit(endpoint)
+    host = parts.hostname or ""
+    with contextlib.suppress(ValueError):
+        return parts.scheme == "http" and not ipaddress.ip_address(host).is_loopback
+    return parts.scheme == "http" and host != "localhost"
 
 
 def _nearest_names(given: str, names: Sequence[str]) -> list[str]:

@@ -1,15 +1,18 @@
 """Checkpoints from the Hugging Face hub: resolved to a commit, verified, resumable, published whole.
 
 The files of a step are downloaded into a scratch folder beside it and checked against the hashes that the
-hub names; only then does the folder come under its name. A download that was cut off, or whose process was
-killed, goes on where it stopped. Weights that another step of the model holds already are linked, not
+hub names; only then does the folder come under its name, with these files and no others. A download that was
+cut off, or whose process was killed, goes on where it stopped; that of another repository, commit or folder
+begins anew. Weights that another step of the model holds already are linked, not
 downloaded again: the hub says their hashes beforehand.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -18,7 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import DataError, StudyError
-from babelscope.io.files import file_sha256
+from babelscope.io.files import (
+    file_sha256,
+    is_own_file,
+    open_to_append,
+    remove,
+    written_whole,
+)
 from babelscope.models.dimensions import dimensions
 from babelscope.models.files import (
     BIN,
@@ -37,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 #: Room that is left on the disk beside what is still to be downloaded. Bytes.
 DISK_MARGIN = 2**30
+_LOCK, _CLAIM = ".lock", ".claim.json"
 
 
 def fetch_checkpoint(
@@ -66,13 +76,23 @@ def fetch_checkpoint(
 
     Raises:
         HubError: If something is not there, not given, not right, or does not fit on the disk.
+        DataError: If a link lies where something would be written.
         StudyError: If ``sizes`` differ from the model's.
     """
+    if scratch.is_symlink():
+        raise DataError(scratch, f"is a link to {os.readlink(scratch)}, so nothing is downloaded into it")
     scratch.mkdir(parents=True, exist_ok=True)
     with _alone(scratch):
         hub = Hub(waits)
         commit, files = hub.list_files(weights)
         tokenizer_commit, words = (commit, files) if tokenizer == weights else hub.list_files(tokenizer)
+        _claim(
+            scratch,
+            [
+                dataclasses.replace(weights, revision=commit),
+                dataclasses.replace(tokenizer, revision=tokenizer_commit),
+            ],
+        )
         config = hub.config(weights, files, scratch)
         if sizes is not None:
             _compare_sizes(weights, config, sizes)
@@ -82,12 +102,14 @@ def fetch_checkpoint(
             raise HubError(weights, error.problem, error.hint) from error
         small, large = _model_files(hub, weights, files, scratch)
         small += _tokenizer_files(tokenizer, words, taken={file.name for file in [*small, *large]})
+        _check_space(small, scratch)
         for file in small:
             hub.download(file, scratch)
         twin = _link_weights(large, siblings, scratch)
-        _check_space(large, scratch)
-        for file in large:
-            hub.download(file, scratch)
+        if twin is None:
+            _check_space(large, scratch)
+            for file in large:
+                hub.download(file, scratch)
         hashes = {file.name: file.sha256 or file_sha256(scratch / file.name) for file in [*small, *large]}
         manifest = Manifest(
             repo=weights.repo,
@@ -148,28 +170,61 @@ def _compare_sizes(place: HubPlace, config: Mapping[str, Any], believed: Mapping
 def _link_weights(files: Sequence[RemoteFile], siblings: Sequence[Path], scratch: Path) -> Path | None:
     """Link the weights from the first sibling that holds all of them, if there is one."""
     for folder in siblings:
-        held = {entry["sha256"]: folder / str(entry["name"]) for entry in read_manifest(folder).files}
-        if all(file.sha256 in held for file in files):
-            break
-    else:
-        return None
-    for file in files:
-        if (scratch / file.name).exists():
-            continue
-        try:
-            os.link(held[file.sha256], scratch / file.name)
-        except OSError:  # file systems without links
-            shutil.copyfile(held[file.sha256], scratch / file.name)
-    logger.warning("%s has the weights of %s: linked, not downloaded", files[0].commit, folder)
-    return folder
+        held = _held(folder)
+        if all(file.sha256 in held for file in files) and all(
+            _linked(held[str(file.sha256)], file, scratch) for file in files
+        ):
+            logger.warning("%s has the weights of %s: linked, not downloaded", files[0].commit, folder)
+            return folder
+    return None
+
+
+def _held(folder: Path) -> dict[str, Path]:
+    """Files of a folder by the hashes that its manifest claims; none if it is broken."""
+    try:
+        entries = read_manifest(folder).files
+    except DataError as error:
+        logger.warning("%s; its weights are not taken", error)
+        return {}
+    return {str(entry["sha256"]): folder / str(entry["name"]) for entry in entries}
+
+
+def _linked(source: Path, file: RemoteFile, scratch: Path) -> bool:
+    """Link a file into the scratch folder, if it is what its manifest claims."""
+    target = scratch / file.name
+    if not is_own_file(source) or source.stat().st_size != file.n_bytes:
+        return False
+    remove(target)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # file systems without links
+        shutil.copyfile(source, target, follow_symlinks=False)
+    if is_own_file(target) and file_sha256(target) == file.sha256:
+        return True
+    remove(target)
+    logger.warning("%s is not what its folder's fetched.json says; it is not taken", source)
+    return False
+
+
+def _claim(scratch: Path, places: Sequence[HubPlace]) -> None:
+    """Note what is downloaded into the folder; first empty it, if that was something else."""
+    claim = json.dumps([dataclasses.asdict(place) for place in places], indent=1)
+    note = scratch / _CLAIM
+    if is_own_file(note) and note.read_bytes() == claim.encode():
+        return
+    for other in scratch.iterdir():
+        if other.name != _LOCK:
+            remove(other)
+    with written_whole(note) as unfinished:
+        unfinished.write_text(claim, encoding="utf-8")
 
 
 def _check_space(files: Sequence[RemoteFile], folder: Path) -> None:
     missing = 0
     for file in files:
         part = folder / f"{file.name}.part"
-        if not (folder / file.name).exists():
-            missing += file.n_bytes - (part.stat().st_size if part.exists() else 0)
+        if not is_own_file(folder / file.name):
+            missing += file.n_bytes - (part.stat().st_size if is_own_file(part) else 0)
     free = shutil.disk_usage(folder).free
     if missing and missing + DISK_MARGIN > free:
         problem = f"{missing / 1e9:.1f} GB are still to be downloaded, {free / 1e9:.1f} GB are free"
@@ -180,7 +235,7 @@ def _check_space(files: Sequence[RemoteFile], folder: Path) -> None:
 @contextlib.contextmanager
 def _alone(scratch: Path) -> Iterator[None]:
     """Refuse a second run on the same folder. Where locks are not supported, say so and go on."""
-    with (scratch / ".lock").open("w") as lock:
+    with open_to_append(scratch / _LOCK) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -191,10 +246,10 @@ def _alone(scratch: Path) -> Iterator[None]:
 
 
 def _publish(manifest: Manifest, scratch: Path, folder: Path) -> None:
+    names = {str(entry["name"]) for entry in manifest.files}
+    for other in scratch.iterdir():
+        if other.name not in names:
+            remove(other)
     write_manifest(scratch, manifest)
-    for leftover in (scratch / ".lock", *scratch.glob("*.part")):
-        leftover.unlink(missing_ok=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove(folder)
     os.replace(scratch, folder)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from babelscope.errors import shown
 from babelscope.models.architectures import ARCHITECTURES, Key
 from babelscope.models.files import combined_hash, is_vocabulary
 from babelscope.models.hub.client import WAITS, Hub, HubPlace
@@ -99,7 +100,9 @@ def template_of(revisions: Mapping[int, str]) -> str:
         return ""
     step, name = next(iter(revisions.items()))
     for number in re.finditer(r"\d+", name):
-        before, after, width = name[: number.start()], name[number.end() :], len(number[0])
+        ends = (name[: number.start()], name[number.end() :])
+        before, after = (end.replace("{", "{{").replace("}", "}}") for end in ends)
+        width = len(number[0])
         for field in ("{step}", f"{{step:0{width}d}}") if int(number[0]) == step else ():
             template = f"{before}{field}{after}"
             if all(template.format(step=step) == name for step, name in revisions.items()):
@@ -138,7 +141,7 @@ def entry(listing: Listing, name: str) -> str:
         notes.append("the steps have no tokenizer: name the repository that has")
     if "auto_map" in listing.config:
         notes.append("it names code of its own (auto_map), which is not run")
-    if model_type in ARCHITECTURES:
+    if isinstance(model_type, str) and model_type in ARCHITECTURES:
         content["architecture"] = model_type
         content["architecture_config"] = _sizes(listing.config)
     else:
@@ -146,7 +149,7 @@ def entry(listing: Listing, name: str) -> str:
     content["steps"] = list(steps.revisions) or [0]
     notes += [f"equal weights: steps {', '.join(map(str, same))}" for same in listing.duplicates]
     text = yaml.safe_dump({name: content}, sort_keys=False, default_flow_style=None, width=100)
-    return "\n".join(f"# {note}" for note in notes) + "\n" + text
+    return "\n".join(f"# {shown(note, one_line=True)}" for note in notes) + "\n" + text
 
 
 def _sizes(config: dict[str, Any]) -> dict[str, Any]:

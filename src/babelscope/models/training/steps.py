@@ -82,7 +82,6 @@ def written_step(folder: Path) -> Iterator[Path]:
     """A folder to write a step in; if the body ends well, its files move to ``folder``, each whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = unfinished_name(folder.with_name(f".{folder.name}"))
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
         yield unfinished
         files = [file.relative_to(unfinished) for file in unfinished.rglob("*") if file.is_file()]

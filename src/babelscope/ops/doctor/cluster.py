@@ -22,8 +22,9 @@ DEFAULT_PROFILE = Path("profiles/default/config.yaml")
 #: Snakemake takes these from profiles/default before it takes them from --profile.
 _NOT_BY_DEFAULT = ("executor", "jobs", "default-resources", "set-resources", "retries")
 #: Keys with the one value that works, and what any other comes to.
-_MUST_BE: dict[str, tuple[str | None, Level, str]] = {
+_MUST_BE: dict[str, tuple[str | bool | None, Level, str]] = {
     "executor": ("slurm", PROBLEM, "jobs would not go to Slurm"),
+    "slurm-pass-command-as-script": (True, PROBLEM, "a shell here would run $(...) in the name of a study"),
     "slurm-array-jobs": (None, PROBLEM, "in plugin 2.8.0 a slow first task ends its healthy siblings"),
     "slurm-status-command": ("squeue", WARNING, "by sacct a cancelled job is waited for without end (2.8.0)"),
 }
@@ -156,7 +157,8 @@ def check_settings(profile: ClusterProfile) -> Iterator[Diagnosis]:
     for key, (right, level, otherwise) in _MUST_BE.items():
         given = profile.settings.get(key)
         if given != right:
-            remedy = f"in {config}: {key}: {right}" if right else f"sed -i /^{key}/d {config}"
+            value = str(right).lower() if isinstance(right, bool) else right
+            remedy = f"in {config}: {key}: {value}" if right else f"sed -i /^{key}/d {config}"
             yield Diagnosis("profile", level, f"{key} is {given!r}: {otherwise}", remedy)
     default = read_mapping(DEFAULT_PROFILE) if DEFAULT_PROFILE.exists() else {}
     if taken := ", ".join(key for key in _NOT_BY_DEFAULT if key in default):

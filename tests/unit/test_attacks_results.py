@@ -1,0 +1,411 @@
+"""What a stranger's results folder may try on who opens it; see ``tests/cases/attacks``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import shlex
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from attacks import attacks
+from babelscope.errors import DataError, StoreError, shown
+from babelscope.io.files import check_contained, open_to_append, unfinished_name, written_whole
+from babelscope.io.h5 import atomic_h5, open_any, open_h5, read_strings, write_strings
+from babelscope.io.tables import as_cell, of_cell, read_table, write_table
+from babelscope.models.hub.listing import Listing, entry, template_of
+from babelscope.ops.export import export_cell
+from babelscope.ops.runs import Run, active_jobs, recorded_runs, recover
+from babelscope.ops.status import Progress, _failures, progress_text
+from babelscope.runtime import job
+from babelscope.text.lines import read_tsv, write_tsv
+
+# ------------------------------------------------------------------------------------------ links
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A folder of results, and beside it what is nobody's business."""
+    for name in ("models/m/1", "tables", "logs"):
+        (tmp_path / "results/study" / name).mkdir(parents=True)
+    (tmp_path / "results/study-of-another").mkdir()
+    (tmp_path / "private").write_text("private")
+    return tmp_path / "results/study"
+
+
+@attacks("links")
+def test_links_that_lead_out_are_refused_by_name(results, attack):
+    check_contained(results)
+    link = results / attack["link"]
+    if link.is_dir():
+        link.rmdir()
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(attack["to"])
+    if not attack["refused"]:
+        check_contained(results)
+        return
+    with pytest.raises(DataError, match="is a link that leads out of") as raised:
+        check_contained(results)
+    assert raised.value.path == link
+    assert (results.parents[1] / "private").read_text() == "private"
+
+
+def test_a_pipe_is_no_result(results):
+    os.mkfifo(results / "tables/models.tsv")
+    with pytest.raises(DataError, match=r"models\.tsv: is neither a file nor a folder"):
+        check_contained(results)
+
+
+def test_a_study_that_is_a_link(results, monkeypatch):
+    (results.parent / "other").symlink_to(results.parents[1])
+    with pytest.raises(DataError, match="other: is a link that leads out of"):
+        check_contained(results.parent / "other")
+    # What doctor advises where the disk is small: `results` itself is a link.
+    (results.parents[1] / "linked").symlink_to(results.parent)
+    check_contained(results.parents[1] / "linked/study")
+    monkeypatch.chdir(results.parents[1])
+    check_contained(Path("linked/study"))
+    check_contained(Path("linked/none"))
+
+
+def test_a_name_that_is_written_under_cannot_be_foreseen(tmp_path):
+    path = tmp_path / "a.tsv"
+    assert unfinished_name(path) != unfinished_name(path)
+    with written_whole(path) as unfinished:
+        assert unfinished.is_file()  # made anew, so no link that lay there is followed
+        unfinished.write_text("x")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tsv"]
+
+
+def test_a_name_that_is_taken_is_not_written_to(tmp_path, monkeypatch):
+    (tmp_path / "private").write_text("private")
+    monkeypatch.setattr("babelscope.io.files.unfinished_name", lambda path: path.with_name("taken"))
+    (tmp_path / "taken").symlink_to("private")
+    with pytest.raises(FileExistsError), written_whole(tmp_path / "a.tsv") as unfinished:
+        unfinished.write_text("x")
+    assert (tmp_path / "private").read_text() == "private"
+
+
+def test_what_is_gone_on_with_is_a_file_of_its_own(tmp_path):
+    with open_to_append(tmp_path / "a") as file:
+        file.write(b"1")
+    with open_to_append(tmp_path / "a") as file:
+        assert file.tell() == 1
+        file.write(b"2")
+    assert (tmp_path / "a").read_bytes() == b"12"
+    os.link(tmp_path / "a", tmp_path / "hard")
+    (tmp_path / "soft").symlink_to("a")
+    os.mkfifo(tmp_path / "pipe")
+    for name, problem in {"hard": "no file of its own", "soft": "is a link to a", "pipe": "no file"}.items():
+        with pytest.raises(DataError, match=problem):
+            open_to_append(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == b"12"
+
+
+def test_a_log_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "private").write_text("private")
+    log = tmp_path / "log"
+    log.symlink_to("private")
+    handlers = logging.getLogger().handlers[:]
+    try:
+        with job(log):
+            logging.getLogger("babelscope").warning("said")
+    finally:
+        logging.getLogger().handlers[:] = handlers
+    assert (tmp_path / "private").read_text() == "private"
+    assert "said" in log.read_text()
+
+
+def test_recovery_removes_links_and_not_what_they_lead_to(results, monkeypatch):
+    monkeypatch.chdir(results.parents[1])
+    (results.parents[1] / "kept").mkdir()
+    (results.parents[1] / "kept/file").write_text("kept")
+    (results / "tables/x.tmp-1").symlink_to(results.parents[1] / "kept")
+    assert recover("results/study") == ["removed 1 unfinished files"]
+    assert (results.parents[1] / "kept/file").read_text() == "kept"
+    assert not (results / "tables/x.tmp-1").is_symlink()
+
+
+# ------------------------------------------------------------------------------------------- HDF5
+
+
+def made(what: str, file: h5py.File, private: Path) -> None:
+    """Data sets that a file of ours never has."""
+    large = 3 * 2**30
+    if what == "external":
+        file.create_dataset("4/en/x", (8,), "u1", external=[(str(private), 0, 8)])
+    elif what == "virtual":
+        layout = h5py.VirtualLayout((8,), "u1")
+        layout[:] = h5py.VirtualSource(str(private.with_suffix(".h5")), "x", (8,))
+        file.create_virtual_dataset("4/en/x", layout)
+    elif what == "external link":
+        file["4/en/x"] = h5py.ExternalLink(str(private.with_suffix(".h5")), "x")
+    elif what == "external group":
+        file["4/en"] = h5py.ExternalLink(str(private.with_suffix(".h5")), "/")
+    elif what == "soft link":
+        file["4/en/x"] = h5py.SoftLink("/attrs")
+    elif what == "never written":
+        file.create_dataset("4/en/x", (large,), "f8")
+    elif what == "unwritten chunks":
+        file.create_dataset("4/en/x", (large,), "f8", chunks=(1000,), compression="gzip")
+    elif what == "references":
+        file.create_dataset("4/en/x", data=[file.ref], dtype=h5py.ref_dtype)
+    elif what == "records":
+        file.create_dataset("4/en/x", data=np.zeros(2, [("a", "f4"), ("b", "i4")]))
+    elif what == "lists":
+        file.create_dataset("4/en/x", (2,), dtype=h5py.vlen_dtype("u1"))
+    else:
+        raise AssertionError(what)
+
+
+@attacks("hdf5")
+def test_hdf5_gives_what_it_holds_and_nothing_else(tmp_path, attack):
+    private = tmp_path / "private"
+    private.write_bytes(b"password")
+    with h5py.File(private.with_suffix(".h5"), "w") as other:
+        other["x"] = np.frombuffer(b"password", "u1")
+    with atomic_h5(tmp_path / "a.h5", kind="tokens") as file:
+        made(attack["what"], file, private)
+    assert (tmp_path / "a.h5").stat().st_size < 10_000
+    for opening in (open_any, lambda path: open_h5(path, kind="tokens")):
+        with pytest.raises(StoreError, match=r"a\.h5: 4/en"):
+            opening(tmp_path / "a.h5")
+
+
+def test_what_ours_hold_is_read(tmp_path):
+    with atomic_h5(tmp_path / "a.h5", kind="tokens") as file:
+        file["flags"], file["numbers"], file["one"] = [True, False], np.zeros((3, 4), "f2"), 1.0
+        file.create_dataset("none", (0, 5), "i4")
+        file.create_dataset("packed", data=np.zeros(10**6), compression="gzip", shuffle=True)
+        write_strings(file, "names", [f"name {at}" for at in range(1000)])
+    with open_h5(tmp_path / "a.h5", kind="tokens") as file:
+        assert read_strings(file, "names") == [f"name {at}" for at in range(1000)]
+        assert file["packed"].shape == (10**6,)
+
+
+def test_a_pipe_is_no_hdf5_file(tmp_path):
+    os.mkfifo(tmp_path / "a.h5")
+    with pytest.raises(StoreError, match="is no file"):
+        open_h5(tmp_path / "a.h5", kind="tokens")
+
+
+# ----------------------------------------------------------------------------------------- export
+
+
+@pytest.fixture
+def exported(results, tmp_path, monkeypatch):
+    """Export step 1 of model m; what was packed, by name."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home/anna"))
+
+    def export(config=None) -> dict[str, bytes]:
+        folders = {"weights": tmp_path / "weights", "tokenizer": tmp_path / "tokenizer"}
+        out = results / "export/m/1"
+        export_cell(results, "m", 1, config=config or {"study": "s"}, checkpoint=folders, out=out)
+        return {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+    for name in ("weights", "tokenizer", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "private").write_text("PRIVATE")
+    (tmp_path / "folder/progress.json").write_text("PRIVATE")
+    return export
+
+
+@attacks("exported")
+def test_an_export_holds_what_belongs_to_a_checkpoint(exported, results, tmp_path, attack):
+    place = {"weights": tmp_path / "weights", "tokenizer": tmp_path / "tokenizer", "results": results}
+    file = place[attack["place"]] / attack["name"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if "to" in attack:
+        file.symlink_to(tmp_path / attack["to"])
+    else:
+        file.write_text("PRIVATE")
+    assert any(b"PRIVATE" in content for content in exported().values()) == attack.get("packed", False)
+
+
+def test_folders_of_an_export_are_kept_apart(exported, tmp_path):
+    for name in ("weights", "tokenizer"):
+        (tmp_path / name / "config.json").write_text(json.dumps({"of": name}))
+    packed = exported()
+    for name in ("weights", "tokenizer"):
+        assert json.loads(packed[f"files/checkpoint/{name}/config.json"]) == {"of": name}
+
+
+def test_an_export_says_what_it_packs_and_leaves_out(exported, results, tmp_path, caplog):
+    (tmp_path / "weights/config.json").symlink_to(tmp_path / "private")
+    (results / "sentences").mkdir()
+    (results / "sentences/en.tsv").write_text("id\ttext\n")
+    with caplog.at_level("INFO", "babelscope"):
+        packed = exported()
+    assert json.loads(packed["contents.json"])["links, left out"] == ["checkpoint/weights/config.json"]
+    assert {record.args[0] for record in caplog.records} == set(packed)
+    assert all(record.progress for record in caplog.records)
+
+
+def test_an_export_names_nobody(exported, results, tmp_path):
+    home = tmp_path / "home/anna"
+    log = results / "logs/score_units/m/1/en.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        f"read {home}/models/x and {home}2 and /scratch/anna/y; anna; /scratch/annabel\n"
+        "https://me:secret@mirror.org/x hf_abcdefghijklmnopqrst\n"
+    )
+    (tmp_path / "weights/tokenizer.model").write_bytes(b"\xff" + f"{home}/x".encode())
+    (tmp_path / "tokenizer/spiece.model").write_bytes(b"\xff\xfe")
+    (results / "tables/a.tsv.tmp-login7-12-ab").touch()
+    packed = exported({"study": "s", "data": f"{home}/data"})
+    text = packed["files/logs/score_units/m/1/en.log"].decode()
+    assert text == (
+        f"read HOME/models/x and {tmp_path}/home/anna2 and /scratch/USER/y; anna; /scratch/annabel\n"
+        "https://mirror.org/x hf_...\n"
+    )
+    assert "data: HOME/data" in packed["study.yaml"].decode()
+    assert "files/checkpoint/weights/tokenizer.model" not in packed
+    assert packed["files/checkpoint/tokenizer/spiece.model"] == b"\xff\xfe"
+    assert b"login7" not in packed["contents.json"]
+
+
+def test_an_export_of_linked_results_names_the_link(exported, results, tmp_path):
+    (results / "logs/x").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="logs/x: is a link that leads out of"):
+        exported()
+
+
+def test_an_export_of_foreign_hdf5_describes_nothing(exported, results, tmp_path):
+    (results / "scores/m/1").mkdir(parents=True)
+    with atomic_h5(results / "scores/m/1/en.h5", kind="scores") as file:
+        made("external", file, tmp_path / "private")
+    found = json.loads(exported()["contents.json"])["files"]["scores/m/1/en.h5"]
+    assert "takes its data from another file" in found["unreadable"]
+    assert "data sets" not in found
+
+
+# ---------------------------------------------------------------------------------------- printed
+
+
+@attacks("printed")
+def test_what_others_wrote_is_fit_to_be_printed(attack):
+    assert shown(attack["text"], one_line=True) == attack["shown"]
+    assert str(DataError("x", attack["text"])).count("\x1b") == 0
+    repository = Listing(
+        repo="a/b", licence=attack["text"], revisions={1: "step1", 2: "step2"}, others=(attack["text"],),
+        template="step{step}", config={"model_type": attack["text"]}, has_tokenizer=True, format="bin",
+    )  # fmt: skip
+    text = entry(repository, "name")
+    assert yaml.safe_load(text) == yaml.safe_load(
+        entry(replace(repository, licence="mit", others=()), "name")
+    )
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_branches_with_braces_are_no_template():
+    assert template_of({1: "{x}1", 2: "{x}2"}) == "{{x}}{step}"
+
+
+@pytest.fixture
+def failed(tmp_path, monkeypatch):
+    """A record of a run that failed, as a stranger may write it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private.log").write_text("PRIVATE")
+
+    def write(block: str, **run) -> list[Run]:
+        (tmp_path / "results/s/logs").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run.log").write_text(f"Error in rule score_units:\n{block}\n")
+        entry = {"host": "h", "pid": 1, "started": 0, "log": "run.log", "slurm_job": "", **run}
+        (tmp_path / "results/s/logs/runs.json").write_text(json.dumps([entry]))
+        return recorded_runs("results/s")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "log", ["private.log", "/etc/hostname", "results/s/../../private.log", "results/s/logs/link.log"]
+)
+def test_logs_below_the_results_alone_are_shown(failed, log):
+    (run,) = failed(f"    output: results/s/a.tsv\n    log: {log}")
+    Path("results/s/logs/link.log").symlink_to(Path("private.log").resolve())
+    ((failure, _),) = _failures(run, {}, Path("results/s"))
+    assert failure.lines == ()
+
+
+def test_a_run_outside_the_working_directory_says_nothing(failed, tmp_path):
+    outside = tmp_path.parent / "outside.log"
+    outside.write_text("SLURM run ID: 01234567-89ab-cdef-0123-456789abcdef")
+    (run,) = failed("", log=str(outside))
+    assert (run.said, run.slurm_name) == ("", None)
+
+
+def test_commands_to_paste_are_quoted(failed):
+    output = "results/s/$(touch run)\x1b[2J;x.tsv"
+    (run,) = failed(
+        f"    output: --touch, {output}\n    log: results/s/logs/a.log\n    external_jobid: 1\x1b[2J"
+    )
+    Path("results/s/logs/a.log").write_text("\x1b]0;title\a said")
+    ((failure, outputs),) = _failures(run, {}, Path("results/s"))
+    assert outputs == [output]
+    text = progress_text(Progress((), (failure,), run), options="--cores 1")
+    assert "\x1b" not in text
+    assert "\a" not in text
+    (command,) = [line for line in text.splitlines() if "run just it" in line]
+    assert shlex.split(command)[3:] == ["snakemake", "results/s/$(touch run)\\x1b[2J;x.tsv", "--cores", "1"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"pid": "1; touch run"}, {"slurm_job": "1; touch run"}, {"slurm_job": 1}, {"log": 1}, {"host": None}],
+)
+def test_a_record_of_runs_that_is_none(failed, wrong):
+    assert failed("", **wrong) == []
+
+
+def test_slurm_is_asked_for_ones_own_jobs(failed, monkeypatch):
+    asked = []
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(
+        "babelscope.ops.runs.call",
+        lambda *command, timeout: asked.append(command) or subprocess.CompletedProcess(command, 0, "", ""),
+    )
+    runs = failed("")
+    Path("run.log").write_text("SLURM run ID: 01234567-89ab-cdef-0123-456789abcdef")
+    assert active_jobs(runs) == []
+    assert f"--user={os.getuid()}" in asked[0]
+
+
+# ---------------------------------------------------------------------------------------- tables
+
+
+def runs(cell: str) -> bool:
+    """Whether a spreadsheet takes a cell for a formula."""
+    return cell[:1] in {"=", "+", "-", "@", "\t", "\r", "\n"}
+
+
+@attacks("cells")
+def test_no_spreadsheet_runs_a_text(tmp_path, attack):
+    text = attack["text"]
+    table = pd.DataFrame({"text": [text, "plain", "'tis", None], "n": [-1.5, 2, 3, -4]})
+    write_table(table, tmp_path / "a.tsv")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "a.tsv"), table, check_dtype=False)
+    rows = list(csv.reader((tmp_path / "a.tsv").open(newline=""), delimiter="\t"))
+    assert not any(runs(row[0]) for row in rows)
+    assert [row[1] for row in rows[1:]] == ["-1.5", "2", "3", "-4"]
+    assert [row[0] for row in rows[2:]] == ["plain", "'tis", ""]
+    write_tsv(tmp_path / "b.tsv", ("id", "text"), [("-1", text), (2, "'tis")])
+    assert read_tsv(tmp_path / "b.tsv") == [{"id": "-1", "text": text}, {"id": "2", "text": "'tis"}]
+    cells = [line.split("\t") for line in (tmp_path / "b.tsv").read_text().splitlines()]
+    assert not any(runs(cell) for row in cells for cell in row)
+
+
+@pytest.mark.parametrize("text", ["\t=1", "\n=1", "\r=1", "", "'", "=", "a\n=1", "a\r=1"])
+def test_any_text_of_a_table_comes_back(tmp_path, text):
+    assert of_cell(as_cell(text)) == text
+    assert not runs(as_cell(text))
+    write_table(pd.DataFrame({"text": [text, "x"]}), tmp_path / "a.tsv")
+    assert read_table(tmp_path / "a.tsv")["text"].fillna("").tolist() == [text, "x"]
