@@ -503,10 +503,10 @@ def test_choices_are_counted_and_the_few_are_named(tables):
 
     some = said(last)
     assert some[0] == (
-        "bridged, overlap: above its null at the last step in 9 of 18 choices, only with last."
+        "bridged, overlap: above the null at the last step in 9 of 18 choices, only with last."
     )
     assert some[1].startswith(
-        "bridged, worst AP of the best units: above its null at the last step in 3 of 6"
+        "bridged, worst AP of the best units: above the null at the last step in 3 of 6"
     )
     assert said(True)[0].endswith("in 18 of 18 choices.")
     assert said(False)[0].endswith("in 0 of 18 choices.")

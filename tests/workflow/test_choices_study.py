@@ -42,7 +42,7 @@ def test_a_study_of_several_poolings_runs(finished, tmp_path):
     assert set(conclusions["asks"]) == {"above null", "rises"}  # one trained step: no probe falls
     page = (study.results / "report.html").read_text(encoding="utf-8")
     assert "Would other choices have found the same?" in page
-    assert "above its null at the last step in" in page
+    assert "above the null at the last step in" in page
 
     scores = study.results / "scores/tiny-seed0/4/en.h5"
     units = study.results / "activations/tiny-seed0/4/en.units.h5"
