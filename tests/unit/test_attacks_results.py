@@ -27,6 +27,7 @@ from babelscope.ops.export import export_cell
 from babelscope.ops.runs import Run, active_jobs, recorded_runs, recover
 from babelscope.ops.status import Progress, _failures, progress_text
 from babelscope.runtime import job
+from babelscope.text.corpora import prepare_dataset_corpus
 from babelscope.text.lines import read_tsv, write_tsv
 
 # ------------------------------------------------------------------------------------------ links
@@ -409,3 +410,29 @@ def test_any_text_of_a_table_comes_back(tmp_path, text):
     assert not runs(as_cell(text))
     write_table(pd.DataFrame({"text": [text, "x"]}), tmp_path / "a.tsv")
     assert read_table(tmp_path / "a.tsv")["text"].fillna("").tolist() == [text, "x"]
+
+
+# ---------------------------------------------------------------------------------------- data sets
+
+
+@attacks("datasets")
+def test_a_data_set_reads_files_of_its_folder(tmp_path, attack):
+    outside, folder = tmp_path / "outside", tmp_path / "set"
+    outside.mkdir()
+    folder.mkdir()
+    (outside / "private.txt").write_text("PRIVATE\n" * 50)
+    (folder / "link.txt").symlink_to(outside / "private.txt")
+    (folder / "own.txt").write_text("own\n" * 50)
+    arguments = dict(name="", split="train", column="text", heldout=0.1, seed=0)
+    for files, error in {attack["data_files"].format(outside=outside): True, "own.txt": False}.items():
+        card = {"configs": [{"config_name": "default", "data_files": files}]}
+        (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+        if error:
+            with pytest.raises(
+                DataError, match=r"private\.txt read, which does not lie|link\.txt read, which"
+            ):
+                prepare_dataset_corpus(str(folder), tmp_path / "out.jsonl", **arguments)
+            assert not (tmp_path / "out.jsonl").exists()
+        else:
+            prepare_dataset_corpus(str(folder), tmp_path / "out.jsonl", **arguments)
+            assert "own" in (tmp_path / "out.jsonl").read_text()
