@@ -10,6 +10,7 @@ import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -23,9 +24,12 @@ from babelscope.io.files import check_contained, open_to_append, unfinished_name
 from babelscope.io.h5 import atomic_h5, open_any, open_h5, read_strings, write_strings
 from babelscope.io.tables import as_cell, of_cell, read_table, write_table
 from babelscope.models.hub.listing import Listing, entry, template_of
+from babelscope.models.training.steps import read_list
 from babelscope.ops.export import export_cell
+from babelscope.ops.regroup import _remembered
 from babelscope.ops.runs import Run, active_jobs, recorded_runs, recover
 from babelscope.ops.status import Progress, _failures, progress_text
+from babelscope.report.views import _audit_notes
 from babelscope.runtime import job
 from babelscope.text.corpora import prepare_dataset_corpus
 from babelscope.text.lines import read_tsv, write_tsv
@@ -367,6 +371,16 @@ def test_a_record_of_runs_that_is_none(failed, wrong):
     assert failed("", **wrong) == []
 
 
+def test_records_that_are_deep_are_none(failed):
+    failed("")
+    for name in ("runs.json", "studies.json"):
+        Path("results/s/logs", name).write_text("[" * 100_000)
+    assert recorded_runs("results/s") == []
+    assert _remembered(SimpleNamespace(results="results/s")) == []
+    with pytest.raises(DataError, match="is no list of checkpoints"):
+        read_list("results/s/logs/runs.json")
+
+
 def test_slurm_is_asked_for_ones_own_jobs(failed, monkeypatch):
     asked = []
     monkeypatch.setattr("shutil.which", lambda name: name)
@@ -436,3 +450,20 @@ def test_a_data_set_reads_files_of_its_folder(tmp_path, attack):
         else:
             prepare_dataset_corpus(str(folder), tmp_path / "out.jsonl", **arguments)
             assert "own" in (tmp_path / "out.jsonl").read_text()
+
+
+# ---------------------------------------------------------------------------------------- claims
+
+
+@pytest.mark.parametrize(
+    ("source", "repo", "told"),
+    [("local", "org/name", True), ("hub", "org/name", False), ("local", "", False)],
+)
+def test_the_report_says_what_a_local_folder_only_claims(source, repo, told):
+    models = pd.DataFrame({"model": ["mine", "other"], "source": [source, "hub"]})
+    table = pd.DataFrame(
+        {"model": ["mine", "other"], "step": 1, "flag": False, "known_fault": "", "repo": [repo, "a/b"], "no_loss": ""}
+    )  # fmt: skip
+    notes = _audit_notes(SimpleNamespace(config={}), table, models)
+    claim = "Repository and commit of mine are what their folders claim: they were not fetched here."
+    assert (claim in notes) == told
