@@ -10,6 +10,7 @@ import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -23,10 +24,14 @@ from babelscope.io.files import check_contained, open_to_append, unfinished_name
 from babelscope.io.h5 import atomic_h5, open_any, open_h5, read_strings, write_strings
 from babelscope.io.tables import as_cell, of_cell, read_table, write_table
 from babelscope.models.hub.listing import Listing, entry, template_of
+from babelscope.models.training.steps import read_list
 from babelscope.ops.export import export_cell
+from babelscope.ops.regroup import _remembered
 from babelscope.ops.runs import Run, active_jobs, recorded_runs, recover
 from babelscope.ops.status import Progress, _failures, progress_text
+from babelscope.report.views import _audit_notes
 from babelscope.runtime import job
+from babelscope.text.corpora import prepare_dataset_corpus
 from babelscope.text.lines import read_tsv, write_tsv
 
 # ------------------------------------------------------------------------------------------ links
@@ -366,6 +371,16 @@ def test_a_record_of_runs_that_is_none(failed, wrong):
     assert failed("", **wrong) == []
 
 
+def test_records_that_are_deep_are_none(failed):
+    failed("")
+    for name in ("runs.json", "studies.json"):
+        Path("results/s/logs", name).write_text("[" * 100_000)
+    assert recorded_runs("results/s") == []
+    assert _remembered(SimpleNamespace(results="results/s")) == []
+    with pytest.raises(DataError, match="is no list of checkpoints"):
+        read_list("results/s/logs/runs.json")
+
+
 def test_slurm_is_asked_for_ones_own_jobs(failed, monkeypatch):
     asked = []
     monkeypatch.setattr("shutil.which", lambda name: name)
@@ -409,3 +424,46 @@ def test_any_text_of_a_table_comes_back(tmp_path, text):
     assert not runs(as_cell(text))
     write_table(pd.DataFrame({"text": [text, "x"]}), tmp_path / "a.tsv")
     assert read_table(tmp_path / "a.tsv")["text"].fillna("").tolist() == [text, "x"]
+
+
+# ---------------------------------------------------------------------------------------- data sets
+
+
+@attacks("datasets")
+def test_a_data_set_reads_files_of_its_folder(tmp_path, attack):
+    outside, folder = tmp_path / "outside", tmp_path / "set"
+    outside.mkdir()
+    folder.mkdir()
+    (outside / "private.txt").write_text("PRIVATE\n" * 50)
+    (folder / "link.txt").symlink_to(outside / "private.txt")
+    (folder / "own.txt").write_text("own\n" * 50)
+    arguments = dict(name="", split="train", column="text", heldout=0.1, seed=0)
+    for files, error in {attack["data_files"].format(outside=outside): True, "own.txt": False}.items():
+        card = {"configs": [{"config_name": "default", "data_files": files}]}
+        (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+        if error:
+            with pytest.raises(
+                DataError, match=r"private\.txt read, which does not lie|link\.txt read, which"
+            ):
+                prepare_dataset_corpus(str(folder), tmp_path / "out.jsonl", **arguments)
+            assert not (tmp_path / "out.jsonl").exists()
+        else:
+            prepare_dataset_corpus(str(folder), tmp_path / "out.jsonl", **arguments)
+            assert "own" in (tmp_path / "out.jsonl").read_text()
+
+
+# ---------------------------------------------------------------------------------------- claims
+
+
+@pytest.mark.parametrize(
+    ("source", "repo", "told"),
+    [("local", "org/name", True), ("hub", "org/name", False), ("local", "", False)],
+)
+def test_the_report_says_what_a_local_folder_only_claims(source, repo, told):
+    models = pd.DataFrame({"model": ["mine", "other"], "source": [source, "hub"]})
+    table = pd.DataFrame(
+        {"model": ["mine", "other"], "step": 1, "flag": False, "known_fault": "", "repo": [repo, "a/b"], "no_loss": ""}
+    )  # fmt: skip
+    notes = _audit_notes(SimpleNamespace(config={}), table, models)
+    claim = "Repository and commit of mine are what their folders claim: they were not fetched here."
+    assert (claim in notes) == told

@@ -24,13 +24,13 @@ def read_json(path: Path) -> Any:
     return parse_json(path.read_bytes())
 
 
-def parse_json(text: bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """What a text in JSON says.
 
     Raises:
-        ValueError: If it is none, or too deep.
+        json.JSONDecodeError: If it is none, or too deep.
     """
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise json.JSONDecodeError("it is nested too deeply", "", 0) from None

@@ -21,6 +21,7 @@ import yaml
 from babelscope.errors import BabelscopeError
 from babelscope.io.files import written_whole
 from babelscope.io.h5 import atomic_h5, open_any
+from babelscope.io.json import read_json
 from babelscope.io.tables import read_table, write_table
 from babelscope.models.training.steps import CheckpointList, read_list, write_list
 from babelscope.ops.layout import Found, parse
@@ -140,7 +141,7 @@ def _record(study: Study) -> Path:
 def _remembered(study: Study) -> list[dict[str, Any]]:
     """Configs of runs, one for each grouping, the newest last."""
     try:
-        return list(json.loads(_record(study).read_text(encoding="utf-8")))
+        return list(read_json(_record(study)))
     except (OSError, ValueError, TypeError):
         return []
 

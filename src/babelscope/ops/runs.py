@@ -22,6 +22,7 @@ from pathlib import Path
 
 from babelscope.errors import BabelscopeError
 from babelscope.io.files import is_below, leftovers, open_to_append, remove, unfinished_name, written_whole
+from babelscope.io.json import read_json
 from babelscope.ops.programs import call
 
 _RECORD = "runs.json"
@@ -109,7 +110,7 @@ def record_run(results: Path | str, log: Path | str) -> None:
 def recorded_runs(results: Path | str) -> list[Run]:
     """Runs of a study, the newest last."""
     try:
-        return [Run(**entry) for entry in json.loads(Path(results, "logs", _RECORD).read_text())]
+        return [Run(**entry) for entry in read_json(Path(results, "logs", _RECORD))]
     except (OSError, ValueError, TypeError):
         return []
 

@@ -7,10 +7,10 @@ would remove them before a job runs again; the job takes over those that it find
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from babelscope.io.json import read_json
 from babelscope.models.files import SAFETENSORS
 from babelscope.models.training.steps import read_list
 from babelscope.study.config import Study
@@ -28,7 +28,7 @@ def resumed_from(study: Study, run_id: str, step: int) -> int | None:
     """
     model = study.models[run_id]
     try:
-        made = json.loads((model.folder(step) / PROGRESS).read_text(encoding="utf-8"))["resumed_from"]
+        made = read_json(model.folder(step) / PROGRESS)["resumed_from"]
     except (OSError, ValueError, KeyError, TypeError):
         return study.previous_step(run_id, step)
     return made if made in (None, *model.steps) else study.previous_step(run_id, step)

@@ -249,6 +249,10 @@ def _audit_notes(study: Study, table: pd.DataFrame, models: pd.DataFrame | None)
     notes += [
         say("constant", model=row.model, step=row.step, names=row.constant) for row in constant.itertuples()
     ]
+    if models is not None and "source" in models:
+        local = set(models.loc[models["source"] == "local", "model"])
+        claimed = sorted(set(table.loc[table["repo"].map(text) != "", "model"]) & local)
+        notes += [say("claimed", models=", ".join(claimed))] if claimed else []
     notes += [say("no loss", why=why) for why in sorted(set(table["no_loss"].map(text)) - {""})]
     if models is not None and "unconfirmed" in models:
         told = models[models["unconfirmed"].map(text) != ""]

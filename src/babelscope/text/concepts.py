@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from babelscope.errors import DataError
 from babelscope.io.files import fitting_paths
+from babelscope.io.json import parse_json
 from babelscope.text.clones import NO_CLONES, Clones
 from babelscope.text.grammar.generate import concept_words
 from babelscope.text.lines import (
@@ -93,7 +94,7 @@ def read_list(path: Path, label: str, *, duplicates: str) -> list[tuple[int, str
 def _read_json(path: Path) -> dict[str, list[object]]:
     expected = 'expected {"sentences": {"positive": [...], "negative": [...]}}'
     try:
-        lists = json.loads(check_utf8(path).removeprefix("\ufeff"))["sentences"]
+        lists = parse_json(check_utf8(path).removeprefix("\ufeff"))["sentences"]
         if not all(isinstance(lists[label], list) for label in LABELS):
             raise DataError(path, "positive and negative are no lists", expected)
     except json.JSONDecodeError as error:

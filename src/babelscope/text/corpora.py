@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from babelscope.errors import DataError
+from babelscope.io.files import is_below
 from babelscope.text.clones import NO_CLONES, Clones, respell
 from babelscope.text.grammar.generate import make_documents
 from babelscope.text.lines import iter_lines, text_file
@@ -93,7 +94,8 @@ def prepare_dataset_corpus(
         letters: Number of the clone that the text is made into; 0: it stays as it is.
 
     Raises:
-        DataError: If the data set, the split or the column is not there, with those that are.
+        DataError: If the data set, the split or the column is not there, with those that are, or files of
+            a folder lie outside it.
     """
     import datasets
 
@@ -103,7 +105,10 @@ def prepare_dataset_corpus(
         if kind:
             loaded = datasets.load_dataset(kind, data_files={split: place}, split=split, streaming=True)
         else:
-            loaded = datasets.load_dataset(place, name or None, split=split, streaming=True)
+            builder = datasets.load_dataset_builder(place, name or None)
+            if Path(place).is_dir():
+                _check_inside(place, builder.config.data_files or {})
+            loaded = builder.as_streaming_dataset(split=split)
         columns = list(loaded.features or next(iter(loaded)))
     except (OSError, ValueError, StopIteration) as error:
         hint = "paths are relative to the working directory; a name of the hub needs a network or its cache"
@@ -113,6 +118,14 @@ def prepare_dataset_corpus(
         raise DataError(place, problem, "set corpora.*.column")
     texts = (respell(" ".join(str(row[column] or "").split()), letters) for row in loaded)
     _write_documents(texts, out, heldout=heldout, seed=seed, source=Path(place))
+
+
+def _check_inside(place: str, files: Mapping[str, Iterable[str]]) -> None:
+    """Refuse a folder whose README.md, or a link in it, has other files read than those in it."""
+    for file in (str(file) for group in files.values() for file in group):
+        if "://" in file or not is_below(Path(file), Path(place)):
+            hint = "its README.md names files, or a link leads out; put the files into the folder"
+            raise DataError(place, f"would have {file} read, which does not lie in it", hint)
 
 
 def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: int, source: Path) -> None:

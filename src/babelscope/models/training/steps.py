@@ -16,6 +16,7 @@ from typing import Any
 
 from babelscope.errors import DataError
 from babelscope.io.files import AGAIN, unfinished_name, written_whole
+from babelscope.io.json import read_json
 from babelscope.models.files import is_complete
 
 #: Declares a step complete, so it is written last.
@@ -31,7 +32,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
     """
     path = Path(folder) / PROGRESS_FILE
     try:
-        progress = json.loads(path.read_text(encoding="utf-8"))
+        progress = read_json(path)
         progress["step"], progress["seconds"], progress["settings_hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "remove the folder and run again; it is trained anew"
@@ -115,7 +116,7 @@ def read_list(path: Path | str) -> CheckpointList:
         DataError: If it is not there or damaged.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path))
         hashes = {int(step): str(value) for step, value in content["hashes"].items()}
         return CheckpointList(hashes, str(content["changed"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
