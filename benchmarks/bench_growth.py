@@ -118,7 +118,7 @@ def alignment(folder: Path, *, concepts: int = 24, languages: int = 4, units: in
 
     def work() -> None:
         with atomic_h5(folder / "best.h5", kind="best") as file:
-            rank_units(scores, {lang: file.create_group(f"0/{lang}") for lang in scores}, kept=200)
+            rank_units(scores, {lang: file.create_group(f"0/{lang}") for lang in scores}, kept=200, seed=0)
         best = {lang: BestFile(folder / "best.h5", f"0/{lang}") for lang in scores}
         align_experts(best, search_units(scores, seed=0), settings, k=100)
 

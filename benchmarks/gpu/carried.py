@@ -24,7 +24,7 @@ FOLDER = ROOT / ".gpu-wheels"
 #: What a machine with torch, transformers, h5py, NumPy, scikit-learn and pandas may lack.
 NAMES = (
     "pydantic", "pydantic_core", "annotated-types", "typing_extensions", "typing-inspection",
-    "accelerate", "psutil", "numba", "llvmlite", "isal",
+    "accelerate", "psutil", "numba", "llvmlite", "isal", "langcodes",
 )  # fmt: skip
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014", "manylinux_2_12")
 #: What may be carried, in bytes; a wheel that is larger than SQUEEZED is packed anew.

@@ -21,9 +21,11 @@ import yaml
 from attacks import attacks
 from babelscope.errors import DataError, StoreError, shown
 from babelscope.io.files import check_contained, open_to_append, unfinished_name, written_whole
+from babelscope.io.formulas import as_cell, of_cell
 from babelscope.io.h5 import atomic_h5, open_any, open_h5, read_strings, write_strings
-from babelscope.io.tables import as_cell, of_cell, read_table, write_table
+from babelscope.io.tables import read_table, write_table
 from babelscope.models.hub.listing import Listing, entry, template_of
+from babelscope.models.hub.revisions import Series
 from babelscope.models.training.steps import read_list
 from babelscope.ops.export import export_cell
 from babelscope.ops.regroup import _remembered
@@ -301,7 +303,8 @@ def test_what_others_wrote_is_fit_to_be_printed(attack):
     assert shown(attack["text"], one_line=True) == attack["shown"]
     assert str(DataError("x", attack["text"])).count("\x1b") == 0
     repository = Listing(
-        repo="a/b", licence=attack["text"], revisions={1: "step1", 2: "step2"}, others=(attack["text"],),
+        repo="a/b", licence=attack["text"], series=(Series(attack["text"], {1: "step1", 2: "step2"}),),
+        others=(attack["text"],),
         template="step{step}", config={"model_type": attack["text"]}, has_tokenizer=True, format="bin",
     )  # fmt: skip
     text = entry(repository, "name")
@@ -462,7 +465,8 @@ def test_a_data_set_reads_files_of_its_folder(tmp_path, attack):
 def test_the_report_says_what_a_local_folder_only_claims(source, repo, told):
     models = pd.DataFrame({"model": ["mine", "other"], "source": [source, "hub"]})
     table = pd.DataFrame(
-        {"model": ["mine", "other"], "step": 1, "flag": False, "known_fault": "", "repo": [repo, "a/b"], "no_loss": ""}
+        {"model": ["mine", "other"], "step": 1, "flag": False, "known_fault": "", "repo": [repo, "a/b"], "no_loss": "",
+         "constant": ""}
     )  # fmt: skip
     notes = _audit_notes(SimpleNamespace(config={}), table, models)
     claim = "Repository and commit of mine are what their folders claim: they were not fetched here."

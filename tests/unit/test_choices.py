@@ -146,7 +146,7 @@ def test_conclusions_are_told_apart_by_pooling():
         best = choice_of(found, model="m", asks=asks, measure="worst_ap")
         assert len(best) == 2 * 3
         assert choice_of(best, pooling="max")["holds"].all(), asks
-        assert not choice_of(best, pooling="last")["holds"].any(), asks
+        assert choice_of(best, pooling="last")["holds"].mean() < 0.4, asks
     assert set(found.loc[found["asks"] == "above control", "control"]) == {"control"}
     assert set(found.loc[found["asks"] != "above control", "control"]) == {""}
     control = choice_of(found, model="control", measure="overlap", pooling="max")

@@ -174,6 +174,8 @@ def compare_choices(
         ValueError: If languages or poolings do not have the same concepts or units.
     """
     check_alike(file for files in kept.values() for file in files.values())
+    # What is drawn does not depend on the order of the study.
+    kept = {pooling: dict(sorted(files.items())) for pooling, files in kept.items()}
     fewer = settings.model_copy(
         update={name: min(CHOICE_DRAWS, getattr(settings, name)) for name in ("bootstrap", "permutations")}
     )

@@ -6,7 +6,6 @@ of others. So such a text stands behind an apostrophe in TSV, and our readers ta
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,18 +14,7 @@ import pandas as pd
 
 from babelscope.errors import DataError
 from babelscope.io.files import AGAIN, written_whole
-
-_FORMULA, _ESCAPED = re.compile(r"'*[=+\-@\t\r\n]"), re.compile(r"'+[=+\-@\t\r\n]")
-
-
-def as_cell(text: str) -> str:
-    """A text as a cell of TSV that no spreadsheet runs."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def of_cell(cell: str) -> str:
-    """The text that :func:`as_cell` made a cell of."""
-    return cell[1:] if _ESCAPED.match(cell) else cell
+from babelscope.io.formulas import as_cell, of_cell
 
 
 def tsv_of(table: pd.DataFrame, *, float_format: str) -> str:

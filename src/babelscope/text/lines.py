@@ -21,7 +21,7 @@ from typing import TextIO
 
 from babelscope.errors import DataError
 from babelscope.io.files import written_whole
-from babelscope.io.tables import as_cell, of_cell
+from babelscope.io.formulas import as_cell, of_cell
 from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose
 
 logger = logging.getLogger(__name__)
