@@ -314,6 +314,19 @@ def test_what_others_wrote_is_fit_to_be_printed(attack):
     assert all(line.isprintable() for line in text.splitlines())
 
 
+def test_a_file_is_looked_at_once_and_again_when_it_changes(tmp_path):
+    path = tmp_path / "one.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = np.arange(3)
+    for _ in range(2):
+        with open_any(path) as file:
+            assert file["x"][:].tolist() == [0, 1, 2]
+    with h5py.File(path, "a") as file:
+        file["y"] = h5py.ExternalLink("other.h5", "x")
+    with pytest.raises(StoreError, match="link to another place"):
+        open_any(path)
+
+
 def test_branches_with_braces_are_no_template():
     assert template_of({1: "{x}1", 2: "{x}2"}) == "{{x}}{step}"
 
