@@ -20,8 +20,9 @@ root_doc = "docs/index"
 include_patterns = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "CODE_OF_CONDUCT.md", "SECURITY.md"),
     *("config/README.md", "results/README.md", "benchmarks/README.md", "docs/**.md", "notebooks/*.md"),
+    *("tests/cases/attacks/README.md", "tests/cases/checkpoints/README.md"),
 ]
-exclude_patterns = ["docs/_build/**", ".venv/**", "tests/**"]
+exclude_patterns = ["docs/_build/**", ".venv/**"]
 
 html_theme = "furo"
 html_title = "babelscope"
