@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from babelscope.analysis.experts import kept_units
 from babelscope.analysis.ranking import BestFile, best_files
 from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files
 from babelscope.errors import BabelscopeError
@@ -284,6 +285,33 @@ class Results(_Readable):
         names = [unit_name(*place) for place in found[_UNIT].itertuples(index=False)]
         return found.assign(name=names)
 
+    def kept(self, model: str, *, concept: str, lang: str, step: int) -> pd.DataFrame:
+        """The best units of a concept, experts or not: from which those that are forced are taken.
+
+        Args:
+            model: The run.
+            concept, lang, step: Whose.
+
+        Returns:
+            The columns of :func:`babelscope.analysis.experts.kept_units`, among them ``forced_value``, and
+            ``name``; best first.
+
+        Raises:
+            ResultsError: If there is no such value.
+
+        Example:
+            >>> units = study.kept("bridged-seed0", concept="water", lang="de", step=2048).head(50)
+        """
+        files = self.best(model)
+        if (step, lang) not in files:
+            raise _lacks("step and language", (step, lang), sorted(files))
+        table = kept_units(files[step, lang])
+        found = table[table["concept"] == concept]
+        if found.empty:
+            raise _lacks("concept", concept, list(dict.fromkeys(table["concept"])))
+        names = [unit_name(*place) for place in found[_UNIT].itertuples(index=False)]
+        return found.assign(name=names).reset_index(drop=True)
+
     def _no_experts(self, wanted: Mapping[str, Any]) -> ResultsError:
         """Names the value that no table of experts has."""
         tables = [read_table(path) for path in self._files("experts/{model}/{steps}.parquet")]
@@ -397,7 +425,7 @@ def open_study(folder: Path | str) -> Results:
         >>> study.figure("hero")
     """
     folder = Path(folder)
-    check_contained(folder)
+    check_contained(folder.resolve())  # the name that a user gives may be a link; what lies in it may not
     tables = Tables(folder / "tables")
     if not tables:
         problem = "holds no tables" if folder.is_dir() else "is no folder"

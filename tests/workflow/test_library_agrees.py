@@ -97,6 +97,13 @@ def test_a_unit_of_the_results_can_be_forced(finished, study):
     assert list(forced["text"]) != list(plain["text"])
 
 
+def test_units_that_are_kept_are_those_that_are_forced(study):
+    units = study.kept(MODEL, concept="water", lang="de", step=STEP)
+    experts = study.experts(concept="water", lang="de", step=STEP).sort_values("rank")
+    assert list(units["name"].head(len(experts))) == list(experts["name"])
+    assert units["forced_value"].notna().all()
+
+
 def test_every_figure_of_the_report_comes_from_the_folder(finished, study):
     drawn = {path.stem for path in (finished.results / "figures").glob("*.svg")}
     assert drawn <= set(study.figures)
