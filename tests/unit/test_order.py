@@ -39,6 +39,18 @@ def same(one, other):
     return True
 
 
+@given(order=st.permutations(["water", "fire", "dog", "house"]))
+def test_a_number_of_concepts_to_force_does_not_depend_on_their_order(order):
+    study = load_study(
+        {
+            "extends": "config/config.yaml",
+            "concepts": {"ids": list(order)},
+            "generation": {"concepts": 2},
+        }
+    )
+    assert set(study.generation_concepts) == {"dog", "fire"}
+
+
 def analysed(folder, langs, concepts, sites):
     """All tables of the alignment of a study that lists its parts so."""
     rng = {lang: np.random.default_rng(at) for at, lang in enumerate(LANGS)}

@@ -340,9 +340,12 @@ class Study(StudySettings):
 
     @property
     def generation_concepts(self) -> tuple[str, ...]:
-        """Concepts whose experts are forced."""
+        """Concepts whose experts are forced; a number of them are the first by name, however they are listed."""
         wanted = self.generation.concepts
-        return wanted if isinstance(wanted, tuple) else self.concept_ids[:wanted]
+        if isinstance(wanted, tuple):
+            return wanted
+        first = sorted(self.concept_ids)[:wanted]
+        return tuple(concept for concept in self.concept_ids if concept in first)
 
     def generation_settings(self, run_id: str) -> GenerationSettings:
         """How a model's texts are drawn; all its experts are forced unless the study says how many."""

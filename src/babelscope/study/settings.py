@@ -175,7 +175,8 @@ class StudyGeneration(Sampling):
         ]
         | None
     ) = None
-    """Concepts whose experts are forced, as a number of them or a list; all if not given."""
+    """Concepts whose experts are forced, as a number of them (the first by name) or a list; all if not
+    given."""
 
 
 class Style(Settings):
