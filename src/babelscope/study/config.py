@@ -340,7 +340,7 @@ class Study(StudySettings):
 
     @property
     def generation_concepts(self) -> tuple[str, ...]:
-        """Concepts whose experts are forced; a number of them are the first by name, however they are listed."""
+        """Concepts whose experts are forced; a number of them are the first by name."""
         wanted = self.generation.concepts
         if isinstance(wanted, tuple):
             return wanted
