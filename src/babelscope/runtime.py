@@ -84,6 +84,7 @@ def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator
         logger.exception("the job failed")
         raise
     finally:
+        root.removeHandler(to_file)  # closed alone it would be opened once more for the next record
         to_file.close()
 
 

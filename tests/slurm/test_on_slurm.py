@@ -108,4 +108,4 @@ def test_the_status_of_the_study(undisturbed):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("bridged-seed0")]
-    assert rows == [["bridged-seed0", "0", *["ok"] * 6], ["bridged-seed0", "4", *["ok"] * 8]]
+    assert rows == [["bridged-seed0", "0", *["ok"] * 7], ["bridged-seed0", "4", *["ok"] * 9]]

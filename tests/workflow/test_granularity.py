@@ -56,7 +56,7 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
     for file in (study.results / "scores").rglob("*.h5"):
         file.unlink()
     said = study.dry_run()
-    unused = "0 (activations, alignment, audit, best, experts, models, probes) is no longer used, 0..4 takes"
+    unused = "0 (activations, alignment, audit, best, choices, experts, models, probes) is no longer used, 0..4 takes"
     assert f"tiny-seed0: steps {unused} its place" in said
     assert "tiny-seed0: langs de (activations) is no longer used, en..de takes" in said
     assert study.babelscope("recut").returncode == 0
@@ -68,7 +68,7 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
 
     del study.config["granularity"]
     study.config["models"]["tiny"]["steps"] = [0, 4]
-    for area in ("activations", "best", "experts", "probes", "alignment", "audit"):
+    for area in ("activations", "best", "choices", "experts", "probes", "alignment", "audit"):
         for file in (study.results / area / "tiny-seed0").rglob("*"):
             if file.is_file() and ".." not in str(file.relative_to(study.results)):
                 file.unlink()

@@ -31,7 +31,7 @@ def die_writing(folder: str) -> None:
 
     def watch() -> None:
         while True:
-            for file in Path(folder).rglob(f"*.tmp-*-{os.getpid()}"):
+            for file in Path(folder).rglob(f"*.tmp-*-{os.getpid()}-*"):
                 if file.is_file() and file.stat().st_size > 0:
                     os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(0.0005)
