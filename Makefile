@@ -45,14 +45,17 @@ planted: $(READY)  ## write checkpoints whose findings are known, study them, co
 	$(BIN)/snakemake --cores $(CORES) --configfile config/studies/planted.yaml
 	$(BIN)/python -m babelscope.planted compare results/planted
 
-# Three at once: those on the engine in front, of which one sees the progress; those of Slurm mostly wait.
+# Three at once: some on the engine in front, of which one sees the progress; the others beside, shown at the end. Those of
+# Slurm mostly wait. PYTEST_ADDOPTS goes to all.
+PYTEST := $(BIN)/python -m pytest
 test: $(READY_DEV)  ## all tests; the browser's and Slurm's where these are installed
-	@echo "unit tests and those on Slurm run beside; they are shown at the end"
-	@$(BIN)/python -m pytest tests/slurm >.pytest-slurm.log 2>&1 & slurm=$$!; \
-	$(BIN)/python -m pytest tests/unit >.pytest-unit.log 2>&1 & unit=$$!; \
-	$(BIN)/python -m pytest tests/workflow tests/browser; status=$$?; \
-	for one in $$unit $$slurm; do wait $$one; status=$$((status + $$?)); done; \
-	cat .pytest-unit.log .pytest-slurm.log; exit $$status
+	@echo "unit tests, those on Slurm and some of the others run beside; they are shown at the end"
+	@$(PYTEST) tests/slurm >.pytest-slurm.log 2>&1 & slurm=$$!; \
+	{ $(PYTEST) tests/unit; unit=$$?; $(PYTEST) tests/workflow/test_[g-z]*.py tests/browser && exit $$unit; } \
+	  >.pytest-beside.log 2>&1 & beside=$$!; \
+	$(PYTEST) tests/workflow/test_[!g-z]*.py; status=$$?; \
+	for one in $$beside $$slurm; do wait $$one; status=$$((status + $$?)); done; \
+	cat .pytest-beside.log .pytest-slurm.log; exit $$status
 
 test-fast: $(READY_DEV)  ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit

@@ -23,15 +23,15 @@ def test_status_of_a_finished_study_and_of_one_with_a_step_more(finished, tmp_pa
     code, text = status(study)
     assert code == 0
     rows = [line.split() for line in text.splitlines() if line.startswith("tiny-seed0")]
-    assert rows == [["tiny-seed0", "0", *["ok"] * 7], ["tiny-seed0", "4", *["ok"] * 9]]
+    assert rows == [["tiny-seed0", "0", *["ok"] * 8], ["tiny-seed0", "4", *["ok"] * 10]]
     assert "waiting" not in text
     after = {path: path.stat().st_mtime_ns for path in study.results.rglob("*") if path.is_file()}
     assert after == before
     study.config["models"]["tiny"]["steps"] = [0, 4, 8]
     _, text = status(study)
     rows = [line.split() for line in text.splitlines() if line.startswith("tiny-seed0")]
-    assert rows[1] == ["tiny-seed0", "4", *["ok"] * 9]
-    assert rows[2] == ["tiny-seed0", "8", *["."] * 7]
+    assert rows[1] == ["tiny-seed0", "4", *["ok"] * 10]
+    assert rows[2] == ["tiny-seed0", "8", *["."] * 8]
 
 
 def test_a_failed_job_is_shown_with_its_log_and_its_export(finished, tmp_path):
