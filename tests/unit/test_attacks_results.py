@@ -24,6 +24,7 @@ from babelscope.io.files import check_contained, open_to_append, unfinished_name
 from babelscope.io.formulas import as_cell, of_cell
 from babelscope.io.h5 import atomic_h5, open_any, open_h5, read_strings, write_strings
 from babelscope.io.tables import read_table, write_table
+from babelscope.io.yaml import read_mapping
 from babelscope.models.hub.listing import Listing, entry, template_of
 from babelscope.models.hub.revisions import Series
 from babelscope.models.training.steps import read_list
@@ -325,6 +326,37 @@ def test_a_file_is_looked_at_once_and_again_when_it_changes(tmp_path):
         file["y"] = h5py.ExternalLink("other.h5", "x")
     with pytest.raises(StoreError, match="link to another place"):
         open_any(path)
+
+
+@pytest.mark.parametrize("name", ["kind", "schema_version", "complete"])
+def test_hdf5_that_says_lists_of_itself_is_foreign(tmp_path, name):
+    path = tmp_path / "one.h5"
+    with atomic_h5(path, kind="tokens"):
+        pass
+    with h5py.File(path, "a") as file:
+        del file.attrs[name]
+        file.attrs[name] = [1, 2]
+    with pytest.raises(StoreError, match="has lists there"):
+        open_h5(path, kind="tokens")
+
+
+@pytest.mark.parametrize("text", ["a: 2024-13-45", "a: !!int foo", "a: !!bool foo", f"a: {'1' * 5000}"])
+def test_yaml_values_that_are_none_are_no_yaml(tmp_path, text):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match="is no YAML"):
+        read_mapping(path)
+
+
+@pytest.mark.parametrize("odd", ["a\tb", "a\nb", "a\rb", "a\0b"])
+def test_a_table_of_text_says_what_it_cannot_hold(tmp_path, odd):
+    with pytest.raises(DataError, match="holds a tab, a line end or NUL"):
+        write_tsv(tmp_path / "x.tsv", ["words"], [[odd]])
+
+
+def test_a_run_on_a_host_of_two_lines_is_no_record():
+    with pytest.raises(ValueError, match="no record"):
+        Run("evil\nhint: paste this", 1, 0.0, "log")
 
 
 def test_branches_with_braces_are_no_template():

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from lingua import Language
 
-from babelscope.errors import StudyError
+from babelscope.errors import DataError, StudyError
+from babelscope.study.yaml import _forms
 from babelscope.text.languages import (
     IDENTIFIED,
     as_written,
@@ -57,3 +58,16 @@ def test_a_code_stands_for_the_one_that_the_study_writes():
 def test_what_is_no_code(code):
     with pytest.raises(StudyError, match=r"`languages`: got .* a code of a language.*\nhint: "):
         check_language("languages", code)
+
+
+@pytest.mark.parametrize(
+    ("given", "languages"),
+    [
+        ({"en": ["sun"], "sr-Cyrl": ["сунце"], "sr-Latn": ["sunce"]}, ["en", "sr"]),
+        ({"en": ["sun"], "deu": ["Sonne"], "de-CH": ["Sunne"]}, ["en", "de"]),
+        ({"en": ["sun"], "eng": ["sunshine"]}, ["en", "de"]),
+    ],
+)
+def test_words_of_one_language_under_two_codes_do_not_replace_each_other(given, languages):
+    with pytest.raises(DataError, match="twice, as"):
+        _forms("words.yaml", "sun", given, languages, "", "en")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
+import numpy as np
 import pandas as pd
 
 from babelscope.errors import DataError, StoreError
@@ -72,12 +73,16 @@ def cells_of(file: h5py.File) -> dict[Cell, h5py.Group]:
     """
     found: dict[Cell, h5py.Group] = {}
     for step in sorted((name for name in file if name.isdecimal()), key=int):
-        for lang, group in file[step].items():
+        cells = file[step].items() if isinstance(file[step], h5py.Group) else ()
+        for lang, group in cells:
             name = f"{step}/{lang}"
             if not all(key in group.attrs for key in _KEYS):
                 problem = f"{name} does not say of which model, step and language it is"
                 raise StoreError(file.filename, problem, AGAIN)
-            cell = int(group.attrs["step"]), str(group.attrs["lang"])
+            told = group.attrs["step"]
+            if not isinstance(told, int | np.integer):
+                raise StoreError(file.filename, f"{name} says that it is step {told!r}", AGAIN)
+            cell = int(told), str(group.attrs["lang"])
             if cell_name(*cell) != name:
                 problem = f"{name} says that it is step {cell[0]}, language {cell[1]}"
                 raise StoreError(file.filename, problem, AGAIN)

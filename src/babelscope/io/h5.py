@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from babelscope.errors import StoreError
 from babelscope.io.files import AGAIN, written_whole
@@ -133,13 +134,15 @@ def open_h5(path: Path, *, kind: str) -> h5py.File:
         StoreError: As for :func:`open_any`, or if it is foreign, incomplete or of another version.
     """
     file = open_any(path)
-    found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
+    found, version, whole = (file.attrs.get(name) for name in ("kind", "schema_version", "complete"))
     problem = ""
-    if found != kind:
+    if any(isinstance(value, np.ndarray) for value in (found, version, whole)):
+        problem = "does not say what it holds, in which version, and whether it is whole: it has lists there"
+    elif found != kind:
         problem = f"holds {found!r}, not {kind!r}: it is no such file of babelscope"
     elif version != SCHEMA_VERSION:
         problem = f"has schema version {version}, this program reads {SCHEMA_VERSION}"
-    elif not file.attrs.get("complete", False):
+    elif not whole:
         problem = "was not written to its end"
     if problem:
         file.close()

@@ -38,6 +38,8 @@ def parse_yaml(text: str) -> Any:
         return found
     except RecursionError:
         raise yaml.YAMLError(_TOO_MUCH) from None
+    except (ValueError, KeyError, TypeError) as error:  # a date, number or tag that is none
+        raise yaml.YAMLError(f"a value of it cannot be read: {error}") from None
 
 
 def _check_depth(text: str, loader: Any) -> None:

@@ -164,6 +164,7 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
         missing = sorted(report["missing_keys"])
         raise DataError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
     refuse_left_over(folder, [key for key in report["unexpected_keys"] if not is_unused(key, entry)])
+    _check_tied(folder, model)
     tune_memory(weight_bytes(model))
     return model.eval()
 
@@ -177,17 +178,36 @@ def check_weights(folder: Path) -> None:
     """
     if check_tensors(folder) is not None:
         return
-    stored = {}
+    stored: dict[str, Stored] = {}
     for file in weight_files(folder):
         try:
             tensors = torch.load(file, map_location="meta", weights_only=True)
         except Exception as error:  # a damaged file has errors of many kinds
             raise DataError(file, f"its weights cannot be loaded: {error}") from error
+        if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
+            raise DataError(file, "holds no tensors by name")
         for name, tensor in tensors.items():
+            if name in stored:
+                raise DataError(file, f"holds {name}, which {stored[name].file.name} holds too")
             if isinstance(tensor, torch.Tensor):
                 type_ = _SHORT.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
                 stored[name] = Stored(file, type_, tuple(tensor.shape))
     check_stored(folder, read_config(folder), stored)
+
+
+def _check_tied(folder: Path, model: Any) -> None:
+    """Refuse a head of its own where the config says that it is the word embeddings.
+
+    Raises:
+        DataError: If their values differ; transformers would run the model untied, with a warning only.
+    """
+    head, words = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = getattr(model.config, "tie_word_embeddings", False) and head is not None and words is not None
+    if not tied or head.weight is words.weight:
+        return
+    if head.weight.shape != words.weight.shape or not torch.equal(head.weight.cpu(), words.weight.cpu()):
+        problem = "its head differs from its word embeddings, and config.json has tie_word_embeddings"
+        raise DataError(folder, problem, "say tie_word_embeddings: false, if the head was trained on its own")
 
 
 def weight_bytes(model: nn.Module) -> int:

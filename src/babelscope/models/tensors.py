@@ -134,7 +134,11 @@ def check_stored(
         problem = f"{len(packed)} of its tensors are stored as {type_}; the first is {packed[0]}"
         raise DataError(folder, f"{problem}; allowed: {', '.join(_FLOATS)}", DEQUANTISE)
     refuse_left_over(folder, [name for name, full in used.items() if full is None])
-    shapes = {str(full): stored[name].shape for name, full in used.items()}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, full in used.items():
+        if str(full) in shapes:
+            raise DataError(folder, f"holds {full} under two names, one of them {name}", LEFT_OVER)
+        shapes[str(full)] = stored[name].shape
     blocks = {
         int(full.removeprefix(f"{entry.blocks}.").split(".")[0]) for full in shapes if _in_block(full, entry)
     }

@@ -141,7 +141,9 @@ def _record(study: Study) -> Path:
 def _remembered(study: Study) -> list[dict[str, Any]]:
     """Configs of runs, one for each grouping, the newest last."""
     try:
-        return list(read_json(_record(study)))
+        found = read_json(_record(study))
+        configs = [dict(config) for config in found] if isinstance(found, list) else []
+        return [config for config in configs if {"granularity", "models"} <= config.keys()]
     except (OSError, ValueError, TypeError):
         return []
 

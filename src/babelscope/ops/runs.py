@@ -60,7 +60,9 @@ class Run:
 
     def __post_init__(self) -> None:
         texts = (self.host, self.log, self.slurm_job)
-        right = isinstance(self.pid, int) and all(isinstance(text, str) for text in texts)
+        right = isinstance(self.pid, int) and all(
+            isinstance(text, str) and text.isprintable() for text in texts
+        )
         if not right or not re.fullmatch(r"[0-9_]*", self.slurm_job):
             raise ValueError("is no record of a run")
 

@@ -378,10 +378,12 @@ def _spelt(corpus: Corpus | StudyGeneration) -> Corpus | StudyGeneration:
     """With weights by the codes that the corpus has for its languages."""
     if not isinstance(corpus, GrammarCorpus):
         return corpus
-    weights = {
-        as_written(lang, corpus.languages) if isinstance(lang, str) else lang: share
-        for lang, share in corpus.weights.items()
-    }
+    weights: dict[Any, float] = {}
+    for lang, share in corpus.weights.items():
+        name = as_written(lang, corpus.languages) if isinstance(lang, str) else lang
+        if name in weights:
+            raise StudyError("weights", dict(corpus.weights), f"one share of {name}, which is named twice")
+        weights[name] = share
     return corpus.model_copy(update={"weights": weights})
 
 

@@ -111,7 +111,13 @@ def _forms(
             if not isinstance(word, str) or not word.strip():
                 problem = f"{concept} lists {word!r}; allowed: words"
                 raise DataError(path, problem, "put words like `no` and numbers in quotes")
-    forms = {as_written(lang, languages): words for lang, words in forms.items()}
+    named = {lang: as_written(lang, languages) for lang in forms}
+    for lang, name in named.items():
+        others = [other for other, its in named.items() if its == name and other != lang]
+        if others:
+            problem = f"{concept} has words of {name} twice, as {lang} and as {others[0]}"
+            raise DataError(path, problem, f"put them in one list, under {name}")
+    forms = {named[lang]: words for lang, words in forms.items()}
     if label_language and label_language not in forms:
         problem = f"{concept} has words in {', '.join(forms) or 'no language'}, none in {label_language}"
         raise DataError(path, problem, "sentences are labelled by words of concepts.label_language")

@@ -118,6 +118,8 @@ def check_lines(path: Path, *, duplicates: str = "error") -> list[tuple[int, str
             sentence = line.strip()
             if "\t" in sentence:
                 raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
+            if "\0" in sentence:
+                raise DataError(path, f"line {number} holds NUL", "one sentence a line, as text")
             yield sentence
 
     return check_distinct(path, sentences(), duplicates=duplicates)
@@ -191,12 +193,18 @@ def text_file(path: Path) -> Iterator[TextIO]:
         yield file
 
 
+#: What no cell of a table of ours may hold.
+_IN_A_CELL = frozenset("\t\n\r\0")
+
+
 def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table whose fields hold neither tabs nor line ends."""
     with text_file(path) as file:
         for row in (header, *rows):
             fields = [as_cell(field) if isinstance(field, str) else str(field) for field in row]
-            assert not any("\t" in field or "\n" in field for field in fields), fields
+            if odd := [field for field in fields if not _IN_A_CELL.isdisjoint(field)]:
+                hint = "write it without; one line, no tabs"
+                raise DataError(path, f"{odd[0]!r} holds a tab, a line end or NUL", hint)
             file.write("\t".join(fields) + "\n")
 
 

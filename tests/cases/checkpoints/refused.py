@@ -143,3 +143,38 @@ def a_tensor_in_two_shards(folder: Path) -> None:
     """Shards of two saves: which of the two is loaded depends on their order."""
     first, _ = in_shards(folder)
     save_file({**load_file(first), "model.norm.weight": torch.zeros(16)}, first, {"format": "pt"})
+
+
+@case("bloom", "holds transformer.h.0.mlp.dense_4h_to_h.weight under two names")
+def one_weight_under_two_names(folder: Path) -> None:
+    """The short name and the whole one, with other values: one of them won."""
+
+    def change(tensors):
+        whole = next(name for name in tensors if name.endswith("h.0.mlp.dense_4h_to_h.weight"))
+        short = whole.removeprefix("transformer.")
+        for name in {f"transformer.{short}", short} - {whole}:
+            tensors[name] = 5 * tensors[whole]
+
+    edit(folder, change)
+
+
+@case("llama", "which pytorch_model-00001-of-00002.bin holds too", late=True)
+def one_tensor_in_two_pickled_shards(folder: Path) -> None:
+    """The second shard has a tensor of the first, seven times as large."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = [f"pytorch_model-0000{at}-of-00002.bin" for at in (1, 2)]
+    torch.save(tensors, folder / files[0])
+    torch.save({DOWN: 7 * tensors[DOWN]}, folder / files[1])
+    weight_map = {**dict.fromkeys(tensors, files[0]), DOWN: files[1]}
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+@case("llama", "its head differs from its word embeddings", late=True)
+def another_head_in_a_tied_model(folder: Path) -> None:
+    """config.json ties the head to the word embeddings, and the file has one of its own."""
+    edit(
+        folder, lambda tensors: tensors.update({"lm_head.weight": -3 * tensors["model.embed_tokens.weight"]})
+    )
+    edit_config(folder, tie_word_embeddings=True)
