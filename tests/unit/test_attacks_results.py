@@ -328,6 +328,15 @@ def test_a_file_is_looked_at_once_and_again_when_it_changes(tmp_path):
         open_any(path)
 
 
+def test_a_chunk_larger_than_its_data_is_not_read(tmp_path):
+    path = tmp_path / "one.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("x", (1,), "f8", maxshape=(None,), chunks=(2**24,), compression="gzip")
+        data[0] = 1
+    with pytest.raises(StoreError, match="has chunks of 134,217,728 bytes for 8"):
+        open_any(path)
+
+
 @pytest.mark.parametrize("name", ["kind", "schema_version", "complete"])
 def test_hdf5_that_says_lists_of_itself_is_foreign(tmp_path, name):
     path = tmp_path / "one.h5"

@@ -7,6 +7,7 @@ do, so a file that does is refused before anything of it is read, as is one that
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ _TYPES = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.STRING)
 #: Bytes that one packed by gzip can stand for at most.
 _DEFLATE = 1032
 _STRINGS = 100
+#: Bytes that a chunk may have, though its data set is smaller.
+_CHUNK = 2**20
 
 
 @contextmanager
@@ -124,6 +127,10 @@ def _foreign_data(data: h5py.h5d.DatasetID) -> str:
     packed = any(made.get_filter(at)[0] == h5py.h5z.FILTER_DEFLATE for at in range(made.get_nfilters()))
     if declared > data.get_storage_size() * (_DEFLATE if packed else 1):
         return f"declares {declared:,} bytes and holds {data.get_storage_size():,}"
+    if made.get_layout() == h5py.h5d.CHUNKED:  # one is read as a whole, however little of it is there
+        chunk = math.prod(made.get_chunk()) * stored.get_size()
+        if chunk > max(declared, _CHUNK):
+            return f"has chunks of {chunk:,} bytes for {declared:,}"
     return ""
 
 
