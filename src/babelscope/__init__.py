@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from babelscope.library import (
+    from babelscope.notebook import (
         ablate,
         activations,
         experts,
@@ -32,7 +32,7 @@ _HOME = {
             *("load_model", "activations", "score_units", "experts", "overlap"),
             *("probe_language", "force", "ablate", "generate"),
         ),
-        "library",
+        "notebook",
     ),
     **dict.fromkeys(("open_study", "open_studies"), "results"),
 }

@@ -15,7 +15,7 @@ import torch
 from sklearn.metrics import average_precision_score
 
 import babelscope as bs
-from babelscope import library
+from babelscope import notebook
 from babelscope.analysis.settings import AlignmentSettings, GenerationSettings, ProbeSettings
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import BabelscopeError, DataError
@@ -218,7 +218,7 @@ FIRST = {"folder", "folders", "model", "activations", "scores"}
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_public_functions_have_one_shape(name):
-    function = inspect.unwrap(getattr(library, name, None) or getattr(bs, name))
+    function = inspect.unwrap(getattr(notebook, name, None) or getattr(bs, name))
     signature = inspect.signature(function)
     positional = [p for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional[0].name in FIRST
@@ -234,7 +234,7 @@ def test_public_functions_have_one_shape(name):
 
 def test_defaults_are_the_workflows():
     defaults = {
-        name: {p.name: p.default for p in inspect.signature(getattr(library, name)).parameters.values()}
+        name: {p.name: p.default for p in inspect.signature(getattr(notebook, name)).parameters.values()}
         for name in ("activations", "overlap", "score_units")
     }
     assert defaults["activations"]["sites"] == ExtractionSettings().sites

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what was found; 1 if there is a problem."""
     from babelscope.analysis.model_checks import NOT_CHECKED, check_model
     from babelscope.errors import BabelscopeError
-    from babelscope.library import load_model
+    from babelscope.notebook import load_model
     from babelscope.ops.doctor.diagnosis import PROBLEM, Diagnosis, diagnoses_text, diagnosis_of
     from babelscope.text.grammar.generate import make_sentences
 
