@@ -16,7 +16,8 @@ from sklearn.metrics import average_precision_score
 
 import babelscope as bs
 from babelscope import notebook
-from babelscope.analysis.settings import AlignmentSettings, GenerationSettings, ProbeSettings
+from babelscope.analysis.scores import ScoreSettings
+from babelscope.analysis.settings import AlignmentSettings, ProbeSettings
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import BabelscopeError, DataError
 from tiny_models import record, tiny_loaded, tiny_model, tiny_tokenizer
@@ -240,13 +241,15 @@ def test_defaults_are_the_workflows():
     assert defaults["activations"]["sites"] == ExtractionSettings().sites
     for key in ("bootstrap", "permutations"):
         assert defaults["overlap"][key] == getattr(AlignmentSettings(), key)
-    assert ProbeSettings().seed == 0
-    assert GenerationSettings(k=1).temperature == GenerationSettings(k=2).temperature
+    assert defaults["score_units"]["min_positive"] == ScoreSettings().min_positive
+    assert defaults["score_units"]["threads"] == ScoreSettings().threads
+    seeds = {inspect.signature(getattr(notebook, name)).parameters["seed"].default for name in defaults}
+    assert seeds == {AlignmentSettings().seed} == {ProbeSettings().seed}
 
 
 def test_the_package_is_light_until_it_is_used():
     code = (
-        "import sys, time; start = time.perf_counter(); import babelscope; took = time.perf_counter() - start;"
+        "import sys, babelscope;"
         "print('torch' in sys.modules or 'pandas' in sys.modules, sorted(dir(babelscope)) == sorted(babelscope.__all__))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
