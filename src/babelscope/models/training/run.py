@@ -50,6 +50,7 @@ from babelscope.models.training.loss import NextTokenLoss
 from babelscope.models.training.order import WindowOrder
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.models.training.steps import (
+    LOSSES_FILE,
     OPTIMIZER_FILE,
     PROGRESS_FILE,
     check_previous,
@@ -357,7 +358,7 @@ class _Run:
             save_model(self.model, self.tokenizer_dir, unfinished)
             save_file(self._moments(), unfinished / OPTIMIZER_FILE)
             if evaluate:
-                write_table(self.losses(), unfinished / "training/losses.tsv")
+                write_table(self.losses(), unfinished / LOSSES_FILE)
             progress = self._progress()
             (unfinished / PROGRESS_FILE).write_text(json.dumps(progress, indent=1) + "\n")
 
