@@ -18,7 +18,7 @@ from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions
 from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
-from babelscope.text.languages import check_language, language_of
+from babelscope.text.languages import check_distinct_languages, check_language, language_of
 from babelscope.text.settings import (
     DatasetCorpus,
     FileConcepts,
@@ -93,6 +93,7 @@ def _check_languages(study: Study) -> None:
         for lang in languages:
             if lang not in study.clones:
                 check_language(key, lang)
+        check_distinct_languages(key, [lang for lang in languages if lang not in study.clones])
 
 
 def _check_corpora(study: Study) -> None:
