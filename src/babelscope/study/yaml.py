@@ -11,7 +11,7 @@ import yaml
 
 from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint
 from babelscope.errors import DataError, StudyError
-from babelscope.io.yaml import parse_yaml
+from babelscope.io.yaml import read_values
 from babelscope.text.languages import as_written
 
 
@@ -23,10 +23,10 @@ def read_named(key: str, path: str, allowed: str) -> Any:
         DataError: If it is no YAML.
     """
     try:
-        return parse_yaml(Path(path).read_text(encoding="utf-8"))
+        return read_values(Path(path))
     except OSError as error:
         raise StudyError(key, path, allowed, "the path is relative to the working directory") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise DataError(path, f"is no YAML: {error}") from error
 
 
