@@ -13,7 +13,7 @@ _ESCAPED = re.compile(rf"'+(?:{_FORMULA}|{_NUMBER})", re.IGNORECASE)
 
 
 def as_cell(text: str) -> str:
-    """A text as a cell of TSV that stays text, behind an apostrophe if it could be taken for another thing."""
+    """A text as a cell of TSV, behind an apostrophe if it could be taken for something else."""
     return f"'{text}" if _TAKEN_FOR.match(text) else text
 
 

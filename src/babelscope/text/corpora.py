@@ -11,6 +11,7 @@ from pathlib import Path
 
 from babelscope.errors import DataError
 from babelscope.io.files import is_below
+from babelscope.io.json import parse_json
 from babelscope.text.clones import NO_CLONES, Clones, respell
 from babelscope.text.grammar.generate import make_documents
 from babelscope.text.lines import iter_lines, text_file
@@ -163,7 +164,7 @@ def read_documents(path: Path) -> Iterator[tuple[str, str]]:
     """
     for number, line in enumerate(iter_lines(path), 1):
         try:
-            document = json.loads(line)
+            document = parse_json(line)
             text, split = document["text"], document["split"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(path, f"line {number} is not a document: {error}") from error
