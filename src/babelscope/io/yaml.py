@@ -86,7 +86,8 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> str:
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return said
-    begins = text.split("\n")[mark.line][: mark.column + 1]
+    lines = text.split("\n")  # YAML knows other ends of lines too
+    begins = lines[mark.line][: mark.column + 1] if mark.line < len(lines) else ""
     tab = "; a tab stands there: indent with spaces" if begins.strip(" ")[:1] == "\t" else ""
     return f"line {mark.line + 1}, column {mark.column + 1}: {said}{tab}"
 

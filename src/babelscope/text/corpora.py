@@ -15,6 +15,7 @@ from babelscope.io.json import parse_json
 from babelscope.text.clones import NO_CLONES, Clones, respell
 from babelscope.text.grammar.generate import make_documents
 from babelscope.text.lines import iter_lines, text_file
+from babelscope.text.plain import fault_of, is_seen
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,11 @@ def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: i
     n = Counter(train=0, heldout=0, empty=0)
     with text_file(out) as file:
         for text in texts:
-            if not text:
+            if fault := fault_of(text):
+                raise DataError(
+                    source, f"document {sum(n.values()) + 1} holds {fault}", "take it out of the text"
+                )
+            if not is_seen(text):
                 n["empty"] += 1
                 continue
             number = n["train"] + n["heldout"]

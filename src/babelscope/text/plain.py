@@ -18,7 +18,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+
+import regex
 
 from babelscope.errors import DataError
 
@@ -50,6 +53,8 @@ _IN_A_NUMBER = re.compile(r"(?<=\d),(?=\d)")
 _NAME_OF_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*( [A-Za-z0-9_.:-]+)?")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _HINT = "a line is text and nothing else: write the column that holds the text to a file of its own"
 _OR_DATASET = f"{_HINT}; or read a corpus with source: dataset"
 
@@ -66,6 +71,23 @@ def check_not_packed(path: Path, head: bytes) -> None:
             raise DataError(path, f"is {kind}, no plain text", how)
     if b"\0" in head:
         raise DataError(path, "holds zero bytes: it is no text", "bring plain UTF-8 text, a line each")
+
+
+def fault_of(text: str) -> str:
+    """What a text holds that no text does, in words; empty if it holds nothing of the kind."""
+    if "\0" in text:
+        return "NUL"
+    return "half of a surrogate pair" if _SURROGATE.search(text) else ""
+
+
+def is_seen(text: str) -> bool:
+    """Whether a text has anything but spaces, controls and signs that are not shown, such as joiners."""
+    return not _unseen().fullmatch(text)
+
+
+@cache
+def _unseen() -> regex.Pattern[str]:
+    return regex.compile(r"[\s\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]*+")
 
 
 def check_prose(path: Path, lines: Sequence[str]) -> None:
