@@ -6,7 +6,6 @@ what lies in the folder, so it needs neither the study's config nor a checkpoint
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +19,7 @@ from babelscope.analysis.ranking import BestFile, best_files
 from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files
 from babelscope.errors import BabelscopeError
 from babelscope.io.files import check_contained
+from babelscope.io.json import read_json
 from babelscope.io.tables import read_table
 from babelscope.io.yaml import packaged_yaml
 from babelscope.ops.layout import parse
@@ -223,7 +223,7 @@ class Results(_Readable):
             raise ResultsError(
                 f"{path}: is not there; the rule render_report writes it, at the end of a study"
             )
-        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: Mapping[str, Any] = read_json(path)
         return found
 
     @property

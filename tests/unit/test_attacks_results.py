@@ -73,6 +73,25 @@ def test_a_pipe_is_no_result(results):
         check_contained(results)
 
 
+def test_a_path_too_long_to_be_followed_is_named(results, monkeypatch):
+    monkeypatch.chdir(results / "logs")
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    with pytest.raises(DataError, match="cannot be looked into: File name too long\nhint: ") as raised:
+        check_contained(results)
+    assert len(str(raised.value)) < 1000
+
+
+def test_a_link_in_any_of_many_folders_is_found(results):
+    for at in range(300):
+        (results / f"models/m/{at}/training").mkdir(parents=True)
+    check_contained(results)
+    (results / "models/m/299/training/losses.tsv").symlink_to(results.parents[1] / "private")
+    with pytest.raises(DataError, match=r"299/training/losses\.tsv: is a link that leads out of"):
+        check_contained(results)
+
+
 def test_a_study_that_is_a_link(results, monkeypatch):
     (results.parent / "other").symlink_to(results.parents[1])
     with pytest.raises(DataError, match="other: is a link that leads out of"):

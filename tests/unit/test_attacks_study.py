@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.common.configfile import load_configfile
 
 from attacks import attacks
 from babelscope.errors import BabelscopeError, DataError, StudyError
-from babelscope.io.yaml import is_bounded, parse_yaml
+from babelscope.io.yaml import LARGEST, is_bounded, parse_yaml, read_mapping
 from babelscope.models.dimensions import dimensions
 from babelscope.models.files import find_steps, read_index, stored_type
 from babelscope.settings import Name, Settings, Template
-from babelscope.study.loading import load_study
+from babelscope.study.loading import load_study, read_study
 from babelscope.study.settings import HubEntry, LocalEntry, StepRule
 from babelscope.study.steps import step_batches
 from babelscope.study.yaml import read_word_lists
@@ -119,6 +120,62 @@ def test_yaml_stands_for_no_more_than_it_says(attack):
         yaml.YAMLError, match="it stands for more than 1,000,000 values, or is nested too deeply"
     ):
         parse_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "line 3, column 1: 'a' stands twice, first in line 1"),
+        ("a:\n  b: 1\n  'b': 2\n", "line 3, column 3: 'b' stands twice, first in line 2"),
+        ("a: {b: 1, c: 2, b: 3}", "line 1, column 17: 'b' stands twice, first in line 1"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' stands twice"),
+        (
+            "a: 1\nb:\n\tc: 2\n",
+            "line 3, column 1: found character .*; a tab stands there: indent with spaces",
+        ),
+        ("a: 1\nb: [1, 2\nc: 3\n", "line 3, column "),
+        ("a: 1\nb: c: 2\n", "line 2, column 5: mapping values are not allowed"),
+        ("a: *b\n", "line 1, column 4: .*undefined alias.*"),
+        ("a: " + "9" * 5000, "a value of it cannot be read"),
+        ('{"a": ' + "9" * 5000 + "}", "a value of it cannot be read"),
+        ("a: " + "b" * LARGEST, "it has more than 10,000,000"),
+        ("a: !!python/object:os.system {}\n", "line 1, column 4: could not determine a constructor"),
+    ],
+)
+def test_what_is_wrong_in_yaml_is_said_with_its_line(tmp_path, text, problem):
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(DataError, match=f"a.yaml: is no YAML: {problem}"):
+        read_mapping(file)
+
+
+def test_merged_keys_stand_once():
+    text = "a: &a {x: 1}\nb: &b {<<: *a, x: 2, y: 3}\nc: {<<: [*b, *a], y: 4}\nd: {<<: *b}"
+    assert parse_yaml(text)["c"] == {"x": 2, "y": 4}
+    assert parse_yaml(text)["d"] == {"x": 2, "y": 3}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"study": "x", "seed": 1e5, "on": true, "none": null, "text": "1e5"}',
+        '{\n\t"study": "x",\n\t"steps": [0, 1.0, 1E3]\n}',
+        "study: x\nseed: 1e5\nno: yes\nday: 2020-01-01\noctal: 010\ntext: '010'\n",
+        "study: x\nbase: &b {a: 1}\nown: {<<: *b, c: ~}\n",
+        "study: caf\u00e9\nlang: no\nhex: 0x1f\nnan: .nan\ntime: 12:30:00\n",
+    ],
+)
+def test_a_config_is_read_as_snakemake_reads_it(tmp_path, text):
+    file = tmp_path / "config.yaml"
+    file.write_text(text, encoding="utf-8")
+    assert repr(read_study(file)) == repr(dict(load_configfile(file)))
+
+
+def test_a_study_runs_no_code(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("__use_yte__: true\nstudy: ?open('x')\n")
+    with pytest.raises(DataError, match="asks Snakemake to run code in it"):
+        read_study(file)
 
 
 def test_honest_aliases_are_read():

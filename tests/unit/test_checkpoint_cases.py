@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,13 +10,14 @@ import pytest
 import torch
 
 from babelscope.errors import DataError
+from babelscope.models.architectures import architecture
 from babelscope.models.checkpoints import initialise_checkpoint, load_model, save_model
 from babelscope.models.files import is_complete
 from babelscope.models.tensors import check_tensors
 from babelscope.models.tokenizer_files import cut_hash
 from babelscope.study.models import LocalSeries
 from babelscope.study.series import check_checkpoints
-from checkpoint_cases import Case, cases
+from checkpoint_cases import Case, cases, in_shards
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
 
 REFUSED, ACCEPTED, SERIES = cases("refused"), cases("accepted"), cases("series")
@@ -49,6 +51,15 @@ def test_what_is_not_the_model_is_refused_when_it_is_loaded(tmp_path, refused):
     refused.spoil(folder)
     with pytest.raises(DataError, match=refused.expected):
         load_model(folder)
+
+
+def test_an_index_without_metadata_is_no_index(tmp_path):
+    """transformers would end in a KeyError."""
+    folder = sound(tmp_path, "llama")
+    in_shards(folder)
+    file = folder / "model.safetensors.index.json"
+    file.write_text(json.dumps({"weight_map": json.loads(file.read_text())["weight_map"]}))
+    assert is_complete(folder) == "model.safetensors.index.json has no metadata beside weight_map"
 
 
 @pytest.mark.parametrize("case", ACCEPTED.values(), ids=ACCEPTED)
@@ -95,6 +106,23 @@ def test_every_weight_of_every_architecture_is_known(tmp_path, name):
         assert {name: tuple(weights.shape) for name, weights in model.named_parameters()}.items() <= (
             known.items() | {(key, tuple(w.shape)) for key, w in model.named_parameters() if tied(key)}
         )
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_keys_of_biases_are_those_of_transformers(name):
+    def biases(**config):
+        return {key for key, _ in tiny_model(name, **config).named_parameters() if key.endswith(".bias")}
+
+    for key, kind in {"attention_bias": "attn", "mlp_bias": "mlp"}.items():
+        differ = biases(**{key: True}) - biases(**{key: False})
+        assert bool(differ) == (key in architecture(name).biases)
+        modules = {
+            part.module
+            for site, parts in architecture(name).sites.items()
+            if site.startswith(kind)
+            for part in parts
+        }
+        assert {key.removesuffix(".bias").split(".", 3)[-1] for key in differ} <= modules
 
 
 def tied(name: str) -> bool:

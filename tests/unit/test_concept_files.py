@@ -60,6 +60,20 @@ def test_without_negatives_the_other_concepts_are_the_negatives(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a \0 b", "negative sentence 2 holds NUL"),
+        ("a \ud800 b", "negative sentence 2 holds half of a surrogate pair"),
+        ("\u200b\u2060", "negative sentence 2 holds nothing that can be seen"),
+    ],
+)
+def test_json_of_what_is_no_text(tmp_path, text, problem):
+    path = write_json(tmp_path / "house.json", ["one"], ["two", text])
+    with pytest.raises(DataError, match=rf"house.json: {problem}"):
+        read_list(Path(path), "negative", duplicates="error")
+
+
 @pytest.mark.parametrize("order", ["positive first", "negative first"])
 def test_a_sentence_does_not_express_a_concept_and_also_not(tmp_path, order):
     path = write_json(tmp_path / "house.json", ["one", "two"], ["two"])

@@ -15,7 +15,7 @@ from babelscope.errors import DataError
 from babelscope.io.files import written_whole
 from babelscope.text.concepts import count_concepts, label_sentences, match_words, write_concept_words
 from babelscope.text.corpora import make_documents_file, prepare_text_corpus
-from babelscope.text.lines import check_lines, half_of, iter_lines
+from babelscope.text.lines import check_lines, check_parallel, check_training_text, half_of, iter_lines
 from babelscope.text.plain import _PACKED
 from babelscope.text.sentences import prepare_sentences, read_sentences
 
@@ -65,9 +65,48 @@ def test_an_id_without_a_number():
 def test_lines_are_those_of_a_text_file(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("lines") / "text.txt"
     path.write_bytes(text.encode("utf-8"))
-    with path.open(encoding="utf-8") as file:
-        expected = [line.removesuffix("\n") for line in file]
-    assert list(iter_lines(path)) == expected
+    at = next((at for at, line in enumerate(text.split("\n"), 1) if "\r" in line.removesuffix("\r")), None)
+    if at is None and not text.endswith("\r"):
+        with path.open(encoding="utf-8") as file:
+            assert list(iter_lines(path)) == [line.removesuffix("\n") for line in file]
+    elif at is not None:
+        with pytest.raises(DataError, match=f"line {at} holds a carriage return"):
+            list(iter_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("a house\n" * 300 + "a d\0g\n", "line 301 holds NUL"),
+        ("a house\na\rdog\n", "line 2 holds a carriage return"),
+        ("a house\ra dog\r", "line 1 holds a carriage return"),
+        ("a house\r\na dog\r\r\n", "line 2 holds a carriage return"),
+    ],
+)
+def test_what_stands_in_no_text_is_found_in_any_line(tmp_path, content, problem):
+    path = tmp_path / "en.txt"
+    path.write_bytes(content.encode())
+    checks = [
+        lambda: check_training_text(path, "en"),
+        lambda: check_lines(path, duplicates="keep_first"),
+        lambda: check_parallel({"en": path}),
+    ]
+    for check in checks:
+        with pytest.raises(DataError, match=f"{problem}.*\nhint: "):
+            check()
+
+
+@pytest.mark.parametrize(
+    "line", ["\u200b", "\u2060\u00ad", "\ufeff\ufeff", "\u3164", "\x01", "\u200e \u200f"]
+)
+def test_a_line_of_what_is_not_seen_is_no_sentence(tmp_path, line):
+    path = tmp_path / "en.txt"
+    path.write_text(f"a house\n{line}\na dog\n")
+    with pytest.raises(DataError, match="line 2 holds nothing that can be seen"):
+        check_lines(path)
+    path.write_text(line)
+    with pytest.raises(DataError, match="language en has no text"):
+        check_training_text(path, "en")
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):

@@ -12,6 +12,7 @@ from babelscope.text.languages import (
     IDENTIFIED,
     as_written,
     by_identified,
+    check_distinct_languages,
     check_language,
     english_among,
     identified_as,
@@ -52,6 +53,30 @@ def test_a_code_stands_for_the_one_that_the_study_writes():
     assert as_written("zh", ["zh-TW", "zh-CN"]) == "zh"  # either could be meant
     assert english_among(["de", "en-US", "en-GB"]) == "en-GB"
     assert english_among(["de", "enm"]) is None
+
+
+@pytest.mark.parametrize("code", ["und", "mul", "zxx", "mis", "und-Latn"])
+def test_what_names_no_one_language(code):
+    with pytest.raises(StudyError, match=r"`languages`: got .* a code of one language\nhint: "):
+        check_language("languages", code)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [["en", "eng"], ["en", "EN"], ["de", "en", "eng_Latn"], ["no", "nb"], ["arb", "ar"], ["zh", "cmn"],
+     ["iw", "he"], ["pt-BR", "por_BR"], ["swh", "swa"]],
+)  # fmt: skip
+def test_one_language_under_two_codes_is_refused(codes):
+    with pytest.raises(StudyError, match=f"hint: {codes[-2]} and {codes[-1]} are one language"):
+        check_distinct_languages("languages", codes)
+
+
+@pytest.mark.parametrize(
+    "codes", [["zh", "zh-TW"], ["sr-Latn", "sr-Cyrl"], ["en-GB", "en-US"], ["ar", "arz"], ["nb", "nn"],
+              ["x-foo", "x-bar"], ["azb", "az"], ["hr", "sr"]],
+)  # fmt: skip
+def test_varieties_are_two(codes):
+    check_distinct_languages("languages", codes)
 
 
 @pytest.mark.parametrize("code", ["xx", "english", "en2", "e", "", "zzz"])

@@ -19,6 +19,10 @@ def test_names_are_read(case):
     assert [list(each.revisions) for each in found] == [sorted(each) for each in case["series"]]
     assert [clash.split(" is ")[0] for each in found for clash in each.clashes] == case.get("clashes", [])
     assert others == case.get("others", [])
+    if "tokens" in case:
+        assert found[0].tokens == case["tokens"]
+    if "in_tokens" in case:
+        assert [each.in_tokens for each in found] == [case["in_tokens"]]
 
 
 def test_steps_in_tokens_say_so():

@@ -751,6 +751,14 @@ def test_a_base_that_is_no_study(text, problem):
         ("dog: []\n", "is no mapping of concepts to lists of words: see dog", ""),
         ("dog: [no]\n", "dog lists False", "quotes"),
         ("dog: ['']\n", "dog lists ''", ""),
+        ('dog: ["d\\0g"]\n', "which holds NUL", ""),
+        ('{"dog": ["dog", "\\ud800"]}', "which holds half of a surrogate pair", ""),
+        ('dog: ["\\u200b\\u2060"]\n', "which holds nothing that can be seen", ""),
+        (
+            "dog: [dog]\ncat: [cat]\ndog: [hound]\n",
+            "line 3, column 1: 'dog' stands twice, first in line 1",
+            "",
+        ),
         ("dog: {en: []}\n", "is no mapping of concepts to lists of words: see dog", ""),
         ("dog: {no: [hund], en: [dog]}\n", "dog has words in False", "quotes"),
         ("dog: {de: [Hund]}\n", "dog has words in de, none in en", "concepts.label_language"),
@@ -761,6 +769,20 @@ def test_word_lists_that_cannot_be_read(text, problem, hint):
     error = error_of(text_config(), DataError)
     assert problem in error.problem
     assert hint in error.hint
+
+
+def test_concepts_that_differ_in_case_alone():
+    Path("data/words.yaml").write_text("football: [football]\nFootball: [soccer]\n", encoding="utf-8")
+    error = error_of(text_config())
+    assert (error.key, error.given) == ("concepts", "Football")
+    assert "football for one file" in error.hint
+
+
+@pytest.mark.parametrize("codes", [["en", "EN"], ["en", "de", "eng"]])
+def test_one_language_under_two_codes(codes):
+    error = error_of(text_config(languages=codes))
+    assert error.key == "languages"
+    assert f"en and {codes[-1]} are one language" in error.hint
 
 
 def test_words_of_several_languages():

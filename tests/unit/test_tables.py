@@ -1,7 +1,12 @@
 """Tables come back as they went, and equal tables are equal bytes."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from babelscope.errors import DataError
 from babelscope.io.tables import concatenate, read_table, write_table
@@ -16,6 +21,22 @@ def test_round_trip_and_determinism(tmp_path, suffix):
     assert first.read_bytes() == second.read_bytes()
     pd.testing.assert_frame_equal(read_table(first), table, rtol=1e-9, check_dtype=False)
     assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1))
+@example(["007", "1e5"])
+@example(["True", "False"])
+@example(["nan", "inf"])
+@example(["1_000", "0x1f"])
+@example(["٣", "１２"])
+def test_columns_of_text_stay_text(texts):
+    texts = [text.replace("\0", "") or "a" for text in texts]
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "t.tsv")
+        write_table(pd.DataFrame({"name": texts, "n": range(len(texts))}), path)
+        read = read_table(path)
+    assert read["name"].tolist() == texts
+    assert read["n"].tolist() == list(range(len(texts)))
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

@@ -45,6 +45,16 @@ def test_a_folded_text_is_folded(text, lang):
         assert fold(once, lang) == once
 
 
+def test_every_character_is_folded_once_and_for_all():
+    for lang in ("", "tr"):
+        for code in (*range(0xD800), *range(0xE000, 0x30000)):
+            text = f"a{chr(code)}b"
+            once = fold(text, lang)
+            assert fold(unicodedata.normalize("NFD", text), lang) == once, f"{code:x}"
+            if not lang:
+                assert fold(once) == once, f"{code:x}"
+
+
 LANGUAGES = "ar bn ca en es eu fr hi id pt sw ta te ur vi zh".split()
 
 

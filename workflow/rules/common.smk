@@ -24,7 +24,7 @@ from babelscope.ops.trained import changed_weights, resumed_from
 from babelscope.report.captions import STEP_TABLES, load_captions
 from babelscope.runtime import export_source
 from babelscope.study.checks import check_text
-from babelscope.study.loading import load_study
+from babelscope.study.loading import load_study, read_study
 from babelscope.study.models import paired_with_controls
 from babelscope.study.series import check_checkpoints
 
@@ -35,6 +35,9 @@ from snakemake.logging import logger
 export_source(Path(workflow.basedir, "src"))
 
 try:
+    if workflow.is_main_process:  # what Snakemake has read is refused as `babelscope plan` refuses it
+        for file in workflow.configfiles:
+            read_study(Path(file))
     STUDY = load_study(config)
     RANGES = StudyRanges.of(STUDY)
     if workflow.is_main_process:

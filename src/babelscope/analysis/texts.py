@@ -8,7 +8,6 @@ are drawn (concepts, or texts), E hits.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from babelscope.errors import DataError
+from babelscope.io.json import read_json
 from babelscope.stats import bootstrap_weights, widened_interval
 from babelscope.text.clones import NO_CLONES, Clones, part_of
 from babelscope.text.languages import english_among, told_apart
@@ -95,7 +95,7 @@ def collect_generation(
             other texts.
     """
     try:
-        known: Words = json.loads(words.read_text(encoding="utf-8"))
+        known: Words = read_json(words)
     except (OSError, ValueError) as error:
         raise DataError(words, f"cannot be read: {error}") from error
     spelt = {concept: [lang for lang in languages if forms.get(lang)] for concept, forms in known.items()}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from babelscope.io.files import check_contained
-from babelscope.io.yaml import read_mapping
 from babelscope.ops.engine import with_told
 
 if TYPE_CHECKING:
@@ -53,8 +52,10 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
 
 def _config(args: argparse.Namespace, hint: str) -> dict[str, Any]:
     """As Snakemake would have it: the file, below what stands on the command line."""
+    from babelscope.study.loading import read_study
+
     told = with_told({}, args.config) if args.config else {}
     if "study" in told and args.configfile is DEFAULT:  # it stands alone, see the Snakefile
         return told
-    config = read_mapping(args.configfile, hint)
+    config = read_study(args.configfile, hint)
     return with_told(config, args.config) if args.config else config

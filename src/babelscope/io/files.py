@@ -18,6 +18,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from string import Formatter
@@ -30,6 +31,8 @@ AGAIN = "remove the file and run again; it is computed anew"
 
 #: Marks what is not whole. After a job was killed such files may remain; nothing reads them.
 MARK = ".tmp-"
+#: Folders that are looked into side by side.
+_AT_A_TIME = 8
 _HOST = re.sub(r"\W", "_", socket.gethostname())
 
 
@@ -109,17 +112,35 @@ def check_contained(folder: Path) -> None:
     """
     if folder.is_symlink():
         _refuse_outside(folder, folder.parent)
-    waiting = [folder] if folder.is_dir() else []
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
+    waiting = [str(folder)] if folder.is_dir() else []
+    # Several at a time, as a disk of a network is slow to answer; most folders hold none but files.
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        while waiting:
+            looked_at = list(pool.map(_folders_and_links, waiting))
+            for link in (link for _, links in looked_at for link in links):
+                _refuse_outside(Path(link), folder)
+            waiting = [inside for folders, _ in looked_at for inside in folders]
+
+
+def _folders_and_links(folder: str) -> tuple[list[str], list[str]]:
+    """Paths of the folders and of the links in a folder; nothing, if a job has removed it since."""
+    folders, links = [], []
+    try:
+        with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    _refuse_outside(Path(entry.path), folder)
+                    links.append(entry.path)
                 elif entry.is_dir(follow_symlinks=False):
-                    waiting.append(Path(entry.path))
+                    folders.append(entry.path)
                 elif not entry.is_file(follow_symlinks=False):
                     hint = "remove it; nothing of babelscope makes it"
                     raise DataError(entry.path, "is neither a file nor a folder", hint)
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        hint = "remove it, or have it made readable: nothing in it was looked at"
+        raise DataError(f"{folder:.200}", f"cannot be looked into: {error.strerror}", hint) from error
+    return folders, links
 
 
 def _refuse_outside(link: Path, folder: Path) -> None:

@@ -24,13 +24,34 @@ def read_json(path: Path) -> Any:
     return parse_json(path.read_bytes())
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
     """What a text in JSON says.
 
+    Args:
+        text: The text.
+        unique: Refuse a key that stands twice in an object.
+
     Raises:
-        json.JSONDecodeError: If it is none, or too deep.
+        json.JSONDecodeError: If it is none, or too deep, or has a number that is too long.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique if unique else None)
+    except json.JSONDecodeError:
+        raise
     except RecursionError:
         raise json.JSONDecodeError("it is nested too deeply", "", 0) from None
+    except ValueError as error:  # digits beyond what Python reads, bytes that are no text
+        raise json.JSONDecodeError(str(error), "", 0) from None
+
+
+class Repeated(Exception):
+    """A key stands twice in an object."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise Repeated(key)
+        found[key] = value
+    return found

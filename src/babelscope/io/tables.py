@@ -1,7 +1,8 @@
 """Tables on disk: Parquet, or TSV where a person should be able to read it; written whole or not at all.
 
 A person may read TSV in a spreadsheet, which runs a text that begins with ``=``, and texts are of models and
-of others. So such a text stands behind an apostrophe in TSV, and our readers take it away.
+of others. A name such as ``007`` or ``1e5`` is a text too, and would be read as a number. So such a text
+stands behind an apostrophe in TSV, and our readers take it away.
 """
 
 from __future__ import annotations

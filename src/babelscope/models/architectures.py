@@ -93,6 +93,7 @@ class Architecture:
             small gains nothing from dropout.
         inside: Modules of a block that hold weights, beside the maps of the sites.
         outside: Modules of no block that hold weights, by their whole names, the word embeddings first.
+        biases: Keys of the config that say whether the maps of attention, or of the MLP, have biases.
         unused: Patterns of tensors that files may hold and the model never reads.
         transposed: Maps are stored as (in, out).
     """
@@ -117,6 +118,7 @@ class Architecture:
     dropouts: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    biases: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     transposed: bool = False
 
@@ -144,7 +146,7 @@ def _read(model_type: str, row: Mapping[str, Any]) -> Architecture:
     same = ("config_class", "blocks", "tied", "kind", "position_rows", "padding", "transposed")
     given = {name: row[name] for name in same if name in row}
     lists: dict[str, Any] = {
-        name: tuple(row.get(name, ())) for name in ("dropouts", "inside", "outside", "unused")
+        name: tuple(row.get(name, ())) for name in ("dropouts", "inside", "outside", "biases", "unused")
     }
     return Architecture(model_type, sites=sites, vocab=vocab, **lists, **keys, **given)
 

@@ -28,7 +28,14 @@ from babelscope.models.files import (
     weights_hash,
 )
 from babelscope.models.mapped_files import pages_dropped
-from babelscope.models.tensors import Stored, check_stored, check_tensors, is_unused, refuse_left_over
+from babelscope.models.tensors import (
+    Stored,
+    check_index,
+    check_stored,
+    check_tensors,
+    is_unused,
+    refuse_left_over,
+)
 from babelscope.runtime import tune_memory
 
 logger = logging.getLogger(__name__)
@@ -155,6 +162,10 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
                 output_loading_info=True,
                 use_safetensors=files[0].suffix == ".safetensors",
                 weights_only=True,
+                # What a config may ask for besides, and what runs here does not expect.
+                return_dict=True,
+                output_hidden_states=False,
+                output_attentions=False,
                 # Straight to its place, without a copy in the host's memory on the way to a GPU.
                 device_map="auto" if where == "spread" else {"": where},
             )
@@ -192,6 +203,7 @@ def check_weights(folder: Path) -> None:
             if isinstance(tensor, torch.Tensor):
                 type_ = _SHORT.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
                 stored[name] = Stored(file, type_, tuple(tensor.shape))
+    check_index(folder, stored)
     check_stored(folder, read_config(folder), stored)
 
 

@@ -74,9 +74,13 @@ def read_index(index: Path) -> list[str]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        names = {str(name): str(file) for name, file in read_json(index)["weight_map"].items()}
+        content = read_json(index)
+        names = {str(name): str(file) for name, file in content["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(index, f"is no index of weights: {error!r}") from error
+    if not isinstance(content.get("metadata"), dict):
+        hint = 'transformers asks for it; write {"metadata": {}, "weight_map": {...}}'
+        raise DataError(index, "has no metadata beside weight_map", hint)
     for file in names.values():
         if not is_plain_name(file):
             raise DataError(index, f"names {file!r}; allowed: names of files beside it")

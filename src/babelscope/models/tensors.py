@@ -26,6 +26,10 @@ _ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.b
 #: What older versions called weight and bias of a norm, and parameters that are no module of their own.
 _LEAVES = ("weight", "bias", "gamma", "beta", "alpha_p", "alpha_n", "eps")
 
+_SITES_WITH_MAPS = ("mlp_in", "attn_qkv", "mlp_out", "attn_out")
+#: How the names of the sites begin whose maps a key gives biases or takes them.
+_SITES_OF = {"attention_bias": "attn", "mlp_bias": "mlp"}
+
 DEQUANTISE = (
     "dequantise the model and save it in float32, float16 or bfloat16 (transformers: model.dequantize())"
 )
@@ -72,7 +76,7 @@ def check_beside(folder: Path, config: Mapping[str, Any]) -> None:
             or an adapter lies in the folder.
     """
     for key in _QUANTISED:
-        if config.get(key):
+        if config.get(key) is not None:  # an empty one asks for a quantiser too
             method = config[key].get("quant_method", "") if isinstance(config[key], dict) else config[key]
             problem = f"its weights are quantised: config.json has {key} ({method or 'no quant_method'})"
             raise DataError(folder, f"{problem}; allowed: weights of 16 or 32 bits", DEQUANTISE)
@@ -102,23 +106,25 @@ def _stored(folder: Path) -> dict[str, Stored] | None:
                 problem = f"holds the tensor {name} twice: in {found[name].file.name} and in {file.name}"
                 raise DataError(folder, problem, "merge the shards: save the model once more")
             found[name] = Stored(file, str(entry["dtype"]), tuple(entry["shape"]))
-    index = read_weight_map(folder)
-    if index is not None:
-        moved = sorted(
-            {
-                (name, file)
-                for name, file in index.items()
-                if name not in found or found[name].file.name != file
-            }
-            | {(name, stored.file.name) for name, stored in found.items() if name not in index}
-        )
-        if moved:
-            problem = f"its index and its shards differ in {len(moved)} tensors; the first is {moved[0][0]}"
-            hint = (
-                f"the index says {index.get(moved[0][0], 'nothing of it')}; take index and shards of one step"
-            )
-            raise DataError(folder, problem, hint)
+    check_index(folder, found)
     return found
+
+
+def check_index(folder: Path, stored: Mapping[str, Stored]) -> None:
+    """Refuse a folder whose index and shards name different tensors.
+
+    Raises:
+        DataError: With the first of them.
+    """
+    index = read_weight_map(folder)
+    if index is None:
+        return
+    held = {name: each.file.name for name, each in stored.items()}
+    moved = sorted(name for name in index.keys() | held.keys() if index.get(name) != held.get(name))
+    if moved:
+        problem = f"its index and its shards differ in {len(moved)} tensors; the first is {moved[0]}"
+        hint = f"the index says {index.get(moved[0], 'nothing of it')}; take index and shards of one step"
+        raise DataError(folder, problem, hint)
 
 
 def check_stored(
@@ -146,18 +152,49 @@ def check_stored(
         numbers = f"{len(blocks)} blocks, the last is {max(blocks)}" if blocks else "no block"
         problem = f"its files hold {numbers}; config.json says that there are {sizes.n_layers}"
         raise DataError(folder, problem, "take config.json and weights of one model, and all of its shards")
-    expected = _maps(entry, sizes)
+    _check_shapes(folder, config, shapes)
+    if sizes.tied:
+        shapes = {name: shape for name, shape in shapes.items() if not _is_tied(name)}
+    return shapes
+
+
+def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights that are missing or of another shape, and biases that config.json says are not there."""
+    entry, sizes = architecture(config.get("model_type")), dimensions(config)
+    expected, biases = _maps(entry, sizes), _biases(entry, sizes)
+    for key in entry.biases:
+        of_key = {name: shape for name, (site, shape) in biases.items() if site.startswith(_SITES_OF[key])}
+        if config.get(key) is True:
+            expected |= of_key
+        elif config.get(key) is False:
+            refuse_left_over(folder, [name for name in of_key if name in shapes])
+    heads = [f"{module}.weight" for module in entry.outside if _is_tied(f"{module}.weight")]
+    there = [name for name in heads if name in shapes]
+    if there or not sizes.tied:
+        expected[(there or heads)[0]] = (sizes.vocab, sizes.embedding)
     missing = [name for name in expected if name not in shapes]
     if missing:
         problem = f"lacks {len(missing)} weights; the first is {missing[0]}"
         raise DataError(folder, problem, "they would be drawn at random; save the whole model once more")
-    for name, shape in expected.items():
-        if shapes[name] != shape:
-            problem = f"its {name} has shape {shapes[name]}; config.json says {shape}"
+    for name in [*expected, *shapes]:
+        widths = {expected[name]} if name in expected else _vectors(name, entry, sizes)
+        if name in biases:
+            widths = {biases[name][1]}
+        if widths and shapes[name] not in widths:
+            said = " or ".join(map(str, sorted(widths)))
+            problem = f"its {name} has shape {shapes[name]}; config.json says {said}"
             raise DataError(folder, problem, "take config.json and weights of one model")
-    if sizes.tied:
-        shapes = {name: shape for name, shape in shapes.items() if not _is_tied(name)}
-    return shapes
+
+
+def _vectors(name: str, entry: Architecture, sizes: Dimensions) -> set[tuple[int, ...]]:
+    """Shapes that a norm may have; none for what is no norm."""
+    module = name.rpartition(".")[0]
+    last = module.rpartition(".")[2].lower()
+    if module not in entry.outside and _of_block(module, entry) not in entry.inside:
+        return set()
+    if last in ("q_norm", "k_norm"):
+        return {(sizes.head,), (sizes.query,), (sizes.key,)}
+    return {(sizes.hidden,), (sizes.embedding,)} if "norm" in last or last.startswith("ln_") else set()
 
 
 def refuse_left_over(folder: Path, names: Sequence[str]) -> None:
@@ -196,7 +233,8 @@ def _root(entry: Architecture) -> str:
 
 
 def _in_block(full: str, entry: Architecture) -> bool:
-    return re.match(rf"{re.escape(entry.blocks)}\.\d+\.", full) is not None
+    # A block has one name: layers.00 is none.
+    return re.match(rf"{re.escape(entry.blocks)}\.(0|[1-9]\d*)\.", full) is not None
 
 
 def _of_block(module: str, entry: Architecture) -> str:
@@ -213,6 +251,16 @@ def _is_tied(full: str) -> bool:
     return full.startswith(
         ("lm_head.weight", "lm_head.decoder.", "embed_out.", "cls.predictions.decoder.", "decoder.")
     )
+
+
+def _biases(entry: Architecture, sizes: Dimensions) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Site and shape of the bias of each map, which it may have or not, by whole name."""
+    return {
+        f"{entry.blocks}.{layer}.{part.module}.bias": (site, (getattr(sizes, part.width),))
+        for layer in range(sizes.n_layers)
+        for site in _SITES_WITH_MAPS
+        for part in entry.sites[site]
+    }
 
 
 def _maps(entry: Architecture, sizes: Dimensions) -> dict[str, tuple[int, ...]]:

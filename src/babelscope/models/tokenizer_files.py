@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import DataError
+from babelscope.io.json import read_json
 from babelscope.models.files import tokenizer_files
 
 #: Where settings of special tokens stand; the second goes before the first.
@@ -54,7 +55,7 @@ def _special_tokens(folder: Path) -> dict[str, Any]:
     for name in _SETTINGS:
         file = folder / name
         try:
-            given = json.loads(file.read_bytes()) if file.is_file() else {}
+            given = read_json(file) if file.is_file() else {}
             tokens = {key: value for key, value in given.items() if key.endswith("_token") or key in _ADDED}
         except (OSError, ValueError, AttributeError) as error:
             raise DataError(file, f"cannot be read as settings of a tokenizer: {error!r}") from error

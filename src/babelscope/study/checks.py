@@ -18,7 +18,7 @@ from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions
 from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
-from babelscope.text.languages import check_language, language_of
+from babelscope.text.languages import check_distinct_languages, check_language, language_of
 from babelscope.text.settings import (
     DatasetCorpus,
     FileConcepts,
@@ -45,6 +45,7 @@ def cross_check(study: Study) -> None:
     """
     _check_clones(study)
     _check_languages(study)
+    _check_case(study)
     _check_sentences(study)
     _check_corpora(study)
     for model in study.models.values():
@@ -93,6 +94,25 @@ def _check_languages(study: Study) -> None:
         for lang in languages:
             if lang not in study.clones:
                 check_language(key, lang)
+        check_distinct_languages(key, [lang for lang in languages if lang not in study.clones])
+
+
+def _check_case(study: Study) -> None:
+    """Names become files, and some disks take *Football* and *football* for one name."""
+    named = {
+        "languages": study.languages,
+        "concepts": study.concept_ids,
+        "models": study.models,
+        "corpora": study.corpora,
+        "tokenizers": study.tokenizers,
+    }
+    for key, names in named.items():
+        first: dict[str, str] = {}
+        for name in names:
+            same = first.setdefault(name.casefold(), name)
+            if same != name:
+                hint = f"some disks take it and {same} for one file; rename one of them"
+                raise StudyError(key, name, "names that differ in more than case", hint)
 
 
 def _check_corpora(study: Study) -> None:

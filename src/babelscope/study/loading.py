@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import DataError, StudyError
-from babelscope.io.yaml import MOST_VALUES, is_bounded
+from babelscope.io.yaml import MOST_VALUES, is_bounded, read_mapping
 from babelscope.study.checks import cross_check
 from babelscope.study.config import Study
 from babelscope.study.yaml import merge, read_named
+
+_RUN = "__use_yte__"
 
 
 def load_study(config: Mapping[str, Any]) -> Study:
@@ -26,6 +28,26 @@ def load_study(config: Mapping[str, Any]) -> Study:
     study = Study.of(_extended(config))
     cross_check(study)
     return study
+
+
+def read_study(path: Path, hint: str = "") -> dict[str, Any]:
+    """The keys and values of a study's file, as Snakemake reads them.
+
+    Snakemake would run code in a file that asks for it, so such a file is no study.
+
+    Args:
+        path: The file.
+        hint: What to do if it cannot be used.
+
+    Raises:
+        DataError: If it is not there, holds no keys and values, one of them twice, or asks to be run.
+    """
+    config = read_mapping(path, hint)
+    if _RUN in config:
+        raise DataError(
+            path, f"asks Snakemake to run code in it ({_RUN})", "write its values out, without it"
+        )
+    return config
 
 
 def _extended(config: Mapping[str, Any], above: tuple[Path, ...] = ()) -> dict[str, Any]:

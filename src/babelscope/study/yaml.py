@@ -11,8 +11,9 @@ import yaml
 
 from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint
 from babelscope.errors import DataError, StudyError
-from babelscope.io.yaml import parse_yaml
+from babelscope.io.yaml import read_values
 from babelscope.text.languages import as_written
+from babelscope.text.plain import fault_of, is_seen
 
 
 def read_named(key: str, path: str, allowed: str) -> Any:
@@ -23,10 +24,10 @@ def read_named(key: str, path: str, allowed: str) -> Any:
         DataError: If it is no YAML.
     """
     try:
-        return parse_yaml(Path(path).read_text(encoding="utf-8"))
+        return read_values(Path(path))
     except OSError as error:
         raise StudyError(key, path, allowed, "the path is relative to the working directory") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise DataError(path, f"is no YAML: {error}") from error
 
 
@@ -111,6 +112,9 @@ def _forms(
             if not isinstance(word, str) or not word.strip():
                 problem = f"{concept} lists {word!r}; allowed: words"
                 raise DataError(path, problem, "put words like `no` and numbers in quotes")
+            if (fault := fault_of(word)) or not is_seen(word):
+                problem = f"{concept} lists {word!r}, which holds {fault or 'nothing that can be seen'}"
+                raise DataError(path, problem, "write the word anew")
     named = {lang: as_written(lang, languages) for lang in forms}
     for lang, name in named.items():
         others = [other for other, its in named.items() if its == name and other != lang]

@@ -32,6 +32,7 @@ from babelscope.text.lines import (
     text_file,
     write_tsv,
 )
+from babelscope.text.plain import fault_of
 from babelscope.text.sentence_groups import Grouping, halves_of_groups, read_groups
 from babelscope.text.word_groups import split_by_words, word_families
 from babelscope.text.words import WordFinder, fold
@@ -87,6 +88,8 @@ def read_list(path: Path, label: str, *, duplicates: str) -> list[tuple[int, str
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
             raise DataError(path, f"{label} sentence {number} is {text!r:.80}, no text")
+        if fault := fault_of(text):
+            raise DataError(path, f"{label} sentence {number} holds {fault}: {text!r:.80}", "take it out")
     sentences = (" ".join(str(text).split()) for text in texts)
     return check_distinct(path, sentences, duplicates=duplicates, label=label)
 

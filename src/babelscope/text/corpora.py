@@ -11,9 +11,11 @@ from pathlib import Path
 
 from babelscope.errors import DataError
 from babelscope.io.files import is_below
+from babelscope.io.json import parse_json
 from babelscope.text.clones import NO_CLONES, Clones, respell
 from babelscope.text.grammar.generate import make_documents
 from babelscope.text.lines import iter_lines, text_file
+from babelscope.text.plain import fault_of, is_seen
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +134,11 @@ def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: i
     n = Counter(train=0, heldout=0, empty=0)
     with text_file(out) as file:
         for text in texts:
-            if not text:
+            if fault := fault_of(text):
+                raise DataError(
+                    source, f"document {sum(n.values()) + 1} holds {fault}", "take it out of the text"
+                )
+            if not is_seen(text):
                 n["empty"] += 1
                 continue
             number = n["train"] + n["heldout"]
@@ -163,7 +169,7 @@ def read_documents(path: Path) -> Iterator[tuple[str, str]]:
     """
     for number, line in enumerate(iter_lines(path), 1):
         try:
-            document = json.loads(line)
+            document = parse_json(line)
             text, split = document["text"], document["split"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(path, f"line {number} is not a document: {error}") from error

@@ -1,8 +1,9 @@
 """Languages: one notion of them for a whole study, whatever codes it writes them in.
 
 Codes of BCP 47 and ISO 639 are read, with a script or a region and with `-` or `_`: *en*, *eng*, *eng_Latn*
-and *en-GB* are English. A member of a macrolanguage is that language (*arb* and *arz* Arabic, *swh* Swahili),
-as it is where languages are identified. What is shown is always the code as the study writes it.
+and *en-GB* are English. A member of a macrolanguage is that language (*arb* and *arz* Arabic, *swh* Swahili,
+*quy* Quechua), as it is where languages are identified, unless it has a code of two letters, as Croatian has,
+or is one of Chinese. What is shown is always the code as the study writes it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Collection, Iterable
 from functools import cache
 
 import langcodes
+from langcodes.data_dicts import MACROLANGUAGES
 from langcodes.tag_parser import LanguageTagError
 
 from babelscope.complaints import nearest
@@ -36,8 +38,11 @@ IDENTIFIED = {
 #: Norwegian without its written form is taken as its most frequent one.
 _TAKEN_AS = {"no": "nb"}
 
-#: Kinds of Arabic that corpora have codes for; standards name a language's main kind alone.
-_ARABIC = frozenset({"acm", "acq", "aeb", "ajp", "apc", "apd", "ars", "ary", "arz"})
+#: Codes that name no language, or not one.
+_NO_LANGUAGE = frozenset({"und", "mul", "zxx", "mis", "root"})
+
+#: Macrolanguages whose members nobody reads alike, so that each is a language of its own.
+_NOT_ONE = frozenset({"zh"})
 
 ENGLISH = "en"
 
@@ -54,7 +59,36 @@ def language_of(code: str) -> str:
     except LanguageTagError:
         return code.lower()
     language = tag.split("-")[0]
-    return "ar" if language in _ARABIC else language
+    if language == "x" or "qaa" <= language <= "qtz":  # what it means is agreed on in private
+        return tag.lower()
+    # A member with a code of two letters (hr, nb, id) is written of as a language of its own.
+    macro = MACROLANGUAGES.get(language) if len(language) > 2 else None
+    language = macro if macro and macro not in _NOT_ONE else language
+    return _TAKEN_AS.get(language, language)
+
+
+@cache
+def _variety_of(code: str) -> str:
+    """What a code means with its script and region, spelt in the one way that standards prefer."""
+    try:
+        tag = langcodes.Language.get(langcodes.standardize_tag(code, macro=True)).simplify_script().to_tag()
+    except LanguageTagError:
+        return code.lower()
+    return _TAKEN_AS.get(tag, tag)
+
+
+def check_distinct_languages(key: str, codes: Iterable[str]) -> None:
+    """Refuse one language under two codes, such as en and eng; *zh* and *zh-TW* are two.
+
+    Raises:
+        StudyError: With both.
+    """
+    first: dict[str, str] = {}
+    for code in codes:
+        same = first.setdefault(_variety_of(code), code)
+        if same != code:
+            hint = f"{same} and {code} are one language; take one of them out"
+            raise StudyError(key, code, "each language once", hint)
 
 
 def check_language(key: str, code: str) -> None:
@@ -64,6 +98,9 @@ def check_language(key: str, code: str) -> None:
         StudyError: With a near one.
     """
     if langcodes.tag_is_valid(code):
+        if langcodes.Language.get(code).language in {None, *_NO_LANGUAGE} and not code.startswith("x-"):
+            hint = "for a language without a code BCP 47 has qaa to qtz, and x-NAME"
+            raise StudyError(key, code, "a code of one language", hint)
         return
     names = {name.lower(): short for short, name in IDENTIFIED.items()}
     meant = names.get(code.lower())
@@ -86,7 +123,6 @@ def english_among(codes: Iterable[str]) -> str | None:
 def identified_as(code: str) -> str | None:
     """The one of :data:`IDENTIFIED` that texts in a language are identified as; None if they are not."""
     language = language_of(code)
-    language = _TAKEN_AS.get(language, language)
     return language if language in IDENTIFIED else None
 
 

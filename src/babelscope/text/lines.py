@@ -22,7 +22,7 @@ from typing import TextIO
 from babelscope.errors import DataError
 from babelscope.io.files import written_whole
 from babelscope.io.formulas import as_cell, of_cell
-from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose
+from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose, fault_of, is_seen
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +36,12 @@ _HEAD = 64
 def iter_lines(path: Path) -> Iterator[str]:
     """Lines of a UTF-8 file without their ends, read as they are asked for.
 
-    A line ends as Python's text files have it (LF, CR LF or CR); a Unicode line separator inside a
-    sentence is no end. A byte order mark is left out.
+    A line ends with LF or CR LF; a Unicode line separator inside a sentence is no end. A byte order mark is
+    left out.
 
     Raises:
-        DataError: If the file cannot be read or is not UTF-8, with the byte offset.
+        DataError: If the file cannot be read or is not UTF-8, with the byte offset; or if a line holds NUL or
+            a carriage return, with its number.
     """
     try:
         file = path.open("rb")
@@ -49,7 +50,7 @@ def iter_lines(path: Path) -> Iterator[str]:
     with file:
         check_not_packed(path, file.peek(_HEAD)[:_HEAD])
         offset = 0
-        for raw in file:
+        for number, raw in enumerate(file, 1):
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -57,7 +58,19 @@ def iter_lines(path: Path) -> Iterator[str]:
             if offset == 0:
                 line = line.removeprefix("\ufeff")
             offset += len(raw)
-            yield from line.removesuffix("\n").removesuffix("\r").split("\r")
+            line = line.removesuffix("\n").removesuffix("\r")
+            _check_line(path, number, line)
+            yield line
+
+
+def _check_line(path: Path, number: int, line: str) -> None:
+    if "\r" in line:
+        problem = f"line {number} holds a carriage return: is it one line or two?"
+        raise DataError(path, problem, "end lines with LF, or with CR LF, and nothing else")
+    if fault := fault_of(line):
+        raise DataError(
+            path, f"line {number} holds {fault}: it is no text", "one sentence or document a line"
+        )
 
 
 def _not_utf8(path: Path, byte: int, offset: int) -> DataError:
@@ -89,18 +102,22 @@ def check_utf8(path: Path, limit: int | None = None) -> str:
 
 
 def check_training_text(path: Path, lang: str) -> None:
-    """Refuse text to pre-train on that is empty, not UTF-8, or no text but a table, JSON or mark-up.
+    """Refuse text to pre-train on that is empty, not UTF-8, or no text but a table, JSON or mark-up, or has
+    a line that holds NUL or a carriage return.
 
     Of a file of more than 50 MB only the first MB is read here; the job reads the rest.
 
     Raises:
-        DataError: With the language, the byte offset, or what it seems to be.
+        DataError: With the language, the byte offset, the line, or what it seems to be.
     """
     whole = path.stat().st_size <= _READ_WHOLE
     text = check_utf8(path, limit=None if whole else _READ_START)
-    if not text.removeprefix("\ufeff").strip():
+    text = text.removeprefix("\ufeff")
+    if not is_seen(text):
         raise DataError(path, f"language {lang} has no text", "add some, or drop the language")
-    lines = text.removeprefix("\ufeff").splitlines()
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        _check_line(path, number, line.removesuffix("\r"))
     check_prose(path, lines if whole else lines[:-1])
 
 
@@ -118,8 +135,6 @@ def check_lines(path: Path, *, duplicates: str = "error") -> list[tuple[int, str
             sentence = line.strip()
             if "\t" in sentence:
                 raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
-            if "\0" in sentence:
-                raise DataError(path, f"line {number} holds NUL", "one sentence a line, as text")
             yield sentence
 
     return check_distinct(path, sentences(), duplicates=duplicates)
@@ -143,8 +158,9 @@ def check_distinct(
     first: dict[str, int] = {}
     for number, sentence in enumerate(sentences, 1):
         where = f"{label} {word} {number}".lstrip()
-        if not sentence:
-            raise DataError(path, f"{where} is empty", "remove it; in all languages, if they are parallel")
+        if not is_seen(sentence):
+            said = "holds nothing that can be seen" if sentence else "is empty"
+            raise DataError(path, f"{where} {said}", "remove it; in all languages, if they are parallel")
         if sentence in first:
             problem = f"{where} repeats {word} {first[sentence]}: {sentence[:80]!r}"
             if duplicates == "error":

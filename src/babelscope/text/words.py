@@ -1,7 +1,9 @@
 """Words in text: the one answer to whether a sentence holds a word, in any language and script.
 
-A text is compared in normal form C and case-folded, so that neither the way in which accents are typed nor
-case tells words apart (*straße* is *STRASSE*). A combining sign is part of its letter. Where a script puts
+A text is compared as Unicode's NFKC_Casefold has it, so that nothing tells words apart but their letters: not
+how accents are typed, nor case (*straße* is *STRASSE*), nor the width of letters, nor signs that are not seen
+(joiners, marks of direction, soft hyphens, the stretching of Arabic). Apostrophes and hyphens are each one
+sign, however they are typed. A combining sign is part of its letter. Where a script puts
 spaces between words, a form is one or more whole words with what it writes between them; where it does not
 (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Yi), it may stand anywhere between two whole characters. The
 script decides, not the language: *karaoke* is found in Chinese text, and *卡拉OK* in English text. Letters
@@ -20,12 +22,16 @@ import regex
 from babelscope.text.languages import language_of
 
 #: Their capital I is that of ı; elsewhere it is that of i.
-_DOTLESS = frozenset({"tr", "az"})
+_DOTLESS = frozenset({"tr", "az", "crh", "gag", "kaa", "tt"})
 
-#: Written for a line break or nothing at all: soft hyphen, word joiner, byte order mark.
-_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u2060\ufeff"))
-#: Apostrophes are one sign however they are typed, and the invisible space of Khmer and Thai is a space.
-_AS_ONE = {**_UNSEEN, ord("’"): "'", ord("ʼ"): "'", 0x200B: " "}
+#: What is typed for an apostrophe, or for a hyphen; the invisible space of Khmer and Thai is a space.
+_AS_ONE = {
+    **dict.fromkeys(map(ord, "‘’‛ʼʻ´`"), "'"),
+    **dict.fromkeys(map(ord, "\u2010\u2011"), "-"),
+    0x200B: " ",
+}
+#: Letters of Malayalam without a vowel, which were once typed as a letter, a sign and a joiner.
+_CHILLU = {f"{letter}\u0d4d\u200d": chillu for letter, chillu in zip("ണനരലളകമയഴ", "ൺൻർൽൾൿൔൕൖ", strict=True)}
 
 _UNSPACED = "".join(
     rf"\p{{Script={script}}}"
@@ -59,11 +65,30 @@ def fold(text: str, lang: str = "") -> str:
         text: Any text.
         lang: Its language, which says what the small letter of I is.
     """
-    text = unicodedata.normalize("NFC", text).translate(_AS_ONE)
+    text = unicodedata.normalize("NFC", text)
+    for typed, chillu in _CHILLU.items():
+        text = text.replace(typed, chillu)
+    text = _typed_alike(unicodedata.normalize("NFKC", _typed_alike(text)))
     if lang and language_of(lang) in _DOTLESS:
         text = text.replace("I", "ı")
-    # Folding İ would leave the dot as a sign of its own.
-    return unicodedata.normalize("NFC", text.replace("İ", "i").casefold())
+    # Folded once more, as what letters are taken apart into may be capitals. Folding İ leaves its dot as a
+    # sign of its own, which an i has anyway.
+    folded = unicodedata.normalize("NFKC", text.casefold()).casefold()
+    return unicodedata.normalize("NFC", _dot().sub("", unicodedata.normalize("NFD", folded)))
+
+
+def _typed_alike(text: str) -> str:
+    return str(_unseen().sub("", text.translate(_AS_ONE)))
+
+
+@cache
+def _unseen() -> regex.Pattern[str]:
+    return regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Joining_Type=Join_Causing}]")
+
+
+@cache
+def _dot() -> regex.Pattern[str]:
+    return regex.compile(r"(?<=[ij]\p{M}*)\u0307")
 
 
 class WordFinder:
@@ -119,5 +144,6 @@ def _piece_pattern() -> regex.Pattern[str]:
     # Signs of Khmer, Burmese and Tai Tham that write the next letter below the one before.
     stacked = rf"(?:(?<=[\u17d2\u1039\u1a60])[{_UNSPACED}]\p{{M}}*)*"
     character = rf"[[{_UNSPACED}]--\p{{M}}]\p{{M}}*{stacked}"
-    word = rf"[[\w\p{{M}}\u200c\u200d]--[[{_UNSPACED}]--\p{{M}}]]+"
+    # An underscore is no part of a word: it is typed for stress.
+    word = rf"[[\w\p{{M}}]--\p{{Pc}}--[[{_UNSPACED}]--\p{{M}}]]+"
     return regex.compile(rf"{character}|{word}|\s+|.", regex.V1)

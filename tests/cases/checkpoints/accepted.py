@@ -73,3 +73,15 @@ def shards(folder: Path) -> None:
 def eager_by_its_config(folder: Path) -> None:
     """sdpa and eager need nothing else."""
     edit_config(folder, attn_implementation="sdpa")
+
+
+@case("llama")
+def tuples_by_its_config(folder: Path) -> None:
+    """Somebody trained with outputs as tuples, all states and the weights of attention."""
+    edit_config(folder, return_dict=False, output_hidden_states=True, output_attentions=True)
+
+
+@case("llama")
+def a_null_for_a_quantiser(folder: Path) -> None:
+    """The entry says that there is none."""
+    edit_config(folder, quantization_config=None)

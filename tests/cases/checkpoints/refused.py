@@ -51,6 +51,84 @@ def quantised_by_its_config(folder: Path) -> None:
     edit_config(folder, quantization_config={"quant_method": "fp8"})
 
 
+@case("llama", r"config.json has quantization_config \(no quant_method\)")
+def quantised_by_an_empty_entry(folder: Path) -> None:
+    """The entry is there, and empty."""
+    edit_config(folder, quantization_config={})
+
+
+@case("llama", "lacks 1 weights; the first is lm_head.weight")
+def no_head_in_an_untied_model(folder: Path) -> None:
+    """It would be drawn at random."""
+    edit(folder, lambda tensors: tensors.pop("lm_head.weight"))
+
+
+@case("llama", r"its lm_head.weight has shape \(9, 16\)")
+def a_head_of_another_vocabulary(folder: Path) -> None:
+    """The head of a model of fewer words."""
+    edit(folder, lambda tensors: tensors.update({"lm_head.weight": torch.ones(9, 16)}))
+
+
+@case("llama", "lacks 6 weights; the first is model.layers.0.mlp.gate_proj.bias")
+def biases_that_only_the_config_has(folder: Path) -> None:
+    """config.json says that the maps of the MLP have biases, and the files hold none."""
+    edit_config(folder, mlp_bias=True)
+
+
+@case("gpt_neox", "lacks 4 weights; the first is gpt_neox.layers.0.attention.query_key_value.bias")
+def biases_of_attention_are_missing(folder: Path) -> None:
+    """Those of attention, which this architecture has unless it is told not to."""
+    edit(
+        folder,
+        lambda tensors: [
+            tensors.pop(name) for name in list(tensors) if ".attention." in name and "bias" in name
+        ],
+    )
+    edit_config(folder, attention_bias=True)
+
+
+@case("llama", r"its model.layers.1.input_layernorm.weight has shape \(8,\); config.json says \(16,\)")
+def a_norm_of_another_width(folder: Path) -> None:
+    """A norm of a narrower model."""
+    edit(folder, lambda tensors: tensors.update({"model.layers.1.input_layernorm.weight": torch.ones(8)}))
+
+
+@case("qwen3", r"self_attn.q_norm.weight has shape \(5,\)")
+def a_norm_of_queries_of_another_width(folder: Path) -> None:
+    """As wide as no head."""
+    edit(folder, lambda tensors: tensors.update({"model.layers.0.self_attn.q_norm.weight": torch.ones(5)}))
+
+
+@case("gpt2", r"its transformer.h.0.attn.c_attn.bias has shape \(16,\); config.json says \(48,\)")
+def a_bias_of_another_width(folder: Path) -> None:
+    """As wide as the queries alone."""
+    edit(folder, lambda tensors: tensors.update({"transformer.h.0.attn.c_attn.bias": torch.ones(16)}))
+
+
+@case("llama", "does not use; the first is model.layers.00.input_layernorm.weight")
+def a_block_of_two_digits(folder: Path) -> None:
+    """Blocks are 00 and 01, which transformers does not know."""
+
+    def rename(tensors):
+        for name in [name for name in tensors if ".layers." in name]:
+            tensors[name.replace(".layers.", ".layers.0")] = tensors.pop(name)
+
+    edit(folder, rename)
+
+
+@case("llama", "its index and its shards differ in 1 tensors; the first is model.norm.weight", late=True)
+def an_index_of_pickles_that_names_what_is_not_there(folder: Path) -> None:
+    """One shard, whose index names a norm that it lacks."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    shard = "pytorch_model-00001-of-00001.bin"
+    weight_map = dict.fromkeys(tensors, shard)
+    del tensors["model.norm.weight"]
+    torch.save(tensors, folder / shard)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
 @case(
     "llama",
     "holds 2 tensors that the model of its config.json does not use; the first is base_model.x.lora_A",
@@ -70,7 +148,7 @@ def left_over_as_bin(folder: Path) -> None:
     as_bin(folder)
 
 
-@case("llama", "does not use", late=True)
+@case("llama", "does not use")
 def a_bias_that_the_config_has_not(folder: Path) -> None:
     """A bias where attention_bias is false."""
     edit(folder, lambda tensors: tensors.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(16)}))
