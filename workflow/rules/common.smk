@@ -10,7 +10,7 @@ import math
 import sys
 from pathlib import Path
 
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, explained
 from babelscope.io.files import check_contained
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine, lift_timers
@@ -44,7 +44,7 @@ try:
         for warning in [*STUDY.warnings, *unused_files(STUDY)]:
             logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:
-    raise WorkflowError(f"{error}\nNothing was run.") from None
+    raise WorkflowError(f"{explained(error)}\nNothing was run.") from None
 
 MODELS = STUDY.models
 LANGS = RANGES.langs
@@ -304,7 +304,7 @@ def refuse_unknown_rules():
     try:
         check_overrides(engine(workflow), [rule.name for rule in workflow.rules])
     except BabelscopeError as error:
-        raise WorkflowError(f"{error}\nNothing was run.") from None
+        raise WorkflowError(f"{explained(error)}\nNothing was run.") from None
 
 
 def enter_run(log):
@@ -313,7 +313,7 @@ def enter_run(log):
     try:
         refuse_beside_others(STUDY.results)
     except BabelscopeError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(explained(error)) from None
     record_run(STUDY.results, log[0] if isinstance(log, list) else log)
     remember_study(STUDY)
     if not engine(workflow).on_cluster:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from babelscope.errors import DataError
+from babelscope.errors import TextError
 
 #: Lines that are looked at.
 LOOKED_AT = 200
@@ -46,14 +46,14 @@ def check_not_packed(path: Path, head: bytes) -> None:
     """Refuse a file that is no text by its first bytes.
 
     Raises:
-        DataError: Saying what it is.
+        TextError: Saying what it is.
     """
     for magic, kind in _PACKED.items():
         if head.startswith(magic):
             how = "convert it, with iconv for instance" if kind == "UTF-16" else "unpack it to UTF-8 text"
-            raise DataError(path, f"is {kind}, no plain text", how)
+            raise TextError(path, f"is {kind}, no plain text", how)
     if b"\0" in head:
-        raise DataError(path, "holds zero bytes: it is no text", "bring plain UTF-8 text, a line each")
+        raise TextError(path, "holds zero bytes: it is no text", "bring plain UTF-8 text, a line each")
 
 
 def check_prose(path: Path, lines: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ def check_prose(path: Path, lines: Sequence[str]) -> None:
         lines: The first ones, of which :data:`LOOKED_AT` are looked at.
 
     Raises:
-        DataError: Saying what it seems to be, and how to make text of it.
+        TextError: Saying what it seems to be, and how to make text of it.
     """
     lines = [line for line in lines if line.strip()][:LOOKED_AT]
     if not lines:
@@ -74,17 +74,17 @@ def check_prose(path: Path, lines: Sequence[str]) -> None:
     if tabs and n >= _MOST * len(lines):
         held = f"{tabs} tab{'s' * (tabs > 1)}"
         problem = f"seems to be a table: {n} of the first {len(lines)} lines hold {held}"
-        raise DataError(path, problem, hint)
+        raise TextError(path, problem, hint)
     n, laid_out = sum(map(_is_json, lines)), lines[0].strip() in ("{", "[")
     if n >= _MOST * len(lines) or _is_json("\n".join(lines)) or (laid_out and len(lines) >= LOOKED_AT):
-        raise DataError(path, "seems to be JSON", f"{hint}; or read a corpus with source: dataset")
+        raise TextError(path, "seems to be JSON", f"{hint}; or read a corpus with source: dataset")
     if _is_csv(lines):
         problem = f"seems to be a table with the columns {lines[0].strip()!r:.80}"
-        raise DataError(path, problem, f"{hint}; or read a corpus with source: dataset")
+        raise TextError(path, problem, f"{hint}; or read a corpus with source: dataset")
     n = sum(bool(_TAG.search(line)) for line in lines)
     begins = _TAG.match(lines[0].strip())
     if begins and (begins.group() == lines[0].strip() or n >= len(lines) / 3):
-        raise DataError(path, f"seems to be HTML or XML: it begins with {begins.group()!r:.40}", hint)
+        raise TextError(path, f"seems to be HTML or XML: it begins with {begins.group()!r:.40}", hint)
 
 
 def _is_json(text: str) -> bool:
