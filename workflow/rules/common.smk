@@ -18,6 +18,7 @@ from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
 from babelscope.ops.regroup import remember_study, unused_files
+from babelscope.ops.running import last_lines, speak_briefly
 from babelscope.ops.runs import record_run, refuse_beside_others
 from babelscope.ops.stages import STAGES, figures, job_cells, stage_versions, tables
 from babelscope.ops.trained import changed_weights, resumed_from
@@ -316,13 +317,13 @@ def enter_run(log):
         raise WorkflowError(explained(error)) from None
     record_run(STUDY.results, log[0] if isinstance(log, list) else log)
     remember_study(STUDY)
+    speak_briefly(workflow, lambda rule, wildcards: cost_of(rule, wildcards).wall if rule in STAGES else 0.0)
     if not engine(workflow).on_cluster:
         page = start_page(STUDY).resolve()
         print(f"babelscope: what is there so far, from the first losses on: {page}", file=sys.stderr)
 
 
 def announce_report():
-    """Say where the result is."""
-    path = Path(STUDY.results, "report.html")
-    if path.exists():
-        print(f"\nbabelscope: the report is at {path.resolve()}")
+    """Say what was found, where it lies, and what to try next."""
+    for line in last_lines(STUDY.results):
+        print(line)
