@@ -221,6 +221,9 @@ class Results(_Readable):
 
     folder: Path
 
+    def __repr__(self) -> str:
+        return f"<{self.folder}: {len(self.tables)} .tables, {len(self.figures)} .figures>"
+
     @cached_property
     def study(self) -> Mapping[str, Any]:
         """What the study says, with every default filled in, and the versions that it was run with.
@@ -418,6 +421,9 @@ class ResultsSet(_Readable):
     """
 
     studies: Mapping[str, Results]
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(self.studies)}: {len(self.tables)} .tables, {len(self.figures)} .figures>"
 
 
 def open_study(folder: Path | str) -> Results:

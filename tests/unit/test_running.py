@@ -89,6 +89,7 @@ def say_all(tmp_path):
               "conda_env": None, "shellcmd": None, "aux": {}, "rule_msg": "pre-train tiny to step 4"}  # fmt: skip
     logger.error(None, extra={"event": LogEvent.JOB_ERROR, **failed})
     logger.warning("a warning")
+    logger.info("Complete log(s): run.log")
 
 
 def test_a_job_is_a_line_and_errors_are_whole(terminal, tmp_path):
@@ -97,7 +98,17 @@ def test_a_job_is_a_line_and_errors_are_whole(terminal, tmp_path):
     assert terminal[:2] == ["[  0%] score step 4 of tiny", "[ 10%] pre-train tiny to step 4"]
     assert "Error in rule pretrain_step" in terminal[2]
     assert "ValueError: the reason" in terminal[2]
-    assert terminal[3:] == ["a warning"]
+    assert terminal[3:] == ["a warning", "Complete log(s): run.log"]
+
+
+def test_nothing_stands_below_the_last_lines_of_a_run_that_ends_well(terminal):
+    speak_briefly(workflow({Quietness.REASON}), seconds)
+    for job in JOBS:
+        logger.info("Finished", extra={"event": LogEvent.JOB_FINISHED, "job_id": job})
+    logger.info("Complete log(s): run.log")
+    logger.info("Elapsed time: 0:00:01")
+    logger.warning("a warning")
+    assert terminal == ["a warning"]
 
 
 @pytest.mark.parametrize("how", [{"quiet": set()}, {"quiet": {Quietness.REASON}, "verbose": True}])

@@ -16,10 +16,14 @@ from babelscope.ops.terminal import duration
 
 #: Share of the work that must be done, and seconds that it must have taken, before it is told what is left.
 _LEAST_SHARE, _LEAST_TIME = 0.03, 20.0
+#: Above this share all is done; shares are sums of floats.
+_ALL = 1 - 1e-9
 
 #: Events of Snakemake that a line per job makes superfluous, and what it says between jobs.
 _SUPERFLUOUS = ("job_started", "job_finished", "progress")
 _BETWEEN = "Select jobs to execute"
+#: What it says after the last job; of a run that ends well this would stand below what was found.
+_AFTER = ("Complete log(s):", "Elapsed time:")
 
 
 @dataclass
@@ -93,7 +97,10 @@ def _keeper(course: Course) -> Callable[[logging.LogRecord], bool]:
             course.finish(record.job_id)  # type: ignore[attr-defined]
         if event in _SUPERFLUOUS or (event == "job_info" and not getattr(record, "rule_msg", None)):
             return False
-        return bool(event) or not record.getMessage().startswith(_BETWEEN)
+        said = record.getMessage()
+        return bool(event) or not (
+            said.startswith(_BETWEEN) or (said.startswith(_AFTER) and course.share > _ALL)
+        )
 
     return keep
 
