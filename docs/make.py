@@ -162,12 +162,28 @@ def page() -> str:
 
 def columns() -> str:
     """Per table of the report its columns: name, type, meaning."""
-    sections = re.findall(
-        r"^### `tables/(\w+)\.\w+`\n(.*?)(?=^##|\Z)", FORMATS.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    found = {name: [list(column) for column in _columns_of(text)] for name, text in sections}
+    page = FORMATS.read_text("utf-8")
+    sections = re.findall(r"^### `tables/(\w+)\.\w+`\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE)
+    usual = _usual_meanings(page)
+    found = {
+        name: [[each, kind, _meaning(said, usual.get(each, ""))] for each, kind, said in _columns_of(text)]
+        for name, text in sections
+    }
     head = f"# Made of docs/formats.md by `{COMMAND}`.\n"
     return head + yaml.safe_dump(found, allow_unicode=True, sort_keys=False, width=110)
+
+
+def _usual_meanings(page: str) -> dict[str, str]:
+    """What a column means where its table says nothing of it."""
+    table = page.partition("it is this:\n")[2].partition("### ")[0]
+    rows = re.findall(r"^\| (`.*`) \| (.+) \|$", table, re.M)
+    return {name: meaning for names, meaning in rows for name in re.findall(r"`([^`]+)`", names)}
+
+
+def _meaning(said: str, usual: str) -> str:
+    """What a table says of a column; what it usually means goes before if that is only when it is empty."""
+    only_when_empty = not said or said.startswith("MAY be empty")
+    return "; ".join(filter(None, [usual, said])) if only_when_empty else said
 
 
 def _columns_of(text: str) -> Iterator[tuple[str, str, str]]:

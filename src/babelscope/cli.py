@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from babelscope import __version__
 from babelscope.commands import check_model, doctor, hub, new, plan, recover, recut, status
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, explained
 
 #: Each has ``add_arguments`` and ``run``, and imports what is slow in ``run``.
 COMMANDS = (new, check_model, doctor, plan, status, recover, recut, hub)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = args.run(args)
     except BabelscopeError as error:
-        print(error, file=sys.stderr)
+        print(explained(error), file=sys.stderr)
         return 1
     return status
 

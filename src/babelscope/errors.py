@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+TROUBLESHOOTING = "docs/troubleshooting.md"
 
 _LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
@@ -37,10 +39,26 @@ def shown(text: object, *, one_line: bool = False) -> str:
 
 
 class BabelscopeError(ValueError):
-    """Base of all errors that a user can repair."""
+    """Base of all errors that a user can repair; what is raised is of a kind.
+
+    Attributes:
+        section: Anchor of its kind in docs/troubleshooting.md. A note of the error leads there:
+            Python prints notes below the message, and they are no part of it where one error quotes another.
+    """
+
+    section: ClassVar[str] = ""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.add_note(f"see {TROUBLESHOOTING}#{self.section}")
 
     def __str__(self) -> str:
         return shown(super().__str__())
+
+
+def explained(error: BabelscopeError) -> str:
+    """The message and what leads on, as a terminal or a log shows it."""
+    return "\n".join([str(error), *error.__notes__])
 
 
 class StudyError(BabelscopeError):
@@ -52,6 +70,8 @@ class StudyError(BabelscopeError):
         allowed: What may stand there.
         hint: How to repair it, one sentence.
     """
+
+    section = "a-value-of-the-study"
 
     def __init__(self, key: str, given: Any, allowed: str, hint: str = "") -> None:
         self.key, self.given, self.allowed, self.hint = key, given, allowed, hint
@@ -71,14 +91,32 @@ class DataError(BabelscopeError):
         hint: How to repair it, one sentence.
     """
 
+    section = "a-file"
+
     def __init__(self, path: Path | str, problem: str, hint: str = "") -> None:
         self.path, self.problem, self.hint = Path(path), problem, hint
         super().__init__(f"{path}: {problem}" + (f"\nhint: {hint}" if hint else ""))
 
 
+class TextError(DataError):
+    """A corpus, sentences, concepts or words cannot be read as what the study says that they are."""
+
+    section = "text"
+
+
+class ModelError(DataError):
+    """A checkpoint or a tokenizer is incomplete, damaged, foreign or not what is supported."""
+
+    section = "a-model"
+
+
 class StoreError(DataError):
     """An HDF5 file of the store is truncated, foreign, incomplete or of another version."""
+
+    section = "a-stored-file"
 
 
 class NumericsError(BabelscopeError):
     """A computed value is not finite or does not fit the type it must be stored in."""
+
+    section = "numbers"

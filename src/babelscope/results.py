@@ -41,6 +41,8 @@ _UNIT = ["layer", "site", "unit"]
 class ResultsError(BabelscopeError):
     """Something that is asked for is not in the results."""
 
+    section = "not-in-the-results"
+
 
 def _lacks(what: str, name: object, there: Sequence[object]) -> ResultsError:
     shown = ", ".join(map(str, there)) or "none"
@@ -144,13 +146,21 @@ class _Readable:
         """Names of the figures that these tables give."""
         return [name for name, caption in load_captions().items() if caption.tables[0] in self.tables]
 
-    def figure(self, name: str, *, step: int | None = None, style: PlotStyle | None = None) -> Figure:
+    def figure(
+        self,
+        name: str,
+        *,
+        step: int | None = None,
+        style: PlotStyle | None = None,
+        exclude_flagged: bool = False,
+    ) -> Figure:
         """Draw a figure of the report.
 
         Args:
             name: One of :attr:`figures`; of ``overlap_over_steps`` also ``overlap``.
             step: Draw it as it was when training had come so far: later steps are left out.
             style: How; as the report by default.
+            exclude_flagged: Leave the checkpoints out that the audit flags, instead of marking them.
 
         Raises:
             ResultsError: If there is no such figure, or no step so early.
@@ -169,7 +179,7 @@ class _Readable:
             tables = {each: _until(table, step) for each, table in tables.items()}
             if tables[load_captions()[name].tables[0]].empty:
                 raise _lacks("step up to", step, sorted(self.tables[wanted[0]]["step"].unique()))
-        return draw(name, tables, style)
+        return draw(name, tables, style, exclude_flagged=exclude_flagged)
 
 
 def _until(table: pd.DataFrame, step: int) -> pd.DataFrame:
@@ -210,6 +220,9 @@ class Results(_Readable):
     """
 
     folder: Path
+
+    def __repr__(self) -> str:
+        return f"<{self.folder}: {len(self.tables)} .tables, {len(self.figures)} .figures>"
 
     @cached_property
     def study(self) -> Mapping[str, Any]:
@@ -408,6 +421,9 @@ class ResultsSet(_Readable):
     """
 
     studies: Mapping[str, Results]
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(self.studies)}: {len(self.tables)} .tables, {len(self.figures)} .figures>"
 
 
 def open_study(folder: Path | str) -> Results:

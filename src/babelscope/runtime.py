@@ -15,7 +15,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from babelscope import __version__
-from babelscope.errors import BabelscopeError, shown
+from babelscope.errors import BabelscopeError, explained, shown
 
 logger = logging.getLogger("babelscope")
 
@@ -78,7 +78,7 @@ def job(log: str | Path, *, threads: int = 1, network: bool = False) -> Iterator
             yield
     except BabelscopeError as error:
         # The log holds the message; Snakemake prints a failed job's log.
-        logger.error("%s: %s", type(error).__name__, error)
+        logger.error("%s: %s", type(error).__name__, explained(error))
         sys.exit(1)
     except BaseException:
         logger.exception("the job failed")

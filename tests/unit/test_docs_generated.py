@@ -53,6 +53,13 @@ def test_columns_mean_what_the_page_of_formats_says():
     assert make.COLUMNS.read_text(encoding="utf-8") == make.columns(), f"columns.yaml: {RENEW}"
 
 
+def test_every_column_has_a_meaning():
+    for table, columns in make.yaml.safe_load(make.columns()).items():
+        for name, _, meaning in columns:
+            assert len(meaning) > 3, f"docs/formats.md: {table}, {name}"
+            assert not meaning.startswith("MAY"), f"docs/formats.md: {table}, {name}"
+
+
 def test_the_tables_of_the_architecture_are_those_of_the_code():
     assert make.PAGE.read_text(encoding="utf-8") == make.page(), f"docs/architecture.md: {RENEW}"
 

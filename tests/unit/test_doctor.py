@@ -281,8 +281,9 @@ def test_study_with_an_error():
         return check_study(load, concurrent=1, limit=None)
 
     what = "config key `experts.k`: got 0; allowed: 1 or more"
-    assert wrong("raise it") == [Diagnosis("study", "problem", what, "raise it")]
-    assert "config/README.md" in only(wrong(), "study", "problem").remedy
+    page = "see docs/troubleshooting.md#a-value-of-the-study"
+    assert wrong("raise it") == [Diagnosis("study", "problem", what, f"raise it\n{page}")]
+    assert only(wrong(), "study", "problem").remedy == page
 
 
 def test_disk_has_room_for_what_is_still_to_come(programs, monkeypatch):

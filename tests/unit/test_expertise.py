@@ -111,6 +111,17 @@ def test_too_few_sentences(planted, tmp_path):
         score(tmp_path / "x.h5", labels, units, min_positive=21)
 
 
+def test_too_few_sentences_of_a_half_are_not_a_matter_of_the_least_number(planted, tmp_path):
+    _, _, labels, units = planted
+    odd = labels["sentence_id"].str[-1].astype(int) % 2 == 1
+    with pytest.raises(
+        DataError, match=r"in half b, needs 2\nhint: add sentences to that half \(a: ids with an even"
+    ):
+        score(
+            tmp_path / "x.h5", labels[~(odd & (labels["label"] == 1) & (labels["concept"] == "dog"))], units
+        )
+
+
 def test_experts_are_the_best_of_all_units_however_they_are_stored(tmp_path):
     """Site by site gives the same as one sort of everything, ties between sites included."""
     rng = np.random.default_rng(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import matplotlib.pyplot as plt
 import pytest
 
 from babelscope.io.tables import write_table
+from babelscope.report.captions import load_captions
 from synthetic_tables import synthetic_tables
 
 GALLERY = Path(__file__).resolve().parents[2] / "notebooks/gallery"
+INDEX = (GALLERY.parent / "index.md").read_text(encoding="utf-8")
 SCRIPTS = sorted(GALLERY.glob("*.py"))
 
 
@@ -42,3 +45,11 @@ def test_a_script_is_short_and_asks_a_question(script):
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     assert not any(module.startswith("babelscope.") for module in modules if module)
+
+
+def test_every_figure_of_the_report_has_a_script():
+    rows = re.findall(r"^\| .+ \| `(\w+)\.py` \| (.+) \|$", INDEX, re.M)
+    assert sorted(name for name, _ in rows) == [script.stem for script in SCRIPTS]
+    assert {figure for _, figures in rows for figure in re.findall(r"`(\w+)`", figures)} == set(
+        load_captions()
+    )

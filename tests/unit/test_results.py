@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -172,3 +173,23 @@ def test_methods_say_what_they_take_and_raise(method):
     assert "Raises:" in doc
     parameters = [name for name in inspect.signature(method).parameters if name != "self"]
     assert all(f"{name}:" in doc or f"{name}," in doc for name in parameters)
+
+
+def test_a_figure_leaves_flagged_checkpoints_out(tmp_path):
+    tables = write_results(tmp_path / "demo")
+    last = tables["overlap"]["step"].max()
+    flags = tables["audit"].assign(flag=tables["audit"]["step"] == last)
+    write_table(flags, tmp_path / "demo/tables/audit.parquet")
+    study = bs.open_study(tmp_path / "demo")
+    ends = [
+        max(line.get_xdata().max() for ax in figure.axes for line in ax.lines if len(line.get_xdata()) > 2)
+        for figure in (study.figure("overlap"), study.figure("overlap", exclude_flagged=True))
+    ]
+    assert ends[1] < ends[0] == last
+
+
+@pytest.mark.parametrize("script", ["render_report", "plot_figure"])
+def test_the_workflow_reads_results_through_the_same_door(script):
+    text = (Path(__file__).resolve().parents[2] / f"workflow/scripts/{script}.py").read_text(encoding="utf-8")
+    assert "open_study(" in text
+    assert "read_table" not in text

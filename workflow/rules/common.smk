@@ -10,7 +10,7 @@ import math
 import sys
 from pathlib import Path
 
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, explained
 from babelscope.io.files import check_contained
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine, lift_timers
@@ -18,6 +18,7 @@ from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
 from babelscope.ops.regroup import remember_study, unused_files
+from babelscope.ops.running import last_lines, speak_briefly
 from babelscope.ops.runs import record_run, refuse_beside_others
 from babelscope.ops.stages import STAGES, figures, job_cells, stage_versions, tables
 from babelscope.ops.trained import changed_weights, resumed_from
@@ -47,7 +48,7 @@ try:
         for warning in [*STUDY.warnings, *unused_files(STUDY)]:
             logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:
-    raise WorkflowError(f"{error}\nNothing was run.") from None
+    raise WorkflowError(f"{explained(error)}\nNothing was run.") from None
 
 MODELS = STUDY.models
 LANGS = RANGES.langs
@@ -307,7 +308,7 @@ def refuse_unknown_rules():
     try:
         check_overrides(engine(workflow), [rule.name for rule in workflow.rules])
     except BabelscopeError as error:
-        raise WorkflowError(f"{error}\nNothing was run.") from None
+        raise WorkflowError(f"{explained(error)}\nNothing was run.") from None
 
 
 def enter_run(log):
@@ -316,16 +317,16 @@ def enter_run(log):
     try:
         refuse_beside_others(STUDY.results)
     except BabelscopeError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(explained(error)) from None
     record_run(STUDY.results, log[0] if isinstance(log, list) else log)
     remember_study(STUDY)
+    speak_briefly(workflow, lambda rule, wildcards: cost_of(rule, wildcards).wall if rule in STAGES else 0.0)
     if not engine(workflow).on_cluster:
         page = start_page(STUDY).resolve()
         print(f"babelscope: what is there so far, from the first losses on: {page}", file=sys.stderr)
 
 
 def announce_report():
-    """Say where the result is."""
-    path = Path(STUDY.results, "report.html")
-    if path.exists():
-        print(f"\nbabelscope: the report is at {path.resolve()}")
+    """Say what was found, where it lies, and what to try next."""
+    for line in last_lines(STUDY.results):
+        print(line)

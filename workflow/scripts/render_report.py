@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.io.files import write_text
-from babelscope.io.tables import read_table, write_table
+from babelscope.io.tables import write_table
 from babelscope.report.catalogue import check_same_weights, extraction_warnings
 from babelscope.report.findings.evaluate import claims_table, evaluate_findings
 from babelscope.report.page import render_report
 from babelscope.report.views import excludes_flagged
+from babelscope.results import open_study
 from babelscope.runtime import describe_environment, job
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    tables = {name: read_table(Path(snakemake.input[name])) for name in snakemake.params.tables}
+    results = open_study(Path(snakemake.output.page).parent)
+    tables = {name: results.table(name) for name in snakemake.params.tables}
     check_same_weights(tables["extraction"], tables["audit"], snakemake.params.study["study"])
     findings, verdicts = evaluate_findings(tables, exclude_flagged=excludes_flagged(snakemake.params.study))
     write_table(verdicts, Path(snakemake.output.findings))

@@ -48,6 +48,13 @@ from babelscope.stats import interval, named_weights
 
 logger = logging.getLogger(__name__)
 
+
+class ProbeError(BabelscopeError):
+    """There is too little to fit a language probe to."""
+
+    section = "too-little-for-a-probe"
+
+
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
@@ -134,7 +141,7 @@ def fit_language_probe(
         resamples of a mean over seeds, separated by spaces. Too few anchors to score have the value NaN.
 
     Raises:
-        BabelscopeError: If there are fewer than two languages, or too few tokens or sentences in one.
+        ProbeError: If there are fewer than two languages, or too few tokens or sentences in one.
     """
     where = f"model {model}, step {step}, layer {layer}"
     pool = _pool(token_files, layer, settings, groups or {}, where)
@@ -210,7 +217,7 @@ def _pool(
 ) -> _Pool:
     languages = tuple(sorted(token_files))
     if len(languages) < 2:
-        raise BabelscopeError(f"{where}: a language probe needs 2 languages; got {len(languages)}")
+        raise ProbeError(f"{where}: a language probe needs 2 languages; got {len(languages)}")
     files = [token_files[lang] for lang in languages]
     states = [np.asarray(file.states(layer), dtype=np.float32) for file in files]
     counts = {lang: len(of_lang) for lang, of_lang in zip(languages, states, strict=True)}
@@ -218,7 +225,7 @@ def _pool(
     poor = {lang: n for lang, n in counts.items() if n < wanted}
     if poor:
         listed = ", ".join(f"{lang}: {n}" for lang, n in poor.items())
-        raise BabelscopeError(
+        raise ProbeError(
             f"{where}: too few token states for the probe, {wanted} are "
             f"wanted of each language but there are {listed}\n"
             "hint: lower probes.tokens_per_language, raise extraction.tokens_per_language, or add "
@@ -227,7 +234,7 @@ def _pool(
     group_of = [groups.get(name, name) for file in files for name in file.token_sentence_ids]
     names, groups_T = np.unique(group_of, return_inverse=True)
     if len(names) < 4:
-        raise BabelscopeError(
+        raise ProbeError(
             f"{where}: the probe splits by sentence (or by group), needs at least 4; got {len(names)}"
         )
     return _Pool(
@@ -267,7 +274,7 @@ def _split(pool: _Pool, seed: int, settings: ProbeSettings, where: str) -> _Spli
     for part, rows in (("training", train), ("test", test)):
         counts = np.bincount(pool.labels_T[rows], minlength=n_languages)
         if counts.min() < 2:
-            raise BabelscopeError(
+            raise ProbeError(
                 f"{where}: after the split by sentence, language "
                 f"{pool.languages[int(counts.argmin())]} has only {counts.min()} {part} tokens of "
                 f"{n}\nhint: sample tokens from more sentences or change probes.test_share"

@@ -428,6 +428,8 @@ def _write_counts(
             ]
     if problems:
         hint = "add sentences, lower concepts.min_positive, or drop the concept"
+        if all("in half" in problem for problem in problems):
+            hint = "add sentences to that half (a: ids with an even number at their end), or drop the concept"
         raise DataError(where, "; ".join(problems[:10]), hint)
 
 

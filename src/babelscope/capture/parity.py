@@ -24,6 +24,8 @@ PARITY_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 class ParityError(BabelscopeError):
     """A sentence gives other values in a batch than alone: the model looks at padding."""
 
+    section = "padding"
+
 
 @torch.inference_mode()
 def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSettings) -> float:

@@ -29,6 +29,13 @@ MEAN = "resid (mean)"
 
 _MAX_SPANS = 8
 
+
+class SiteError(BabelscopeError):
+    """A model does not run a site as its architecture has it, so units cannot be read there."""
+
+    section = "a-site-that-cannot-be-read"
+
+
 _Key = tuple[str, int, str, int]
 """A pooling, a layer, a site (or :data:`MEAN`), a part of it."""
 
@@ -158,7 +165,7 @@ class Recorder:
                 found[pooling][layer, site].append(self._read((pooling, layer, site, part)))
         for layer, site in self.units:
             if not all(parts[layer, site] for parts in found.values()):
-                raise BabelscopeError(
+                raise SiteError(
                     f"{self.loaded.folder}: the model does not run site {site} of layer {layer}"
                     "\nhint: an option of its config, such as BLOOM's slow_but_exact, goes around it"
                 )
@@ -179,7 +186,7 @@ class Recorder:
         assert self._batch is not None
         shape = self._batch.mask_BS.shape
         if x_BSD.shape[:2] != shape:
-            raise BabelscopeError(
+            raise SiteError(
                 f"{self.loaded.folder}: layer {at[0]}, site {at[1]}, comes as {tuple(x_BSD.shape)}, "
                 f"not for {tuple(shape)} sentences and positions at once"
                 "\nhint: an option of its config, such as chunk_size_feed_forward, cuts it up"

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from babelscope.commands import study_of
+from babelscope.errors import explained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
             # A node that was lost holds its jobs until the cluster gives it up.
             done = recover(results, elsewhere=args.elsewhere, patience=900)
         except RunError as error:
-            print(error, file=sys.stderr)
+            print(explained(error), file=sys.stderr)
             return 3 if isinstance(error, AliveError) else 4
         print("\n".join([*done, f"babelscope: {results} is run by this job"]))
         return 0

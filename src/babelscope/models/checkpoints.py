@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from babelscope.errors import DataError, StudyError
+from babelscope.errors import ModelError, StudyError
 from babelscope.io.files import give_usual_mode, unfinished_name
 from babelscope.models.architectures import architecture, is_encoder
 from babelscope.models.files import (
@@ -92,7 +92,7 @@ def load_checkpoint(
         device: ``auto`` (cuda if there is one), ``cpu``, ``cuda``, or ``spread`` (over all GPUs).
 
     Raises:
-        DataError: If a folder or a file is missing, damaged or does not fit.
+        ModelError: If a folder or a file is missing, damaged or does not fit.
     """
     folder = Path(folder)
     tokenizer_folder = folder if tokenizer is None else Path(tokenizer)
@@ -100,7 +100,7 @@ def load_checkpoint(
     model = load_model(folder, dtype=dtype, device=device)
     if len(words) > model.config.vocab_size:
         problem = f"its tokenizer has {len(words)} tokens, the model only {model.config.vocab_size}"
-        raise DataError(tokenizer_folder, problem, "name the tokenizer that the model was trained with")
+        raise ModelError(tokenizer_folder, problem, "name the tokenizer that the model was trained with")
     start = start_token(words, model)
     origin = read_manifest(folder)
     return LoadedModel(
@@ -130,19 +130,19 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
         device: ``auto``, ``cpu``, ``cuda``, or ``spread``: over all GPUs, for a model too large for one.
 
     Raises:
-        DataError: If the folder, its config or its weights are missing, damaged or incomplete, or if the
+        ModelError: If the folder, its config or its weights are missing, damaged or incomplete, or if the
             files hold anything but the model: see :func:`babelscope.models.tensors.check_tensors`.
         StudyError: If the architecture or the device is not there.
     """
     folder = Path(folder)
     where = resolve_device(device)
     if not folder.is_dir():
-        raise DataError(folder, "no such folder of a checkpoint")
+        raise ModelError(folder, "no such folder of a checkpoint")
     config = read_config(folder)
     entry = architecture(config.get("model_type"))
     problem = is_complete(folder)
     if problem is not None:
-        raise DataError(folder, f"is not whole: {problem}")
+        raise ModelError(folder, f"is not whole: {problem}")
     check_weights(folder)
 
     from transformers.utils import logging as transformers_logging
@@ -170,10 +170,10 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
                 device_map="auto" if where == "spread" else {"": where},
             )
     except Exception as error:  # each format of weights has errors of its own
-        raise DataError(folder, f"its weights cannot be loaded: {error}") from error
+        raise ModelError(folder, f"its weights cannot be loaded: {error}") from error
     if report["missing_keys"]:  # they would be drawn at random, with a warning only
         missing = sorted(report["missing_keys"])
-        raise DataError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
+        raise ModelError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
     refuse_left_over(folder, [key for key in report["unexpected_keys"] if not is_unused(key, entry)])
     _check_tied(folder, model)
     tune_memory(weight_bytes(model))
@@ -184,7 +184,7 @@ def check_weights(folder: Path) -> None:
     """Refuse a whole folder whose files are not exactly the model of its config.json, ``.bin`` files too.
 
     Raises:
-        DataError: As :func:`babelscope.models.tensors.check_tensors`, or if a file cannot be read.
+        ModelError: As :func:`babelscope.models.tensors.check_tensors`, or if a file cannot be read.
         StudyError: If the architecture is unknown.
     """
     if check_tensors(folder) is not None:
@@ -194,12 +194,12 @@ def check_weights(folder: Path) -> None:
         try:
             tensors = torch.load(file, map_location="meta", weights_only=True)
         except Exception as error:  # a damaged file has errors of many kinds
-            raise DataError(file, f"its weights cannot be loaded: {error}") from error
+            raise ModelError(file, f"its weights cannot be loaded: {error}") from error
         if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
-            raise DataError(file, "holds no tensors by name")
+            raise ModelError(file, "holds no tensors by name")
         for name, tensor in tensors.items():
             if name in stored:
-                raise DataError(file, f"holds {name}, which {stored[name].file.name} holds too")
+                raise ModelError(file, f"holds {name}, which {stored[name].file.name} holds too")
             if isinstance(tensor, torch.Tensor):
                 type_ = _SHORT.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
                 stored[name] = Stored(file, type_, tuple(tensor.shape))
@@ -211,7 +211,7 @@ def _check_tied(folder: Path, model: Any) -> None:
     """Refuse a head of its own where the config says that it is the word embeddings.
 
     Raises:
-        DataError: If their values differ; transformers would run the model untied, with a warning only.
+        ModelError: If their values differ; transformers would run the model untied, with a warning only.
     """
     head, words = model.get_output_embeddings(), model.get_input_embeddings()
     tied = getattr(model.config, "tie_word_embeddings", False) and head is not None and words is not None
@@ -219,7 +219,9 @@ def _check_tied(folder: Path, model: Any) -> None:
         return
     if head.weight.shape != words.weight.shape or not torch.equal(head.weight.cpu(), words.weight.cpu()):
         problem = "its head differs from its word embeddings, and config.json has tie_word_embeddings"
-        raise DataError(folder, problem, "say tie_word_embeddings: false, if the head was trained on its own")
+        raise ModelError(
+            folder, problem, "say tie_word_embeddings: false, if the head was trained on its own"
+        )
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -259,11 +261,11 @@ def load_tokenizer(folder: Path | str) -> Any:
     """Load the tokenizer of a local folder. Runs no code of the folder.
 
     Raises:
-        DataError: If there is none or it cannot be read.
+        ModelError: If there is none or it cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(folder, "no such folder of a tokenizer")
+        raise ModelError(folder, "no such folder of a tokenizer")
     tokenizer_files(folder)
 
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -277,9 +279,9 @@ def load_tokenizer(folder: Path | str) -> Any:
             logger.warning("%s: %s does not cut text as tokenizer.json says; the file is used", folder, name)
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # each kind of tokenizer has errors of its own
-        raise DataError(folder, f"its tokenizer cannot be loaded: {error}") from error
+        raise ModelError(folder, f"its tokenizer cannot be loaded: {error}") from error
     if not _reads_as_written(tokenizer, folder):
-        raise DataError(folder, "its tokenizer does not cut text as tokenizer.json says")
+        raise ModelError(folder, "its tokenizer does not cut text as tokenizer.json says")
     return tokenizer
 
 
@@ -335,7 +337,7 @@ def initialise_checkpoint(folder: Path, *, tokenizer: Path, out: Path, seed: int
         seed: Of the weights.
 
     Raises:
-        DataError: If the config cannot be used.
+        ModelError: If the config cannot be used.
     """
     from transformers import AutoConfig
 

@@ -21,7 +21,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from babelscope.errors import DataError
+from babelscope.errors import DataError, ModelError
 from babelscope.io.files import file_sha256, fitting_paths, is_plain_name, written_whole
 from babelscope.io.json import LARGEST, parse_json, read_json
 
@@ -67,7 +67,7 @@ def read_index(index: Path) -> list[str]:
     """The shards that an index names, by name; some may not be there.
 
     Raises:
-        DataError: If it is no index, or names what does not lie beside it.
+        ModelError: If it is no index, or names what does not lie beside it.
     """
     return sorted(set(_weight_map(index).values()))
 
@@ -77,13 +77,13 @@ def _weight_map(index: Path) -> dict[str, str]:
         content = read_json(index)
         names = {str(name): str(file) for name, file in content["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(index, f"is no index of weights: {error!r}") from error
+        raise ModelError(index, f"is no index of weights: {error!r}") from error
     if not isinstance(content.get("metadata"), dict):
         hint = 'transformers asks for it; write {"metadata": {}, "weight_map": {...}}'
-        raise DataError(index, "has no metadata beside weight_map", hint)
+        raise ModelError(index, "has no metadata beside weight_map", hint)
     for file in names.values():
         if not is_plain_name(file):
-            raise DataError(index, f"names {file!r}; allowed: names of files beside it")
+            raise ModelError(index, f"names {file!r}; allowed: names of files beside it")
     return names
 
 
@@ -91,7 +91,7 @@ def read_weight_map(folder: Path | str) -> dict[str, str] | None:
     """The shard of each tensor, as the index of a folder says; None if its weights are one file.
 
     Raises:
-        DataError: If it is no index.
+        ModelError: If it is no index.
     """
     folder = Path(folder)
     index, _ = choose_weights([file.name for file in folder.glob("*") if file.is_file()], lambda _: [])
@@ -116,7 +116,7 @@ def weight_files(folder: Path | str) -> list[Path]:
     """The files that hold the weights of a folder, by name, as :func:`choose_weights` says.
 
     Raises:
-        DataError: If there are none, or their index cannot be read.
+        ModelError: If there are none, or their index cannot be read.
     """
     folder = Path(folder)
     names = [file.name for file in folder.glob("*") if file.is_file()]
@@ -125,19 +125,19 @@ def weight_files(folder: Path | str) -> list[Path]:
         return [folder / name for name in chosen]
     n_shards = len([name for name in names if _SHARD.fullmatch(name)])
     if n_shards:
-        raise DataError(folder, f"has {n_shards} shards of weights, and no index")
-    raise DataError(folder, f"has no weights ({SAFETENSORS}, {BIN}, or shards with an index)")
+        raise ModelError(folder, f"has {n_shards} shards of weights, and no index")
+    raise ModelError(folder, f"has no weights ({SAFETENSORS}, {BIN}, or shards with an index)")
 
 
 def tokenizer_files(folder: Path | str) -> list[Path]:
     """The files of the tokenizer of a folder, by name.
 
     Raises:
-        DataError: If there are none.
+        ModelError: If there are none.
     """
     files = sorted(file for file in Path(folder).glob("*") if is_of_tokenizer(file.name))
     if not files:
-        raise DataError(folder, "has no tokenizer (tokenizer.json)", "set tokenizer_path")
+        raise ModelError(folder, "has no tokenizer (tokenizer.json)", "set tokenizer_path")
     return files
 
 
@@ -167,7 +167,7 @@ def weights_hash(folder: Path | str) -> str:
     """Hash over the weight files of a folder, in the order of their names.
 
     Raises:
-        DataError: As for :func:`weight_files`.
+        ModelError: As for :func:`weight_files`.
     """
     return combined_hash(map(file_sha256, weight_files(folder)))
 
@@ -176,7 +176,7 @@ def tokenizer_files_hash(folder: Path | str) -> str:
     """Hash over all files of a tokenizer, in the order of their names.
 
     Raises:
-        DataError: If there are none.
+        ModelError: If there are none.
     """
     return combined_hash(map(file_sha256, tokenizer_files(folder)))
 
@@ -205,7 +205,7 @@ def read_manifest(folder: Path | str) -> Manifest:
     """What is known of a fetched folder; of others an empty manifest.
 
     Raises:
-        DataError: If ``fetched.json`` is damaged.
+        ModelError: If ``fetched.json`` is damaged.
     """
     file = Path(folder) / MANIFEST
     try:
@@ -218,7 +218,7 @@ def read_manifest(folder: Path | str) -> Manifest:
     except FileNotFoundError:
         return Manifest()
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DataError(file, f"is damaged: {error!r}", "remove the folder and fetch it again") from error
+        raise ModelError(file, f"is damaged: {error!r}", "remove the folder and fetch it again") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -231,22 +231,22 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     """``config.json`` of a folder.
 
     Raises:
-        DataError: If it is not there or no JSON.
+        ModelError: If it is not there or no JSON.
     """
     file = Path(folder) / "config.json"
     try:
         return dict(read_json(file))
     except FileNotFoundError as error:
-        raise DataError(folder, "has no config.json, so it is no folder of a model") from error
+        raise ModelError(folder, "has no config.json, so it is no folder of a model") from error
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(file, f"cannot be read as a model config: {error}") from error
+        raise ModelError(file, f"cannot be read as a model config: {error}") from error
 
 
 def stored_type(folder: Path | str) -> str | None:
     """Type of the stored weights, such as ``float16``; None if the files do not say.
 
     Raises:
-        DataError: As for :func:`weight_files`.
+        ModelError: As for :func:`weight_files`.
     """
     folder = Path(folder)
     file = weight_files(folder)[0]
@@ -254,7 +254,7 @@ def stored_type(folder: Path | str) -> str | None:
         try:
             types = {entry["dtype"] for entry in read_header(file).values()}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(file, f"has no readable header ({error!r})") from error
+            raise ModelError(file, f"has no readable header ({error!r})") from error
         return _TYPES.get(types.pop()) if len(types) == 1 else None
     config = read_config(folder)
     named = config.get("dtype") or config.get("torch_dtype")

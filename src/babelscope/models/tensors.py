@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from babelscope.errors import DataError
+from babelscope.errors import ModelError
 from babelscope.models.architectures import Architecture, architecture
 from babelscope.models.dimensions import Dimensions, dimensions
 from babelscope.models.files import read_config, read_header, read_weight_map, weight_files
@@ -57,7 +57,7 @@ def check_tensors(folder: Path | str) -> dict[str, tuple[int, ...]] | None:
         files, which say it when they are loaded.
 
     Raises:
-        DataError: If weights are left over, missing, of another shape, or of a type of few bits; if an
+        ModelError: If weights are left over, missing, of another shape, or of a type of few bits; if an
             adapter lies beside them, or config.json says that they are quantised.
         StudyError: If the architecture is unknown.
     """
@@ -72,29 +72,29 @@ def check_beside(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuse what makes the model depend on what else is installed.
 
     Raises:
-        DataError: If config.json says that weights are quantised, or names another way to compute attention,
+        ModelError: If config.json says that weights are quantised, or names another way to compute attention,
             or an adapter lies in the folder.
     """
     for key in _QUANTISED:
         if config.get(key) is not None:  # an empty one asks for a quantiser too
             method = config[key].get("quant_method", "") if isinstance(config[key], dict) else config[key]
             problem = f"its weights are quantised: config.json has {key} ({method or 'no quant_method'})"
-            raise DataError(folder, f"{problem}; allowed: weights of 16 or 32 bits", DEQUANTISE)
+            raise ModelError(folder, f"{problem}; allowed: weights of 16 or 32 bits", DEQUANTISE)
     for key in _ATTENTION:
         if config.get(key) not in (None, "eager", "sdpa"):
             problem = f"config.json has {key} {config[key]!r}; allowed: eager, sdpa, or nothing"
-            raise DataError(folder, problem, f"take {key} out of config.json: all ways compute the same")
+            raise ModelError(folder, problem, f"take {key} out of config.json: all ways compute the same")
     beside = [name for name in _ADAPTER if (folder / name).is_file()]
     if beside:
         problem = f"holds an adapter beside the weights ({', '.join(beside)}), which is loaded where peft is"
-        raise DataError(folder, f"{problem} installed; allowed: weights alone", MERGE_ADAPTER)
+        raise ModelError(folder, f"{problem} installed; allowed: weights alone", MERGE_ADAPTER)
 
 
 def _stored(folder: Path) -> dict[str, Stored] | None:
     """All tensors of a folder by name; None for ``.bin`` files.
 
     Raises:
-        DataError: If a tensor stands in two files, or an index and its shards name different ones.
+        ModelError: If a tensor stands in two files, or an index and its shards name different ones.
     """
     files = weight_files(folder)
     if files[0].suffix != ".safetensors":
@@ -104,7 +104,7 @@ def _stored(folder: Path) -> dict[str, Stored] | None:
         for name, entry in read_header(file).items():
             if name in found:
                 problem = f"holds the tensor {name} twice: in {found[name].file.name} and in {file.name}"
-                raise DataError(folder, problem, "merge the shards: save the model once more")
+                raise ModelError(folder, problem, "merge the shards: save the model once more")
             found[name] = Stored(file, str(entry["dtype"]), tuple(entry["shape"]))
     check_index(folder, found)
     return found
@@ -114,7 +114,7 @@ def check_index(folder: Path, stored: Mapping[str, Stored]) -> None:
     """Refuse a folder whose index and shards name different tensors.
 
     Raises:
-        DataError: With the first of them.
+        ModelError: With the first of them.
     """
     index = read_weight_map(folder)
     if index is None:
@@ -124,7 +124,7 @@ def check_index(folder: Path, stored: Mapping[str, Stored]) -> None:
     if moved:
         problem = f"its index and its shards differ in {len(moved)} tensors; the first is {moved[0]}"
         hint = f"the index says {index.get(moved[0], 'nothing of it')}; take index and shards of one step"
-        raise DataError(folder, problem, hint)
+        raise ModelError(folder, problem, hint)
 
 
 def check_stored(
@@ -138,12 +138,12 @@ def check_stored(
     if packed:
         type_ = stored[packed[0]].type
         problem = f"{len(packed)} of its tensors are stored as {type_}; the first is {packed[0]}"
-        raise DataError(folder, f"{problem}; allowed: {', '.join(_FLOATS)}", DEQUANTISE)
+        raise ModelError(folder, f"{problem}; allowed: {', '.join(_FLOATS)}", DEQUANTISE)
     refuse_left_over(folder, [name for name, full in used.items() if full is None])
     shapes: dict[str, tuple[int, ...]] = {}
     for name, full in used.items():
         if str(full) in shapes:
-            raise DataError(folder, f"holds {full} under two names, one of them {name}", LEFT_OVER)
+            raise ModelError(folder, f"holds {full} under two names, one of them {name}", LEFT_OVER)
         shapes[str(full)] = stored[name].shape
     blocks = {
         int(full.removeprefix(f"{entry.blocks}.").split(".")[0]) for full in shapes if _in_block(full, entry)
@@ -151,7 +151,7 @@ def check_stored(
     if blocks != set(range(sizes.n_layers)):
         numbers = f"{len(blocks)} blocks, the last is {max(blocks)}" if blocks else "no block"
         problem = f"its files hold {numbers}; config.json says that there are {sizes.n_layers}"
-        raise DataError(folder, problem, "take config.json and weights of one model, and all of its shards")
+        raise ModelError(folder, problem, "take config.json and weights of one model, and all of its shards")
     _check_shapes(folder, config, shapes)
     if sizes.tied:
         shapes = {name: shape for name, shape in shapes.items() if not _is_tied(name)}
@@ -175,7 +175,7 @@ def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, 
     missing = [name for name in expected if name not in shapes]
     if missing:
         problem = f"lacks {len(missing)} weights; the first is {missing[0]}"
-        raise DataError(folder, problem, "they would be drawn at random; save the whole model once more")
+        raise ModelError(folder, problem, "they would be drawn at random; save the whole model once more")
     for name in [*expected, *shapes]:
         widths = {expected[name]} if name in expected else _vectors(name, entry, sizes)
         if name in biases:
@@ -183,7 +183,7 @@ def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, 
         if widths and shapes[name] not in widths:
             said = " or ".join(map(str, sorted(widths)))
             problem = f"its {name} has shape {shapes[name]}; config.json says {said}"
-            raise DataError(folder, problem, "take config.json and weights of one model")
+            raise ModelError(folder, problem, "take config.json and weights of one model")
 
 
 def _vectors(name: str, entry: Architecture, sizes: Dimensions) -> set[tuple[int, ...]]:
@@ -201,12 +201,12 @@ def refuse_left_over(folder: Path, names: Sequence[str]) -> None:
     """Refuse tensors that the model has no place for.
 
     Raises:
-        DataError: If there are any.
+        ModelError: If there are any.
     """
     if names:
         first = sorted(names)[0]
         problem = f"holds {len(names)} tensors that the model of its config.json does not use"
-        raise DataError(folder, f"{problem}; the first is {first}", LEFT_OVER)
+        raise ModelError(folder, f"{problem}; the first is {first}", LEFT_OVER)
 
 
 def is_unused(name: str, entry: Architecture) -> bool:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from babelscope.errors import DataError
+from babelscope.errors import ModelError
 from babelscope.io.json import read_json
 from babelscope.models.files import tokenizer_files
 
@@ -23,7 +23,7 @@ def cut_hash(folder: Path | str) -> str:
     or how JSON is laid out, have one hash.
 
     Raises:
-        DataError: If there is no tokenizer, or a file cannot be read.
+        ModelError: If there is no tokenizer, or a file cannot be read.
     """
     folder = Path(folder)
     content = hashlib.sha256()
@@ -44,7 +44,7 @@ def _pieces(file: Path) -> bytes:
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises plain exceptions
-        raise DataError(file, f"cannot be read as a tokenizer: {error}") from error
+        raise ModelError(file, f"cannot be read as a tokenizer: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return str(tokenizer.to_str()).encode()
@@ -58,7 +58,7 @@ def _special_tokens(folder: Path) -> dict[str, Any]:
             given = read_json(file) if file.is_file() else {}
             tokens = {key: value for key, value in given.items() if key.endswith("_token") or key in _ADDED}
         except (OSError, ValueError, AttributeError) as error:
-            raise DataError(file, f"cannot be read as settings of a tokenizer: {error!r}") from error
+            raise ModelError(file, f"cannot be read as settings of a tokenizer: {error!r}") from error
         found |= {
             key: value["content"] if isinstance(value, dict) and "content" in value else value
             for key, value in tokens.items()

@@ -15,6 +15,12 @@ from babelscope.errors import BabelscopeError, StudyError
 _DEFAULT_LIMIT = (100, 1)
 
 
+class EngineError(BabelscopeError):
+    """Snakemake cannot plan the study, or does not know what it is told."""
+
+    section = "snakemake"
+
+
 @dataclass(frozen=True)
 class Engine:
     """How Snakemake was called.
@@ -112,12 +118,10 @@ def check_overrides(found: Engine, rules: Iterable[str]) -> None:
     """Refuse an override for a rule that is not there: Snakemake would pass over it in silence.
 
     Raises:
-        BabelscopeError: Naming the option and the rule.
+        EngineError: Naming the option and the rule.
     """
     known = sorted(rules)
     for option, names in found.overrides.items():
         for name in sorted(names - set(known)):
             hint = nearest(name, known) or "a rule has one name in every study; docs/wildcards.md names them"
-            raise BabelscopeError(
-                f"`{option}`: got {name!r}; allowed: a rule: {', '.join(known)}\nhint: {hint}"
-            )
+            raise EngineError(f"`{option}`: got {name!r}; allowed: a rule: {', '.join(known)}\nhint: {hint}")

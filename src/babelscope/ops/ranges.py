@@ -21,6 +21,8 @@ M = TypeVar("M", int, str)
 class RangeError(BabelscopeError):
     """A path names a range that the study does not have."""
 
+    section = "ranges"
+
 
 class Ranges(Mapping[str, tuple[M, ...]], Generic[M]):
     """Ranges by their labels, in order; each member is in exactly one.

@@ -24,6 +24,7 @@ from babelscope.io.h5 import atomic_h5, open_any
 from babelscope.io.json import read_json
 from babelscope.io.tables import read_table, write_table
 from babelscope.models.training.steps import CheckpointList, read_list, write_list
+from babelscope.ops.engine import EngineError
 from babelscope.ops.layout import Found, parse
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.ops.status import summary
@@ -42,6 +43,8 @@ _Key = tuple[str, str]
 
 class RecutError(BabelscopeError):
     """Results cannot be regrouped as they are."""
+
+    section = "regrouping"
 
 
 def unused_files(study: Study) -> list[str]:
@@ -94,7 +97,7 @@ def recut(study: Study, snakemake: Sequence[str]) -> list[str]:
 
     Raises:
         RecutError: If no run is known, or the last was of other settings.
-        BabelscopeError: If Snakemake cannot plan the study.
+        EngineError: If Snakemake cannot plan the study.
     """
     remembered = _remembered(study)
     if not remembered:
@@ -282,4 +285,4 @@ def _register(paths: Sequence[str], arguments: Sequence[str]) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BabelscopeError(f"Snakemake did not take over the regrouped files:\n{done.stderr.strip()}")
+        raise EngineError(f"Snakemake did not take over the regrouped files:\n{done.stderr.strip()}")

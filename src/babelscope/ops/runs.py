@@ -38,6 +38,8 @@ _OWN_JOB = os.environ.get("SLURM_JOB_ID", "")
 class RunError(BabelscopeError):
     """What is left of another run of the study is in the way."""
 
+    section = "another-run"
+
 
 class AliveError(RunError):
     """Another run of the study is alive, or nobody can see whether it is."""

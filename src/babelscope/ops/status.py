@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from babelscope.errors import BabelscopeError, shown
+from babelscope.errors import shown
 from babelscope.io.files import is_below
+from babelscope.ops.engine import EngineError
 from babelscope.ops.runs import Run, recorded_runs
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.study.config import Study
@@ -95,7 +96,7 @@ def look(study: Study, snakemake: Sequence[str]) -> Progress:
         snakemake: Arguments that name the study to Snakemake, such as ``--configfile``.
 
     Raises:
-        BabelscopeError: If Snakemake cannot plan the study, with its reason.
+        EngineError: If Snakemake cannot plan the study, with its reason.
     """
     runs = recorded_runs(study.results)
     jobs = {f"{study.results}/{path}": job for job in all_jobs(study) for path in job.files}
@@ -147,7 +148,7 @@ def summary(arguments: Sequence[str]) -> Iterator[Row]:
     """What Snakemake says of every file of a study.
 
     Raises:
-        BabelscopeError: If Snakemake cannot plan the study, with its reason.
+        EngineError: If Snakemake cannot plan the study, with its reason.
     """
     command = [
         sys.executable, "-m", "snakemake", "--summary", "--nolock", "--cores", "1",
@@ -155,12 +156,10 @@ def summary(arguments: Sequence[str]) -> Iterator[Row]:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BabelscopeError(
-            f"Snakemake cannot plan this study:\n{done.stderr.strip() or done.stdout.strip()}"
-        )
+        raise EngineError(f"Snakemake cannot plan this study:\n{done.stderr.strip() or done.stdout.strip()}")
     header, *lines = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") >= 5]
     if header[0] != "output_file" or header[-1] != "plan":
-        raise BabelscopeError(f"this Snakemake's summary has other columns: {', '.join(header)}")
+        raise EngineError(f"this Snakemake's summary has other columns: {', '.join(header)}")
     for fields in lines:
         row = dict(zip(header, fields, strict=False))
         pending, missing = row["plan"] == "update pending", row["status"] == "missing"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelscope.errors import DataError
+from babelscope.errors import TextError
 from babelscope.io.files import fitting_paths
 from babelscope.io.json import parse_json
 from babelscope.text.clones import NO_CLONES, Clones
@@ -80,16 +80,16 @@ def read_list(path: Path, label: str, *, duplicates: str) -> list[tuple[int, str
     """The sentences of one label with their numbers from 1; later copies are left out.
 
     Raises:
-        DataError: If the file cannot be used, with the line, or the number in the list.
+        TextError: If the file cannot be used, with the line, or the number in the list.
     """
     if path.suffix != ".json":
         return check_lines(path, duplicates=duplicates)
     texts = _read_json(path)[label]
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
-            raise DataError(path, f"{label} sentence {number} is {text!r:.80}, no text")
+            raise TextError(path, f"{label} sentence {number} is {text!r:.80}, no text")
         if fault := fault_of(text):
-            raise DataError(path, f"{label} sentence {number} holds {fault}: {text!r:.80}", "take it out")
+            raise TextError(path, f"{label} sentence {number} holds {fault}: {text!r:.80}", "take it out")
     sentences = (" ".join(str(text).split()) for text in texts)
     return check_distinct(path, sentences, duplicates=duplicates, label=label)
 
@@ -99,11 +99,11 @@ def _read_json(path: Path) -> dict[str, list[object]]:
     try:
         lists = parse_json(check_utf8(path).removeprefix("\ufeff"))["sentences"]
         if not all(isinstance(lists[label], list) for label in LABELS):
-            raise DataError(path, "positive and negative are no lists", expected)
+            raise TextError(path, "positive and negative are no lists", expected)
     except json.JSONDecodeError as error:
-        raise DataError(path, f"is no JSON: {error}") from error
+        raise TextError(path, f"is no JSON: {error}") from error
     except (KeyError, TypeError) as error:
-        raise DataError(path, "has no lists of sentences", expected) from error
+        raise TextError(path, "has no lists of sentences", expected) from error
     return dict(lists)
 
 
@@ -119,7 +119,7 @@ def read_concept_files(
             lists is of the group of its first place.
 
     Raises:
-        DataError: If a file cannot be used, or a sentence is positive and negative for one concept.
+        TextError: If a file cannot be used, or a sentence is positive and negative for one concept.
     """
     found = ConceptSentences()
     ids: dict[str, str] = {}
@@ -136,7 +136,7 @@ def read_concept_files(
             if own.setdefault(name, value) != value:
                 other = LABELS[value]
                 problem = f"{label} sentence {number} is also {other} for {concept}: {text[:80]!r}"
-                raise DataError(path, problem, "a sentence expresses a concept or does not; remove one")
+                raise TextError(path, problem, "a sentence expresses a concept or does not; remove one")
             found.texts[name] = text
             if in_file:
                 group_of.setdefault(name, in_file[number - 1])
@@ -162,7 +162,7 @@ def check_same_labels(files: Mapping[str, Sequence[ConceptFile]]) -> None:
     """Refuse a concept that has negative sentences of its own in some languages only.
 
     Raises:
-        DataError: Naming the concept and the languages.
+        TextError: Naming the concept and the languages.
     """
     with_negatives = {
         lang: {concept for concept, label, _ in own if label == "negative"} for lang, own in files.items()
@@ -173,7 +173,7 @@ def check_same_labels(files: Mapping[str, Sequence[ConceptFile]]) -> None:
             if concept in somewhere - with_negatives[lang]:
                 others = ", ".join(other for other, has in with_negatives.items() if concept in has)
                 problem = f"{concept} has no negative sentences in {lang}, but it has in {others}"
-                raise DataError(path, problem, "bring them for all languages, or for none")
+                raise TextError(path, problem, "bring them for all languages, or for none")
 
 
 def label_sentences(
@@ -280,7 +280,7 @@ def check_concepts(
         groups: File whose line i names the group of line i.
 
     Raises:
-        DataError: As :func:`babelscope.text.lines.check_lines` and :meth:`Grouping.of_lines`; else naming
+        TextError: As :func:`babelscope.text.lines.check_lines` and :meth:`Grouping.of_lines`; else naming
             concepts, languages, how many sentences there are and how many are needed.
     """
     label_lines = list(iter_lines(label_text))
@@ -306,7 +306,7 @@ def check_concept_files(
     """The same for concept files (per language); their sentences are checked as well.
 
     Raises:
-        DataError: As :func:`check_concepts`; also if a concept has a file of
+        TextError: As :func:`check_concepts`; also if a concept has a file of
             negative sentences in some languages only.
     """
     check_same_labels(files)
@@ -348,7 +348,7 @@ def _raise_too_few(problems: Sequence[str], *, grouped: bool) -> None:
             "add sentences or words, lower concepts.min_positive, or leave the concept out of "
             f"concepts.ids; {halves}"
         )
-        raise DataError("concepts", "; ".join(problems[:10]) + more, hint)
+        raise TextError("concepts", "; ".join(problems[:10]) + more, hint)
 
 
 def fewest_in_a_half(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from babelscope.errors import DataError
+from babelscope.errors import TextError
 from babelscope.io.files import is_below
 from babelscope.io.json import parse_json
 from babelscope.text.clones import NO_CLONES, Clones, respell
@@ -65,7 +65,7 @@ def prepare_text_corpus(source: Path, out: Path, *, heldout: float, seed: int, l
         letters: Number of the clone that the text is made into; 0: it stays as it is.
 
     Raises:
-        DataError: If the file is not UTF-8 or has too little text to be split.
+        TextError: If the file is not UTF-8 or has too little text to be split.
     """
     texts = (respell(line.strip(), letters) for line in iter_lines(source))
     _write_documents(texts, out, heldout=heldout, seed=seed, source=source)
@@ -96,7 +96,7 @@ def prepare_dataset_corpus(
         letters: Number of the clone that the text is made into; 0: it stays as it is.
 
     Raises:
-        DataError: If the data set, the split or the column is not there, with those that are, or files of
+        TextError: If the data set, the split or the column is not there, with those that are, or files of
             a folder lie outside it.
     """
     import datasets
@@ -114,10 +114,10 @@ def prepare_dataset_corpus(
         columns = list(loaded.features or next(iter(loaded)))
     except (OSError, ValueError, StopIteration) as error:
         hint = "paths are relative to the working directory; a name of the hub needs a network or its cache"
-        raise DataError(place, f"cannot be read as a data set: {error}", hint) from error
+        raise TextError(place, f"cannot be read as a data set: {error}", hint) from error
     if column not in columns:
         problem = f"has no column {column!r}; it has {', '.join(columns)}"
-        raise DataError(place, problem, "set corpora.*.column")
+        raise TextError(place, problem, "set corpora.*.column")
     texts = (respell(" ".join(str(row[column] or "").split()), letters) for row in loaded)
     _write_documents(texts, out, heldout=heldout, seed=seed, source=Path(place))
 
@@ -127,7 +127,7 @@ def _check_inside(place: str, files: Mapping[str, Iterable[str]]) -> None:
     for file in (str(file) for group in files.values() for file in group):
         if "://" in file or not is_below(Path(file), Path(place)):
             hint = "its README.md names files, or a link leads out; put the files into the folder"
-            raise DataError(place, f"would have {file} read, which does not lie in it", hint)
+            raise TextError(place, f"would have {file} read, which does not lie in it", hint)
 
 
 def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: int, source: Path) -> None:
@@ -135,7 +135,7 @@ def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: i
     with text_file(out) as file:
         for text in texts:
             if fault := fault_of(text):
-                raise DataError(
+                raise TextError(
                     source, f"document {sum(n.values()) + 1} holds {fault}", "take it out of the text"
                 )
             if not is_seen(text):
@@ -148,7 +148,7 @@ def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: i
         if not n["train"]:
             problem = f"has no text to train on: {n['heldout']} documents, all held out"
             hint = "a document is a line; add some"
-            raise DataError(source, problem if n["heldout"] else "has no text", hint)
+            raise TextError(source, problem if n["heldout"] else "has no text", hint)
     if n["empty"]:
         logger.warning("%s: %d empty lines left out", source, n["empty"])
     logger.info("%s: %d documents to train on, %d held out", out, n["train"], n["heldout"])
@@ -165,12 +165,12 @@ def read_documents(path: Path) -> Iterator[tuple[str, str]]:
     """Text and split of each document of a file.
 
     Raises:
-        DataError: If the file cannot be read, or a line is not a document.
+        TextError: If the file cannot be read, or a line is not a document.
     """
     for number, line in enumerate(iter_lines(path), 1):
         try:
             document = parse_json(line)
             text, split = document["text"], document["split"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(path, f"line {number} is not a document: {error}") from error
+            raise TextError(path, f"line {number} is not a document: {error}") from error
         yield text, split

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from babelscope.errors import DataError
+from babelscope.errors import TextError
 from babelscope.io.files import written_whole
 from babelscope.io.formulas import as_cell, of_cell
 from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose, fault_of, is_seen
@@ -40,13 +40,13 @@ def iter_lines(path: Path) -> Iterator[str]:
     left out.
 
     Raises:
-        DataError: If the file cannot be read or is not UTF-8, with the byte offset; or if a line holds NUL or
+        TextError: If the file cannot be read or is not UTF-8, with the byte offset; or if a line holds NUL or
             a carriage return, with its number.
     """
     try:
         file = path.open("rb")
     except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}") from error
+        raise TextError(path, f"cannot be read: {error.strerror}") from error
     with file:
         check_not_packed(path, file.peek(_HEAD)[:_HEAD])
         offset = 0
@@ -66,16 +66,16 @@ def iter_lines(path: Path) -> Iterator[str]:
 def _check_line(path: Path, number: int, line: str) -> None:
     if "\r" in line:
         problem = f"line {number} holds a carriage return: is it one line or two?"
-        raise DataError(path, problem, "end lines with LF, or with CR LF, and nothing else")
+        raise TextError(path, problem, "end lines with LF, or with CR LF, and nothing else")
     if fault := fault_of(line):
-        raise DataError(
+        raise TextError(
             path, f"line {number} holds {fault}: it is no text", "one sentence or document a line"
         )
 
 
-def _not_utf8(path: Path, byte: int, offset: int) -> DataError:
+def _not_utf8(path: Path, byte: int, offset: int) -> TextError:
     problem = f"is not UTF-8: byte 0x{byte:02x} at offset {offset}"
-    return DataError(path, problem, "convert it, with iconv for instance")
+    return TextError(path, problem, "convert it, with iconv for instance")
 
 
 def check_utf8(path: Path, limit: int | None = None) -> str:
@@ -86,14 +86,14 @@ def check_utf8(path: Path, limit: int | None = None) -> str:
         limit: Bytes that are read; all if None. A character that the limit cuts is left out.
 
     Raises:
-        DataError: With the byte offset of the first wrong byte.
+        TextError: With the byte offset of the first wrong byte.
     """
     try:
         with path.open("rb") as file:
             content = file.read() if limit is None else file.read(limit)
             whole = not file.read(1)
     except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}") from error
+        raise TextError(path, f"cannot be read: {error.strerror}") from error
     check_not_packed(path, content[:_HEAD])
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(content, final=whole)
@@ -108,13 +108,13 @@ def check_training_text(path: Path, lang: str) -> None:
     Of a file of more than 50 MB only the first MB is read here; the job reads the rest.
 
     Raises:
-        DataError: With the language, the byte offset, the line, or what it seems to be.
+        TextError: With the language, the byte offset, the line, or what it seems to be.
     """
     whole = path.stat().st_size <= _READ_WHOLE
     text = check_utf8(path, limit=None if whole else _READ_START)
     text = text.removeprefix("\ufeff")
     if not is_seen(text):
-        raise DataError(path, f"language {lang} has no text", "add some, or drop the language")
+        raise TextError(path, f"language {lang} has no text", "add some, or drop the language")
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
         _check_line(path, number, line.removesuffix("\r"))
@@ -125,7 +125,7 @@ def check_lines(path: Path, *, duplicates: str = "error") -> list[tuple[int, str
     """The sentences of a file with the numbers of their lines from 1; later copies are left out.
 
     Raises:
-        DataError: As :func:`check_distinct`, if a sentence holds a tab, or if they are no text but JSON or
+        TextError: As :func:`check_distinct`, if a sentence holds a tab, or if they are no text but JSON or
             mark-up.
     """
     check_prose(path, list(islice(iter_lines(path), LOOKED_AT)))
@@ -134,7 +134,7 @@ def check_lines(path: Path, *, duplicates: str = "error") -> list[tuple[int, str
         for number, line in enumerate(iter_lines(path), 1):
             sentence = line.strip()
             if "\t" in sentence:
-                raise DataError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
+                raise TextError(path, f"line {number} holds a tab", "one sentence a line, no tabs")
             yield sentence
 
     return check_distinct(path, sentences(), duplicates=duplicates)
@@ -152,7 +152,7 @@ def check_distinct(
         label: What kind of sentences a list holds; lines of a file by default.
 
     Raises:
-        DataError: With the number of the first such sentence, or if there is none.
+        TextError: With the number of the first such sentence, or if there is none.
     """
     word = "sentence" if label else "line"
     first: dict[str, int] = {}
@@ -160,15 +160,15 @@ def check_distinct(
         where = f"{label} {word} {number}".lstrip()
         if not is_seen(sentence):
             said = "holds nothing that can be seen" if sentence else "is empty"
-            raise DataError(path, f"{where} {said}", "remove it; in all languages, if they are parallel")
+            raise TextError(path, f"{where} {said}", "remove it; in all languages, if they are parallel")
         if sentence in first:
             problem = f"{where} repeats {word} {first[sentence]}: {sentence[:80]!r}"
             if duplicates == "error":
-                raise DataError(path, problem, "remove one, or set sentences.duplicates: keep_first")
+                raise TextError(path, problem, "remove one, or set sentences.duplicates: keep_first")
             logger.warning("%s: %s; left out", path, problem)
         first.setdefault(sentence, number)
     if not first:
-        raise DataError(path, f"has no {f'{label} sentence'.lstrip()}")
+        raise TextError(path, f"has no {f'{label} sentence'.lstrip()}")
     return [(number, sentence) for sentence, number in first.items()]
 
 
@@ -176,14 +176,14 @@ def check_parallel(files: Mapping[str, Path]) -> None:
     """Refuse parallel files of different lengths.
 
     Raises:
-        DataError: Naming the first file that differs, with both counts.
+        TextError: Naming the first file that differs, with both counts.
     """
     counts = {lang: sum(1 for _ in iter_lines(path)) for lang, path in files.items()}
     usual, _ = Counter(counts.values()).most_common(1)[0]
     for lang, count in counts.items():
         if count != usual:
             problem = f"has {count} lines, most of the other languages have {usual}"
-            raise DataError(files[lang], problem, "line i must be the same sentence everywhere")
+            raise TextError(files[lang], problem, "line i must be the same sentence everywhere")
 
 
 def line_id(number: int) -> str:
@@ -220,7 +220,7 @@ def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
             fields = [as_cell(field) if isinstance(field, str) else str(field) for field in row]
             if odd := [field for field in fields if not _IN_A_CELL.isdisjoint(field)]:
                 hint = "write it without; one line, no tabs"
-                raise DataError(path, f"{odd[0]!r} holds a tab, a line end or NUL", hint)
+                raise TextError(path, f"{odd[0]!r} holds a tab, a line end or NUL", hint)
             file.write("\t".join(fields) + "\n")
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import regex
 
-from babelscope.errors import DataError
+from babelscope.errors import TextError
 
 #: Lines that are looked at.
 LOOKED_AT = 500
@@ -63,14 +63,14 @@ def check_not_packed(path: Path, head: bytes) -> None:
     """Refuse a file that is no text by its first bytes.
 
     Raises:
-        DataError: Saying what it is.
+        TextError: Saying what it is.
     """
     for magic, kind in _PACKED.items():
         if head.startswith(magic):
             how = "convert it, with iconv for instance" if kind == "UTF-16" else "unpack it to UTF-8 text"
-            raise DataError(path, f"is {kind}, no plain text", how)
+            raise TextError(path, f"is {kind}, no plain text", how)
     if b"\0" in head:
-        raise DataError(path, "holds zero bytes: it is no text", "bring plain UTF-8 text, a line each")
+        raise TextError(path, "holds zero bytes: it is no text", "bring plain UTF-8 text, a line each")
 
 
 def fault_of(text: str) -> str:
@@ -98,23 +98,23 @@ def check_prose(path: Path, lines: Sequence[str]) -> None:
         lines: The first ones, of which :data:`LOOKED_AT` are looked at.
 
     Raises:
-        DataError: Saying what it seems to be, and how to make text of it.
+        TextError: Saying what it seems to be, and how to make text of it.
     """
     lines = [line for line in lines if line.strip()][:LOOKED_AT]
     if not lines:
         return
     if _is_json(lines):
-        raise DataError(path, "seems to be JSON", _OR_DATASET)
+        raise TextError(path, "seems to be JSON", _OR_DATASET)
     if begins := _markup(lines):
-        raise DataError(path, f"seems to be HTML or XML: see {begins!r:.40}", _HINT)
+        raise TextError(path, f"seems to be HTML or XML: see {begins!r:.40}", _HINT)
     # A paragraph may begin with a tab.
     n = sum("\t" in line.strip() for line in lines)
     if n > len(lines) / 2:
         problem = f"seems to be a table: {n} of the first {len(lines)} lines hold tabs between texts"
-        raise DataError(path, problem, _HINT)
+        raise TextError(path, problem, _HINT)
     if separator := _separator(lines):
         problem = f"seems to be a table with {separator!r} between columns: {lines[0].strip()!r:.80}"
-        raise DataError(path, problem, _OR_DATASET)
+        raise TextError(path, problem, _OR_DATASET)
 
 
 def _is_json(lines: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from babelscope.errors import DataError
+from babelscope.errors import TextError
 from babelscope.text.lines import half_of, iter_lines, line_id, read_tsv
 
 
@@ -25,19 +25,19 @@ def read_groups(path: Path, n_sentences: int, sentences: Path) -> list[str]:
         sentences: Where they stand, for the message.
 
     Raises:
-        DataError: If the file cannot be read, a line is empty or holds a tab, or there are fewer or more
+        TextError: If the file cannot be read, a line is empty or holds a tab, or there are fewer or more
             lines than sentences.
     """
     groups = [line.strip() for line in iter_lines(path)]
     if len(groups) != n_sentences:
         problem = f"has {len(groups)} lines, {sentences} has {n_sentences} sentences"
-        raise DataError(path, problem, "line i names the group of sentence i, in all languages alike")
+        raise TextError(path, problem, "line i names the group of sentence i, in all languages alike")
     for number, group in enumerate(groups, 1):
         if not group:
             hint = "a sentence of no group needs a name that no other line has"
-            raise DataError(path, f"line {number} is empty", hint)
+            raise TextError(path, f"line {number} is empty", hint)
         if "\t" in group:
-            raise DataError(path, f"line {number} holds a tab", "a line is the name of one group, no more")
+            raise TextError(path, f"line {number} holds a tab", "a line is the name of one group, no more")
     return groups
 
 
@@ -52,12 +52,12 @@ def halves_of_groups(groups: Sequence[str], where: Path | str) -> dict[str, str]
         where: The file or files of groups, for the message.
 
     Raises:
-        DataError: If there is one group only.
+        TextError: If there is one group only.
     """
     sizes = Counter(groups)
     if len(sizes) < 2:
         problem = f"all {len(groups)} sentences are of one group, {next(iter(sizes), '')!r}"
-        raise DataError(where, problem, "halves of whole groups need two groups or more; or leave out groups")
+        raise TextError(where, problem, "halves of whole groups need two groups or more; or leave out groups")
     filled = {"a": 0, "b": 0}
     halves = {}
     for group in sorted(sizes, key=lambda name: (-sizes[name], name)):
@@ -83,7 +83,7 @@ class Grouping:
         """Of parallel lines, by the file of their groups; without one they have none.
 
         Raises:
-            DataError: As :func:`read_groups` and :func:`halves_of_groups`.
+            TextError: As :func:`read_groups` and :func:`halves_of_groups`.
         """
         if path is None:
             return cls()

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from babelscope.errors import DataError, StoreError, StudyError
+from babelscope.errors import StoreError, StudyError, TextError
 from babelscope.io.files import AGAIN, file_sha256, unfinished_name
 from babelscope.io.h5 import atomic_h5, open_h5
 from babelscope.text.clones import NO_CLONES, Clones, plain, respell
@@ -81,7 +81,7 @@ def train_tokenizer(
 
     Raises:
         StudyError: If the vocabulary is too small.
-        DataError: If a file cannot be read or a language has no training text.
+        TextError: If a file cannot be read or a language has no training text.
     """
     fixed = [*SPECIAL_TOKENS.values(), *BYTE_TOKENS]
     documents = {lang: path for lang, path in sorted(documents.items()) if lang not in clones}
@@ -169,7 +169,7 @@ def _sample(path: Path, lang: str, seed: int) -> list[str]:
     """Documents in random order up to :data:`CHARACTERS_PER_LANGUAGE`."""
     texts = [text for text, split in read_documents(path) if split == "train" and text.strip()]
     if not texts:
-        raise DataError(path, f"language {lang} has no training text", "lower the held-out share")
+        raise TextError(path, f"language {lang} has no training text", "lower the held-out share")
     wanted = CHARACTERS_PER_LANGUAGE
     rng = np.random.default_rng([seed, *lang.encode()])
     chosen: list[str] = []
@@ -220,7 +220,7 @@ def tokenize_corpus(
         sequence_length: Tokens of a window.
 
     Raises:
-        DataError: If a file cannot be read, or a language has not one full window to train on.
+        TextError: If a file cannot be read, or a language has not one full window to train on.
     """
     tokenizer = Tokenizer.from_file(str(Path(tokenizer_dir, "tokenizer.json")))
     tokenizer.encode_special_tokens = True  # they stand for nothing but themselves: only we set them, by id
@@ -255,7 +255,7 @@ def _check_counts(path: Path, lang: str, counts: Mapping[str, _Count], length: i
     if not train.n_windows:
         problem = f"language {lang} has {train.n_tokens} training tokens, less than one window of {length}"
         hint = "add text, shorten training.sequence_length or leave the language out"
-        raise DataError(path, problem, hint)
+        raise TextError(path, problem, hint)
     if not counts["heldout"].n_windows:
         logger.warning("%s: no full held-out window, so no held-out loss", lang)
     if (kept := train.kept_share(length)) < 0.5:
@@ -305,7 +305,7 @@ def _cut(path: Path, tokenizer: Tokenizer, start: int, length: int, folder: Path
             full: dict[str, list[list[int]]] = {"train": [], "heldout": []}
             for encoding, (_, split) in zip(encoded, chunk, strict=True):
                 if split not in counts:
-                    raise DataError(path, f"a document has the split {split!r}: train or heldout")
+                    raise TextError(path, f"a document has the split {split!r}: train or heldout")
                 window = unfinished[split]
                 window.append(start)
                 window.extend(encoding.ids)

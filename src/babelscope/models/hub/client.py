@@ -39,6 +39,8 @@ _LISTED = 12
 class HubError(BabelscopeError):
     """The hub does not have what the study names, does not give it, or cannot be reached."""
 
+    section = "the-hub"
+
     def __init__(self, what: object, problem: str, hint: str = "") -> None:
         self.problem, self.hint = problem, hint
         super().__init__(f"{what}: {problem}" + (f"\nhint: {hint}" if hint else ""))

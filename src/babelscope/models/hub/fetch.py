@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from babelscope.errors import DataError, StudyError
+from babelscope.errors import DataError, ModelError, StudyError
 from babelscope.io.files import (
     file_sha256,
     is_own_file,
@@ -80,7 +80,7 @@ def fetch_checkpoint(
         StudyError: If ``sizes`` differ from the model's.
     """
     if scratch.is_symlink():
-        raise DataError(scratch, f"is a link to {os.readlink(scratch)}, so nothing is downloaded into it")
+        raise ModelError(scratch, f"is a link to {os.readlink(scratch)}, so nothing is downloaded into it")
     scratch.mkdir(parents=True, exist_ok=True)
     with _alone(scratch):
         hub = Hub(waits)

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from babelscope import __version__
-from babelscope.errors import DataError, NumericsError, StudyError
+from babelscope.errors import ModelError, NumericsError, StudyError
 from babelscope.io.files import give_usual_mode
 from babelscope.io.tables import write_table
 from babelscope.models.architectures import architecture as architecture_of
@@ -127,7 +127,7 @@ def pretrain_steps(
 
     Raises:
         StudyError: If a setting is unknown, or does not fit the model or the windows.
-        DataError: If ``previous`` is incomplete or was trained with other settings.
+        ModelError: If ``previous`` is incomplete or was trained with other settings.
         NumericsError: If the loss or a gradient is not finite.
     """
     if not isinstance(training, TrainingSettings):
@@ -241,7 +241,7 @@ class _Run:
                 found = {moment: moments.pop(f"{name}/{moment}") for moment in _MOMENTS}
             except KeyError as error:
                 hint = "remove the folder and run again; it is trained anew"
-                raise DataError(folder / OPTIMIZER_FILE, f"lacks {error}", hint) from error
+                raise ModelError(folder / OPTIMIZER_FILE, f"lacks {error}", hint) from error
             self.optimizer.state[parameter] = {
                 "step": torch.tensor(float(self.step), device=self.device),
                 **{moment: value.to(self.device) for moment, value in found.items()},
@@ -452,7 +452,7 @@ def _check(
         allowed = f"the length of the windows, {windows.sequence_length}"
         raise StudyError(f"{key}.sequence_length", training.sequence_length, allowed)
     if windows.tokenizer_hash != tokenizer_json_hash(tokenizer_dir):
-        raise DataError(tokenizer_dir, "is not the tokenizer that made the windows of the corpus")
+        raise ModelError(tokenizer_dir, "is not the tokenizer that made the windows of the corpus")
     missing = sorted(set(shares) - set(windows.train))
     if missing:
         raise StudyError("shares", missing, f"languages of the corpus: {', '.join(windows.train)}")

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from babelscope.errors import DataError
+from babelscope.errors import ModelError
 from babelscope.io.files import AGAIN, unfinished_name, written_whole
 from babelscope.io.json import read_json
 from babelscope.models.files import is_complete
@@ -29,7 +29,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
     """What is known of a saved step: ``step``, ``seconds``, ``settings_hash``, ...
 
     Raises:
-        DataError: If it cannot be read or lacks one of these.
+        ModelError: If it cannot be read or lacks one of these.
     """
     path = Path(folder) / PROGRESS_FILE
     try:
@@ -37,7 +37,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
         progress["step"], progress["seconds"], progress["settings_hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "remove the folder and run again; it is trained anew"
-        raise DataError(path, f"cannot be read: {error}", hint) from error
+        raise ModelError(path, f"cannot be read: {error}", hint) from error
     return dict(progress)
 
 
@@ -45,11 +45,11 @@ def check_previous(previous: Path, name: str, fingerprint: str) -> None:
     """Refuse to go on from a step that other settings or other text made.
 
     Raises:
-        DataError: Naming the folder.
+        ModelError: Naming the folder.
     """
     if read_progress(previous)["settings_hash"] != fingerprint:
         problem = f"was trained with other settings or text than model {name} has now"
-        raise DataError(previous, problem, "remove the model's folder and run again; it is trained anew")
+        raise ModelError(previous, problem, "remove the model's folder and run again; it is trained anew")
 
 
 def is_whole(folder: Path, fingerprint: str) -> bool:
@@ -114,11 +114,11 @@ def read_list(path: Path | str) -> CheckpointList:
     """Read a list.
 
     Raises:
-        DataError: If it is not there or damaged.
+        ModelError: If it is not there or damaged.
     """
     try:
         content = read_json(Path(path))
         hashes = {int(step): str(value) for step, value in content["hashes"].items()}
         return CheckpointList(hashes, str(content["changed"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(path, f"is no list of checkpoints: {error!r}", AGAIN) from error
+        raise ModelError(path, f"is no list of checkpoints: {error!r}", AGAIN) from error

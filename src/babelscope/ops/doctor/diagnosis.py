@@ -35,9 +35,9 @@ class Diagnosis:
 
 
 def diagnosis_of(check: str, error: BabelscopeError) -> Diagnosis:
-    """An error as what a check has found; its hint is the remedy."""
+    """An error as what a check has found; its hint, and the page that explains it, are the remedy."""
     what, _, hint = str(error).partition("\nhint: ")
-    return Diagnosis(check, PROBLEM, what, hint or "config/README.md describes every key")
+    return Diagnosis(check, PROBLEM, what, "\n".join(filter(None, [hint, *error.__notes__])))
 
 
 def diagnoses_text(found: Sequence[Diagnosis]) -> str:
