@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,10 @@ def shown_tokens(text: str, bounds: Sequence[tuple[int, int]]) -> ShownTokens:
         starts.pop()
         first.pop()
         ends[-2:] = [max(ends[-2:])]
+    # A tokenizer that composes characters says where the letter stands, and nothing of its marks.
+    for at, until in enumerate([*starts[1:], len(text)]):
+        while ends[at] < until and category(text[ends[at]]).startswith("M"):
+            ends[at] += 1
     place = utf16_places(text)
     return ShownTokens(place[starts], place[ends], np.array(first, dtype=np.intp))
 

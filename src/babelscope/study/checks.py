@@ -28,7 +28,6 @@ from babelscope.text.settings import (
     TextCorpus,
     WordConcepts,
 )
-from babelscope.units import place_of, unit_name
 
 #: Which concepts go with which sentences.
 _PAIRS = {"grammar": "grammar", "parallel": "words", "concepts": "files"}
@@ -382,22 +381,27 @@ def _check_traces(study: Study) -> None:
     if len(traces.units) > traces.max_units:
         allowed = f"at most {traces.max_units} units, traces.max_units"
         raise StudyError("traces.units", list(traces.units), allowed, "raise traces.max_units")
-    sites = study.extraction.sites
-    widths = {run_id: site_widths(model.config, sites) for run_id, model in study.models.items()}
     for name in traces.units:
-        try:
-            layer, site, unit = place_of(name)
-        except ValueError as error:
-            raise StudyError("traces.units", name, "names such as L03.mlp_act.117") from error
-        if not any(unit < width.get((layer, site), 0) for width in widths.values()):
-            having = "; ".join(f"{run_id}: {_unit_names(width)}" for run_id, width in widths.items())
-            raise StudyError("traces.units", name, f"units of a model at extraction.sites ({having})")
+        _check_unit(study, name)
 
 
-def _unit_names(widths: Mapping[tuple[int, str], int]) -> str:
-    """``L01.attn_out.0 to L04.mlp_out.63``."""
-    (first, site), (last, last_site) = next(iter(widths)), list(widths)[-1]
-    return f"{unit_name(first, site, 0)} to {unit_name(last, last_site, widths[last, last_site] - 1)}"
+def _check_unit(study: Study, name: str) -> None:
+    """Some model has a unit of this name at the study's sites."""
+    from babelscope.units import place_of, unit_name  # with numpy, for which planning does not wait
+
+    try:
+        layer, site, unit = place_of(name)
+    except ValueError as error:
+        raise StudyError("traces.units", name, "names such as L03.mlp_act.117") from error
+    having = []
+    for model in study.models.values():
+        widths = site_widths(model.config, study.extraction.sites)
+        if unit < widths.get((layer, site), 0):
+            return
+        (first, first_site), (last, last_site) = next(iter(widths)), list(widths)[-1]
+        ends = unit_name(first, first_site, 0), unit_name(last, last_site, widths[last, last_site] - 1)
+        having.append(f"{model.run_id}: {ends[0]} to {ends[1]}")
+    raise StudyError("traces.units", name, f"units at extraction.sites ({'; '.join(having)})")
 
 
 def _check_known(key: str, given: Any, known: Iterable[str]) -> None:
