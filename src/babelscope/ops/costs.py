@@ -608,7 +608,7 @@ _LONG = 1800
 #: Seconds for one pair of languages in one layer.
 _ALIGN_PAIR = 2e-4
 #: Seconds for what is kept of one sentence of a traced unit; its bytes, packed, beside those of its tokens.
-_TRACE, _TRACE_BYTES = 1e-4, 40
+_TRACE, _TRACE_BYTES = 3e-4, 70
 #: Operations of a probe on one number of its input, per class and iteration.
 _PROBE_FLOPS = 4.0
 
