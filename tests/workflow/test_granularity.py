@@ -14,9 +14,7 @@ COARSE = {"steps_per_job": 2, "languages_per_job": 2, "layers_per_job": 3}
 #: What reads files of all ranges, and so follows any change of their names.
 COLLECTORS = {
     "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
-    "collect_choices", "collect_generation", "trace_units", "plot_figure", "render_report", "all",
-    # Which step is sound, all steps say; then a few sentences are read again.
-    "choose_sentences", "trace_sentences", "collect_traces",
+    "collect_choices", "collect_generation", "collect_traces", "plot_figure", "render_report", "all",
 }  # fmt: skip
 
 
