@@ -12,7 +12,7 @@ Where files lie, under results/<study>/ (results/README.md says more):
     best/{model}/{steps}.h5                      the best units of every concept
     choices/{model}/{steps}.parquet              other poolings, sites and numbers of experts
     probes/{model}/{steps}/{layers}.tsv          language probes
-    experts/  alignment/  generation/            per (model, steps)
+    experts/  alignment/  traces/  generation/   per (model, steps)
     tables/  figures/  report.html               the study as a whole
     logs/  benchmarks/                           per rule, then as above
 
@@ -37,6 +37,7 @@ include: "workflow/rules/activations.smk"
 include: "workflow/rules/probing.smk"
 include: "workflow/rules/experts.smk"
 include: "workflow/rules/alignment.smk"
+include: "workflow/rules/traces.smk"
 include: "workflow/rules/generation.smk"
 include: "workflow/rules/report.smk"
 
@@ -51,6 +52,7 @@ localrules:
     scores,
     probes,
     alignment,
+    traces,
     generation,
     tables,
     figures,
@@ -88,6 +90,11 @@ rule probes:
 rule alignment:
     input:
         rules.collect_alignment.output,
+
+
+rule traces:
+    input:
+        rules.collect_traces.output if RANGES.tracing else [],
 
 
 rule generation:

@@ -5,7 +5,8 @@
 # BABELSCOPE_GPUS names them, with commas, BABELSCOPE_GPU_LOCKS is a folder with a lock for each. A lock is held until
 # the job's last process has ended. Snakemake starts no more such jobs at once than there are GPUs (resource `gpu`).
 case ${BASH_EXECUTION_STRING-} in
-  *.pretrain_step.py* | *.audit_checkpoint.py* | *.extract_activations.py* | *.generate_text.py*)
+  *.pretrain_step.py* | *.audit_checkpoint.py* | *.extract_activations.py* | *.generate_text.py* | \
+    *.choose_sentences.py* | *.trace_sentences.py*)
     for gpu in ${BABELSCOPE_GPUS//,/ }; do
       exec {gpu_lock}>"$BABELSCOPE_GPU_LOCKS/$gpu"
       flock --nonblock "$gpu_lock" && export CUDA_VISIBLE_DEVICES=$gpu && break

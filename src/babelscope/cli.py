@@ -7,11 +7,21 @@ import sys
 from collections.abc import Sequence
 
 from babelscope import __version__
-from babelscope.commands import check_model, doctor, hub, new, plan, recover, recut, status
+from babelscope.commands import (
+    check_model,
+    doctor,
+    export_traces,
+    hub,
+    new,
+    plan,
+    recover,
+    recut,
+    status,
+)
 from babelscope.errors import BabelscopeError, explained
 
 #: Each has ``add_arguments`` and ``run``, and imports what is slow in ``run``.
-COMMANDS = (new, check_model, doctor, plan, status, recover, recut, hub)
+COMMANDS = (new, check_model, doctor, plan, status, recover, recut, hub, export_traces)
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:

@@ -354,6 +354,36 @@ class Results(_Readable):
         experts = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         return UnitView(name, *place, expert_of=experts, lifeline=lines)
 
+    def traces(self, model: str | None = None, unit: str | None = None) -> pd.DataFrame:
+        """What units on show do on every token of a few sentences.
+
+        Args:
+            model: Only of this run; of all by default.
+            unit: Only this unit, such as ``L03.mlp_out.11``.
+
+        Returns:
+            The rows of the table ``traces``.
+
+        Raises:
+            ResultsError: If the study has no traces, or none of this run or unit.
+            ValueError: If the name is none of a unit.
+
+        Example:
+            >>> study.traces(unit="L03.mlp_out.11").query("kind == 'strongest'")[["step", "lang", "text"]]
+        """
+        table = self.table("traces")
+        if model is not None:
+            table, there = table[table["model"] == model], table["model"].unique().tolist()
+            if table.empty:
+                raise _lacks("traces of model", model, there)
+        if unit is not None:
+            found = _at(table, place_of(unit))
+            if found.empty:
+                places = table[_UNIT].drop_duplicates().itertuples(index=False)
+                raise _lacks("traces of unit", unit, [unit_name(*place) for place in places])
+            table = found
+        return table.reset_index(drop=True)
+
     def best(self, model: str) -> dict[tuple[int, str], BestFile]:
         """The best units of every concept by step and language, of one run.
 

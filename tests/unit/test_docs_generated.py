@@ -176,9 +176,9 @@ def test_ranges_that_stages_take_are_those_of_the_page():
     rows = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in re.findall(r"^\| `.*$", table, re.M)]
 
     class Kinds:
-        training, analysis, writing = "training", "analysis", "writing"
+        training, analysis, writing, tracing = "training", "analysis", "writing", "tracing"
 
-    for stages, kind in zip(rows, ("training", "analysis", "writing"), strict=True):
+    for stages, kind in zip(rows, ("training", "analysis", "writing", "tracing"), strict=True):
         assert stages == {
             name
             for name, stage in STAGES.items()

@@ -18,11 +18,12 @@ from babelscope.study.steps import chunks, label
 DEMO = yaml.safe_load((Path(__file__).resolve().parents[2] / "config/config.yaml").read_text())
 
 
-def demo(steps, *, keep=False, **granularity):
+def demo(steps, *, keep=False, traces=None, **granularity):
     config = {**copy.deepcopy(DEMO), "keep_activations": keep}
     for model in config["models"].values():
         model["steps"] = steps
-    return load_study({**config, "granularity": granularity, "generation": {"enabled": False}})
+    parts = {"granularity": granularity, "generation": {"enabled": False}, "traces": traces or {}}
+    return load_study({**config, **parts})
 
 
 @given(
@@ -113,3 +114,27 @@ def test_a_label_that_is_not_there_is_answered_with_those_that_are():
     ranges = Ranges("steps of tiny-seed0", [(0, 4)])
     with pytest.raises(RangeError, match=r"steps of tiny-seed0: got '8'; allowed: 0\.\.4"):
         ranges["8"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "wanted", "traced"),
+    [
+        ([0, 1, 2, 4, 8, 16, 32], 3, ["0", "4", "32"]),
+        ([0, 1, 2, 4, 8, 16, 32], 2, ["0", "32"]),
+        ([0, 64, 128], 5, ["0", "64", "128"]),
+        ([7], 5, ["7"]),
+        ([0, 64, 128], [128, 0], ["0", "128"]),
+        ([[0, 64, 128], 256, 512], 3, ["0..512"]),
+        ([0, [4, 8]], 5, ["0", "4..8"]),
+        ([[0, 64], 128, 256, 512], 4, ["0..64", "256..512"]),
+    ],
+)
+def test_steps_are_traced_from_the_first_to_the_last(steps, wanted, traced):
+    ranges = StudyRanges.of(demo(steps, traces={"steps": wanted})).tracing
+    assert {model: list(found) for model, found in ranges.items()} == {"bridged-seed0": traced}
+
+
+def test_controls_are_traced_where_a_study_asks_for_it():
+    both = StudyRanges.of(demo([0, 64], traces={"controls": True})).tracing
+    assert list(both) == ["bridged-seed0", "isolated-seed0"]
+    assert not StudyRanges.of(demo([0, 64], traces={"enabled": False, "controls": True})).tracing

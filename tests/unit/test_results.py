@@ -193,3 +193,28 @@ def test_the_workflow_reads_results_through_the_same_door(script):
     text = (Path(__file__).resolve().parents[2] / f"workflow/scripts/{script}.py").read_text(encoding="utf-8")
     assert "open_study(" in text
     assert "read_table" not in text
+
+
+def test_traces_of_a_run_and_of_a_unit(tmp_path):
+    rows = [
+        (model, step, 1, "mlp_act", unit)
+        for model in ("a-seed0", "b-seed0")
+        for step in (0, 4)
+        for unit in (2, 30)
+    ]
+    table = pd.DataFrame(rows, columns=["model", "step", "layer", "site", "unit"])
+    write_table(table, tmp_path / "tables" / "traces.parquet")
+    study = bs.open_study(tmp_path)
+    assert len(study.traces()) == 8
+    found = study.traces("b-seed0", "L01.mlp_act.30")
+    assert found.to_dict("list") == {
+        "model": ["b-seed0"] * 2, "step": [0, 4], "layer": [1, 1], "site": ["mlp_act"] * 2, "unit": [30, 30]
+    }  # fmt: skip
+    with pytest.raises(ResultsError, match="no traces of model 'c'; there are: a-seed0, b-seed0"):
+        study.traces("c")
+    with pytest.raises(
+        ResultsError, match=r"no traces of unit 'L02.mlp_act.2'; there are: L01.mlp_act.2, L01"
+    ):
+        study.traces(unit="L02.mlp_act.2")
+    with pytest.raises(ValueError, match="a unit is named as"):
+        study.traces(unit="2")

@@ -550,6 +550,22 @@ CROSS_ERRORS = {
         {"generation__concepts": ["dogs"]}, "generation.concepts", "dogs", "dog, house",
         "did you mean `dog`?",
     ),
+    "traces.steps": ({"traces": {"steps": [4, 5]}}, "traces.steps", 5, "[0, 4]", ""),
+    "one traced step": ({"traces": {"steps": 1}}, "traces.steps", 1, "2 or more", ""),
+    "more named than traced": (
+        {"traces": {"units": ["L01.mlp_act.0", "L01.mlp_act.1"], "max_units": 1}}, "traces.units",
+        ["L01.mlp_act.0", "L01.mlp_act.1"], "at most 1 units, traces.max_units", "raise",
+    ),
+    "no name of a unit": (
+        {"traces": {"units": ["mlp_act.3"]}}, "traces.units", "mlp_act.3", "names such as L03.mlp_act.117", "",
+    ),
+    "a unit beyond the last": (
+        {"traces": {"units": ["L02.mlp_act.31", "L02.mlp_act.32"]}}, "traces.units", "L02.mlp_act.32",
+        "small-seed0: L01.mlp_act.0 to L02.mlp_out.15", "",
+    ),
+    "a unit of another site": (
+        {"traces": {"units": ["L01.resid.0"]}}, "traces.units", "L01.resid.0", "extraction.sites", "",
+    ),
     "length of a text": (
         {"generation__max_new_tokens": 2048}, "generation.max_new_tokens", 2048,
         "less than the 2048 positions", "start token",

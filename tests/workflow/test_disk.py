@@ -132,4 +132,4 @@ def test_what_lasts_is_regrouped_without_the_scores_and_without_a_model(streamed
     assert study.planned("alignment")["extract_activations"] == 2
     done = study.babelscope("recut")
     assert done.returncode == 0, done.stderr
-    assert study.planned("alignment") == {"trace_units": 1, "collect_alignment": 1, "alignment": 1}
+    assert study.planned("alignment") == {"collect_alignment": 1, "alignment": 1}

@@ -28,7 +28,8 @@ PARTS = {
     "split": "train|heldout",
 }
 #: Words of the page, and what numpy and pandas call it.
-KINDS = {"text": ("O", "U"), "bool": ("b",), "list of int64": ("O",)}
+LISTS = dict.fromkeys(("list of int64", "list of int32", "list of float32"), ("O",))
+KINDS = {"text": ("O", "U"), "bool": ("b",), **LISTS}
 
 
 def rows(text: str) -> list[list[str]]:

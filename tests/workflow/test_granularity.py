@@ -14,7 +14,7 @@ COARSE = {"steps_per_job": 2, "languages_per_job": 2, "layers_per_job": 3}
 #: What reads files of all ranges, and so follows any change of their names.
 COLLECTORS = {
     "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
-    "collect_choices", "collect_generation", "trace_units", "plot_figure", "render_report", "all",
+    "collect_choices", "collect_generation", "collect_traces", "plot_figure", "render_report", "all",
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
     for file in (study.results / "scores").rglob("*.h5"):
         file.unlink()
     said = study.dry_run()
-    unused = "0 (activations, alignment, audit, best, choices, experts, models, probes) is no longer used, 0..4 takes"
+    unused = "0 (activations, alignment, audit, best, choices, experts, models, probes, traces) is no longer used, 0..4 takes"
     assert f"tiny-seed0: steps {unused} its place" in said
     assert "tiny-seed0: langs de (activations) is no longer used, en..de takes" in said
     assert study.babelscope("recut").returncode == 0
@@ -68,7 +68,7 @@ def test_from_single_cells_to_ranges_and_back_nothing_is_computed(finished, tmp_
 
     del study.config["granularity"]
     study.config["models"]["tiny"]["steps"] = [0, 4]
-    for area in ("activations", "best", "choices", "experts", "probes", "alignment", "audit"):
+    for area in ("activations", "best", "choices", "experts", "probes", "alignment", "audit", "traces"):
         for file in (study.results / area / "tiny-seed0").rglob("*"):
             if file.is_file() and ".." not in str(file.relative_to(study.results)):
                 file.unlink()

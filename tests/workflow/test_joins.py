@@ -31,6 +31,8 @@ class Named(list):
 
 for script, job in json.load(open(sys.argv[1])).items():
     parts = {name: Named(job[name]) for name in ("input", "output", "params")}
+    if "folders" in parts["params"].named:  # JSON has no numbers as keys
+        parts["params"].folders = {int(step): each for step, each in parts["params"].folders.items()}
     snakemake = SimpleNamespace(**parts, wildcards=SimpleNamespace(model="tiny-seed0"), threads=1, log=[script + ".log"])
     runpy.run_path(sys.argv[2] + "/" + script + ".py", {"snakemake": snakemake})
 """
@@ -51,6 +53,8 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
         return {key: str(out / folder / name) for key, name in names.items()}
 
     experts = settings.experts
+    extraction = settings.extraction_settings("tiny-seed0").model_dump()
+    folders = {step: [str(results / f"models/tiny-seed0/{step}")] * 2 for step in (4, 0)}
     return {
         "score_units": {
             "input": {"units": str(results / "activations/tiny-seed0/4/en.units.h5"),
@@ -97,6 +101,22 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
             "params": {"steps": [0, 4], "langs": langs, "min_languages": experts.min_languages,
                        "max_traced_units": experts.max_traced_units, "seed": settings.seed},
         },
+        "choose_sentences": {
+            "input": {"model": [], "audit": files("audit/tiny-seed0/{step}.h5", backwards["steps"]),
+                      "best": files("best/tiny-seed0/{step}.h5", backwards["steps"]),
+                      "reliability": files("alignment/tiny-seed0/{step}.reliability.parquet", backwards["steps"]),
+                      "lifelines": str(results / "alignment/tiny-seed0.lifelines.parquet"),
+                      **{name: files(f"{name}/{{lang}}.tsv", [4]) for name in ("sentences", "concepts")}},
+            "output": outputs("traces", table="tiny-seed0.sentences.parquet"),
+            "params": {"folders": folders, "langs": langs, "seed": settings.seed, "settings": {},
+                       "extraction": extraction},
+        },
+        "trace_sentences": {
+            "input": {"model": [], "chosen": str(results / "traces/tiny-seed0.sentences.parquet"),
+                      "sentences": files("sentences/{lang}.tsv", [4])},
+            "output": outputs("traces/tiny-seed0", table="4.parquet"),
+            "params": {"folders": {4: folders[4]}, "langs": langs, "extraction": extraction},
+        },
         "fit_language_probe": {
             "input": {"tokens": files("activations/tiny-seed0/{step}/{lang}.tokens.h5", [4]), "sentences": []},
             "output": outputs("probes/tiny-seed0/4", table="1.tsv"),
@@ -134,6 +154,6 @@ def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     written = [file for job in planned.values() for file in map(Path, job["output"].values())]
-    assert len(written) == 20
+    assert len(written) == 22
     for file in written:
         assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name

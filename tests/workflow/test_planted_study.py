@@ -13,7 +13,8 @@ import yaml
 from babelscope.io.tables import read_table
 from babelscope.planted.build import build
 from babelscope.planted.compare import TABLES, compare, read_tables
-from babelscope.planted.truth import PRIVATE, SHARING
+from babelscope.planted.text import words_of
+from babelscope.planted.truth import MISSED, PRIVATE, SHARING
 from babelscope.report.findings.evaluate import evaluate_findings
 from mini_study import ROOT, MiniStudy
 
@@ -36,7 +37,8 @@ def study(tmp_path_factory) -> MiniStudy:
     config = yaml.safe_load((ROOT / "config/studies/planted.yaml").read_text(encoding="utf-8"))
     run = MiniStudy(folder, config)
     run.snakemake(
-        *(f"results/planted/tables/{name}.parquet" for name in TABLES), "results/planted/tables/models.tsv"
+        *(f"results/planted/tables/{name}.parquet" for name in (*TABLES, "traces")),
+        "results/planted/tables/models.tsv",
     )
     return run
 
@@ -97,3 +99,41 @@ def test_shared_units_are_counted(tables):
         for step in series.shared:
             planted = series.overlap(step) * 24 * 8  # 24 experts of each of 8 concepts
             assert counts[series.name, step] == pytest.approx(planted)
+
+
+def test_traces_of_a_shared_unit_are_at_words_of_its_concept_in_every_language(study):
+    """It is traced at the noise, before it is shared, and at the last step, where it was chosen."""
+    traces = read_table(study.results / "tables/traces.parquet")
+    assert set(traces["model"]) == {SHARING.name}  # the other is a control
+    assert set(traces["step"]) == set(SHARING.steps)
+    best = best_units(read_table(study.results / "tables/reliability.parquet"))
+    assert set(best["concept"]) == set(MISSED)
+    own = traces.merge(best, on=["layer", "site", "unit", "concept"])
+    assert set(own["concept"]) == set(MISSED)
+    assert own.loc[own["step"] == SHARING.steps[-1]].groupby(["concept", "lang"]).size().eq(4 + 2 + 1).all()
+    for row in own[own["step"] == SHARING.steps[-1]].to_dict("records"):
+        known = words_of(row["lang"]).concepts[row["concept"]][:2]
+        words = [
+            row["text"][start:end].strip() for start, end in zip(row["starts"], row["ends"], strict=True)
+        ]
+        fires = [value > 0.1 * max(row["values"].max(), 1e-6) for value in row["values"]]
+        assert row["positive"] or row["kind"] != "strongest"
+        if row["kind"] == "strongest":
+            assert [word for word, on in zip(words, fires, strict=True) if on] == [
+                word for word in words if word in known
+            ]
+            assert row["quantile"] > 0.85
+    noise = own[(own["step"] == 0) & (own["kind"] == "strongest")]
+    assert noise["quantile"].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def best_units(reliability: pd.DataFrame) -> pd.DataFrame:
+    """Of every concept the unit that is best in its worst language, at the last step."""
+    rows = reliability[
+        (reliability["model"] == SHARING.name)
+        & (reliability["step"] == SHARING.steps[-1])
+        & (reliability["kind"] == "best_unit")
+        & (reliability["metric"] == "worst_ap")
+        & (reliability["concept"] != "*")
+    ]
+    return rows[["layer", "site", "unit", "concept"]]

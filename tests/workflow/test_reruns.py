@@ -10,6 +10,10 @@ pytestmark = pytest.mark.workflow
 END = {"render_report": 1, "all": 1}
 
 
+#: Units on show may be others, and so may be their sentences.
+TRACED = {"choose_sentences": 1, "trace_sentences": 2, "collect_traces": 1}
+
+
 def stages(planned, *leave_out):
     """The counts without the figures (their number is the report's business) and ``leave_out``."""
     return {rule: n for rule, n in planned.items() if rule not in {"plot_figure", *leave_out}}
@@ -35,6 +39,8 @@ def test_one_step_more(finished, tmp_path: Path):
         "align_experts": 1,
         "compare_choices": 1,
         "trace_units": 1,
+        **TRACED,
+        "trace_sentences": 3,  # sentences are chosen at the last step, for all of them
         "collect_models": 1,
         "collect_probes": 1,
         "collect_alignment": 1,
@@ -70,6 +76,7 @@ def test_one_language_more(finished, tmp_path: Path):
         "align_experts": 2,
         "compare_choices": 2,
         "trace_units": 1,
+        **TRACED,
         "generate_text": 1,  # the experts of a step stand in one file
         "identify_language": 1,
         "collect_probes": 1,
@@ -92,6 +99,7 @@ def test_one_concept_more(finished, tmp_path: Path):
         "align_experts": 2,
         "compare_choices": 2,
         "trace_units": 1,
+        **TRACED,
         "generate_text": 1,
         "identify_language": 1,
         "collect_alignment": 1,
@@ -102,14 +110,14 @@ def test_one_concept_more(finished, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "add",
+    ("add", "traced"),
     [
-        lambda models: models["tiny"].update(seeds=[0, 1]),
-        lambda models: models.update(other={**models["tiny"], "role": "control"}),
+        (lambda models: models["tiny"].update(seeds=[0, 1]), TRACED),
+        (lambda models: models.update(other={**models["tiny"], "role": "control"}), {}),
     ],
-    ids=["seed", "model"],
+    ids=["seed", "control"],
 )
-def test_one_seed_or_model_more(finished, tmp_path: Path, add):
+def test_one_seed_or_model_more(finished, tmp_path: Path, add, traced):
     study = finished.copy(tmp_path)
     add(study.config["models"])
     assert stages(study.planned()) == {
@@ -124,6 +132,7 @@ def test_one_seed_or_model_more(finished, tmp_path: Path, add):
         "align_experts": 2,
         "compare_choices": 2,
         "trace_units": 1,
+        **traced,
         "generate_text": 1,
         "identify_language": 1,
         "collect_models": 1,
@@ -133,6 +142,30 @@ def test_one_seed_or_model_more(finished, tmp_path: Path, add):
         "collect_generation": 1,
         **END,
     }
+
+
+def test_another_unit_that_is_named_traces_again_only(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["traces"] = {"units": ["L01.mlp_act.3"]}
+    assert stages(study.planned()) == {**TRACED, **END}
+
+
+def test_steps_that_are_traced_are_jobs_of_their_own(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    (study.results / "traces/tiny-seed0/4.parquet").unlink()
+    assert stages(study.planned("tables")) == {}  # nothing needs it while the table is there
+    (study.results / "tables/traces.parquet").unlink()
+    assert study.planned("tables") == {"trace_sentences": 1, "collect_traces": 1, "tables": 1}
+    study.snakemake("tables")
+    for name in ("traces/tiny-seed0/4.parquet", "tables/traces.parquet"):
+        assert (study.results / name).read_bytes() == (finished.results / name).read_bytes()
+
+
+def test_without_traces_no_job_is_left_of_them(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["traces"] = {"enabled": False}
+    assert stages(study.planned()) == {**END}
+    assert "tables/traces.parquet" not in study.dry_run("--forceall")
 
 
 def test_a_probe_setting_does_not_extract_again(finished, tmp_path: Path):

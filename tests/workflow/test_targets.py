@@ -22,6 +22,10 @@ SCORED = {**EXTRACTED, "prepare_concepts": 3, "score_units": 6, "rank_units": 2}
 ALIGNED = {
     **SCORED, "collect_concepts": 1, "align_experts": 2, "trace_units": 1, "collect_alignment": 1,
 }  # fmt: skip
+TRACED = {
+    **{stage: n for stage, n in ALIGNED.items() if stage != "collect_alignment"},
+    "audit_checkpoint": 2, "choose_sentences": 1, "trace_sentences": 2, "collect_traces": 1,
+}  # fmt: skip
 PROBED = {**EXTRACTED, "fit_language_probe": 6, "collect_probes": 1}
 #: Only one step writes. All languages of it are ranked together, and experts chosen in all.
 WRITTEN = {
@@ -30,7 +34,7 @@ WRITTEN = {
     "identify_language": 1, "collect_generation": 1,
 }  # fmt: skip
 COLLECTED = {
-    **WRITTEN, **ALIGNED, **PROBED, "audit_checkpoint": 2, "collect_audit": 1, "collect_models": 1,
+    **WRITTEN, **ALIGNED, **TRACED, **PROBED, "collect_audit": 1, "collect_models": 1,
     "collect_extraction": 1, "compare_choices": 2, "collect_choices": 1,
 }  # fmt: skip
 TARGETS = {
@@ -39,6 +43,7 @@ TARGETS = {
     "scores": SCORED,
     "probes": PROBED,
     "alignment": ALIGNED,
+    "traces": TRACED,
     "generation": WRITTEN,
     "tables": COLLECTED,
 }

@@ -69,7 +69,7 @@ def test_files_that_a_change_leaves_unused_are_named(finished, tmp_path, steps):
     done = cut_as(finished, tmp_path, steps).snakemake("--dry-run")
     new = "0..4" if steps == [[0, 4]] else "4..8"
     assert (
-        f"steps 4 (activations, alignment, audit, best, choices, experts, models, probes, scores) is no longer used, {new}"
+        f"steps 4 (activations, alignment, audit, best, choices, experts, models, probes, scores, traces) is no longer used, {new}"
         in said(done)
     )
 

@@ -88,6 +88,14 @@ def writing_steps(wildcards):
     return list(RANGES.writing[wildcards.model][wildcards.steps])
 
 
+def tracing_steps(wildcards):
+    return list(RANGES.tracing[wildcards.model][wildcards.steps])
+
+
+def real_steps(wildcards):
+    return MODELS[wildcards.model].real_steps
+
+
 def each(pattern, kind="analysis"):
     """Files of every model and range of its steps; of models that have such ranges."""
     return [

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from babelscope.models.dimensions import site_widths
-from babelscope.models.hooks import Watcher, site_modules, watching
+from babelscope.models.hooks import Watcher, site_parts, watching
 
 
 class UnitSet:
@@ -54,18 +54,10 @@ def force_units(model: Any, held: UnitSet | Sequence[UnitSet | None]) -> Iterato
     watchers: list[Watcher] = []
     for layer, site in sorted({cell for units in sets if units is not None for cell in units.cells}):
         held_BU, value_BU = _rows(model, sets, layer, site)
-        places = site_modules(model, site, layer)
-        start, width = 0, held_BU.shape[1]
-        for place in places:
-            module: Any = place.module
-            own = "out_features" if place.end == "out" else "in_features"
-            stop = width if len(places) == 1 else start + int(getattr(module, own))
-            part = slice(start, stop)
+        for place, part in site_parts(model, site, layer):
             if held_BU[:, part].any():
                 force = _forcing(held_BU[:, part], value_BU[:, part], model, every_row=every_row)
                 watchers.append((place, force))
-            start = stop
-        assert start == width, "the parts of a site are not as wide as the site"
     with watching(watchers):
         yield
 

@@ -1,4 +1,4 @@
-"""Settings of the analysis: probes, experts and their alignment, generation, the audit."""
+"""Settings of the analysis: probes, experts and their alignment, traces, generation, the audit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from babelscope.capture.settings import Sites
 from babelscope.errors import StudyError
-from babelscope.settings import AS_GIVEN, Count, Positive, Settings, kind_of
+from babelscope.settings import AS_GIVEN, EACH_ONCE, LIST, Count, Positive, Settings, Step, kind_of
 
 #: Resamples and permutations of a choice (:mod:`babelscope.analysis.choices`), at most: there are many.
 CHOICE_DRAWS = 200
@@ -103,6 +103,40 @@ class ExpertSettings(_Resampling, _Experts):
         if len(given) != 1:
             raise StudyError("", given, "exactly one of k, share")
         return self
+
+
+class TraceSettings(Settings):
+    """What chosen units do on every token of a few sentences, over training."""
+
+    section: ClassVar[str] = "traces"
+
+    enabled: bool = True
+    """Whether units are traced."""
+    controls: bool = False
+    """Whether those of controls (`role: control`) are, too; it costs as much again."""
+    units: Annotated[tuple[str, ...], LIST, *EACH_ONCE] = ()
+    """Units that are traced in any case, such as L03.mlp_act.117; a model that lacks one goes without it."""
+    max_units: Count = 40
+    """Most units that are traced of a model: those named, the best of each concept, those with a life line.
+    More take more space."""
+    steps: Annotated[
+        Annotated[int, Field(ge=2), Tag("a whole number")]
+        | Annotated[tuple[Step, ...], LIST, Field(min_length=1), *EACH_ONCE, Tag("a list")],
+        Discriminator(kind_of),
+    ] = 5
+    """Steps that are traced, as a number of them (from the first to the last, evenly spread over the
+    model's list) or a list."""
+    strongest: Count = 4
+    """Sentences of each unit and language on which it is strongest."""
+    random: Annotated[int, Field(ge=0)] = 2
+    """Sentences that are drawn at random, to be seen beside them; more show better what is usual."""
+    lowest: Annotated[int, Field(ge=0)] = 1
+    """Sentences on which it is lowest."""
+
+    @property
+    def sentences(self) -> int:
+        """Sentences of a unit and language."""
+        return self.strongest + self.random + self.lowest
 
 
 class Sampling(Settings):

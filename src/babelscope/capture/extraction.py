@@ -131,7 +131,7 @@ def _windows(
     }
     for start in range(0, n, window):
         stop = min(start + window, n)
-        for batch in _batches(recorder, encoded, settings, range(start, stop)):
+        for batch in pooling_batches(recorder, encoded, settings, range(start, stop)):
             kept.run(recorder, batch)
             for pooling, found in recorder.pooled().items():
                 for unit, parts in found.items():
@@ -149,10 +149,17 @@ def _windows(
         )
 
 
-def _batches(
+def pooling_batches(
     recorder: Recorder, encoded: Encoded, settings: ExtractionSettings, chosen: Sequence[int] | None = None
 ) -> Iterator[InputBatch]:
-    """Batches of the inputs that the poolings of a recorder ask for."""
+    """Batches of the inputs that the poolings of a recorder ask for.
+
+    Args:
+        recorder: Its poolings are of one forward pass.
+        encoded: The inputs.
+        settings: Size of a batch, and length of padded inputs.
+        chosen: Rows to take; all by default.
+    """
     loaded, size = recorder.loaded, settings.batch_size
     if not is_padded(recorder.poolings):
         return make_batches(loaded, encoded.rows, batch_size=size, chosen=chosen)
@@ -181,7 +188,7 @@ def pooled_batches(
     encoded = encode_sentences(loaded, sentences, max_length=settings.max_length, where=where)
     pooling = settings.poolings[0]
     recorder = Recorder(loaded, settings.sites, (pooling,))
-    for batch in _batches(recorder, encoded, settings):
+    for batch in pooling_batches(recorder, encoded, settings):
         # Hooks and the mode without gradients end before the caller goes on, who may stop at any batch.
         with watching(recorder.watchers()), torch.inference_mode():
             recorder.run(batch, means=False)

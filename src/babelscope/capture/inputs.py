@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class Encoded:
     rows: list[list[int]]
     """Token ids of each input, the start token first; last the end token, if the model has one."""
     n_truncated: int
+    bounds: list[list[tuple[int, int]]] = field(default_factory=list)
+    """Where a sentence's own tokens begin and end in its text, in characters; empty unless asked for."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,12 @@ class InputBatch:
 
 
 def encode_sentences(
-    loaded: LoadedModel, sentences: Iterable[tuple[str, str]], *, max_length: int, where: str
+    loaded: LoadedModel,
+    sentences: Iterable[tuple[str, str]],
+    *,
+    max_length: int,
+    where: str,
+    bounds: bool = False,
 ) -> Encoded:
     """Turn sentences into inputs.
 
@@ -54,6 +61,8 @@ def encode_sentences(
         sentences: Id and text.
         max_length: Longest input in tokens, with the start and the end token.
         where: Names the sentences in an error.
+        bounds: Say also where tokens stand in the text. Of a tokenizer that cannot say it, every token has
+            the whole text.
 
     Raises:
         DataError: If there are none, an id stands twice, or a sentence has no token.
@@ -77,6 +86,8 @@ def encode_sentences(
         raise DataError(where, f"the sentence id {twice!r} stands twice")
     texts = [text for _, text in pairs]
     options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+    if bounds and loaded.tokenizer.is_fast:
+        options["return_offsets_mapping"] = True
     # Special tokens enter by id alone: a text that holds how one is written holds these characters.
     encoded = loaded.tokenizer(texts, split_special_tokens=True, **options)
     special = set(loaded.tokenizer.all_special_ids) - {loaded.tokenizer.unk_token_id}
@@ -91,7 +102,10 @@ def encode_sentences(
             raise DataError(where, problem, "remove it from the text; in all languages, if they are parallel")
         n_truncated += len(tokens) > n_own
         rows.append([loaded.start_id, *tokens[:n_own], *end])
-    return Encoded(ids, rows, n_truncated)
+    stand = encoded.get("offset_mapping") or [
+        [(0, len(text))] * len(tokens) for text, tokens in zip(texts, encoded["input_ids"], strict=True)
+    ]
+    return Encoded(ids, rows, n_truncated, [of_text[:n_own] for of_text in stand] if bounds else [])
 
 
 def own_tokens(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> list[list[int]]:

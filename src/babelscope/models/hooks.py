@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from babelscope.models.architectures import End, architecture
+from babelscope.models.dimensions import site_widths
 
 
 class ModuleEnd(NamedTuple):
@@ -60,6 +61,29 @@ def site_modules(model: nn.Module, site: str, layer: int) -> list[ModuleEnd]:
         ModuleEnd(block.get_submodule(part.module), part.end, block if part.flat else None)
         for part in sites[site]
     ]
+
+
+def site_parts(model: nn.Module, site: str, layer: int) -> list[tuple[ModuleEnd, slice]]:
+    """The places of a site, each with the units of the site that it holds.
+
+    Args:
+        model: A language model of transformers, with its head.
+        site: As for :func:`site_modules`.
+        layer: As for :func:`site_modules`.
+
+    Raises:
+        ValueError: If the model has no such layer or site.
+    """
+    places = site_modules(model, site, layer)
+    width = site_widths(model.config.to_dict(), [site])[layer, site]  # type: ignore[operator, union-attr]
+    parts, start = [], 0
+    for place in places:
+        own = "out_features" if place.end == "out" else "in_features"
+        stop = width if len(places) == 1 else start + int(getattr(place.module, own))
+        parts.append((place, slice(start, stop)))
+        start = stop
+    assert start == width, "the parts of a site are not as wide as the site"
+    return parts
 
 
 @contextmanager

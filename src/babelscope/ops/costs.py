@@ -414,6 +414,29 @@ class CostModel:
             kept=20 * rows,
         )
 
+    def choose(self, job: JobCells) -> Cost:
+        """A pass over the sentences of each language at one step."""
+        seconds = self._load(job.model) + sum(
+            self._measuring(job.model, lang) for lang in self.study.languages
+        )
+        rows = self.study.traces.max_units * self.study.traces.sentences * len(self.study.languages)
+        return Cost(_START["torch"] + seconds, self._tracing_memory(job.model), kept=4 * rows)
+
+    def trace_tokens(self, job: JobCells) -> Cost:
+        """The same at each step, of which the units at every token of a few sentences are kept."""
+        one, kept, traces = self._load(job.model), 0.0, self.study.traces
+        for lang in self.study.languages:
+            one += self._measuring(job.model, lang)
+            kept += traces.max_units * traces.sentences * (_TRACE_BYTES + 4 * self._text(lang).tokens)
+        rows = traces.max_units * traces.sentences * len(self.study.languages)
+        seconds = len(job.steps) * (one + rows * _TRACE)
+        memory = self._tracing_memory(job.model) + 2 * 3 * len(job.steps) * kept
+        return Cost(_START["torch"] + seconds, memory, kept=len(job.steps) * kept)
+
+    def _tracing_memory(self, run_id: str) -> float:
+        memory = sizes.tracing_memory(self._config(run_id), self._settings(run_id))
+        return self._host(run_id, memory)
+
     def probe(self, job: JobCells) -> Cost:
         """A fit per seed, layer and step."""
         probes, languages = self.study.probes, len(self.study.languages)
@@ -584,6 +607,8 @@ _PLACE, _TOP = 1e-3, 3e-5
 _LONG = 1800
 #: Seconds for one pair of languages in one layer.
 _ALIGN_PAIR = 2e-4
+#: Seconds for what is kept of one sentence of a traced unit; its bytes, packed, beside those of its tokens.
+_TRACE, _TRACE_BYTES = 3e-4, 70
 #: Operations of a probe on one number of its input, per class and iteration.
 _PROBE_FLOPS = 4.0
 

@@ -65,6 +65,7 @@ class StudyRanges:
         training: Per model that is trained here the steps that one job trains: inner lists of the config.
         analysis: Per model the steps that one job analyses: the inner lists, and so many of the others.
         writing: Per model that writes the steps that do, cut as in the analysis.
+        tracing: Per model whose units are traced the steps at which they are.
         layers: Per model the layers that one job probes, the embedding (0) among them.
     """
 
@@ -72,6 +73,7 @@ class StudyRanges:
     training: Mapping[str, Ranges[int]]
     analysis: Mapping[str, Ranges[int]]
     writing: Mapping[str, Ranges[int]]
+    tracing: Mapping[str, Ranges[int]]
     layers: Mapping[str, Ranges[int]]
 
     @classmethod
@@ -80,6 +82,7 @@ class StudyRanges:
         size = study.granularity
         models = study.models
         writing = {run_id: study.generation_batches(run_id) for run_id in models}
+        tracing = {run_id: study.tracing_batches(run_id) for run_id in models}
         return cls(
             langs=Ranges("languages", chunks(study.languages, size.languages_per_job)),
             training={
@@ -92,6 +95,11 @@ class StudyRanges:
             writing={
                 run_id: Ranges(f"steps of {run_id} that write", ranges)
                 for run_id, ranges in writing.items()
+                if ranges
+            },
+            tracing={
+                run_id: Ranges(f"steps of {run_id} that are traced", ranges)
+                for run_id, ranges in tracing.items()
                 if ranges
             },
             layers={

@@ -124,7 +124,8 @@ def recut(study: Study, snakemake: Sequence[str]) -> list[str]:
                 continue
             near = {source: other for source, other in sources.get(key, {}).items() if _overlap(job, other)}
             # A file whose cells are the same is kept; only the names of its inputs have changed.
-            if near.get(path) == job or (near and _write(Path(path), job, list(map(Path, near)))):
+            can_write = near and "steps" in dict(job.wildcards)
+            if near.get(path) == job or (can_write and _write(Path(path), job, list(map(Path, near)))):
                 regrouped.append(path)
             elif Path(path).exists():
                 stale[path] = Path(path).stat().st_mtime_ns
@@ -152,10 +153,11 @@ def _remembered(study: Study) -> list[dict[str, Any]]:
 
 
 def _wanted(study: Study) -> dict[_Key, dict[str, JobCells]]:
-    """Files that lie under the name of a range, by pattern and model, in the order of the pipeline."""
+    """Files of a model, most under the name of a range, by pattern and model, as the pipeline goes."""
     wanted: dict[_Key, dict[str, JobCells]] = {}
     for job in all_jobs(study):
-        if "steps" in STAGES[job.stage].axes.wildcards:
+        wildcards = STAGES[job.stage].axes.wildcards
+        if "steps" in wildcards or wildcards == ("model",):
             for pattern, path in zip(STAGES[job.stage].writes, job.files, strict=True):
                 wanted.setdefault((pattern, job.model), {})[f"{study.results}/{path}"] = job
     return wanted

@@ -90,6 +90,20 @@ def extraction_memory(
     )
 
 
+def tracing_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
+    """Host memory of a job that runs a model over sentences and keeps a few of its units.
+
+    Beside the weights what one block holds, and pooled values of a batch: on the device, on the host twice.
+    """
+    n_units = sum(site_widths(config, settings.sites).values())
+    return (
+        RUNTIME
+        + weight_bytes(config, settings.compute_dtype)
+        + activation_bytes(config, settings)
+        + 3 * 4 * settings.batch_size * n_units
+    )
+
+
 def generation_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
     """Host memory of a job that generates: the head's outputs and what it has written, beside the weights."""
     return (

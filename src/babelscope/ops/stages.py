@@ -103,6 +103,11 @@ def _if_any_writes(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]
         yield {}
 
 
+def _if_any_is_traced(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
+    if ranges.tracing:
+        yield {}
+
+
 def _languages(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
     for lang in study.languages:
         yield {"lang": lang}
@@ -134,6 +139,11 @@ def _token_files(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
 
 def _models(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
     for model in study.models:
+        yield {"model": model}
+
+
+def _traced(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
+    for model in ranges.tracing:
         yield {"model": model}
 
 
@@ -186,6 +196,7 @@ _STEPS = _steps("analysis")
 AXES: dict[str, Axes] = {
     "study": Axes((), _once),
     "study that writes": Axes((), _if_any_writes),
+    "study that traces": Axes((), _if_any_is_traced),
     "grammar corpus": _corpus("grammar"),
     "text corpus": _corpus("text"),
     "dataset corpus": _corpus("dataset"),
@@ -193,11 +204,13 @@ AXES: dict[str, Axes] = {
     "tokenizer": Axes(("tokenizer",), _tokenizers),
     "tokens": Axes(("corpus", "tokenizer", "length"), _token_files),
     "model": Axes(("model",), _models),
+    "traced model": Axes(("model",), _traced),
     "fetched step": Axes(("model", "step"), _fetched),
     "baseline": Axes(("model", "step"), _baselines),
     "trained steps": _steps("training"),
     "steps": _STEPS,
     "writing steps": _steps("writing"),
+    "traced steps": _steps("tracing"),
     "steps x languages": Axes(("model", "steps", "langs"), _steps_and_languages),
     "stored steps x languages": Axes(("model", "steps", "langs"), _stored),
     "steps x layers": Axes(("model", "steps", "layers"), _steps_and_layers),

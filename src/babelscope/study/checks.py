@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint, nearest
 from babelscope.errors import DataError, StudyError
 from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
-from babelscope.models.dimensions import Dimensions, dimensions, max_positions
+from babelscope.models.dimensions import Dimensions, dimensions, max_positions, site_widths
 from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
 from babelscope.text.languages import check_distinct_languages, check_language, language_of
@@ -53,6 +53,7 @@ def cross_check(study: Study) -> None:
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
+    _check_traces(study)
     _check_groups(study)
     _check_assumed(study)
     at_most = [
@@ -386,6 +387,41 @@ def _check_generation(study: Study) -> None:
     if isinstance(generation.concepts, tuple):
         for concept in generation.concepts:
             _check_known("generation.concepts", concept, study.concept_ids)
+
+
+def _check_traces(study: Study) -> None:
+    """Steps and units that some model has, and no more units than are traced."""
+    traces = study.traces
+    if not traces.enabled:
+        return
+    known = sorted({step for model in study.models.values() for step in model.steps})
+    for step in traces.steps if isinstance(traces.steps, tuple) else ():
+        if step not in known:
+            raise StudyError("traces.steps", step, f"steps of a model: {known}")
+    if len(traces.units) > traces.max_units:
+        allowed = f"at most {traces.max_units} units, traces.max_units"
+        raise StudyError("traces.units", list(traces.units), allowed, "raise traces.max_units")
+    for name in traces.units:
+        _check_unit(study, name)
+
+
+def _check_unit(study: Study, name: str) -> None:
+    """Some model has a unit of this name at the study's sites."""
+    from babelscope.units import place_of, unit_name  # with numpy, for which planning does not wait
+
+    try:
+        layer, site, unit = place_of(name)
+    except ValueError as error:
+        raise StudyError("traces.units", name, "names such as L03.mlp_act.117") from error
+    having = []
+    for model in study.models.values():
+        widths = site_widths(model.config, study.extraction.sites)
+        if unit < widths.get((layer, site), 0):
+            return
+        (first, first_site), (last, last_site) = next(iter(widths)), list(widths)[-1]
+        ends = unit_name(first, first_site, 0), unit_name(last, last_site, widths[last, last_site] - 1)
+        having.append(f"{model.run_id}: {ends[0]} to {ends[1]}")
+    raise StudyError("traces.units", name, f"units at extraction.sites ({'; '.join(having)})")
 
 
 def _check_known(key: str, given: Any, known: Iterable[str]) -> None:

@@ -13,7 +13,14 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from babelscope.analysis.settings import AuditSettings, ExpertSettings, GenerationSettings, Probes, Sampling
+from babelscope.analysis.settings import (
+    AuditSettings,
+    ExpertSettings,
+    GenerationSettings,
+    Probes,
+    Sampling,
+    TraceSettings,
+)
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.complaints import bare, is_settings, members, nearest
 from babelscope.errors import StudyError
@@ -71,6 +78,8 @@ class StudySettings(Settings):
     """Language probes."""
     experts: ExpertSettings
     """Expert units."""
+    traces: TraceSettings = TraceSettings()
+    """What chosen units do on every token of a few sentences, over training."""
     generation: StudyGeneration = StudyGeneration(enabled=False)
     """What a model writes with its experts forced."""
     audit: AuditSettings = AuditSettings()
@@ -325,6 +334,33 @@ class Study(StudySettings):
         alone = [batch[0] for batch in batches if len(batch) == 1]
         together = [batch for batch in batches if len(batch) > 1]
         return tuple(sorted([*together, *chunks(alone, self.granularity.steps_per_job)]))
+
+    # ---------------------------------------------------------------------------- traces
+
+    def traced_steps(self, run_id: str) -> tuple[int, ...]:
+        """Steps of a model at which units are traced."""
+        wanted, steps = self.traces.steps, self.models[run_id].steps
+        if not self.traces.enabled or (self.models[run_id].role == "control" and not self.traces.controls):
+            return ()
+        if isinstance(wanted, tuple):
+            return tuple(step for step in steps if step in wanted)
+        last, spread = len(steps) - 1, wanted - 1
+        return tuple(dict.fromkeys(steps[round(at * last / spread)] for at in range(wanted)))
+
+    def tracing_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
+        """The same as one job takes them: a job traces no more steps than the longest of the analysis takes.
+
+        Few steps of each are traced, and a job that runs a model is slow to start.
+        """
+        batches, traced = self.analysis_batches(run_id), self.traced_steps(run_id)
+        longest, joined = max(map(len, batches)), list[tuple[int, ...]]()
+        for batch in batches:
+            own = tuple(step for step in batch if step in traced)
+            if joined and len(joined[-1]) + len(own) <= longest:
+                joined[-1] += own
+            elif own:
+                joined.append(own)
+        return tuple(joined)
 
     # ------------------------------------------------------------------------ generation
 
