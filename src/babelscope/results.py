@@ -17,8 +17,8 @@ import pandas as pd
 from babelscope.analysis.experts import kept_units
 from babelscope.analysis.ranking import BestFile, best_files
 from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files
-from babelscope.errors import BabelscopeError
-from babelscope.io.files import check_contained
+from babelscope.errors import BabelscopeError, DataError
+from babelscope.io.files import AGAIN, check_contained
 from babelscope.io.json import read_json
 from babelscope.io.tables import read_table
 from babelscope.io.yaml import packaged_yaml
@@ -230,13 +230,19 @@ class Results(_Readable):
 
         Raises:
             ResultsError: If the report was not written yet.
+            DataError: If the file holds something else.
         """
         path = self.folder / "study.json"
         if not path.exists():
             raise ResultsError(
                 f"{path}: is not there; the rule render_report writes it, at the end of a study"
             )
-        found: Mapping[str, Any] = read_json(path)
+        try:
+            found: Mapping[str, Any] = read_json(path)
+        except (OSError, ValueError) as error:
+            raise DataError(path, f"cannot be read: {error}", AGAIN) from error
+        if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+            raise DataError(path, "holds no settings of a study", AGAIN)
         return found
 
     @property

@@ -7,10 +7,13 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import h5py
 import numpy as np
@@ -18,6 +21,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import babelscope as bs
 from attacks import attacks
 from babelscope.errors import DataError, StoreError, shown
 from babelscope.io.files import check_contained, open_to_append, unfinished_name, written_whole
@@ -32,6 +36,9 @@ from babelscope.ops.export import export_cell
 from babelscope.ops.regroup import _remembered
 from babelscope.ops.runs import Run, active_jobs, recorded_runs, recover
 from babelscope.ops.status import Progress, _failures, progress_text
+from babelscope.report.figures.gallery import save_figure
+from babelscope.report.findings.evaluate import evaluate_findings
+from babelscope.report.page import render_report
 from babelscope.report.views import _audit_notes
 from babelscope.runtime import job
 from babelscope.text.corpora import prepare_dataset_corpus
@@ -526,6 +533,91 @@ def test_a_data_set_reads_files_of_its_folder(tmp_path, attack):
         else:
             prepare_dataset_corpus(str(folder), tmp_path / "out.jsonl", **arguments)
             assert "own" in (tmp_path / "out.jsonl").read_text()
+
+
+# ---------------------------------------------------------------------------------------- rendered
+
+KEPT = Path(__file__).resolve().parents[1] / "data/results-0.1.0"
+
+
+class Page(HTMLParser):
+    """What of a page could run or fetch something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.odd: list[object] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        known = {"href": ("#", "data:text/tab-separated-values"), "src": "data:image/"}
+        odd = [
+            (key, value)
+            for key, value in attrs
+            if key.startswith("on") or (key in known and not value.startswith(known[key]))
+        ]
+        if odd or tag in ("script", "iframe", "object", "embed", "base", "link", "form", "svg"):
+            self.odd.append((tag, odd))
+
+
+def spoilt(value, text):
+    """A value whose texts all end with a text."""
+    if isinstance(value, dict):
+        return {key: spoilt(each, text) for key, each in value.items()}
+    if isinstance(value, list):
+        return [spoilt(each, text) for each in value]
+    # What stands for a mean, and English, to which others are compared, stay what they are.
+    kept = not isinstance(value, str) or value[:1] in ("*", "=", "") or value == "en"
+    return value if kept else f"{value}{text}"
+
+
+@attacks("rendered")
+def test_a_strangers_results_bring_nothing_into_the_page(tmp_path, attack):
+    text = attack["text"]
+    (tmp_path / "private").write_text("PRIVATE")
+    folder = tmp_path / "results/study"
+    shutil.copytree(KEPT, folder)
+    said = spoilt(json.loads((folder / "study.json").read_text()), text)
+    said["settings"]["report"] = {"title": text}
+    (folder / "study.json").write_text(json.dumps(said))
+    # The words that code looks for stay: a table of others would be refused or empty.
+    for path in (folder / "tables").iterdir():
+        table = read_table(path)
+        named = table.columns.intersection(["model", "lang", "lang_a", "lang_b", "source", "target", "concept",
+                                            "text", "run", "repo", "commit", "known_fault", "detected"])  # fmt: skip
+        changed = {name: table[name].map(lambda value: spoilt(value, text)) for name in named}
+        write_table(table.assign(**changed), path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    study = bs.open_study(folder)
+    figures = {}
+    for name in ("overlap_pairs", "losses"):
+        figures[name] = tmp_path / f"drawn/{name}.svg"
+        save_figure(study.figure(name), figures[name])
+        for node in ElementTree.parse(figures[name]).iter():
+            assert not node.tag.endswith(("script", "foreignObject"))
+            assert node.get("{http://www.w3.org/1999/xlink}href", "#").startswith(("#", "data:image/png"))
+    findings, _ = evaluate_findings(study.tables)
+    render_report(
+        study=study.settings, tables=study.tables, figures=figures, findings=findings,
+        provenance={"versions": study.study["versions"], "warnings": [text]}, out=tmp_path / "drawn/page.html",
+    )  # fmt: skip
+    page = (tmp_path / "drawn/page.html").read_text(encoding="utf-8")
+    assert Page(page).odd == []
+    assert "PRIVATE" not in page
+    assert before == {path: path.read_bytes() for path in before}
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file() and path not in before} == {
+        tmp_path / "drawn"
+    }
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", "{", "null", '{"settings": 1}', '{"settings": {}, "n": ' + "9" * 5000 + "}"]
+)
+def test_settings_that_are_none_are_named(results, content):
+    (results / "tables/models.tsv").write_text("model\nm\n")
+    (results / "study.json").write_text(content)
+    with pytest.raises(DataError, match=r"study\.json: "):
+        _ = bs.open_study(results).settings
 
 
 # ---------------------------------------------------------------------------------------- claims

@@ -22,7 +22,7 @@ from typing import TextIO
 from babelscope.errors import TextError
 from babelscope.io.files import written_whole
 from babelscope.io.formulas import as_cell, of_cell
-from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose, fault_of, is_seen
+from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose, is_seen
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,8 @@ def _check_line(path: Path, number: int, line: str) -> None:
     if "\r" in line:
         problem = f"line {number} holds a carriage return: is it one line or two?"
         raise TextError(path, problem, "end lines with LF, or with CR LF, and nothing else")
-    if fault := fault_of(line):
-        raise TextError(
-            path, f"line {number} holds {fault}: it is no text", "one sentence or document a line"
-        )
+    if "\0" in line:
+        raise TextError(path, f"line {number} holds NUL: it is no text", "a sentence or document a line")
 
 
 def _not_utf8(path: Path, byte: int, offset: int) -> TextError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from babelscope.errors import shown
 from babelscope.io.files import written_whole
 from babelscope.report.figures import (
     choices,
@@ -26,6 +28,8 @@ from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec
 from babelscope.report.figures.style import PlotStyle, nothing
 from babelscope.report.summaries import flagged_steps, model_ids, tokens_seen, without_flagged
+
+_NO_SVG = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 #: Every figure by its name, in the order of ``captions.yaml``.
 FIGURES: dict[str, FigureSpec] = {
@@ -70,7 +74,7 @@ def draw(
     spec, style = FIGURES[name], style or PlotStyle()
     if exclude_flagged:
         tables = without_flagged(tables)
-    there = {key: table for key, table in tables.items() if table is not None and not table.empty}
+    there = {key: _shown(table) for key, table in tables.items() if table is not None and not table.empty}
     main = spec.caption.tables[0]
     if main not in there:
         return nothing(f"This study has no table “{main}”, so there is nothing to draw.", style)
@@ -86,6 +90,20 @@ def draw(
         figure = spec.draw(frame, style, axis)
         axis.explain(figure)
         return figure
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts may stand in SVG, which holds no control characters."""
+    changed = {}
+    for name, column in table.items():
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        odd = {
+            text: shown(text) for text in column.unique() if isinstance(text, str) and _NO_SVG.search(text)
+        }
+        if odd:
+            changed[str(name)] = column.replace(odd)
+    return table.assign(**changed) if changed else table
 
 
 def save_figure(figure: Figure, path: Path | str, style: PlotStyle | None = None) -> None:
