@@ -1,7 +1,7 @@
 """The report: figures, and one self-contained page.
 
 Reads   <results>/tables/
-Writes  <results>/figures/{figure}.{svg,png}
+Writes  <results>/figures/{figure}.{svg,png,pdf}
         <results>/report.html, <results>/tables/{claims,findings}.tsv, <results>/study.json
 """
 
