@@ -16,6 +16,7 @@ for model, rows in transfer.groupby("model", sort=False):
     ax.plot(abroad["step"], other, ":", color=line.get_color(), label="other languages, other concepts")
 ax.axhline(transfer["chance_ap"].mean(), color="0.5", lw=1, label="random order")
 ax.set_xscale("symlog", base=2, linthresh=64)
+ax.set_xlim(left=0)
 ax.set_xlabel("training step")
 ax.set_ylabel("average precision of experts")
 ax.legend(frameon=False, fontsize="small")

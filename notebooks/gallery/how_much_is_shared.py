@@ -15,6 +15,7 @@ for model, rows in overlap.groupby("model", sort=False):
     ax.plot(within["step"], within["overlap"], "-.", color=line.get_color(), label="its ceiling")
 ax.axhline(overlap["chance"].mean(), color="0.5", lw=1, label="chance")
 ax.set_xscale("symlog", base=2, linthresh=64)
+ax.set_xlim(left=0)
 ax.set_ylim(bottom=0)
 ax.set_xlabel("training step")
 ax.set_ylabel("share of experts in common")

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 
 import babelscope as bs
 
-study = bs.open_study("results/demo")  # results/demo-doses has more doses
+study = bs.open_study("results/demo-doses")
 overlap = study.table("overlap").query("scope == 'model' and variant == 'disjoint_lines' and lang_a == '*'")
 last = overlap[overlap["step"] == overlap.groupby("model")["step"].transform("max")]
 doses = last.merge(study.table("models")[["model", "dose"]], on="model")

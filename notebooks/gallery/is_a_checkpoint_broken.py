@@ -14,6 +14,7 @@ for model, rows in means.groupby("model", sort=False):
     marked = rows[rows["step"].isin(flagged)]
     ax.scatter(marked["step"], marked["bits_per_byte"], marker="x", s=120, color=line.get_color())
 ax.set_xscale("symlog", base=2, linthresh=64)
+ax.set_xlim(left=0)
 ax.set_xlabel("training step")
 ax.set_ylabel("bits per byte,\nmean over languages")
 ax.legend(frameon=False)

@@ -12,6 +12,7 @@ for model, rows in best.groupby("model", sort=False):
     ax.fill_between(rows["step"], rows["low"], rows["high"], color=line.get_color(), alpha=0.2)
     ax.plot(rows["step"], rows["null"], ls=":", color=line.get_color(), label=f"{model}, concepts permuted")
 ax.set_xscale("symlog", base=2, linthresh=64)
+ax.set_xlim(left=0)
 ax.set_ylim(bottom=0)
 ax.set_xlabel("training step")
 ax.set_ylabel("worst AP over languages\nof a concept's best unit")

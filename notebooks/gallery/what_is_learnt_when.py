@@ -12,6 +12,7 @@ for ax, model in zip(axes[0], models, strict=True):
     for lang, rows in losses[losses["model"] == model].groupby("lang", sort=False):
         ax.plot(rows["step"], rows["loss"], marker=".", label=lang)
     ax.set_xscale("symlog", base=2, linthresh=64)
+    ax.set_xlim(left=0)
     ax.set_title(model)
     ax.set_xlabel("training step")
 axes[0, 0].set_ylabel("loss (nats per token)")

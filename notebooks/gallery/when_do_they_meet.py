@@ -12,6 +12,7 @@ for model, rows in overlap.groupby("model", sort=False):
     ax.fill_between(rows["step"], rows["way_low"], rows["way_high"], alpha=0.2)
 ax.axhline(0, color="0.5", lw=1, ls=":")
 ax.set_xscale("symlog", base=2, linthresh=64)
+ax.set_xlim(left=0)
 ax.set_xlabel("training step")
 ax.set_ylabel("share of the way\nfrom null (0) to ceiling (1)")
 ax.legend(frameon=False)

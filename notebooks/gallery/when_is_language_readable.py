@@ -15,6 +15,7 @@ for ax, model in zip(axes[0], models, strict=True):
         ax.fill_between(rows["step"], rows["low"], rows["high"], color=line.get_color(), alpha=0.2)
     ax.plot(rows["step"], 1 / rows["n_languages"], "--", color="0.5", label="chance")
     ax.set_xscale("symlog", base=2, linthresh=64)
+    ax.set_xlim(left=0)
     ax.set_title(model)
     ax.set_xlabel("training step")
 axes[0, 0].set_ylabel("accuracy")

@@ -110,11 +110,24 @@ def test_several_seeds_are_counted(name, tmp_path):
 
 
 def test_same_figure_same_bytes(tables, tmp_path):
-    for name, suffix in (("overlap_over_steps", "svg"), ("lifelines", "svg"), ("hero", "png")):
+    for name, suffix in (
+        ("overlap_over_steps", "svg"),
+        ("lifelines", "svg"),
+        ("hero", "png"),
+        ("hero", "pdf"),
+    ):
         paths = [tmp_path / f"{i}.{suffix}" for i in range(2)]
         for path in paths:
             save_figure(draw(name, tables), path)
         assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_pdf_holds_its_text_in_truetype_fonts(tables, tmp_path):
+    save_figure(draw("hero", tables), tmp_path / "hero.pdf")
+    content = (tmp_path / "hero.pdf").read_bytes()
+    assert b"/FontFile2" in content
+    assert b"/CIDFontType2" in content
+    assert b"/Type3" not in content
 
 
 def test_step_zero_has_a_place_and_references_are_named(tables):
@@ -458,8 +471,8 @@ def test_style_is_applied_and_does_not_leak(tables):
 def test_errors(tables, tmp_path):
     with pytest.raises(ValueError, match="no figure 'nope'; there are: hero, losses"):
         draw("nope", tables)
-    with pytest.raises(ValueError, match=r"saved as .svg or .png; got 'a.pdf'"):
-        save_figure(draw("hero", {}), tmp_path / "a.pdf")
+    with pytest.raises(ValueError, match=r"saved as .svg, .png, .pdf; got 'a.jpg'"):
+        save_figure(draw("hero", {}), tmp_path / "a.jpg")
 
 
 # ----------------------------------------------------------------------------- dose and response

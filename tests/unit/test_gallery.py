@@ -22,8 +22,9 @@ SCRIPTS = sorted(GALLERY.glob("*.py"))
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gallery")
-    for name, table in synthetic_tables().items():
-        write_table(table, folder / "results/demo/tables" / f"{name}.parquet")
+    for study in ("demo", "demo-doses"):
+        for name, table in synthetic_tables().items():
+            write_table(table, folder / "results" / study / "tables" / f"{name}.parquet")
     return folder
 
 

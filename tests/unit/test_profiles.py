@@ -27,7 +27,13 @@ def test_the_literal_command_finds_the_profile():
 def test_the_default_profile_takes_nothing_from_the_clusters():
     """It is applied to every run, and wins key by key."""
     assert not set(profile("default")) & set(profile("slurm"))
-    assert set(profile("default")) == {"cores", "rerun-incomplete", "show-failed-logs", "quiet"}
+    assert set(profile("default")) == {
+        "cores",
+        "rerun-incomplete",
+        "show-failed-logs",
+        "quiet",
+        "report-stylesheet",
+    }
 
 
 def test_the_traps_of_the_plugin_are_kept_clear_of():

@@ -2,18 +2,21 @@
 
 import base64
 import re
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from babelscope.io.tables import read_table, write_table
 from babelscope.report.captions import load_captions
 from babelscope.report.figures.gallery import draw, save_figure
 from babelscope.report.findings.evaluate import claims_table, evaluate_findings
 from babelscope.report.formats import table_view
+from babelscope.report.headline import headline
 from babelscope.report.page import render_report
 from babelscope.report.views import caveats, excludes_flagged
 from babelscope.text.clones import letters_of, respell
@@ -345,3 +348,30 @@ def test_what_is_of_a_clone_is_shown_in_letters_that_fonts_have(tables, tmp_path
     assert "La casa. ⟦The old house.⟧" in text
     assert "en2 is no language but a clone of en" in text
     assert not any(map(letters_of, text))
+
+
+def test_no_cell_of_a_download_is_a_formula():
+    table = pd.DataFrame({"concept": ["=1+1", "-2", "@x", "water"], "change": [-0.5, 0.1, 0.2, 0.3]})
+    view = table_view(table, "hostile")
+    lines = base64.b64decode(view.download.partition("base64,")[2]).decode().splitlines()
+    assert [line.split("\t") for line in lines[1:]] == [
+        ["'=1+1", "-0.5"], ["'-2", "0.1"], ["'@x", "0.2"], ["water", "0.3"],
+    ]  # fmt: skip
+
+
+def test_the_page_begins_with_three_sentences(rendered, tables):
+    text, _ = rendered
+    summary = text.partition('<section id="summary">')[2].partition("</section>")[0]
+    told = re.search(r'<p class="headline">(.*?)</p>', summary)[1]
+    assert summary.index('class="headline"') < summary.index("<table>")
+    sentences = headline(claims_table(evaluate_findings(tables)[0]))
+    assert unescape(told) == " ".join(sentences)
+
+
+def test_every_figure_has_its_numbers_and_its_settings(rendered):
+    text, _ = rendered
+    hero = text.partition('id="figure-hero"')[2].partition("</figure>")[0]
+    assert "How to read it." in hero
+    assert 'download="hero.tsv"' in hero
+    settings = re.search(r"Settings behind.*?<pre[^>]*>(.*?)</pre>", hero, re.DOTALL)[1]
+    assert yaml.safe_load(unescape(settings)) == {"experts": {"k": 46}}

@@ -31,7 +31,7 @@ def test_a_rule_writes_what_its_row_says(name):
     output = rule_text(name).partition("output:")[2].partition("    log:")[0]
     written = set(re.findall(r"<results>/([^\"]+)\"", output.replace("{{", "{").replace("}}", "}")))
     if name == "plot_figure":
-        assert written == {"figures/{figure}.{format}"}
+        assert written == {"figures/{figure}.svg", "figures/{figure}.{format}"}
     else:
         assert written == set(STAGES[name].writes)
 

@@ -157,7 +157,7 @@ def test_defaults_are_filled_in():
     assert study.corpora["web"].languages == ("en", "de", "ru")
     assert study.extraction.poolings == ("max",)
     assert study.generation.languages == ("en", "de", "ru")
-    assert study.report.figure_formats == ("svg", "png")
+    assert study.report.figure_formats == ("svg", "png", "pdf")
     assert study.config["granularity"] == {
         "steps_per_job": 1,
         "languages_per_job": 1,

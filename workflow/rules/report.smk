@@ -1,7 +1,7 @@
 """The report: figures, and one self-contained page.
 
 Reads   <results>/tables/
-Writes  <results>/figures/{figure}.{svg,png}
+Writes  <results>/figures/{figure}.{svg,png,pdf}
         <results>/report.html, <results>/tables/{claims,findings}.tsv, <results>/study.json
 """
 
@@ -10,11 +10,16 @@ rule plot_figure:
     input:
         unpack(tables_of),
     output:
+        # Of all formats, `snakemake --report` shows the one that scales.
         report(
-            expand("<results>/figures/{{figure}}.{format}", format=STUDY.report.figure_formats),
+            "<results>/figures/{figure}.svg",
             caption="../report/figure.rst",
             category="figures",
             labels={"figure": "{figure}"},
+        ),
+        expand(
+            "<results>/figures/{{figure}}.{format}",
+            format=[each for each in STUDY.report.figure_formats if each != "svg"],
         ),
     log:
         "<logs>/plot_figure/{figure}.log",

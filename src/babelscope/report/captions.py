@@ -38,6 +38,8 @@ class Caption:
     """What its main table lacks if there is nothing to draw."""
     columns: list[str] = field(default_factory=list)
     """Columns that are shown of the numbers behind it, all by default."""
+    settings: list[str] = field(default_factory=list)
+    """Keys of the config that say how its numbers are made."""
     finding: str = ""
     """Key of the finding that says what it shows."""
 

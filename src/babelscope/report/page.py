@@ -20,10 +20,13 @@ from markupsafe import Markup
 from babelscope.io.files import written_whole
 from babelscope.report import views
 from babelscope.report.captions import Caption, load_sections
+from babelscope.report.dark import with_dark_mode
 from babelscope.report.figures.gallery import FIGURES
 from babelscope.report.figures.spec import FigureSpec, Tables
 from babelscope.report.findings.criteria import Finding
+from babelscope.report.findings.evaluate import claims_table
 from babelscope.report.formats import TableView, data_uri, flat, plain, table_view
+from babelscope.report.headline import headline
 from babelscope.report.summaries import model_label, without_flagged
 from babelscope.report.words import say, words
 
@@ -42,6 +45,8 @@ class FigureView:
     here: Sequence[str] = ()
     """What it shows in this study, sentences made from numbers."""
     table: TableView | None = None
+    settings: str = ""
+    """The part of the study's config that it depends on, as YAML."""
 
 
 def render_report(
@@ -69,7 +74,7 @@ def render_report(
     kept = without_flagged(tables) if views.excludes_flagged(study) else tables
     present = {name: table for name, table in kept.items() if table is not None and not table.empty}
     asked_for = [spec for spec in FIGURES.values() if _is_asked(spec, present)]
-    shown = {spec.name: _figure(spec, present, figures, findings) for spec in asked_for}
+    shown = {spec.name: _figure(spec, study, present, figures, findings) for spec in asked_for}
     environment = Environment(
         loader=PackageLoader("babelscope.report", "templates"),
         autoescape=True,
@@ -83,6 +88,7 @@ def render_report(
         style=Markup(style),  # ours, not data
         title=str((study.get("report") or {}).get("title") or f"babelscope: {name or 'study'}"),
         study_id=name,
+        headline=headline(claims_table(findings)),
         lede=views.lede(study, present, findings),
         tiles=views.tiles(present),
         cards=views.cards(findings),
@@ -95,7 +101,7 @@ def render_report(
         sections=list(_sections(list(shown.values()))),
         models=views.shown_table(present, "models"),
         facts=views.facts(study, present),
-        settings=yaml.safe_dump(plain(study), sort_keys=False, allow_unicode=True),
+        settings=yaml_of(study),
         concepts=views.shown_table(present, "concepts"),
         audit=views.audit(study, present),
         assumed=views.assumed(study),
@@ -106,6 +112,11 @@ def render_report(
     )
     with written_whole(Path(out)) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
+
+
+def yaml_of(settings: Mapping[str, Any]) -> str:
+    """Settings as a study's file has them."""
+    return str(yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
 
 
 def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:
@@ -122,7 +133,11 @@ def _is_asked(spec: FigureSpec, tables: Tables) -> bool:
 
 
 def _figure(
-    spec: FigureSpec, tables: Tables, figures: Mapping[str, Path | str], findings: Sequence[Finding]
+    spec: FigureSpec,
+    study: Mapping[str, Any],
+    tables: Tables,
+    figures: Mapping[str, Path | str],
+    findings: Sequence[Finding],
 ) -> FigureView:
     main = spec.caption.tables[0]
     if main not in tables:
@@ -130,10 +145,14 @@ def _figure(
     path = Path(figures.get(spec.name, ""))
     image, missing = "", "The figure was not drawn."
     if path.is_file():
-        image, missing = data_uri(path.read_bytes(), _MEDIA_TYPES[path.suffix]), ""
+        content = path.read_bytes()
+        if path.suffix == ".svg":
+            content = with_dark_mode(content.decode("utf-8")).encode("utf-8")
+        image, missing = data_uri(content, _MEDIA_TYPES[path.suffix]), ""
     numbers = spec.numbers(tables[main]) if spec.numbers else pd.DataFrame()
     columns = spec.caption.columns or numbers.columns
     table = None if numbers.empty else table_view(numbers[columns], spec.name)
+    settings = {key: study[key] for key in spec.caption.settings if study.get(key) is not None}
     here = list(spec.sentences(tables)) if spec.sentences else []
     here += [f"{model_label((f.model, f.role))}: {f.text}" for f in findings if f.key == spec.caption.finding]
-    return FigureView(spec.caption, image, missing, here, table)
+    return FigureView(spec.caption, image, missing, here, table, yaml_of(settings) if settings else "")

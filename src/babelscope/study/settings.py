@@ -208,12 +208,12 @@ class ReportSettings(Settings):
     style: Style = Style()
     """Look of the figures."""
     figure_formats: Annotated[
-        tuple[Literal["svg", "png"], ...],
+        tuple[Literal["svg", "png", "pdf"], ...],
         LIST,
         *EACH_ONCE,
         AfterValidator(_with_svg),
         Field(json_schema_extra={"uniqueItems": True, "contains": {"const": "svg"}}),
-    ] = ("svg", "png")
+    ] = ("svg", "png", "pdf")
     """Formats of the figures; svg is needed, since the page holds it."""
 
 

@@ -46,7 +46,7 @@ def prepare_sentences(
             Without it ``group`` is empty, and the half goes by the number of the sentence.
 
     Raises:
-        DataError: If the text cannot be used.
+        TextError: If the text cannot be used.
     """
     words: dict[str, str] = {}
     grouping = Grouping()

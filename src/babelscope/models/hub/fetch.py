@@ -76,7 +76,7 @@ def fetch_checkpoint(
 
     Raises:
         HubError: If something is not there, not given, not right, or does not fit on the disk.
-        DataError: If a link lies where something would be written.
+        ModelError: If a link lies where something would be written.
         StudyError: If ``sizes`` differ from the model's.
     """
     if scratch.is_symlink():

@@ -53,6 +53,13 @@ FIGURES: dict[str, FigureSpec] = {
     )
 }
 
+#: By the suffix of a file, what would say when and by which version it was written.
+_METADATA: dict[str, dict[str, None]] = {
+    ".svg": {"Date": None, "Creator": None},
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
 
 def draw(
     name: str,
@@ -107,17 +114,16 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def save_figure(figure: Figure, path: Path | str, style: PlotStyle | None = None) -> None:
-    """Write a figure as ``.svg`` or ``.png``; the same figure gives the same bytes.
+    """Write a figure as ``.svg``, ``.png`` or ``.pdf``; the same figure gives the same bytes.
 
     Parent folders are made. Pass the style the figure was drawn with.
 
     Raises:
-        ValueError: If the suffix is neither.
+        ValueError: If the suffix is none of them.
     """
     path = Path(path)
-    metadata = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}.get(path.suffix)
-    if metadata is None:
-        raise ValueError(f"a figure is saved as .svg or .png; got {path.name!r}")
-    form: dict[str, Any] = {"format": path.suffix[1:], "metadata": metadata}
+    if path.suffix not in _METADATA:
+        raise ValueError(f"a figure is saved as {', '.join(_METADATA)}; got {path.name!r}")
+    form: dict[str, Any] = {"format": path.suffix[1:], "metadata": _METADATA[path.suffix]}
     with mpl.rc_context((style or PlotStyle()).rc()), written_whole(path) as unfinished:
         figure.savefig(unfinished, **form, bbox_inches="tight", facecolor="white")

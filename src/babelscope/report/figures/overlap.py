@@ -28,6 +28,7 @@ from babelscope.report.figures.style import (
     legend,
     line,
     model_looks,
+    on_cells,
     panels,
     thin,
 )
@@ -187,7 +188,7 @@ def _draw_by_layer(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Fig
         mesh = heat_map(ax, grid, vmax=top, linewidth=0.6, **_HEAT)
         y, x = np.nonzero(q_value.to_numpy() <= 0.05)
         dark = grid.to_numpy()[y, x] > 0.55 * top
-        ax.scatter(x + 0.5, y + 0.5, s=5, c=np.where(dark, "white", INK), linewidths=0)
+        ax.scatter(x + 0.5, y + 0.5, s=5, c=np.where(dark, "white", INK), linewidths=0, gid=on_cells(ax))
         category_axes(ax, grid.columns, grid.index)
         axis.cells(ax, grid.columns, key)
         ax.set(title=model_label(key), xlabel="training step", ylabel="layer")
@@ -247,7 +248,8 @@ def _write_cells(ax: Any, grid: np.ndarray[Any, Any], top: float, size: float) -
         if np.isfinite(value):
             colour = "white" if value > 0.55 * top else INK
             text = f"{value:.2f}".removeprefix("0") if value < 1 else "1"
-            ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=size)
+            place = {"ha": "center", "va": "center", "gid": f"{on_cells(ax)}-{i}-{j}"}
+            ax.text(j + 0.5, i + 0.5, text, color=colour, fontsize=size, **place)
 
 
 def _pair_sentences(tables: Tables) -> Iterator[str]:
@@ -276,7 +278,7 @@ def _pair_numbers(overlap: pd.DataFrame) -> pd.DataFrame:
     return summaries.at_last_step(rows)
 
 
-HERO = FigureSpec("hero", _hero, _draw_hero, shares_panels=True)
+HERO = FigureSpec("hero", _hero, _draw_hero, _total_numbers, shares_panels=True)
 OVER_STEPS = FigureSpec(
     "overlap_over_steps", _over_steps, _draw_over_steps, _total_numbers, shares_panels=True
 )

@@ -134,4 +134,4 @@ def _numbers(probes: pd.DataFrame) -> pd.DataFrame:
 
 
 OVER_STEPS = FigureSpec("probes_over_steps", _over_steps, _draw_over_steps, _numbers)
-BY_LAYER = FigureSpec("probes_by_layer", _by_layer, _draw_by_layer)
+BY_LAYER = FigureSpec("probes_by_layer", _by_layer, _draw_by_layer, _numbers)

@@ -23,11 +23,14 @@ from matplotlib.lines import Line2D
 from babelscope.io.yaml import packaged_yaml
 from babelscope.report.summaries import Key, model_label
 
-_SETTINGS = packaged_yaml("babelscope.report.figures", "style.yaml")
+SETTINGS = packaged_yaml("babelscope.report.figures", "style.yaml")
 
-INK: str = _SETTINGS["text.color"]
+INK: str = SETTINGS["text.color"]
 GREY = "#6b7280"
 PALE = "#b6bec8"
+
+#: How the ids of what is drawn on a coloured cell begin: its colour goes with the cell's, on dark pages too.
+ON_CELL = "on-cell"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class PlotStyle:
         """Matplotlib settings of this style."""
         # The notebook context is made for one big figure; ours stand in a column of text.
         context = sns.plotting_context(self.context, font_scale=0.8 * self.font_scale)
-        return {**sns.axes_style("ticks"), **context, **_SETTINGS, "savefig.dpi": self.dpi}
+        return {**sns.axes_style("ticks"), **context, **SETTINGS, "savefig.dpi": self.dpi}
 
     def colours(self) -> list[Any]:
         """Colours of categories."""
@@ -188,6 +191,11 @@ def heat_map(ax: Axes, grid: pd.DataFrame, **look: Any) -> QuadMesh:
     """Draw a table as coloured cells of size one, its first row at the bottom."""
     edges = (np.arange(n + 1) for n in grid.shape[::-1])
     return ax.pcolormesh(*edges, grid.to_numpy(), **look)
+
+
+def on_cells(ax: Axes) -> str:
+    """How the ids of what is drawn on the cells of a heat map begin, another for each panel."""
+    return f"{ON_CELL}-{ax.figure.axes.index(ax)}"
 
 
 def category_axes(
