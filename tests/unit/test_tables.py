@@ -26,6 +26,8 @@ def test_round_trip_and_determinism(tmp_path, suffix):
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1))
 @example(["007", "1e5"])
 @example(["True", "False"])
+@example(["1", "2b", "'1", "''2"])
+@example(["1", "a"])
 @example(["nan", "inf"])
 @example(["1_000", "0x1f"])
 @example(["٣", "１２"])
@@ -37,6 +39,11 @@ def test_columns_of_text_stay_text(texts):
         read = read_table(path)
     assert read["name"].tolist() == texts
     assert read["n"].tolist() == list(range(len(texts)))
+
+
+def test_numbers_beside_words_stay_as_they_are(tmp_path):
+    write_table(pd.DataFrame({"finding": ["1", "2b"], "name": ["007", "8"]}), tmp_path / "t.tsv")
+    assert (tmp_path / "t.tsv").read_text() == "finding\tname\n1\t'007\n2b\t'8\n"
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

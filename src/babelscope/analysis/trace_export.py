@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from babelscope.errors import BabelscopeError
+from babelscope.errors import DataError
 from babelscope.io.files import write_text
 
 #: What Neuronpedia takes at a time, at most.
@@ -50,11 +50,15 @@ def write_neuronpedia(traces: pd.DataFrame, out: Path) -> list[Path]:
         The files.
 
     Raises:
-        BabelscopeError: If two models have one name there, where names are in lower case.
+        DataError: If two models have one name there, where names are in lower case.
     """
     models = list(dict.fromkeys(traces["model"]))
     if len({model.lower() for model in models}) < len(models):
-        raise BabelscopeError(f"Neuronpedia has names in lower case, and two of {models} would be one")
+        raise DataError(
+            out,
+            f"would have one folder for two of {models}: Neuronpedia's names are in lower case",
+            "name --model",
+        )
     files = []
     numbers: Counter[Path] = Counter()
     for batch in neuronpedia_batches(traces):

@@ -8,13 +8,25 @@ import re
 _FORMULA = r"[=+\-@\t\r\n]"
 #: What readers of tables take for a number or a truth value, where all cells of a column are such.
 _NUMBER = r"\s*(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan|true|false)\s*\Z"
+_LIKE_NUMBER = re.compile(rf"'*{_NUMBER}", re.IGNORECASE)
 _TAKEN_FOR = re.compile(rf"'*(?:{_FORMULA}|{_NUMBER})", re.IGNORECASE)
 _ESCAPED = re.compile(rf"'+(?:{_FORMULA}|{_NUMBER})", re.IGNORECASE)
 
 
-def as_cell(text: str) -> str:
-    """A text as a cell of TSV, behind an apostrophe if it could be taken for something else."""
-    return f"'{text}" if _TAKEN_FOR.match(text) else text
+def like_number(text: str) -> bool:
+    """Whether a text, without apostrophes before it, could be taken for a number or a truth value."""
+    return _LIKE_NUMBER.match(text) is not None
+
+
+def as_cell(text: str, *, beside_words: bool = False) -> str:
+    """A text as a cell of TSV, behind an apostrophe if it could be taken for something else.
+
+    Args:
+        text: The text.
+        beside_words: Whether its column holds words too, so that no reader takes the column for numbers.
+    """
+    bare = beside_words and not text.startswith("'") and like_number(text)
+    return f"'{text}" if _TAKEN_FOR.match(text) and not bare else text
 
 
 def of_cell(cell: str) -> str:

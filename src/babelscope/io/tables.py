@@ -8,6 +8,7 @@ stands behind an apostrophe in TSV, and our readers take it away.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,27 +16,40 @@ import pandas as pd
 
 from babelscope.errors import DataError
 from babelscope.io.files import AGAIN, written_whole
-from babelscope.io.formulas import as_cell, of_cell
+from babelscope.io.formulas import as_cell, like_number, of_cell
 
 
 def tsv_of(table: pd.DataFrame, *, float_format: str) -> str:
     """A table as TSV; numbers stay numbers."""
-    cells = _texts(table, as_cell)
+    cells = _texts(table, _cells)
     # Only quoted texts may hold a carriage return, which ends a row elsewhere, and pandas does not see to it.
     ends = any("\r" in value for _, column in cells.items() for value in column if isinstance(value, str))
     quoting: Literal[0, 2] = 2 if ends else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
     return str(cells.to_csv(sep="\t", index=False, float_format=float_format, quoting=quoting))
 
 
-def _texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    """A table whose texts are changed."""
-    kinds = {name: column for name, column in table.items() if not pd.api.types.is_numeric_dtype(column)}
-    changed = {
-        name: column.map(lambda value: change(value) if isinstance(value, str) else value)
-        for name, column in kinds.items()
-        if any(isinstance(value, str) and change(value) != value for value in column)
-    }
-    return table.assign(**{str(name): column for name, column in changed.items()}) if changed else table
+def _cells(texts: Sequence[str]) -> Callable[[str], str]:
+    return partial(as_cell, beside_words=not all(map(like_number, texts)))
+
+
+def _texts(table: pd.DataFrame, changes: Callable[[Sequence[str]], Callable[[str], str]]) -> pd.DataFrame:
+    """A table whose texts are changed.
+
+    Args:
+        table: The table.
+        changes: Gives what changes a text of a column, by all texts of the column.
+    """
+    changed = {}
+    for name, column in table.items():
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        texts = [value for value in column if isinstance(value, str)]
+        change = changes(texts)
+        if any(change(text) != text for text in texts):
+            changed[str(name)] = column.map(
+                lambda value, to=change: to(value) if isinstance(value, str) else value
+            )
+    return table.assign(**changed) if changed else table
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -73,7 +87,10 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
         if path.suffix == ".parquet":
             return pd.read_parquet(path, engine="pyarrow", columns=None if columns is None else list(columns))
         # A language or a word may be spelt "NA" or "null".
-        table = _texts(pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""]), of_cell)
+        table = _texts(
+            pd.read_csv(path, sep="\t", low_memory=False, keep_default_na=False, na_values=[""]),
+            lambda _: of_cell,
+        )
         return table if columns is None else table[list(columns)]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(path, f"is not a readable table: {error}", AGAIN) from error

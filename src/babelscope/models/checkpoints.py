@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 _PROBE = "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n"
 #: Types by the names that safetensors has for them.
 _SHORT = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+#: What a config may ask otherwise, and what runs here counts on.
+_OUTPUTS = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
 _DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
 
@@ -162,10 +164,7 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
                 output_loading_info=True,
                 use_safetensors=files[0].suffix == ".safetensors",
                 weights_only=True,
-                # What a config may ask for besides, and what runs here does not expect.
-                return_dict=True,
-                output_hidden_states=False,
-                output_attentions=False,
+                **_OUTPUTS,
                 # Straight to its place, without a copy in the host's memory on the way to a GPU.
                 device_map="auto" if where == "spread" else {"": where},
             )

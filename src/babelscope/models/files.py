@@ -78,12 +78,12 @@ def _weight_map(index: Path) -> dict[str, str]:
         names = {str(name): str(file) for name, file in content["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(index, f"is no index of weights: {error!r}") from error
-    if not isinstance(content.get("metadata"), dict):
-        hint = 'transformers asks for it; write {"metadata": {}, "weight_map": {...}}'
-        raise ModelError(index, "has no metadata beside weight_map", hint)
     for file in names.values():
         if not is_plain_name(file):
             raise ModelError(index, f"names {file!r}; allowed: names of files beside it")
+    if not isinstance(content.get("metadata"), dict):
+        hint = 'transformers asks for it; write {"metadata": {}, "weight_map": {...}}'
+        raise ModelError(index, "has no metadata beside weight_map", hint)
     return names
 
 
