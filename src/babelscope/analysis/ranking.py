@@ -373,8 +373,8 @@ class BestFile:
         return found
 
     def below(self) -> Floats:
-        """The most that a unit has on all sentences which is not kept: that of the last one that is, or, if it
-        is more, that of the constants that were left out. Per concept, ``(C,)``."""
+        """The most that a unit has on all sentences which is not kept, per concept, ``(C,)``: what the last
+        one that is kept has, or, if it is more, what the constants have that were left out."""
         return np.asarray(np.fmax(self.best("all").ap[:, -1], self._constant_ap), dtype=np.float64)
 
     def abroad(self, half: str) -> Floats:
@@ -397,8 +397,8 @@ class BestFile:
             unit_P: Number of the unit.
 
         Returns:
-            The AP, NaN where it was not kept; and the most that the pair can have (:meth:`below`), NaN where the
-            AP is known.
+            The AP, NaN where it was not kept; and the most that the pair can have (:meth:`below`), NaN where
+            the AP is known.
         """
         best = self.best("all")
         keys_CK = np.arange(len(self.concepts))[:, None] * len(self.units) + best.unit

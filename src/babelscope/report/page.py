@@ -1,8 +1,8 @@
 """The report: one self-contained HTML page from the collected tables, figures and findings.
 
 Nothing in it is loaded from anywhere: style and script are inline, figures and table downloads are data URIs,
-and a content security policy in the page says so, which lets this one script run. All numbers in its sentences come from the
-tables.
+and a content security policy in the page says so, which lets this one script run. All numbers in its
+sentences come from the tables.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def render_report(
         provenance: What was run: versions, seeds, hashes; values may be nested. The key
             ``warnings`` (a list of sentences) is shown as such.
         out: Path of the HTML file, replaced atomically.
-        explorer: From :func:`babelscope.report.explorer.build.build_explorer`; the page says if there is none.
+        explorer: From :func:`babelscope.report.explorer.build.build_explorer`; without one the page says so.
     """
     kept = without_flagged(tables) if views.excludes_flagged(study) else tables
     present = {name: table for name, table in kept.items() if table is not None and not table.empty}

@@ -216,8 +216,8 @@ class ReportSettings(Settings):
     ] = ("svg", "png")
     """Formats of the figures; svg is needed, since the page holds it."""
     explorer_megabytes: Positive = 7.0
-    """Megabytes that the explorer's data may take in the page. With less it shows fewer units that are no experts,
-    then fewer steps of token traces, then fewer experts, and says so."""
+    """Megabytes that the explorer's data may take in the page. With less it shows fewer units that are no
+    experts, then fewer steps of token traces, then fewer experts, and says so."""
 
 
 class Granularity(Settings):

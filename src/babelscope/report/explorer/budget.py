@@ -44,13 +44,13 @@ class Detail:
         said = []
         if self.k <= self.depth < self.kept:
             said.append(
-                f"To keep this page small, the average precision is here of the {self.depth} best units of each "
-                f"concept, of {self.kept} that the study keeps."
+                "To keep this page small, the average precision is here of the "
+                f"{self.depth} best units of each concept, of {self.kept} that the study keeps."
             )
         if self.depth < self.k:
             said.append(
-                f"To keep this page small, the {self.depth} best of {self.k} experts of each concept are shown. "
-                "Numbers of the overlap are of all."
+                f"To keep this page small, the {self.depth} best of {self.k} experts of each concept are "
+                "shown here. Numbers of the overlap are of all."
             )
         if self.trace_steps < self.all_trace_steps:
             said.append(
@@ -79,7 +79,7 @@ def _levels(kept: int, k: int, trace_steps: int) -> Iterator[Detail]:
     while depths[-1] > k:
         depths.append(max(k, depths[-1] // 2))
     steps = [trace_steps, *(n for n in _FEWER_STEPS if n < trace_steps)]
-    fewer = []
+    fewer: list[int] = []
     while (depth := (fewer or [min(k, kept)])[-1]) > 1:
         fewer.append(depth // 2)
     for depth in depths:

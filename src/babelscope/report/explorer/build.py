@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -157,7 +157,7 @@ def _fixed_blocks(models: Sequence[_Model], tables: Tables) -> Iterator[tuple[st
             yield f"texts/{i}", pack({"rows": [_text_row(row) for row in rows.to_dict("records")]})
 
 
-def _text_row(row: Mapping[str, Any]) -> list[Any]:
+def _text_row(row: Mapping[Hashable, Any]) -> list[Any]:
     """Step, condition, source language, concept, text, language that was found, words of the concept."""
     told = [text(row[name]) for name in ("condition", "lang", "concept")]
     return [int(row["step"]), *told, readable(text(row["text"])), text(row["language"]), int(row["n_hits"])]
@@ -169,10 +169,11 @@ def _header(
     described = [_model_header(model, tables) for model in models]
     langs = list(dict.fromkeys(lang for model in models for lang in model.best.langs))
     concepts = list(dict.fromkeys(concept for model in models for concept in model.best.concepts))
+    scripts = _scripts(tables)
     said = {
         "study": str(study.get("study", "")),
         "languages": langs,
-        "scripts": _scripts(tables),
+        "scripts": scripts,
         "concepts": concepts,
         "models": described,
     }
@@ -180,7 +181,7 @@ def _header(
     return {
         **said,
         "hash": hashlib.sha256(whole).hexdigest()[:8],
-        "start": _start(models, tables, langs, said["scripts"]),
+        "start": _start(models, tables, langs, scripts),
         "notes": detail.notes(),
         "traces_missing": _why_no_traces(tables),
     }
@@ -196,7 +197,9 @@ def _model_header(model: _Model, tables: Tables) -> dict[str, Any]:
         "label": model_label((model.run, role)),
         "steps": list(best.steps),
         "tokens": _tokens(model, tables.get("steps")),
-        "flagged": {int(row.step): text(row.reasons) for row in flagged.itertuples()},
+        "flagged": {
+            int(step): text(why) for step, why in zip(flagged["step"], flagged["reasons"], strict=True)
+        },
         "sites": [list(site) for site in best.units.sites],
         "k": best.k,
         "langs": list(best.langs),
@@ -222,8 +225,8 @@ def _followed(run: str, tables: Tables) -> list[list[Any]]:
     rows = traced_units(tables["lifelines"])
     rows = rows[rows["model"] == run].head(_OFFERED)
     return [
-        [unit_name(row.layer, row.site, row.unit), str(row.concept), int(row.languages_at_end)]
-        for row in rows.itertuples()
+        [unit_name(row["layer"], row["site"], row["unit"]), str(row["concept"]), int(row["languages_at_end"])]
+        for row in rows.to_dict("records")
     ]
 
 

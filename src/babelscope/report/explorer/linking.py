@@ -2,8 +2,8 @@
 
 A page that is one file can import nothing, so the modules of ``templates/explorer`` are put one behind the
 other, each in a function of its own that returns what it exports. What they may write is little, and checked:
-an import is ``import { a, b } from "./other.js";`` on one line, an export ``export`` before a ``function``, an
-``async function``, a ``const`` or a ``class``. Tests run the modules as they are.
+an import is ``import { a, b } from "./other.js";`` on one line, an export is ``export`` before a
+``function``, an ``async function``, a ``const`` or a ``class``. Tests run the modules as they are.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -12,9 +14,9 @@ from babelscope.report.summaries import ALL, OVERLAP_VARIANTS, SAME
 def matrix_block(overlap: pd.DataFrame) -> str | None:
     """The block of a model's overlaps.
 
-    ``overlap`` and ``null``, each (steps, layers, variants, pairs), hold shares in 16 bits. The header has the
-    four axes; layer -1 is the whole model, the pair ``*, *`` the mean over different languages and ``=, =``
-    that over languages with themselves.
+    ``overlap`` and ``null``, each (steps, layers, variants, pairs), hold shares in 16 bits. The header has
+    the four axes; layer -1 is the whole model, the pair ``*, *`` the mean over different languages and
+    ``=, =`` that over languages with themselves.
 
     Args:
         overlap: The rows of one model in the table of overlap.
@@ -28,23 +30,19 @@ def matrix_block(overlap: pd.DataFrame) -> str | None:
     if rows.empty:
         return None
     variants = [name for name in OVERLAP_VARIANTS if name in set(rows["variant"])]
-    axes = {
-        "steps": sorted(int(step) for step in rows["step"].unique()),
-        "layers": sorted(int(layer) for layer in rows["layer"].unique()),
-        "variants": variants,
-        "pairs": sorted(set(zip(rows["lang_a"], rows["lang_b"], strict=True))),
+    rows = rows.assign(pair=rows["lang_a"] + " " + rows["lang_b"])
+    axes: dict[str, list[Any]] = {
+        "step": sorted(set(rows["step"].tolist())),
+        "layer": sorted(set(rows["layer"].tolist())),
+        "variant": variants,
+        "pair": sorted(set(rows["pair"].tolist())),
     }
-    at = [
-        pd.Index(axes["steps"]).get_indexer(pd.Index(rows["step"])),
-        pd.Index(axes["layers"]).get_indexer(pd.Index(rows["layer"])),
-        pd.Index(variants).get_indexer(pd.Index(rows["variant"])),
-        pd.MultiIndex.from_tuples(axes["pairs"]).get_indexer(
-            pd.MultiIndex.from_frame(rows[["lang_a", "lang_b"]])
-        ),
-    ]
+    at = [pd.Index(values).get_indexer(pd.Index(rows[name])) for name, values in axes.items()]
     arrays = {}
     for name in ("overlap", "null"):
         values = np.full([len(axis) for axis in axes.values()], np.nan)
         values[tuple(at)] = rows[name]
         arrays[name] = words_of(values)
-    return pack({**axes, "pairs": [list(map(str, pair)) for pair in axes["pairs"]]}, arrays)
+    pairs = [pair.split(" ") for pair in axes["pair"]]
+    named = {f"{name}s": values for name, values in axes.items()}
+    return pack({**named, "pairs": pairs}, arrays)

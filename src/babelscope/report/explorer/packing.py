@@ -1,9 +1,9 @@
 """Blocks of numbers that a page carries: a JSON header and arrays, packed, as text.
 
-A block is the length of its header (4 bytes, little-endian), the header (JSON, UTF-8, filled up with spaces to a
-multiple of 4 bytes) and the arrays one after the other, each filled up with zeros to a multiple of 4; all of it
-packed with zlib and written as base64. The header's ``arrays`` has of each its dtype, shape and offset behind the
-header. The script of the page reads it back (``templates/explorer/blocks.js``).
+A block is the length of its header (4 bytes, little-endian), the header (JSON, filled up with spaces to a
+multiple of 4 bytes) and the arrays one after the other, each filled up with zeros to a multiple of 4; all of
+it packed with zlib and written as base64. The header's ``arrays`` has of each its dtype, shape and offset
+behind the header. The script of the page reads it back (``templates/explorer/blocks.js``).
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ def planes_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:
 def numbers_of(planes: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The inverse of :func:`planes_of`."""
     parts = [plane.astype(np.int64) << (8 * at) for at, plane in enumerate(planes)]
-    return np.sum(parts, axis=0, dtype=np.int64)
+    return np.asarray(np.sum(parts, axis=0), dtype=np.int64)
 
 
 def bytes_of(shares: NDArray[Any]) -> NDArray[np.uint8]:
     """Shares between 0 and 1 as bytes; the error is at most .002."""
-    return np.round(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.round(np.clip(shares, 0, 1) * 255), dtype=np.uint8)
 
 
 def words_of(shares: NDArray[Any]) -> NDArray[np.uint16]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class BestUnits:
     @property
     def kept(self) -> int:
         """Units that are kept of every concept."""
-        return max(unit_CK.shape[1] for unit_CK in self.unit.values())
+        return max(int(unit_CK.shape[1]) for unit_CK in self.unit.values())
 
     def block(self, concept: int, depth: int) -> str:
         """The block of one concept, down to a rank.
@@ -105,7 +106,7 @@ class BestUnits:
                     count[s, at] = len(order_N)
                     deltas.append(np.diff(unit_K[part][order_N], prepend=0))
                     precisions.append(ap_K[: len(unit_K)][part][order_N])
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "there": there,
             "top": top,
             "rest": rest,
@@ -144,7 +145,7 @@ class BestUnits:
 
 
 def _own_and_others(one: sparse.csr_array, other: sparse.csr_array) -> tuple[Floats, Floats, Floats]:
-    """Shares of K of the same concept, of different ones in the mean, and the highest of these; each ``(C,)``."""
+    """Shares of K of the same concept; of different ones the mean, and the highest. Each ``(C,)``."""
     n_one, n_other = (np.maximum(np.asarray(sets.sum(axis=1)), 1) for sets in (one, other))
     share_CC = (one @ other.T).toarray() / np.maximum(n_one[:, None], n_other)
     own_C, n_others = share_CC.diagonal(), len(share_CC) - 1

@@ -2,16 +2,19 @@
 
 import { svg } from "./dom.js";
 
-const SIZE = { width: 720, height: 260, left: 44, right: 72, top: 12, bottom: 30 };
+const SIZE = { height: 260, left: 40, right: 58, top: 12, bottom: 30 };
+const LABEL = 46; // pixels that a step takes below the line
 
 // series: [{ name, values: [{ value, known }], hue }], values by step; null where there is none.
 // guides: [{ name, value }] lines across. now: place of the current step. flagged: places that are marked.
-export function chart(label, steps, series, guides, now, flagged) {
-  const { width, height, left, right, top, bottom } = SIZE;
+// width: pixels that there are.
+export function chart(label, steps, series, guides, now, flagged, width) {
+  const { height, left, right, top, bottom } = SIZE;
   const values = [...series.flatMap((s) => s.values.filter(Boolean).map((v) => v.value)), ...guides.map((g) => g.value)];
   const most = Math.max(0.05, ...values) * 1.05;
   const x = (at) => left + (steps.length < 2 ? 0.5 : at / (steps.length - 1)) * (width - left - right);
   const y = (value) => height - bottom - (value / most) * (height - top - bottom);
+  const every = Math.ceil((steps.length * LABEL) / (width - left - right));
   const parts = flagged.map((at) =>
     svg("rect", { class: "x-flagged", x: x(at) - 6, width: 12, y: top, height: height - top - bottom }),
   );
@@ -20,8 +23,7 @@ export function chart(label, steps, series, guides, now, flagged) {
     parts.push(svg("text", { class: "x-tick", x: left - 6, y: y(at) + 4, "text-anchor": "end" }, String(at)));
   }
   steps.forEach((step, at) => {
-    const crowded = steps.length > 12 && at % 2 && at !== steps.length - 1;
-    if (!crowded)
+    if ((steps.length - 1 - at) % every === 0)
       parts.push(svg("text", { class: "x-tick", x: x(at), y: height - 10, "text-anchor": "middle" }, String(step)));
   });
   parts.push(svg("line", { class: "x-now", x1: x(now), x2: x(now), y1: top, y2: height - bottom }));
@@ -29,7 +31,7 @@ export function chart(label, steps, series, guides, now, flagged) {
     parts.push(svg("line", { class: "x-guide", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
   for (const each of series) parts.push(...line(each, x, y));
   parts.push(...labels(series, width - right + 8, y));
-  return svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "x-chart", role: "img", "aria-label": label }, parts);
+  return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "x-chart", role: "img", "aria-label": label }, parts);
 }
 
 function line({ values, hue }, x, y) {

@@ -105,7 +105,7 @@ async function start() {
   const explorer = new Explorer(root, new Study(header));
   if (parse(location.hash, explorer.study)) {
     await explorer.read();
-    document.getElementById("explorer").scrollIntoView();
+    document.getElementById("explorer").scrollIntoView({ behavior: "instant" });
   } else await explorer.show([]);
   root.dataset.ready = "yes";
 }

@@ -38,7 +38,8 @@ const GAP = 4;
 export function layout(sites, shown, width) {
   const widest = Math.max(1, ...shown.map((at) => sites[at][2]));
   const plan = (cell) => {
-    const columns = Math.max(1, Math.min(widest, Math.floor(width / cell)));
+    const most = Math.max(1, Math.min(widest, Math.floor(width / cell)));
+    const columns = Math.ceil(widest / Math.ceil(widest / most)); // lines of one length
     let y = 0;
     const rows = shown.map((at) => {
       const row = { site: at, y, lines: Math.ceil(sites[at][2] / columns) };

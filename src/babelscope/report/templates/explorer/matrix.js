@@ -11,7 +11,7 @@ export class MatrixView {
   constructor(study, go) {
     this.study = study;
     this.go = go;
-    this.title = el("h4", { class: "x-model" });
+    this.title = el("h3", { class: "x-model" });
     this.told = el("p", { class: "x-words" });
     this.grid = el("div");
     this.node = el("div", { class: "x-panel" }, this.title, this.told, this.grid);

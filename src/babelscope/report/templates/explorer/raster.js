@@ -17,7 +17,7 @@ export class Raster {
     this.open = open;
     this.marks = [];
     this.cursor = null;
-    this.title = el("h4", { class: "x-model" });
+    this.title = el("h3", { class: "x-model" });
     this.told = el("p", { class: "x-words" });
     this.legend = el("p", { class: "x-legend" });
     this.under = el("p", { class: "x-under", "aria-live": "polite" });
@@ -101,20 +101,20 @@ export class Raster {
   fill() {
     const { a, b } = this.state;
     const best = byInterest(this.marks);
-    const head = ["unit", "expert in", `AP ${a}`, `AP ${b}`, "languages"];
+    const head = ["unit", "languages", "expert in", `AP ${a}`, `AP ${b}`];
     const rows = best.slice(0, LISTED).map((mark) =>
       el("tr", {},
         el("th", { scope: "row" }, this.link(mark.unit)),
+        el("td", {}, `${mark.languages} of ${this.model.langs.length}`),
         el("td", {}, mark.a && mark.b ? "both" : mark.a ? a : b),
         el("td", { class: "num" }, number(mark.apA)), el("td", { class: "num" }, number(mark.apB)),
-        el("td", { class: "num" }, `${mark.languages} of ${this.model.langs.length}`),
       ),
     );
     const caption = `Experts of ${this.state.c} in ${this.model.name}`;
     const more = best.length > LISTED ? `The first ${LISTED} of ${best.length}; filters show others.` : "";
     this.list.replaceChildren(
       best.length
-        ? table(caption, head.map((name, at) => el("th", { scope: "col", class: at > 1 ? "num" : "" }, name)), rows)
+        ? table(caption, head.map((name, at) => el("th", { scope: "col", class: at > 2 ? "num" : "" }, name)), rows, { class: "x-grid-of" })
         : el("p", { class: "missing" }, "No expert is left with these filters."),
       el("p", { class: "small" }, more),
     );

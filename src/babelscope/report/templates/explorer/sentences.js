@@ -47,7 +47,7 @@ export function shaded(text, starts, ends, values, lang) {
     parts.push(visible(text.slice(at, first)));
     const share = Math.round(Math.abs(values[i]) * 100);
     const side = values[i] < 0 ? "x-token x-minus" : "x-token";
-    parts.push(el("span", share ? { class: side, "--v": `${share}%` } : {}, visible(text.slice(first, last))));
+    parts.push(el("span", { class: side, "--v": share ? `${share}%` : null }, visible(text.slice(first, last))));
     at = last;
   });
   parts.push(visible(text.slice(at, to)));

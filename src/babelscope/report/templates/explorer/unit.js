@@ -14,7 +14,7 @@ export class UnitView {
   constructor(study, go) {
     this.study = study;
     this.go = go;
-    this.title = el("h4", { class: "x-model" });
+    this.title = el("h3", { class: "x-model" });
     this.told = el("p", { class: "x-words" });
     this.parts = Object.fromEntries(["line", "grid", "concepts", "traces", "texts"].map((name) => [name, el("div")]));
     this.node = el("div", { class: "x-panel" }, this.title, this.told, ...Object.values(this.parts));
@@ -33,7 +33,7 @@ export class UnitView {
     const life = lifeOf(units, unit, model);
     this.told.replaceChildren(...words(life, state, model, now));
     const key = [model.name, state.c, state.unit].join(" ");
-    this.parts.line.replaceChildren(lines(life, state, model, now));
+    this.parts.line.replaceChildren(lines(life, state, model, now, this.node.clientWidth));
     this.parts.grid.replaceChildren(...this.grid(life, state, model, now, units.depth));
     inSight(this.parts.grid);
     await this.concepts(unit, state, model, now);
@@ -74,14 +74,14 @@ export class UnitView {
     const items = found.map(([concept, n]) =>
       el("li", {}, el("button", { type: "button", class: "x-unit", onclick: () => this.go({ c: concept }) }, concept), ` in ${n} of ${model.langs.length} languages`));
     this.parts.concepts.replaceChildren(
-      el("h5", {}, `What it is an expert of at step ${model.steps[now]}`),
+      el("h4", {}, `What it is an expert of at step ${model.steps[now]}`),
       items.length ? el("ul", { class: "x-concepts" }, items) : el("p", { class: "small" }, "Of no concept, in no language."),
     );
   }
 
   async traces(state, model, now) {
     const block = await this.study.traces(model, state.c);
-    const head = el("h5", {}, "Its sentences");
+    const head = el("h4", {}, "Its sentences");
     if (!block || !block.header.units.includes(state.unit)) {
       const why = this.study.traces_missing || "This unit was not traced for this concept.";
       this.parts.traces.replaceChildren(head, el("p", { class: "missing" }, why));
@@ -100,7 +100,7 @@ export class UnitView {
     const fitting = rows.filter(([, condition, , concept]) => condition === "forced" && concept === state.c);
     const last = Math.max(...fitting.map(([step]) => step));
     const shown = fitting.filter(([step]) => step === last).slice(0, WRITTEN);
-    const head = el("h5", {}, `What the model writes when the experts of “${state.c}” are forced`);
+    const head = el("h4", {}, `What the model writes when the experts of “${state.c}” are forced`);
     if (!shown.length) {
       this.parts.texts.replaceChildren(head, el("p", { class: "missing" }, "The study has no such texts of this concept."));
       return;
@@ -132,7 +132,7 @@ function words({ counts, first }, state, model, now) {
   return [...said, "."];
 }
 
-function lines(life, state, model, now) {
+function lines(life, state, model, now, width) {
   const series = model.langs.map((lang, l) => ({
     name: lang, hue: hue(l, model.langs.length),
     values: life.cells[l].map((cell) => cell && { value: cell.ap, known: cell.kept }),
@@ -142,7 +142,7 @@ function lines(life, state, model, now) {
   const flagged = model.steps.flatMap((step, at) => (step in model.flagged ? [at] : []));
   const label = `Average precision of ${state.unit} for ${state.c} over steps, a line per language; the table below has the numbers`;
   return el("figure", { class: "x-figure" },
-    chart(label, model.steps, series, chances.length ? [{ name: "random", value: mean }] : [], now, flagged),
+    chart(label, model.steps, series, chances.length ? [{ name: "random", value: mean }] : [], now, flagged, Math.min(760, Math.max(300, width))),
     el("figcaption", {}, `Average precision for “${state.c}” over steps (not to scale), a line per language. Hollow: at most this. Dashed: ${number(mean)}, that of random scores on half of the sentences; the best of ${model.names.size} units lies above it even if none knows the concept.`));
 }
 
