@@ -16,11 +16,14 @@ function colours(node) {
 export function paint(canvas, plan, model, marks, cursor) {
   const ratio = window.devicePixelRatio || 1;
   const width = GUTTER + plan.columns * plan.cell;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(plan.height * ratio);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${plan.height}px`;
   const pen = canvas.getContext("2d");
+  const [wide, high] = [Math.round(width * ratio), Math.round(plan.height * ratio)];
+  if (canvas.width !== wide || canvas.height !== high) {
+    Object.assign(canvas, { width: wide, height: high });
+    Object.assign(canvas.style, { width: `${width}px`, height: `${plan.height}px` });
+  }
+  pen.resetTransform();
+  pen.clearRect(0, 0, wide, high);
   const colour = colours(canvas);
   pen.scale(ratio, ratio);
   paintSites(pen, plan, model, colour);

@@ -26,7 +26,7 @@ export class Controls {
     this.choices = new Map(Object.entries(LABELS).map(([key, label]) => [key, choice(label, (value) => go({ [key]: value }))]));
     this.unit = el("input", {
       type: "text", list: "x-units", spellcheck: "false", autocomplete: "off", size: "22",
-      onchange: () => go({ view: "unit", unit: this.unit.value.trim() }),
+      onchange: () => go({ view: "unit", unit: this.unit.value.trim(), ...this.conceptOf(this.unit.value.trim()) }),
     });
     this.offered = el("datalist", { id: "x-units" });
     this.unitField = el("label", { class: "x-field" }, el("span", {}, "Unit"), this.unit, this.offered);
@@ -41,13 +41,25 @@ export class Controls {
       this.more);
   }
 
+  // The concept that a unit is offered for; none if it is not one of these.
+  conceptOf(unit) {
+    const found = this.followed.find(([name]) => name === unit);
+    return found ? { c: found[1] } : {};
+  }
+
   update(state, model) {
+    this.followed = model.followed;
     const usual = defaults(this.study);
     for (const [view, tab] of this.tabs) {
       tab.href = format({ ...state, view }, this.study);
       if (view === state.view) tab.setAttribute("aria-current", "page");
       else tab.removeAttribute("aria-current");
     }
+    this.copied.replaceChildren();
+    const { s, ...others } = state;
+    const told = JSON.stringify(others);
+    if (told === this.told) return; // another step changes none of these
+    this.told = told;
     for (const [key, options] of Object.entries(this.options(state, model))) {
       const { node, offer } = this.choices.get(key);
       offer(options, state[key]);
@@ -59,7 +71,6 @@ export class Controls {
     this.unit.value = state.unit;
     this.offered.replaceChildren(...model.followed.map(([name, concept, n]) =>
       el("option", { value: name }, `${concept}, ${n} languages at the end`)));
-    this.copied.replaceChildren();
   }
 
   options(state, model) {

@@ -83,6 +83,7 @@ class Explorer {
       this.views.replaceChildren(...panels.map((panel) => panel.node));
     this.views.classList.toggle("x-two", panels.length > 1);
     const said = await Promise.all(panels.map((panel, at) => panel.update(state, shown[at])));
+    performance.mark("explorer shown");
     if (turn === this.turn && !silent) this.status.replaceChildren(said.join(" "));
   }
 

@@ -31,7 +31,7 @@ export class Raster {
       "div", { class: "x-panel" }, this.title, this.told, this.legend,
       el("div", { class: "x-plate" }, this.canvas), this.under, this.list,
     );
-    new ResizeObserver(() => this.paint()).observe(this.node);
+    new ResizeObserver(() => this.node.clientWidth !== this.painted && this.paint()).observe(this.node);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
   }
 
@@ -95,6 +95,7 @@ export class Raster {
       (layer === "" || String(each[0]) === layer) && (site === "" || each[1] === site) ? [at] : [],
     );
     this.plan = layout(this.model.sites, shown, this.node.clientWidth - GUTTER - 2);
+    this.painted = this.node.clientWidth;
     paint(this.canvas, this.plan, this.model, this.marks, this.cursor);
   }
 

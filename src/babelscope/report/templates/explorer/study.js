@@ -114,6 +114,7 @@ export class Matrix {
   constructor({ header, arrays }) {
     Object.assign(this, header);
     this.values = arrays;
+    this.most = new Map();
     this.places = new Map(this.pairs.map(([a, b], at) => [`${a} ${b}`, at]));
   }
 
@@ -131,6 +132,12 @@ export class Matrix {
 
   // The highest value of a measure of two languages, over all steps and layers.
   highest(measure, variant) {
+    const key = `${measure} ${variant}`;
+    if (!this.most.has(key)) this.most.set(key, this.search(measure, variant));
+    return this.most.get(key);
+  }
+
+  search(measure, variant) {
     let most = 0;
     for (const step of this.steps)
       for (const layer of this.layers)
