@@ -63,7 +63,7 @@ def test_a_block_is_read_as_it_was_packed(run):
 
 
 def test_units_of_a_concept_are_found(run):
-    best = BestUnits.of(open_study(KEPT).best(MODEL), k=6, langs=["en", "de", "ru"])
+    best = BestUnits.of(open_study(KEPT).best(MODEL), k=6, langs=["en", "de", "ru"], most=10**6)
     unit, ap = best.unit[4, "de"][0], best.ap[4, "de"][0]
     wanted = [int(unit[0]), int(unit[5]), int(unit[6]), int(unit[-1])]
     missing = next(number for number in range(len(best.units)) if number not in unit)

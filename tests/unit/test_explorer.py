@@ -91,7 +91,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def best(study):
-    return BestUnits.of(study.best(MODEL), k=6, langs=["en", "de", "ru"])
+    return BestUnits.of(study.best(MODEL), k=6, langs=["en", "de", "ru"], most=10**6)
 
 
 def cells_of(block):
@@ -123,6 +123,15 @@ def test_the_block_of_a_concept_holds_its_best_units(best, depth):
             assert abs((experts | others)[name] - value) <= 0.002
         assert below / 255 >= ap[-1] - 1e-6
         assert below / 255 <= max(ap[-1], best.below[cell][concept]) + 1 / 255
+
+
+def test_no_more_is_held_than_a_page_could_show(study, best):
+    few = BestUnits.of(study.best(MODEL), k=6, langs=["en", "de", "ru"], most=6 * 3 * 8 + 5)
+    assert (few.kept, few.held) == (40, 8)
+    assert {values.shape for values in few.unit.values()} == {(3, 8)}
+    assert few.overlaps() == best.overlaps()
+    assert [few.block(at, 8) for at in range(3)] == [best.block(at, 8) for at in range(3)]
+    assert few.block(0, 40) == best.block(0, 8)
 
 
 def test_what_is_not_kept_is_below_what_is_said(study, best):
@@ -208,7 +217,7 @@ def test_values_that_are_not_finite_or_all_zero_are_packed():
 
 
 class Parts:
-    kept, k, n_trace_steps = 200, 20, 7
+    kept, held, k, n_trace_steps = 200, 200, 20, 7
 
     def units(self, depth):
         return {"units": "x" * (100 * depth)}

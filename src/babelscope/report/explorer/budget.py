@@ -15,6 +15,8 @@ class Parts(Protocol):
 
     kept: int
     """Units that are kept of every concept."""
+    held: int
+    """Of these the first that can be shown."""
     k: int
     """Of these experts."""
     n_trace_steps: int
@@ -66,21 +68,21 @@ def fitting(parts: Parts, limit: int) -> tuple[Detail, dict[str, str]]:
     Returns:
         The detail, and its blocks.
     """
-    for detail in _levels(parts.kept, parts.k, parts.n_trace_steps):
+    for detail in _levels(parts):
         blocks = {**parts.units(detail.depth), **parts.traces(detail.trace_steps)}
         if sum(map(len, blocks.values())) <= limit:
             break
     return detail, blocks
 
 
-def _levels(kept: int, k: int, trace_steps: int) -> Iterator[Detail]:
+def _levels(parts: Parts) -> Iterator[Detail]:
     """Falling: first the tail of units that are no experts, then trace steps, then ranks of experts."""
-    depths = [kept]
+    kept, k, trace_steps, depths = parts.kept, parts.k, parts.n_trace_steps, [parts.held]
     while depths[-1] > k:
         depths.append(max(k, depths[-1] // 2))
     steps = [trace_steps, *(n for n in _FEWER_STEPS if n < trace_steps)]
     fewer: list[int] = []
-    while (depth := (fewer or [min(k, kept)])[-1]) > 1:
+    while (depth := (fewer or [min(k, parts.held)])[-1]) > 1:
         fewer.append(depth // 2)
     for depth in depths:
         yield Detail(depth, kept, k, trace_steps, trace_steps)

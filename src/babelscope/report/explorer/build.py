@@ -86,7 +86,8 @@ def build_explorer(
     if not runs:
         return Explorer(missing="There is no explorer, since no model has both best units and their overlap.")
     langs = [str(lang) for lang in study.get("languages") or []]
-    models = [_of_model(run, best[run], tables, langs) for run in runs]
+    most = int(megabytes * 1e6) // len(runs)  # none takes less than a byte
+    models = [_of_model(run, best[run], tables, langs, most) for run in runs]
     fixed = dict(_fixed_blocks(models, tables))
     detail, blocks = fitting(_Parts(models, tables), int(megabytes * 1e6) - sum(map(len, fixed.values())))
     header = _header(study, tables, models, detail)
@@ -106,13 +107,15 @@ class _Model:
     chance: Mapping[str, Sequence[float]]
 
 
-def _of_model(run: str, best: Mapping[Cell, BestFile], tables: Tables, langs: Sequence[str]) -> _Model:
+def _of_model(
+    run: str, best: Mapping[Cell, BestFile], tables: Tables, langs: Sequence[str], most: int
+) -> _Model:
     overlap = tables["overlap"]
     rows = overlap[(overlap["model"] == run) & (overlap["scope"] == "model")]
     shown = {int(step) for step in rows["step"]}  # a study may leave out those that the audit flags
     cells = {cell: file for cell, file in best.items() if cell[0] in shown} or best
     chance = {lang: np.round(file.chance_ap, 4).tolist() for (_, lang), file in cells.items()}
-    return _Model(run, BestUnits.of(cells, k=int(rows["k"].max()), langs=langs), chance)
+    return _Model(run, BestUnits.of(cells, k=int(rows["k"].max()), langs=langs, most=most), chance)
 
 
 class _Parts:
@@ -122,6 +125,7 @@ class _Parts:
         self._models = models
         self._traces = tables.get("traces")
         self.kept = max(model.best.kept for model in models)
+        self.held = max(model.best.held for model in models)
         self.k = max(model.best.k for model in models)
         self.n_trace_steps = 0 if self._traces is None else int(self._traces["step"].nunique())
         self.units = cache(self._units)

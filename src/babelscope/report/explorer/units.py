@@ -31,9 +31,13 @@ class BestUnits:
         steps, langs, concepts: The axes.
         units: All units.
         k: Experts: the first so many of those that are kept.
-        unit: Numbers of the kept units by (step, language), best first, ``(C, K)``; -1 where none is left.
+        kept: Units that the study keeps of every concept.
+        held: Of these the first that are here.
+        unit: Numbers of these units by (step, language), best first, ``(C, held)``; -1 where none is left.
         ap: Their average precision, NaN where none is left.
-        below: The most that a unit has which is not kept, ``(C,)``.
+        below: The most that a unit has which is not here, ``(C,)``.
+        shared: What languages share of the experts of the same concept, of different ones in the mean, and
+            of these the most, ``(3, S, P, C)``; NaN where it is not known. P are pairs of ``langs``.
     """
 
     steps: Sequence[int]
@@ -41,40 +45,48 @@ class BestUnits:
     concepts: Sequence[str]
     units: UnitIndex
     k: int
-    unit: Mapping[Cell, Ints]
-    ap: Mapping[Cell, Floats]
+    kept: int
+    held: int
+    unit: Mapping[Cell, NDArray[np.int32]]
+    ap: Mapping[Cell, NDArray[np.float32]]
     below: Mapping[Cell, Floats]
+    shared: Floats
 
     @classmethod
-    def of(cls, best: Mapping[Cell, BestFile], *, k: int, langs: Sequence[str]) -> BestUnits:
+    def of(cls, best: Mapping[Cell, BestFile], *, k: int, langs: Sequence[str], most: int) -> BestUnits:
         """Read them.
 
         Args:
             best: By (step, language), all of one model and of the same concepts and units.
             k: Number of experts.
             langs: In the order in which they are shown; those that were not ranked are left out.
+            most: Units that may be held, over all steps, languages and concepts: no page has room for more,
+                and a study may keep more than memory has.
         """
-        first = next(iter(best.values()))
-        unit, ap, below = {}, {}, {}
-        for cell, file in best.items():
-            found = file.best("all")
-            unit[cell], ap[cell], below[cell] = found.unit, found.ap, file.below()
+        first, steps = next(iter(best.values())), sorted({step for step, _ in best})
         there = {lang for _, lang in best}
-        return cls(
-            steps=sorted({step for step, _ in best}),
-            langs=[lang for lang in dict.fromkeys([*langs, *sorted(there)]) if lang in there],
-            concepts=first.concepts,
-            units=first.units,
-            k=k,
-            unit=unit,
-            ap=ap,
-            below=below,
-        )
-
-    @property
-    def kept(self) -> int:
-        """Units that are kept of every concept."""
-        return max(int(unit_CK.shape[1]) for unit_CK in self.unit.values())
+        langs = [lang for lang in dict.fromkeys([*langs, *sorted(there)]) if lang in there]
+        pairs, n_concepts = list(combinations(langs, 2)), len(first.concepts)
+        held, kept = max(1, most // (len(best) * n_concepts)), 0
+        shared = np.full((3, len(steps), len(pairs), n_concepts), np.nan)
+        unit, ap, below = {}, {}, {}
+        for s, step in enumerate(steps):
+            files = {lang: best[step, lang] for lang in langs if (step, lang) in best}
+            found = {lang: file.best("all") for lang, file in files.items()}
+            sets = {lang: _sets(each.unit[:, :k], len(first.units)) for lang, each in found.items()}
+            for p, (one, other) in enumerate(pairs):
+                if one in sets and other in sets:
+                    shared[:, s, p] = _own_and_others(sets[one], sets[other])
+            for lang, file in files.items():
+                ap_CK = found[lang].ap
+                kept = max(kept, ap_CK.shape[1])
+                below[step, lang] = file.below()
+                if held < ap_CK.shape[1]:
+                    below[step, lang] = np.fmax(below[step, lang], ap_CK[:, held - 1])
+                unit[step, lang] = found[lang].unit[:, :held].astype(np.int32)
+                ap[step, lang] = ap_CK[:, :held].astype(np.float32)
+        held = min(held, kept)
+        return cls(steps, langs, first.concepts, first.units, k, kept, held, unit, ap, below, shared)
 
     def block(self, concept: int, depth: int) -> str:
         """The block of one concept, down to a rank.
@@ -114,7 +126,7 @@ class BestUnits:
             "planes": planes_of(np.concatenate([np.empty(0, np.int64), *deltas])),
             "ap": bytes_of(np.concatenate([np.empty(0), *precisions])),
         }
-        return pack({"concept": self.concepts[concept], "depth": min(depth, self.kept)}, arrays)
+        return pack({"concept": self.concepts[concept], "depth": min(depth, self.held)}, arrays)
 
     def overlaps(self) -> str:
         """The block of what two languages share of the experts of every concept, and of its null.
@@ -124,24 +136,16 @@ class BestUnits:
         this concept in the one and all others in the other language, both ways. ``most`` is the highest of
         those. In 16 bits; P are the ``pairs`` of the header.
         """
-        pairs = list(combinations(self.langs, 2))
-        shape = len(self.steps), len(pairs), len(self.concepts)
-        shared, null, most = (np.full(shape, np.nan) for _ in range(3))
-        for s, step in enumerate(self.steps):
-            sets = {lang: self._experts(step, lang) for lang in self.langs if (step, lang) in self.unit}
-            for p, (one, other) in enumerate(pairs):
-                if one in sets and other in sets:
-                    shared[s, p], null[s, p], most[s, p] = _own_and_others(sets[one], sets[other])
-        arrays = {"shared": words_of(shared), "null": words_of(null), "most": words_of(most)}
-        return pack({"pairs": [list(pair) for pair in pairs]}, arrays)
+        names = ("shared", "null", "most")
+        arrays = {name: words_of(values) for name, values in zip(names, self.shared, strict=True)}
+        return pack({"pairs": [list(pair) for pair in combinations(self.langs, 2)]}, arrays)
 
-    def _experts(self, step: int, lang: str) -> sparse.csr_array:
-        """The sets of experts as a sparse matrix of ones, ``(C, units)``."""
-        unit_CK = self.unit[step, lang][:, : self.k]
-        row, column = np.nonzero(unit_CK != NOBODY)
-        ones = np.ones(len(row), dtype=np.int32)
-        shape = len(self.concepts), len(self.units)
-        return sparse.csr_array((ones, (row, unit_CK[row, column])), shape=shape)
+
+def _sets(unit_CK: Ints, n_units: int) -> sparse.csr_array:
+    """The sets of experts as a sparse matrix of ones, ``(C, units)``."""
+    row, column = np.nonzero(unit_CK != NOBODY)
+    ones = np.ones(len(row), dtype=np.int32)
+    return sparse.csr_array((ones, (row, unit_CK[row, column])), shape=(len(unit_CK), n_units))
 
 
 def _own_and_others(one: sparse.csr_array, other: sparse.csr_array) -> tuple[Floats, Floats, Floats]:
