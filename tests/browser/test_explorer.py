@@ -143,7 +143,8 @@ def test_a_unit_shows_every_language_and_step(visit):
 
 def test_sentences_show_what_a_unit_does_on_each_token(visit):
     page = visit(f"#/unit/{TRACED}?c=dog")
-    german = page.locator(".x-sentences", has=page.locator("h5:text-is('de')"))
+    german = page.locator(".x-sentences", has=page.locator("summary:text-is('de')"))
+    german.locator("summary").click()
     assert german.locator(".x-step").all_inner_texts() == ["step 0", "step 4"]
     assert german.locator("bdi").first.get_attribute("lang") == "de"
     assert german.locator("bdi").first.locator(".x-token").all_inner_texts() == ["Der", "Hund", "bellt."]
@@ -152,7 +153,9 @@ def test_sentences_show_what_a_unit_does_on_each_token(visit):
     )
     early, late = (german.locator("bdi").nth(at).evaluate(shade) for at in (0, 1))
     assert max(late) > max(early)  # one scale for all steps, and the made-up values grow
-    assert page.locator(".x-sentences h6").all_inner_texts()[:3] == ["Strongest", "At random", "Lowest"]
+    slide(page, 0)
+    assert german.get_attribute("open") is not None  # another step leaves open what was unfolded
+    assert page.locator(".x-sentences h5").all_inner_texts()[:3] == ["Strongest", "At random", "Lowest"]
 
 
 def test_a_unit_without_traces_says_so(visit):

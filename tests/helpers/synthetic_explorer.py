@@ -44,7 +44,7 @@ def made_up_traces(
                         {
                             "model": model, "step": step, "layer": layer, "site": site, "unit": unit,
                             "concept": concept, "lang": lang, "kind": ("strongest", "random", "lowest")[rank % 3],
-                            "rank": rank // 3, "sentence": f"s{rank}", "positive": rank % 2 == 0, "text": text,
+                            "rank": rank // 3 + 1, "sentence": f"s{rank}", "positive": rank % 2 == 0, "text": text,
                             "starts": starts, "ends": ends, "values": values.tolist(),
                             "value": float(values.max(initial=-9)), "quantile": 0.9,
                         }

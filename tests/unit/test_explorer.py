@@ -5,6 +5,7 @@ import hashlib
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from babelscope.report.explorer.packing import (
     unpack,
     words_of,
 )  # fmt: skip
-from babelscope.report.explorer.traces import kept_steps, trace_block
+from babelscope.report.explorer.traces import by_concept, kept_steps, trace_block, traced_in
 from babelscope.report.explorer.units import BestUnits
 from babelscope.report.page import render_report
 from babelscope.results import open_study
@@ -193,6 +194,20 @@ def test_traces_keep_texts_bounds_and_values():
         assert [np.cumsum(each).tolist() for each in header["bounds"][text]] == [row["starts"], row["ends"]]
         read = nibbles[start : start + len(row["values"])] / 7 * header["scale"][unit]
         assert np.abs(read - row["values"]).max() <= header["scale"][unit] / 14 * 1.001
+
+
+def test_traces_are_packed_by_concept_and_found_by_unit():
+    traces = pd.concat(
+        [
+            made_up_traces([(1, "mlp_out", 3)], concept="house"),
+            made_up_traces([(2, "mlp_act", 7)], concept="dog"),
+            made_up_traces([(2, "mlp_act", 8)]).assign(concept=None),
+            made_up_traces([(2, "mlp_act", 9)], model=TWIN),
+        ]
+    )
+    tables = by_concept(traces, MODEL)
+    assert [unpack(trace_block(rows, 2))[0]["concept"] for rows in tables] == ["dog", "house", ""]
+    assert traced_in(tables) == {"L02.mlp_act.7": 0, "L01.mlp_out.3": 1, "L02.mlp_act.8": 2}
 
 
 def test_fewer_trace_steps_are_the_first_the_middle_and_the_last():

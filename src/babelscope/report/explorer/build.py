@@ -22,7 +22,7 @@ from babelscope.report.explorer.budget import Detail, fitting
 from babelscope.report.explorer.linking import linked, script_hash
 from babelscope.report.explorer.matrices import matrix_block
 from babelscope.report.explorer.packing import pack
-from babelscope.report.explorer.traces import trace_block
+from babelscope.report.explorer.traces import by_concept, trace_block, traced_in
 from babelscope.report.explorer.units import BestUnits
 from babelscope.report.figures.spec import Tables
 from babelscope.report.formats import text
@@ -44,7 +44,7 @@ class Explorer:
 
     Attributes:
         blocks: Text of each block by its name: ``study``, and of model i ``units/i/c`` for each concept,
-            ``overlaps/i``, ``matrix/i``, ``texts/i`` and ``traces/i/c``. Some may be missing.
+            ``overlaps/i``, ``matrix/i``, ``texts/i`` and ``traces/i/n``. Some may be missing.
         missing: Why there is no explorer; empty if there is one.
         script, script_hash: The script, and what the content security policy calls it.
         style: Its style sheet.
@@ -141,14 +141,11 @@ class _Parts:
     def _trace_blocks(self, n_steps: int) -> dict[str, str]:
         if self._traces is None or not n_steps:
             return {}
-        found = {}
-        for i, model in enumerate(self._models):
-            of_model = self._traces[self._traces["model"] == model.run]
-            for c, concept in enumerate(model.best.concepts):
-                rows = of_model[of_model["concept"] == concept]
-                if len(rows):
-                    found[f"traces/{i}/{c}"] = trace_block(rows, n_steps)
-        return found
+        return {
+            f"traces/{i}/{n}": trace_block(rows, n_steps)
+            for i, model in enumerate(self._models)
+            for n, rows in enumerate(by_concept(self._traces, model.run))
+        }
 
 
 def _fixed_blocks(models: Sequence[_Model], tables: Tables) -> Iterator[tuple[str, str]]:
@@ -210,6 +207,7 @@ def _model_header(model: _Model, tables: Tables) -> dict[str, Any]:
         "concepts": list(best.concepts),
         "chance": dict(model.chance),
         "followed": _followed(model.run, tables),
+        "traced": traced_in(by_concept(tables["traces"], model.run)) if "traces" in tables else {},
     }
 
 

@@ -26,13 +26,29 @@ def kept_steps(steps: Sequence[int], n: int) -> list[int]:
     return [steps[at] for at in np.round(np.linspace(0, len(steps) - 1, n)).astype(int)]
 
 
+def by_concept(traces: pd.DataFrame, model: str) -> list[pd.DataFrame]:
+    """The rows of a model, a table for each concept for which units are on show; last those of none."""
+    rows = traces[traces["model"] == model]
+    rows = rows.assign(concept=rows["concept"].fillna(""))
+    return [rows[rows["concept"] == name] for name in sorted(set(rows["concept"]), key=lambda c: (not c, c))]
+
+
+def traced_in(tables: Sequence[pd.DataFrame]) -> dict[str, int]:
+    """Of each traced unit in which of the tables it stands; a unit is on show for one concept."""
+    return {name: at for at, rows in enumerate(tables) for name in dict.fromkeys(_names(rows))}
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return [unit_name(*place) for place in rows[["layer", "site", "unit"]].itertuples(index=False)]
+
+
 def trace_block(traces: pd.DataFrame, n_steps: int) -> str:
     """The block of the traces of a concept, at some of their steps.
 
-    The header has the ``steps``, the ``units`` with a ``scale`` each, the ``texts`` once each with the bounds
-    of their tokens in UTF-16 units, and the ``rows``: unit, language, kind, rank, step, text, whether it
-    expresses the concept, its value and quantile, and where its values begin. ``values`` has two values a
-    byte, the first in the low bits: -7 to 7 plus 8, of 7 for the unit's scale.
+    The header has the ``concept`` (empty: none), the ``steps``, the ``units`` with a ``scale`` each, the
+    ``texts`` once each with the bounds of their tokens in UTF-16 units, and the ``rows``: unit, language,
+    kind, rank, step, text, whether it expresses the concept, its value and quantile, and where its values begin.
+    ``values`` has two values a byte, the first in the low bits: -7 to 7 plus 8, of 7 for the unit's scale.
 
     Args:
         traces: Rows of ``tables/traces.parquet`` of one model and concept.
@@ -40,7 +56,7 @@ def trace_block(traces: pd.DataFrame, n_steps: int) -> str:
     """
     steps = kept_steps(sorted(int(step) for step in traces["step"].unique()), n_steps)
     rows = traces[traces["step"].isin(steps)]
-    names = [unit_name(*place) for place in rows[["layer", "site", "unit"]].itertuples(index=False)]
+    names = _names(rows)
     units = list(dict.fromkeys(names))
     most = dict.fromkeys(units, 0.0)
     for name, values in zip(names, rows["values"], strict=True):
@@ -62,6 +78,7 @@ def trace_block(traces: pd.DataFrame, n_steps: int) -> str:
     value_N = np.concatenate([np.empty(0, np.int64), *coded])
     value_N = np.pad(value_N, (0, len(value_N) % 2))
     header = {
+        "concept": str(rows["concept"].iloc[0]),
         "steps": steps,
         "units": units,
         "scale": [float(f"{most[name]:.4g}") for name in units],

@@ -105,7 +105,7 @@ export class Raster {
     const head = ["unit", "languages", "expert in", `AP ${a}`, `AP ${b}`];
     const rows = best.slice(0, LISTED).map((mark) =>
       el("tr", {},
-        el("th", { scope: "row" }, this.link(mark.unit)),
+        el("th", { scope: "row" }, this.link(mark.unit), this.traced(mark.unit)),
         el("td", {}, `${mark.languages} of ${this.model.langs.length}`),
         el("td", {}, mark.a && mark.b ? "both" : mark.a ? a : b),
         el("td", { class: "num" }, number(mark.apA)), el("td", { class: "num" }, number(mark.apB)),
@@ -124,6 +124,10 @@ export class Raster {
   link(unit) {
     const name = this.model.names.name(unit);
     return el("button", { type: "button", class: "x-unit", onclick: () => this.open(name, this.model) }, name);
+  }
+
+  traced(unit) {
+    return Object.hasOwn(this.model.traced, this.model.names.name(unit)) ? el("span", { class: "small" }, " with sentences") : "";
   }
 
   key(event) {

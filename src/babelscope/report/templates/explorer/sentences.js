@@ -1,7 +1,7 @@
 // Sentences with what a unit does on every token, at several steps.
 
 import { el } from "./dom.js";
-import { number, shownPart, spoken, visible } from "./text.js";
+import { number, percent, shownPart, spoken, visible } from "./text.js";
 
 const KINDS = { strongest: "Strongest", random: "At random", lowest: "Lowest" };
 const FULL = 7; // value of four signed bits that is the unit's scale
@@ -58,15 +58,17 @@ export function shaded(text, starts, ends, values, lang) {
   ];
 }
 
-// All sentences of a unit; `steps` are those that are shown, `now` is the nearest to the slider.
-export function sentences(block, unit, langs, now) {
+// All sentences of a unit, a language each to unfold; `now` is the traced step that is nearest to the slider, `open`
+// the set of languages that are unfolded.
+export function sentences(block, unit, langs, now, open) {
   const traced = tracesOf(block, unit);
   const steps = shownSteps(block.header.steps, now);
   return langs.filter((lang) => traced.langs.has(lang)).map((lang) =>
-    el("div", { class: "x-sentences" }, el("h5", {}, lang),
+    el("details", { class: "x-sentences", open: open.has(lang), ontoggle: (event) => open[event.target.open ? "add" : "delete"](lang) },
+      el("summary", {}, lang),
       Object.entries(KINDS).flatMap(([kind, title]) => {
         const rows = traced.langs.get(lang).filter((row) => row.kind === kind).sort((x, y) => x.rank - y.rank);
-        return rows.length ? [el("h6", {}, title), ...rows.map((row) => sentence(block, row, steps, now))] : [];
+        return rows.length ? [el("h5", {}, title), ...rows.map((row) => sentence(block, row, steps, now))] : [];
       })),
   );
 }
@@ -86,7 +88,11 @@ function sentence(block, row, steps, now) {
       el("p", { class: step === now ? "x-line-of x-at" : "x-line-of" },
         el("span", { class: "x-step" }, `step ${step}`),
         el("span", { class: "x-text" }, shaded(text, starts, ends, valuesOf(block, start, starts.length), row.lang)),
-        el("span", { class: "x-value", title: quantile === null ? "" : `above ${Math.round(quantile * 100)} % of this language's sentences` },
-          number(value)))),
-    el("p", { class: "small" }, row.positive ? "expresses the concept" : "does not express the concept"));
+        el("span", { class: "x-value" }, number(value), quantile === null ? "" : `, above ${percent(quantile)}`))),
+    el("p", { class: "small" }, about(block.header.concept, row.positive)));
+}
+
+function about(concept, positive) {
+  if (!concept) return "";
+  return positive ? `a sentence of “${concept}”` : `not a sentence of “${concept}”`;
 }

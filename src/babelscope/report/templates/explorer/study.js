@@ -85,8 +85,10 @@ export class Study {
     return this.once(`units/${this.index(model)}/${at}`, (b) => new ConceptUnits(b, model.langs.length));
   }
 
-  traces(model, concept) {
-    return this.once(`traces/${this.index(model)}/${model.concepts.indexOf(concept)}`, (block) => block);
+  // The traces that a unit is among; null if it was not traced.
+  traces(model, unit) {
+    if (!Object.hasOwn(model.traced, unit)) return Promise.resolve(null);
+    return this.once(`traces/${this.index(model)}/${model.traced[unit]}`, (block) => block);
   }
 
   texts(model) {

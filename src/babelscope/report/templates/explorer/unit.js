@@ -14,6 +14,7 @@ export class UnitView {
   constructor(study, go) {
     this.study = study;
     this.go = go;
+    this.unfolded = new Set([study.start.a, study.start.b]); // languages whose sentences are
     this.title = el("h3", { class: "x-model" });
     this.told = el("p", { class: "x-words" });
     this.parts = Object.fromEntries(["line", "grid", "concepts", "traces", "texts"].map((name) => [name, el("div")]));
@@ -80,18 +81,19 @@ export class UnitView {
   }
 
   async traces(state, model, now) {
-    const block = await this.study.traces(model, state.c);
+    const block = await this.study.traces(model, state.unit);
     const head = el("h4", {}, "Its sentences");
-    if (!block || !block.header.units.includes(state.unit)) {
-      const why = this.study.traces_missing || "This unit was not traced for this concept.";
+    if (!block) {
+      const why = this.study.traces_missing || "This unit was not traced; those that were are marked in the lists of units.";
       this.parts.traces.replaceChildren(head, el("p", { class: "missing" }, why));
       return;
     }
     const step = block.header.steps[nearest(block.header.steps, model.steps[now])];
     this.parts.traces.replaceChildren(
       head,
-      el("p", { class: "small" }, "Shaded is what the unit does on every token: the stronger the shade, the higher its value, by one scale for all its sentences; with a line below, values under zero. Strongest ones alone would flatter it, so sentences at random and its lowest ones stand beside them."),
-      ...sentences(block, state.unit, model.langs, step),
+      el("p", {}, block.header.concept ? `On show for “${block.header.concept}”. ` : "", block.header.concept === state.c ? "" : "Its sentences are the same whatever concept is chosen above."),
+      el("p", { class: "small" }, "Shaded is what the unit does on every token: the stronger the shade, the higher its value, by one scale for all its sentences; with a line below, values under zero. Beside it stand its value for the whole sentence and the share of the language's sentences that it is above. Strongest ones alone would flatter it, so sentences at random and its lowest ones stand beside them."),
+      ...sentences(block, state.unit, model.langs, step, this.unfolded),
     );
   }
 
