@@ -47,7 +47,7 @@ def trace_block(traces: pd.DataFrame, n_steps: int) -> str:
 
     The header has the ``concept`` (empty: none), the ``steps``, the ``units`` with a ``scale`` each, the
     ``texts`` once each with the bounds of their tokens in UTF-16 units, and the ``rows``: unit, language,
-    kind, rank, step, text, whether it expresses the concept, its value and quantile, and where its values begin.
+    kind, rank, step, text, whether it expresses the concept, its value and quantile, where its values begin.
     ``values`` has two values a byte, the first in the low bits: -7 to 7 plus 8, of 7 for the unit's scale.
 
     Args:
