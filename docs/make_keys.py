@@ -147,7 +147,7 @@ def _table_line(name: str, suites: Sequence[Suite]) -> str:
         steps = f"{len(suite.steps)}: {suite.steps[0]} to {suite.steps[-1]} ({suite.step_unit})"
     faults = "; ".join(
         f"{', '.join(map(str, fault.steps[:3])) or 'some'}{', ...' if len(fault.steps) > 3 else ''} "
-        f"[{fault.kind}]({fault.source})"
+        f"[{fault.kind}]({fault.source}) by {fault.evidence}"
         for fault in dict.fromkeys(fault for each in suites for fault in each.faults)
     )
     langs = f"{len(suite.languages)}" if len(suite.languages) > 6 else " ".join(suite.languages)

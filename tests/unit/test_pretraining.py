@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,18 @@ def test_the_folder_is_a_checkpoint(text, tmp_path, architecture):
     assert model.config.bos_token_id == tokenizer.bos_token_id == ids[0, 0]
     assert {getattr(model.config, name) for name in ARCHITECTURES[architecture].dropouts} == {0.0}
     assert not [file for file in tmp_path.rglob("*") if "tmp" in file.name]
+
+
+def test_files_are_as_the_umask_says(text, tmp_path):
+    """A group that shares its checkpoints must be able to read them."""
+    before = os.umask(0o027)
+    try:
+        run(text, tmp_path, [0, 1])
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.rglob("*") if file.is_file()}
+    assert {"model.safetensors", "optimizer.safetensors", "config.json"} <= set(modes)
+    assert set(modes.values()) == {0o640}
 
 
 def test_progress_and_losses(text, tmp_path):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from babelscope.analysis.audit.files import KIND, CheckpointAudit, HeldOutLoss, write_audit
 from babelscope.io.h5 import atomic_h5
 from babelscope.io.tables import write_table
-from babelscope.report.progress import PAGE, redraw
+from babelscope.report.progress import PAGE, losses, redraw
 from synthetic_tables import synthetic_tables
 
 ROLES = {"big-seed0": "main", "plain": "control"}
@@ -59,6 +60,23 @@ def test_the_page_shows_what_is_there_and_says_what_is_not(tmp_path):
     page = (tmp_path / PAGE).read_text()
     assert "<!-- not yet -->" not in page
     assert "<!-- big-seed0 -->" in page
+
+
+def test_a_model_in_training_shows_its_held_out_losses(tmp_path):
+    """As soon as a step is saved: the audits of all steps may come at once, and late."""
+    drawn = {}
+    for step, loss in ((0, 8.0), (64, 2.0)):
+        folder = tmp_path / f"models/big-seed0/{step}/training"
+        folder.mkdir(parents=True)
+        rows = [("big-seed0", step, lang, split, loss + (split == "train"), 100)
+                for lang in ("en", "es") for split in ("train", "heldout")]  # fmt: skip
+        write_table(pd.DataFrame(rows, columns=["model", "step", "lang", "split", "loss", "n_tokens"]),
+                    folder / "losses.tsv")  # fmt: skip
+        drawn[step] = list(losses(tmp_path, "big-seed0"))
+    assert drawn[0] == [(0, 8.0, pytest.approx(np.nan, nan_ok=True))]
+    assert [point[:2] for point in drawn[64]] == [(0, 8.0), (64, 2.0)]
+    redraw(tmp_path, ROLES, title="A study")
+    assert (tmp_path / PAGE).read_text().count("<!-- not yet -->") == 1
 
 
 def test_what_cannot_be_read_is_left_out_and_logged(tmp_path, caplog):

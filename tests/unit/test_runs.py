@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -64,6 +66,53 @@ def test_runs_are_recorded(folder):
     assert first.slurm_name is None
     assert second.slurm_name is None
     assert not Run("another-host", os.getpid(), 0, "").is_alive
+
+
+@pytest.fixture
+def left():
+    """Starts a process as a job of a run; with more in its environment."""
+    started = []
+
+    def start(run: Run, **environment: str) -> subprocess.Popen[bytes]:
+        marked = {**os.environ, "BABELSCOPE_RUN": run.mark, **environment}
+        started.append(subprocess.Popen(["sleep", "600"], env=marked, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_jobs_that_a_killed_run_has_left_on_this_machine(folder, left, monkeypatch):
+    monkeypatch.setenv("BABELSCOPE_RUN", "")  # which recording a run changes
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    program(folder, "squeue", "")
+    run_of(folder, pid=2**22 + 1)
+    (run,) = recorded_runs(RESULTS)
+    other = Run(run.host, run.pid, run.started + 1, run.log)
+    job, of_slurm, of_another = left(run), left(run, SLURM_JOB_ID="12"), left(other)
+    with pytest.raises(RunError, match=rf"still run on this machine: processes {job.pid}\b"):
+        refuse_beside_others(RESULTS)
+    assert recover(RESULTS)[0] == f"ended 1 processes of the run that was killed: {job.pid}"
+    assert job.poll() is not None
+    assert (of_slurm.poll(), of_another.poll()) == (None, None)
+    refuse_beside_others(RESULTS)
+
+
+def test_what_does_not_end_when_asked_is_killed(folder, monkeypatch):
+    monkeypatch.setattr(runs, "_PATIENCE", 0.5)
+    monkeypatch.setenv("BABELSCOPE_RUN", "")
+    program(folder, "squeue", "")
+    run_of(folder, pid=2**22 + 1)
+    (run,) = recorded_runs(RESULTS)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    environment = {**os.environ, "BABELSCOPE_RUN": run.mark}
+    job = subprocess.Popen([sys.executable, "-c", deaf], env=environment, stdout=subprocess.PIPE)
+    assert job.stdout is not None
+    job.stdout.readline()
+    assert "ended 1 processes" in recover(RESULTS)[0]
+    assert job.poll() is not None
 
 
 def test_jobs_of_an_earlier_run_stop_the_next(folder):

@@ -66,8 +66,9 @@ def test_known_faults_warn():
     assert "step 500000 holds the weights of step 10000" in duplicate
     assert "step 600000 is broken" in broken
     assert "tokens_per_step" in unconfirmed
-    early, many = step_warnings(load_suite("pythia-2.8b"), [0, 8, 16, 32, 64, 128, 143000])
-    assert "issues/198" in early
+    seen, said, many = step_warnings(load_suite("pythia-2.8b"), [0, 8, 16, 32, 64, 128, 143000])
+    assert "by its outputs: https://github.com/iamtatsuki05/lenslapse" in seen
+    assert "by a report: https://github.com/EleutherAI/pythia/issues/198" in said
     assert "steps 0, 8, 16, 32, 64 and 1 more" in many
     (some, *_) = step_warnings(load_suite("pythia-6.9b"), [143000])
     assert "not known which steps" in some
@@ -103,9 +104,20 @@ ENTRY = {
         ({"sources": None}, "sources is missing"),
         ({"revision": "main"}, "steps 1 and 2 have one place"),
         ({"revision": "{stop}"}, "its place cannot be filled in"),
-        ({"faults": [{"steps": [3], "kind": "broken", "note": "x", "source": "https://x"}]}, "names step 3"),
         (
-            {"faults": [{"steps": [1], "kind": "odd", "note": "x", "source": "https://x"}]},
+            {
+                "faults": [
+                    {"steps": [3], "kind": "broken", "evidence": "report", "note": "x", "source": "https://x"}
+                ]
+            },
+            "names step 3",
+        ),
+        (
+            {
+                "faults": [
+                    {"steps": [1], "kind": "odd", "evidence": "report", "note": "x", "source": "https://x"}
+                ]
+            },
             "duplicate, broken",
         ),
         ({"unconfirmed": ["stesp"]}, "names 'stesp'"),

@@ -1,8 +1,10 @@
 """What a user does wrong, and what machines do: the reason is named, nothing half is left, a rerun recovers."""
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -92,6 +94,41 @@ def test_a_killed_run_is_finished_by_the_same_command(finished, tmp_path):
     assert (models / "8/model.safetensors").exists()
     log = (study.results / "logs/pretrain_step/tiny-seed0/6..8.log").read_text()
     assert "takes over 6, which is whole" in log
+
+
+def test_a_job_that_a_killed_snakemake_has_left_is_ended_first(finished, tmp_path):
+    """SIGKILL reaches Snakemake alone, as out of memory or an impatient user do; its training goes on."""
+    study = finished.copy(tmp_path)
+    study.config["models"]["tiny"]["steps"] = [0, 4, [6, 200_000]]
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory",
+        str(study.folder), "--configfile", str(study.write()), "--workflow-profile", "none", "--cores", "2",
+        "models",
+    ]  # fmt: skip
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, env=environment, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:  # until it trains
+            if "tokens/s" in line:
+                break
+        process.kill()
+        process.wait()
+        study.snakemake("--unlock")
+        said = study.snakemake("models", check=False)
+        assert said.returncode != 0
+        assert re.search(
+            r"still run on this machine: processes \d+ \(pretrain_step\)", said.stdout + said.stderr
+        )
+        recovered = study.babelscope("recover").stdout
+        assert re.search(r"ended 1 processes of the run that was killed: \d+ \(pretrain_step\)", recovered)
+    finally:  # nothing of it is left
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert not list(study.results.rglob("*.tmp-*"))
+    study.config["models"]["tiny"]["steps"] = [0, 4]
+    assert study.planned("models") == {}
 
 
 def test_broken_weights_fail_with_the_cell_and_leave_nothing(finished, tmp_path):

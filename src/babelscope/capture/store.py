@@ -331,7 +331,11 @@ def write_token_states(
         for layer, values in arrays.items():
             where = f"{provenance.cell}, layer {layer}, site resid ({kind})"
             cast = np.ascontiguousarray(check_values(values, provenance.dtype, names, where))
-            data = group.create_dataset(f"{kind}/layer-{layer:02d}", data=cast, track_times=False)
+            # Read whole, so a single chunk; packed they take 8 of 10 bytes, for a second in twenty megabytes.
+            packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "chunks": cast.shape}
+            data = group.create_dataset(
+                f"{kind}/layer-{layer:02d}", data=cast, track_times=False, **(packed if cast.size else {})
+            )
             data.attrs["crc32"] = crc32(cast.data)
 
 

@@ -57,6 +57,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def give_usual_mode(file: Path) -> None:
+    """Let others read and write a file as the user's umask says; safetensors writes for the owner alone."""
+    mask = os.umask(0o077)  # it can only be read by being set
+    os.umask(mask)
+    file.chmod(0o666 & ~mask)
+
+
 def write_text(text: str, path: Path) -> None:
     """Write a text under its name only when it is complete."""
     with written_whole(path) as unfinished:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from babelscope.errors import DataError, StudyError
-from babelscope.io.files import unfinished_name
+from babelscope.io.files import give_usual_mode, unfinished_name
 from babelscope.models.architectures import architecture, is_encoder
 from babelscope.models.files import (
     is_complete,
@@ -304,6 +304,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:
             tokenizer.save_pretrained(unfinished)
         files = sorted(unfinished.iterdir(), key=lambda file: (file.suffix == ".safetensors", file))
         for file in files:
+            give_usual_mode(file)
             os.replace(file, folder / file.name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -20,7 +20,7 @@ from babelscope.errors import StoreError, without_secrets
 from babelscope.io.files import MARK, check_contained, file_sha256, is_own_file, leftovers, written_whole
 from babelscope.io.h5 import open_any
 from babelscope.models.files import is_of_checkpoint
-from babelscope.models.training.steps import PROGRESS_FILE
+from babelscope.models.training.steps import LOSSES_FILE, PROGRESS_FILE
 from babelscope.ops.layout import CONSTRAINTS, Found, describe, parse
 from babelscope.runtime import PROGRESS, describe_environment
 
@@ -186,7 +186,7 @@ def _files_in(results: Path, checkpoint: Mapping[str, Path]) -> Iterator[tuple[s
             for file in sorted(folder.iterdir()):
                 if is_of_checkpoint(file.name) and _is_visible(file.name):
                     yield f"{place}/{file.name}", file
-            for name in (PROGRESS_FILE, "training/losses.tsv"):
+            for name in (PROGRESS_FILE, LOSSES_FILE):
                 if is_own_file(folder / name) and not (folder / "training").is_symlink():
                     yield f"{place}/{name}", folder / name
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from babelscope.ops.processes import unmarked
 from babelscope.study.config import Study
 
 _PAGE = "progress.html"
@@ -29,5 +30,5 @@ def start_page(study: Study) -> Path:
     log.unlink(missing_ok=True)
     with log.open("x", encoding="utf-8") as said:
         # A session of its own: what interrupts the run must not cut a drawing short.
-        subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True, env=unmarked())
     return results / _PAGE

@@ -1,10 +1,10 @@
-"""Runs of a study: which there were, whose Slurm jobs still run, and how to go on after one was killed.
+"""Runs of a study: which there were, whose jobs still run, and how to go on after one was killed.
 
-When the process of Snakemake dies (SIGKILL, a rebooted login node), its Slurm jobs run on. Snakemake does not
-take them over: unlocked and started again it submits the same jobs a second time beside them. So every run
-is recorded; one that finds jobs of an earlier run of its study stops before it submits any, and
-:func:`recover` cancels them and clears what the dead run has left. Where Snakemake itself is a Slurm job (a
-controller), :func:`claim` sees to it that a study has one at a time.
+When the process of Snakemake dies (SIGKILL, a rebooted login node), its jobs run on, on Slurm and on this
+machine. Snakemake does not take them over: unlocked and started again it starts the same jobs a second time
+beside them. So every run is recorded; one that finds jobs of an earlier run of its study stops before it
+starts any, and :func:`recover` ends them and clears what the dead run has left. Where Snakemake itself is a
+Slurm job (a controller), :func:`claim` sees to it that a study has one at a time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from pathlib import Path
 from babelscope.errors import BabelscopeError
 from babelscope.io.files import is_below, leftovers, open_to_append, remove, unfinished_name, written_whole
 from babelscope.io.json import read_json
+from babelscope.ops.processes import end, left_processes, mark_jobs, shown_processes
 from babelscope.ops.programs import call
 
 _RECORD = "runs.json"
 _LOCKS = Path(".snakemake/locks")
 _CLAIMS = "controllers"
+#: Seconds in which a job on this machine ends when it is asked to.
+_PATIENCE = 10.0
 #: The Slurm job that this process is in. Read at the start: the executor takes it out of the environment.
 _OWN_JOB = os.environ.get("SLURM_JOB_ID", "")
 
@@ -67,6 +70,11 @@ class Run:
             raise ValueError("is no record of a run")
 
     @property
+    def mark(self) -> str:
+        """What its jobs on its machine are known by."""
+        return f"{self.host}:{self.pid}:{self.started}"
+
+    @property
     def said(self) -> str:
         """Its log, which lies below the working directory; empty if it is not there."""
         log = Path(self.log)
@@ -102,8 +110,9 @@ class SlurmJob:
 
 
 def record_run(results: Path | str, log: Path | str) -> None:
-    """Note that this process runs a study."""
+    """Note that this process runs a study, and mark the jobs that it starts from now on."""
     run = Run(socket.gethostname(), os.getpid(), time.time(), str(log), _OWN_JOB)
+    mark_jobs(run.mark)
     runs = [*recorded_runs(results), run]
     with written_whole(Path(results, "logs", _RECORD)) as unfinished:
         unfinished.write_text(json.dumps([asdict(run) for run in runs[-50:]], indent=1) + "\n")
@@ -146,7 +155,14 @@ def refuse_beside_others(results: Path | str) -> None:
     Raises:
         RunError: Naming the jobs.
     """
-    jobs = active_jobs([run for run in recorded_runs(results) if not run.is_alive])
+    dead = [run for run in recorded_runs(results) if not run.is_alive]
+    if left := left_processes([run.mark for run in dead]):
+        raise RunError(
+            f"jobs of an earlier run of this study, which was killed, still run on this machine: processes "
+            f"{shown_processes(left)}\nhint: `babelscope recover` (with the same --configfile) ends them, "
+            "then run the same command again; what they have saved is kept"
+        )
+    jobs = active_jobs(dead)
     if jobs:
         raise RunError(
             f"{len(jobs)} jobs of an earlier run of this study are still in Slurm's queue: {_shown(jobs)}\n"
@@ -190,6 +206,13 @@ def recover(results: Path | str, *, elsewhere: bool = False, patience: float = 1
             "it is alive\nhint: run this there, or say --elsewhere if you know that it is dead"
         )
     done = []
+    if processes := left_processes([run.mark for run in runs]):
+        what = f"{len(processes)} processes of the run that was killed: {shown_processes(processes)}"
+        if left := end(processes, patience=_PATIENCE):
+            raise RunError(
+                f"processes {shown_processes(left)} do not end\nhint: a disk may hang; run this again"
+            )
+        done.append(f"ended {what}")
     jobs = active_jobs(runs)
     if jobs:
         call("scancel", *(job.job for job in jobs), timeout=60)

@@ -24,6 +24,7 @@ from babelscope.analysis.audit.files import audit_files
 from babelscope.errors import BabelscopeError
 from babelscope.io.files import written_whole
 from babelscope.io.tables import read_table
+from babelscope.models.training.steps import LOSSES_FILE
 from babelscope.report.summaries import overlap_totals, preferred_variant
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ PAGE = "progress.html"
 #: Seconds after which a browser looks again, and after which we do.
 _REFRESH, _PAUSE = 10, 2
 _DASHES = {"main": "-", "control": "--"}
+#: What the page is drawn from, and with it drawn anew.
+_SHOWN = (f"models/*/[0-9]*/{LOSSES_FILE}", "audit/*/*.h5", "alignment/*/*.overlap.parquet")
 
 
 def redraw(results: Path, roles: Mapping[str, str], *, title: str) -> None:
@@ -43,7 +46,7 @@ def redraw(results: Path, roles: Mapping[str, str], *, title: str) -> None:
         title: Of the study.
     """
     panels = {
-        "loss on the analysed sentences (nats per token)": _of_each(roles, lambda run: _losses(results, run)),
+        "held-out loss (nats per token)": _of_each(roles, lambda run: losses(results, run)),
         "experts that two languages share (grey: null)": _of_each(roles, lambda run: _overlaps(results, run)),
     }
     with written_whole(results / PAGE) as unfinished:
@@ -66,7 +69,16 @@ def _of_each(
     return found
 
 
-def _losses(results: Path, run: str) -> Iterator[tuple[int, float, float]]:
+def losses(results: Path, run: str) -> Iterator[tuple[int, float, float]]:
+    """Of a model that is trained here as soon as a step is saved; of others from the audit of each step."""
+    trained = sorted((results / "models" / run).glob(f"[0-9]*/{LOSSES_FILE}"))
+    for path in trained:
+        table = read_table(path)
+        heldout = table[table["split"] == "heldout"]
+        if len(heldout):
+            yield int(heldout["step"].iloc[0]), float(heldout["loss"].mean()), np.nan
+    if trained:
+        return
     for audit in audit_files(sorted((results / "audit" / run).glob("*.h5"))).values():
         if audit.losses:
             yield audit.step, float(np.mean([held.loss for held in audit.losses.values()])), np.nan
@@ -127,11 +139,7 @@ def watch(results: Path, roles: Mapping[str, str], *, title: str, parent: int) -
     drawn: object = None
     while True:
         ended = os.getppid() != parent
-        there = {
-            (path, path.stat().st_mtime_ns)
-            for pattern in ("audit/*/*.h5", "alignment/*/*.overlap.parquet")
-            for path in results.glob(pattern)
-        }
+        there = {(path, path.stat().st_mtime_ns) for pattern in _SHOWN for path in results.glob(pattern)}
         if there != drawn:
             redraw(results, roles, title=title)
             drawn = there

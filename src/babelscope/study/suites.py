@@ -32,6 +32,7 @@ _SAID = {
     "suspect": "is suspect",
     "config": "has a config.json that needs care",
 }
+_EVIDENCE = {"weights": "its weights", "outputs": "its outputs", "report": "a report"}
 
 
 class Fault(Settings):
@@ -44,6 +45,8 @@ class Fault(Settings):
     settled; config: config.json needs care."""
     of: Step | None = None
     """duplicate: the step whose weights these are."""
+    evidence: Literal["weights", "outputs", "report"]
+    """weights: files or tensors were compared; outputs: what the model computes; report: somebody says so."""
     note: str
     """What is wrong."""
     source: _Link
@@ -52,7 +55,7 @@ class Fault(Settings):
     def __str__(self) -> str:
         is_copy = self.kind == "duplicate" and self.of is not None
         what = f"holds the weights of step {self.of}" if is_copy else _SAID[self.kind]
-        return f"{what}: {self.note} ({self.source})"
+        return f"{what}: {self.note} (by {_EVIDENCE[self.evidence]}: {self.source})"
 
 
 def _all_steps(steps: Any) -> Any:

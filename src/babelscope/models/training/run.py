@@ -34,6 +34,7 @@ from safetensors.torch import load_file, save_file
 
 from babelscope import __version__
 from babelscope.errors import DataError, NumericsError, StudyError
+from babelscope.io.files import give_usual_mode
 from babelscope.io.tables import write_table
 from babelscope.models.architectures import architecture as architecture_of
 from babelscope.models.checkpoints import (
@@ -50,6 +51,7 @@ from babelscope.models.training.loss import NextTokenLoss
 from babelscope.models.training.order import WindowOrder
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.models.training.steps import (
+    LOSSES_FILE,
     OPTIMIZER_FILE,
     PROGRESS_FILE,
     check_previous,
@@ -356,8 +358,9 @@ class _Run:
             (unfinished / "training").mkdir(parents=True)
             save_model(self.model, self.tokenizer_dir, unfinished)
             save_file(self._moments(), unfinished / OPTIMIZER_FILE)
+            give_usual_mode(unfinished / OPTIMIZER_FILE)
             if evaluate:
-                write_table(self.losses(), unfinished / "training/losses.tsv")
+                write_table(self.losses(), unfinished / LOSSES_FILE)
             progress = self._progress()
             (unfinished / PROGRESS_FILE).write_text(json.dumps(progress, indent=1) + "\n")
 

@@ -22,6 +22,7 @@ from babelscope.models.files import is_complete
 #: Declares a step complete, so it is written last.
 PROGRESS_FILE = "training/progress.json"
 OPTIMIZER_FILE = "training/optimizer.safetensors"
+LOSSES_FILE = "training/losses.tsv"
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
