@@ -42,6 +42,7 @@ PARTS = {
     "planning": ("planning", "planning"),
     "controller": ("controller", "Snakemake's own process"),
     "growth": ("bench_growth", "growth"),
+    "explorer": ("bench_explorer", "the explorer"),
     "demo": ("bench_demo", "the demo"),
 }
 VERSIONS = ("h5py", "numba", "numpy", "scikit-learn", "scipy", "snakemake", "torch", "transformers")

@@ -1,7 +1,5 @@
 """The report in a real browser: it lays out, loads nothing and reads on a phone."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,35 +7,6 @@ import pytest
 from babelscope.report.captions import load_captions
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = next(
-    (
-        found
-        for name in (
-            os.environ.get("CHROMIUM", ""),
-            "chromium",
-            "chromium-browser",
-            "google-chrome",
-        )
-        if name and (found := shutil.which(name))
-    ),
-    None,
-)
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH; name one in the environment variable CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,23 +29,8 @@ def report(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(browser, report):
-    contexts = []
-
-    def _visit(**options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.requests, page.problems = [], []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.on("console", lambda message: page.problems.append(message.text))
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.goto(report.as_uri())
-        return page
-
-    yield _visit
-    for context in contexts:
-        context.close()
+def visit(visitor, report):
+    return lambda **options: visitor(report.as_uri(), **options)
 
 
 def test_loads_only_itself_and_has_no_errors(visit, report):

@@ -46,6 +46,20 @@ def test_a_benchmark_of_one_stage_runs(bench, name, n_rows):
     check(rows)
 
 
+def test_the_explorer_is_measured_with_and_without_a_browser(bench, monkeypatch):
+    module = bench("bench_explorer")
+    monkeypatch.setattr(module, "timed", lambda explorer, repeats: None)
+    rows = list(module.measure(small=True))
+    assert [row.bound for row in rows] == ["at most 7 MB"]
+    check(rows)
+    monkeypatch.setattr(
+        module, "timed", lambda explorer, repeats: ([0.2, 3.0, 0.3], {"a": [0.01], "b": [0.06]})
+    )
+    rows = list(module.measure(small=True))
+    assert [row.ok for row in rows] == [True, True, False]
+    check(rows)
+
+
 def test_extraction_is_measured_alone_and_with_both_kinds_of_concepts(bench):
     rows = bench("bench_extraction").measure(small=True)
     assert [row.bound for row in rows] == ["at most 1.10", "at most 1.5", "at most 1.5"]

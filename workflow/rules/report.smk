@@ -1,6 +1,6 @@
 """The report: figures, and one self-contained page.
 
-Reads   <results>/tables/
+Reads   <results>/tables/, <results>/best/{model}/
 Writes  <results>/figures/{figure}.{svg,png,pdf}
         <results>/report.html, <results>/tables/{claims,findings}.tsv, <results>/study.json
 """
@@ -44,6 +44,7 @@ rule render_report:
     input:
         **TABLES,
         figures=expand("<results>/figures/{figure}.svg", figure=FIGURES),
+        best=each("<results>/best/{model}/{steps}.h5"),
     output:
         page=report("<results>/report.html", category="report"),
         claims=report("<results>/tables/claims.tsv", category="tables", labels={"table": "claims"}),

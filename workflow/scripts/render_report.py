@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from babelscope.analysis.ranking import best_of_models
 from babelscope.io.files import write_text
 from babelscope.io.tables import write_table
 from babelscope.report.catalogue import check_same_weights, extraction_warnings
+from babelscope.report.explorer.build import build_explorer
 from babelscope.report.findings.evaluate import claims_table, evaluate_findings
 from babelscope.report.page import render_report
+from babelscope.report.summaries import without_flagged
 from babelscope.report.views import excludes_flagged
 from babelscope.results import open_study
 from babelscope.runtime import describe_environment, job
@@ -36,4 +39,10 @@ with job(snakemake.log[0]):
             "warnings": extraction_warnings(tables["extraction"], tables["concepts"]),
         },
         out=Path(snakemake.output.page),
+        explorer=build_explorer(
+            snakemake.params.study,
+            without_flagged(tables) if excludes_flagged(snakemake.params.study) else tables,
+            best_of_models(map(Path, snakemake.input.best)),
+            megabytes=snakemake.params.study["report"]["explorer_megabytes"],
+        ),
     )

@@ -372,6 +372,11 @@ class BestFile:
                     found[(at, ALL_SITES), subset] = equal_CK.mean(axis=1)
         return found
 
+    def below(self) -> Floats:
+        """The most that a unit has on all sentences which is not kept, per concept, ``(C,)``: what the last
+        one that is kept has, or, if it is more, what the constants have that were left out."""
+        return np.asarray(np.fmax(self.best("all").ap[:, -1], self._constant_ap), dtype=np.float64)
+
     def abroad(self, half: str) -> Floats:
         """AP in every language, on the other half, of the best units of a half; shape ``(L, C, n)``."""
         return self._read(f"{half}/ap_abroad")
@@ -392,8 +397,8 @@ class BestFile:
             unit_P: Number of the unit.
 
         Returns:
-            The AP, NaN where it was not kept; and the most that the pair can have, NaN where the AP is known:
-            that of the last unit that was kept, or, if it is more, that of the constants that were left out.
+            The AP, NaN where it was not kept; and the most that the pair can have (:meth:`below`), NaN where
+            the AP is known.
         """
         best = self.best("all")
         keys_CK = np.arange(len(self.concepts))[:, None] * len(self.units) + best.unit
@@ -403,7 +408,7 @@ class BestFile:
         wanted = np.asarray(concept_P, np.int64) * len(self.units) + np.asarray(unit_P, np.int64)
         at = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
         is_kept = sorted_keys[at] == wanted
-        last = np.fmax(best.ap[:, -1], self._constant_ap)[np.asarray(concept_P, np.int64)]
+        last = self.below()[np.asarray(concept_P, np.int64)]
         return np.where(is_kept, ap[at], np.nan), np.where(is_kept, np.nan, last)
 
 
@@ -424,3 +429,16 @@ def best_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> d
                 problem = f"{file.cell} was ranked beside {file.langs}, {first.cell} beside {first.langs}"
                 raise StoreError(file.path, problem, AGAIN)
     return found
+
+
+def best_of_models(paths: Iterable[Path]) -> dict[str, dict[Cell, BestFile]]:
+    """The best units of several models, whose files lie in a folder each, by model and then as
+    :func:`best_files`.
+
+    Raises:
+        StoreError: As it.
+    """
+    folders: dict[str, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent.name, []).append(path)
+    return {model: best_files(of_model) for model, of_model in folders.items()}

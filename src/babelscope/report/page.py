@@ -1,14 +1,14 @@
 """The report: one self-contained HTML page from the collected tables, figures and findings.
 
-Nothing in it is loaded from anywhere: style is inline, figures and table downloads are data URIs,
-and a content security policy in the page says so. All numbers in its sentences come from the
-tables.
+Nothing in it is loaded from anywhere: style and script are inline, figures and table downloads are data URIs,
+and a content security policy in the page says so, which lets this one script run. All numbers in its
+sentences come from the tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from babelscope.io.files import written_whole
 from babelscope.report import views
 from babelscope.report.captions import Caption, load_sections
 from babelscope.report.dark import with_dark_mode
+from babelscope.report.explorer.build import Explorer
 from babelscope.report.figures.gallery import FIGURES
 from babelscope.report.figures.spec import FigureSpec, Tables
 from babelscope.report.findings.criteria import Finding
@@ -57,6 +58,7 @@ def render_report(
     findings: Sequence[Finding],
     provenance: Mapping[str, Any],
     out: Path | str,
+    explorer: Explorer | None = None,
 ) -> None:
     """Write the report.
 
@@ -70,6 +72,7 @@ def render_report(
         provenance: What was run: versions, seeds, hashes; values may be nested. The key
             ``warnings`` (a list of sentences) is shown as such.
         out: Path of the HTML file, replaced atomically.
+        explorer: From :func:`babelscope.report.explorer.build.build_explorer`; without one the page says so.
     """
     kept = without_flagged(tables) if views.excludes_flagged(study) else tables
     present = {name: table for name, table in kept.items() if table is not None and not table.empty}
@@ -98,6 +101,7 @@ def render_report(
         caveats=list(views.caveats(study, present)),
         warnings=list(views.warnings(study, present, provenance)),
         hero=shown["hero"],
+        explorer=_marked(explorer or Explorer(missing="This page was made without an explorer.")),
         sections=list(_sections(list(shown.values()))),
         models=views.shown_table(present, "models"),
         facts=views.facts(study, present),
@@ -117,6 +121,11 @@ def render_report(
 def yaml_of(settings: Mapping[str, Any]) -> str:
     """Settings as a study's file has them."""
     return str(yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
+
+
+def _marked(explorer: Explorer) -> Explorer:
+    """Its style and script are ours, not data; its blocks are base64."""
+    return replace(explorer, style=Markup(explorer.style), script=Markup(explorer.script))
 
 
 def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:

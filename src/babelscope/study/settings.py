@@ -215,6 +215,9 @@ class ReportSettings(Settings):
         Field(json_schema_extra={"uniqueItems": True, "contains": {"const": "svg"}}),
     ] = ("svg", "png", "pdf")
     """Formats of the figures; svg is needed, since the page holds it."""
+    explorer_megabytes: Positive = 7.0
+    """Megabytes that the explorer's data may take in the page. With less it shows fewer units that are no
+    experts, then fewer steps of token traces, then fewer experts, and says so."""
 
 
 class Granularity(Settings):
