@@ -143,8 +143,8 @@ def changed(claims, finding, **values):
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (0.2, 0.3, "27.0% of the neurons that best tell a concept in common; for neurons of different concepts it"
-         " is 4.7%, and the two are clearly apart."),
+        (0.2, 0.3, "27.0% of the neurons that best tell a concept in common (in the control CONTROL); for neurons of"
+         " different concepts it is 4.7%, and the two are clearly apart."),
         (0.04, 0.3, "and the two are not told apart."),
         (0.01, 0.02, "which is clearly more."),
         (float("nan"), float("nan"), "without an interval nobody can say"),
@@ -153,7 +153,8 @@ def changed(claims, finding, **values):
 def test_the_headline_says_no_more_than_the_numbers(claims, low, high, said):
     sentences = headline(changed(claims, "expert_overlap", low=low, high=high))
     assert len(sentences) == 3
-    assert said in sentences[1]
+    control = claims.set_index(["finding", "role"]).loc[("expert_overlap", "control"), "value"]
+    assert said.replace("CONTROL", f"{control:.1%}") in sentences[1]
 
 
 def test_the_headline_says_what_was_not_measured(claims):
@@ -171,4 +172,6 @@ def test_the_headline_is_of_a_main_model(claims):
     assert controls_first["role"].iloc[0] == "control"
     assert "model bridged" in headline(controls_first)[0]
     assert "model isolated: 1 found, 2 not found, 1 not testable here" not in headline(claims)[0]
-    assert "model isolated" in headline(claims[claims["role"] == "control"])[0]
+    alone = headline(claims[claims["role"] == "control"])
+    assert "model isolated" in alone[0]
+    assert "(in the control" not in alone[1]

@@ -31,8 +31,18 @@ def headline(claims: pd.DataFrame) -> list[str]:
     for finding in ("expert_overlap", "reliable_units"):
         row = of_model.loc[finding].to_dict() if finding in of_model.index else {"value": np.nan}
         known = np.isfinite(row["value"]) and np.isfinite(row["null"])
-        told.append(say(f"headline {finding}", **_numbers(row)) if known else say(f"headline no {finding}"))
+        control = _control(claims, finding)
+        given = {**_numbers(row), "control": control} if known else {}
+        told.append(say(f"headline {'' if known else 'no '}{finding}", **given))
     return told
+
+
+def _control(claims: pd.DataFrame, finding: str) -> str:
+    """The same number of the first control, which no number is told without; empty if there is none."""
+    has_main = (claims["role"] == "main").any()  # else the sentences are about a control
+    of_controls = claims[(claims["role"] == "control") & (claims["finding"] == finding) & has_main]
+    values = of_controls["value"][np.isfinite(of_controls["value"])]
+    return say(f"headline control of {finding}", value=float(values.iloc[0])) if len(values) else ""
 
 
 def _numbers(claim: dict[str, Any]) -> dict[str, Any]:
