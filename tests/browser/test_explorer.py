@@ -7,6 +7,7 @@ from importlib.resources import files
 import pytest
 
 from babelscope.report.explorer.build import build_explorer
+from babelscope.report.findings.evaluate import evaluate_findings
 from babelscope.report.page import render_report
 from synthetic_explorer import HOSTILE, MODEL, TWIN, small_study
 
@@ -27,8 +28,15 @@ def report(tmp_path_factory):
     texts.loc[texts["condition"] == "forced", ["text", "concept"]] = [HOSTILE["markup"], "dog"]
     out = tmp_path_factory.mktemp("explorer") / "report.html"
     explorer = build_explorer(settings, tables, best)
+    findings, _ = evaluate_findings(tables)
     render_report(
-        study=settings, tables=tables, figures={}, findings=[], provenance={}, out=out, explorer=explorer
+        study=settings,
+        tables=tables,
+        figures={},
+        findings=findings,
+        provenance={},
+        out=out,
+        explorer=explorer,
     )
     return out
 
@@ -49,6 +57,24 @@ def visit(visitor, report):
         assert {url.partition("#")[0] for url in page.requests if not url.startswith("data:")} == {
             report.as_uri()
         }
+
+
+def test_findings_lead_to_what_they_speak_of(visit):
+    page = visit()
+    links = page.locator('#findings a[href^="#/"]')
+    wanted = [links.nth(at).get_attribute("href") for at in range(links.count())]
+    assert {link.partition("?")[0].split("/")[1] for link in wanted} == {"matrix", "layers", "unit"}
+    for at, link in enumerate(wanted):
+        links.nth(at).scroll_into_view_if_needed()
+        links.nth(at).click()
+        until(page, "(link) => location.hash === link", link)
+        title = {"matrix": "Languages", "layers": "Layers", "unit": "One unit"}[
+            link.split("/")[1].partition("?")[0]
+        ]
+        until(page, "(title) => document.querySelector('.x-tab[aria-current]').textContent === title", title)
+        top = page.evaluate("document.getElementById('explorer').getBoundingClientRect().top")
+        assert -5 < top < 50
+        assert page.locator(".x-notes").inner_text() == ""
 
 
 def until(page, condition, arg=None, timeout=8):

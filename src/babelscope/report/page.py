@@ -22,6 +22,7 @@ from babelscope.report import views
 from babelscope.report.captions import Caption, load_sections
 from babelscope.report.dark import with_dark_mode
 from babelscope.report.explorer.build import Explorer
+from babelscope.report.explorer.places import place_of
 from babelscope.report.figures.gallery import FIGURES
 from babelscope.report.figures.spec import FigureSpec, Tables
 from babelscope.report.findings.criteria import Finding
@@ -85,6 +86,11 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    places = (
+        {at: place_of(finding, present) for at, finding in enumerate(findings)}
+        if explorer and explorer.script
+        else {}
+    )
     style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
     name = str(study.get("study", ""))
     page = environment.get_template("report.html.j2").render(
@@ -94,7 +100,7 @@ def render_report(
         headline=headline(claims_table(findings)),
         lede=views.lede(study, present, findings),
         tiles=views.tiles(present),
-        cards=views.cards(findings),
+        cards=views.cards(findings, places),
         claims=views.claims(findings),
         claims_note=say("claims"),
         verdicts=words()["verdicts"],

@@ -133,14 +133,24 @@ def _claim(finding: Finding) -> dict[str, str]:
     }
 
 
-def cards(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Each finding of the paper with its verdicts; a second half of it stands by itself."""
-    by_number: dict[str, list[Finding]] = {}
-    for finding in findings:
-        by_number.setdefault(finding.number, []).append(finding)
+def cards(findings: Sequence[Finding], places: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Each finding of the paper with its verdicts; a second half of it stands by itself.
+
+    Args:
+        findings: All of them.
+        places: By their position where the explorer shows them, or nothing.
+    """
+    by_number: dict[str, list[dict[str, Any]]] = {}
+    for at, finding in enumerate(findings):
+        by_number.setdefault(finding.number, []).append({"of": finding, "place": places.get(at, "")})
     return [
-        {"number": number, "title": of[0].title, "findings": of, "second": by_number.get(f"{number}b")}
-        for number, of in by_number.items()
+        {
+            "number": number,
+            "title": judged[0]["of"].title,
+            "judged": judged,
+            "second": by_number.get(f"{number}b"),
+        }
+        for number, judged in by_number.items()
         if number.isdigit()
     ]
 

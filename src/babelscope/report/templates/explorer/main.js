@@ -104,9 +104,15 @@ async function start() {
   const root = document.getElementById("explorer-root");
   const { header } = await readBlock("study");
   const explorer = new Explorer(root, new Study(header));
+  const lead = () => document.getElementById("explorer").scrollIntoView({ behavior: "instant" });
+  // Links in the text of the page set the state as any change of the URL does; they also lead here.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#/"]');
+    if (link && !root.contains(link)) lead();
+  });
   if (parse(location.hash, explorer.study)) {
     await explorer.read();
-    document.getElementById("explorer").scrollIntoView({ behavior: "instant" });
+    lead();
   } else await explorer.show([]);
   root.dataset.ready = "yes";
 }
