@@ -39,8 +39,9 @@ def headline(claims: pd.DataFrame) -> list[str]:
 
 def _control(claims: pd.DataFrame, finding: str) -> str:
     """The same number of the first control, which no number is told without; empty if there is none."""
-    has_main = (claims["role"] == "main").any()  # else the sentences are about a control
-    of_controls = claims[(claims["role"] == "control") & (claims["finding"] == finding) & has_main]
+    if not (claims["role"] == "main").any():  # the sentences are about a control
+        return ""
+    of_controls = claims[(claims["role"] == "control") & (claims["finding"] == finding)]
     values = of_controls["value"][np.isfinite(of_controls["value"])]
     return say(f"headline control of {finding}", value=float(values.iloc[0])) if len(values) else ""
 

@@ -57,9 +57,10 @@ def _unit(tables: Tables, run: str, *, written: bool) -> str:
         texts = tables.get("texts")
         forced = set() if texts is None else set(texts["concept"][texts["condition"] == "forced"])
         rows = rows[rows["concept"].isin(forced)]
-    if rows["value"].notna().sum() == 0:
+    rows = rows.dropna(subset="value").sort_values("value")
+    if rows.empty:
         return ""
-    best = rows.loc[rows["value"].idxmax()]
+    best = rows.iloc[-1]
     name = unit_name(int(best["layer"]), str(best["site"]), int(best["unit"]))
     return _fragment(f"unit/{quote(name)}", {"m": run, "c": str(best["concept"])})
 
