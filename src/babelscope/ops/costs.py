@@ -260,7 +260,7 @@ class CostModel:
         most = max(self._text(lang).sentences for lang in job.parts)
         scores = 0.0 if study.keep_activations else len(job.parts) * self._score_bytes(job.model)
         written = tokens + (units if study.keep_activations else scores)
-        one = self._load(job.model) + computing + written / self.rates.disk
+        one = self._load(job.model) + computing + written / self.rates.disk + _LANGUAGE * len(job.parts)
         threads = 1
         if not study.keep_activations:
             # On a GPU units are scored beside the model, by as many cores as keep up with it.
@@ -602,11 +602,13 @@ _TO_HOST = 1.5e-9
 #: Seconds for ranking one unit and concept of a language, on three subsets; for its part in the search.
 _RANK, _SEARCH = 3e-8, 6e-8
 #: Seconds for reading a layer and site of a language again and again; for the best of one concept there.
-_PLACE, _TOP = 1e-3, 3e-5
+_PLACE, _TOP = 3e-3, 1e-4
 #: A job that takes longer than this many seconds of a core gets another core, where it may have several.
 _LONG = 1800
+#: Seconds of a language that do not depend on the model: its sentences are read, cut into subwords and batches.
+_LANGUAGE = 0.1
 #: Seconds for one pair of languages in one layer.
-_ALIGN_PAIR = 2e-4
+_ALIGN_PAIR = 1.5e-3
 #: Seconds for what is kept of one sentence of a traced unit; its bytes, packed, beside those of its tokens.
 _TRACE, _TRACE_BYTES = 3e-4, 70
 #: Operations of a probe on one number of its input, per class and iteration.
