@@ -404,7 +404,7 @@ def as_bin(
     for file in names:
         torch.save({name: state[name] for name in state if places[name] == file}, out / file)
     if shards > 1:
-        (out / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+        (out / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     return out
 
 
