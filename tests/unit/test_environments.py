@@ -13,7 +13,10 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "workflow" / "scripts"
-GPU = {"pretrain_step", "extract_activations", "generate_text", "audit_checkpoint", "initialise_checkpoint"}
+GPU = {
+    "pretrain_step", "extract_activations", "generate_text", "audit_checkpoint", "initialise_checkpoint",
+    "choose_sentences", "trace_sentences",
+}  # fmt: skip
 
 
 def pins(lines):
