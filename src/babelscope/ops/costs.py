@@ -605,7 +605,7 @@ _RANK, _SEARCH = 3e-8, 6e-8
 _PLACE, _TOP = 3e-3, 1e-4
 #: A job that takes longer than this many seconds of a core gets another core, where it may have several.
 _LONG = 1800
-#: Seconds of a language that do not depend on the model: its sentences are read, cut into subwords and batches.
+#: Seconds of a language that do not depend on the model: its sentences are read, tokenized and batched.
 _LANGUAGE = 0.1
 #: Seconds for one pair of languages in one layer.
 _ALIGN_PAIR = 1.5e-3

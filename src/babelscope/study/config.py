@@ -348,19 +348,10 @@ class Study(StudySettings):
         return tuple(dict.fromkeys(steps[round(at * last / spread)] for at in range(wanted)))
 
     def tracing_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
-        """The same as one job takes them: a job traces no more steps than the longest of the analysis takes.
-
-        Few steps of each are traced, and a job that runs a model is slow to start.
-        """
-        batches, traced = self.analysis_batches(run_id), self.traced_steps(run_id)
-        longest, joined = max(map(len, batches)), list[tuple[int, ...]]()
-        for batch in batches:
-            own = tuple(step for step in batch if step in traced)
-            if joined and len(joined[-1]) + len(own) <= longest:
-                joined[-1] += own
-            elif own:
-                joined.append(own)
-        return tuple(joined)
+        """The same, batched as the steps are, so that a step that is added leaves the others alone."""
+        traced = self.traced_steps(run_id)
+        batches = (tuple(step for step in batch if step in traced) for batch in self.analysis_batches(run_id))
+        return tuple(filter(None, batches))
 
     # ------------------------------------------------------------------------ generation
 
