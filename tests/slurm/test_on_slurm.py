@@ -25,7 +25,7 @@ def jobs(undisturbed, lab):
 
 def test_the_study_ends_in_its_report(undisturbed):
     assert (undisturbed.results / "report.html").stat().st_size > 20_000
-    assert "(100%) done" in undisturbed.printed()
+    assert "\nreport: " in undisturbed.printed()
 
 
 def test_every_job_of_the_plan_was_one_slurm_job(undisturbed, jobs):
