@@ -26,9 +26,7 @@ def mini(tmp_path: Path) -> MiniStudy:
     return MiniStudy(tmp_path, mini_config())
 
 
-def _run_once(
-    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], MiniStudy]
-) -> MiniStudy:
+def _run_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], MiniStudy]) -> MiniStudy:
     """A study that the first of the processes that test runs, while the others wait, and all read."""
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
