@@ -90,6 +90,13 @@ def test_a_table_that_is_not_there_is_said_plainly(name, case, tables, tmp_path)
     assert "no table" in svg(name, rest, tmp_path)
 
 
+def test_probes_of_none_of_the_kinds_that_are_drawn(tables):
+    probes = tables["probes"]
+    only = {**tables, "probes": probes[probes["probe"] == "new_types"].assign(probe="another")}
+    for name in ("probes_by_layer", "probes_over_steps"):
+        assert FIGURES[name].data(only).empty
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_one_step_one_model_no_models_table(name, tmp_path):
     tables = synthetic_tables(steps=(512,), control=False, languages=("en", "es"))

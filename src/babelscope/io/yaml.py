@@ -197,7 +197,7 @@ def read_mapping(path: Path, hint: str = "") -> dict[str, Any]:
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}", hint) from error
     except yaml.YAMLError as error:
-        raise DataError(path, f"is no YAML: {error}", hint) from error
+        raise DataError(path, f"is no YAML: {error}", "mend it there") from error
     if not isinstance(content, dict):
         raise DataError(path, "must hold keys and values", hint)
     return content

@@ -462,12 +462,17 @@ def check_text(study: Study) -> None:
         StudyError: If a file is missing (all of them are listed).
         DataError: If text is empty, not UTF-8, doubled, not parallel, or too little for a concept.
     """
-    from babelscope.text import concepts, lines
+    from babelscope.text import concepts, corpora, lines
 
     _check_files_exist(study)
+    _check_datasets(study)
     for name, corpus in study.corpora.items():
-        for lang in corpus.languages if corpus.source == "text" else ():
-            lines.check_training_text(Path(study.corpus_path(name, lang)), lang)
+        windows = [run.training.sequence_length for run in study.pretrained if run.corpus == name]
+        for lang in corpus.languages if isinstance(corpus, TextCorpus) else ():
+            path = Path(study.corpus_path(name, lang))
+            lines.check_training_text(path, lang)
+            split = {"heldout": corpus.heldout, "seed": study.seed}
+            corpora.check_enough(path, lang, **split, window=max(windows, default=1))
     needed, duplicates = study.concepts.min_positive, study.sentences.duplicates
     if study.sentences.source == "parallel":
         files = {lang: Path(study.sentence_files(lang)[0]) for lang in study.languages}
@@ -481,6 +486,19 @@ def check_text(study: Study) -> None:
     elif study.sentences.source == "concepts":
         by_language = {lang: study.concept_files(lang) for lang in study.languages}
         concepts.check_concept_files(by_language, needed, duplicates=duplicates, groups=study.sentence_groups)
+
+
+def _check_datasets(study: Study) -> None:
+    """A data set that is no name on the hub is there."""
+    from babelscope.text.corpora import is_local
+
+    for name, corpus in study.corpora.items():
+        for lang in corpus.languages if isinstance(corpus, DatasetCorpus) else ():
+            place = study.corpus_path(name, lang)
+            if (is_local(place) or "{data}" in corpus.path) and not Path(place).exists():
+                hint = f"not there: {place} ({lang}); the path is relative to the working directory"
+                allowed = "a file or folder that exists, or the name of a data set of the hub, ORG/NAME"
+                raise StudyError(f"corpora.{name}.path", corpus.path, allowed, hint)
 
 
 def _check_files_exist(study: Study) -> None:
