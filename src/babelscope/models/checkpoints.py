@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,23 @@ from babelscope.models.tensors import (
     is_unused,
     refuse_left_over,
 )
+from babelscope.models.tokenizer_files import written_tokenizer
 from babelscope.runtime import tune_memory
 
 logger = logging.getLogger(__name__)
 
-#: Text on which tokenizers differ if they do: spaces, digits, signs, several scripts.
-_PROBE = "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n"
+_AS_THE_FILE = "save the tokenizer once more with transformers (save_pretrained), and try it"
+#: Texts on which tokenizers differ if they do: spaces, digits, signs, cases, ways to write accents, scripts.
+PROBES = (
+    "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n",
+    "I'm sure WE'LL don't; it's “so” … e-mail@site.org #1 (50%) [a_b] {x}=3.14e-10/7 €9 ½ x²",
+    "1 12 123 1234 12345 123456789012 007 1.000.000 \u0661\u0662\u0663 १२३ 四十二",
+    "  two   three    four     five\ttab\t\ttabs \n\nlines\r\n\n\n  \u00a0\u3000\u2009end  ",
+    "cafe\u0301 café İstanbul \ufb01n \uff21\uff22 nai\u0308ve ấn Ångström ßẞ a\u200bb\u200dc\u00adhyphen \ufeff",
+    "😀👩\u200d👩\u200d👧 🇩🇪 บ้าน 집에 いえカラ \u05d1\u05b7\u05bc\u05d9\u05b4\u05ea ተማሪ க்ஷ სახლი 𐐀",
+    "def f(x):\n    return x**2  # <tag> &amp; https://a.b/c?d=e&f=%20 \\n \x07 \u0000 \ufffd",
+    "a" * 300 + " " * 40 + "水" * 60 + "!" * 30 + "\n" * 12,
+)
 #: Types by the names that safetensors has for them.
 _SHORT = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 #: What a config may ask otherwise, and what runs here counts on.
@@ -269,30 +280,45 @@ def load_tokenizer(folder: Path | str) -> Any:
 
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if not _reads_as_written(tokenizer, folder):
-            # Beside the config of some models (Qwen2) transformers takes the class of their own
-            # tokenizer, which cuts text in its own way, whatever tokenizer.json says.
-            name = type(tokenizer).__name__
-            logger.warning("%s: %s does not cut text as tokenizer.json says; the file is used", folder, name)
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # each kind of tokenizer has errors of its own
-        raise ModelError(folder, f"its tokenizer cannot be loaded: {error}") from error
-    if not _reads_as_written(tokenizer, folder):
-        raise ModelError(folder, "its tokenizer does not cut text as tokenizer.json says")
-    return tokenizer
+    written = written_tokenizer(folder)
+    if written is None:
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # each kind of tokenizer has errors of its own
+            raise ModelError(folder, f"its tokenizer cannot be loaded: {error}") from error
+    # Beside the config of some models (Qwen2) transformers takes the class of their own tokenizer, which cuts
+    # text in its own way, whatever tokenizer.json says, adds tokens of its own, or fails.
+    local = {"local_files_only": True, "trust_remote_code": False}
+    ways: list[Callable[[], Any]] = [
+        lambda: AutoTokenizer.from_pretrained(folder, **local),
+        lambda: PreTrainedTokenizerFast.from_pretrained(folder, **local),
+        lambda: PreTrainedTokenizerFast(tokenizer_object=written),
+    ]
+    why = []
+    for way in ways:
+        try:
+            tokenizer = way()
+            differs = _difference(tokenizer, written)
+        except Exception as error:  # each kind of tokenizer has errors of its own
+            differs = f"cannot be loaded: {error}"
+        if differs:
+            why.append(differs)
+            continue
+        if why:
+            logger.warning("%s: the tokenizer of its model type %s; the file is used", folder, why[0])
+        return tokenizer
+    raise ModelError(folder, f"its tokenizer {why[-1]}", _AS_THE_FILE)
 
 
-def _reads_as_written(tokenizer: Any, folder: Path) -> bool:
-    """Whether a tokenizer gives what ``tokenizer.json`` gives, if there is one."""
-    from tokenizers import Tokenizer
-
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        return True
-    written = Tokenizer.from_file(str(file)).encode(_PROBE, add_special_tokens=False).ids
-    return bool(tokenizer(_PROBE, add_special_tokens=False)["input_ids"] == written)
+def _difference(tokenizer: Any, written: Any) -> str:
+    """In what a tokenizer differs from ``tokenizer.json``, in words; empty if in nothing."""
+    for text in PROBES:
+        ids = written.encode(text, add_special_tokens=False).ids
+        if tokenizer(text, add_special_tokens=False)["input_ids"] != ids:
+            return "does not cut text as tokenizer.json says"
+    known = written.get_vocab(with_added_tokens=True)
+    added = sorted(tokenizer.get_vocab().keys() - known.keys())
+    return f"adds tokens that tokenizer.json has not, such as {added[0]!r}" if added else ""
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:

@@ -13,6 +13,7 @@ from babelscope.models.files import tokenizer_files
 
 #: Where settings of special tokens stand; the second goes before the first.
 _SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")
+_AGAIN = "save it once more with the tokenizers or transformers that wrote it, or take another copy"
 _ADDED = ("add_bos_token", "add_eos_token")
 
 
@@ -30,24 +31,33 @@ def cut_hash(folder: Path | str) -> str:
     for file in tokenizer_files(folder):
         has_json = (folder / "tokenizer.json").is_file()
         if file.name == "tokenizer.json":
-            content.update(_pieces(file))
+            content.update(str(written_tokenizer(folder).to_str()).encode())
         elif not has_json and file.name not in _SETTINGS:
             content.update(file.name.encode() + file.read_bytes())
     content.update(json.dumps(_special_tokens(folder), sort_keys=True).encode())
     return content.hexdigest()
 
 
-def _pieces(file: Path) -> bytes:
-    """``tokenizer.json`` as the library of tokenizers writes it, without the last cutting and padding."""
+def written_tokenizer(folder: Path | str) -> Any:
+    """``tokenizer.json`` of a folder, as the library of tokenizers reads it; None if there is none.
+
+    Cutting and padding that was asked for when it was saved is of that use, and left out.
+
+    Raises:
+        ModelError: If it cannot be read.
+    """
+    file = Path(folder) / "tokenizer.json"
+    if not file.is_file():
+        return None
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises plain exceptions
-        raise ModelError(file, f"cannot be read as a tokenizer: {error}") from error
+        raise ModelError(file, f"cannot be read as a tokenizer: {error}", _AGAIN) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return str(tokenizer.to_str()).encode()
+    return tokenizer
 
 
 def _special_tokens(folder: Path) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def kind_of_file(place: str) -> str | None:
 
 
 def is_local(place: str) -> bool:
-    """Whether a data set is a file or a folder here; else it is a name on the hub, ``NAME`` or ``ORG/NAME``."""
+    """Whether a data set is a file or folder here; else it is a name on the hub, ``NAME`` or ``ORG/NAME``."""
     begins = place.startswith(("/", "./", "../", "~"))
     return begins or place.count("/") > 1 or kind_of_file(place) is not None or Path(place).exists()
 
@@ -130,8 +130,8 @@ def prepare_dataset_corpus(
     """Turn a data set of the library ``datasets`` into documents, read as a stream.
 
     Args:
-        place: A Parquet, JSON or CSV file, which may be packed, a folder that ``datasets`` can read, or a name on the hub (which
-            the cache must hold where there is no network).
+        place: A Parquet, JSON or CSV file, which may be packed, a folder that ``datasets`` can read, or a
+            name on the hub (which the cache must hold where there is no network).
         out: JSONL file.
         name: Configuration of the data set; empty if it has none.
         split: Split to read.
