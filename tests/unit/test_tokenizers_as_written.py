@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
+from babelscope.errors import DataError
 from babelscope.models.architectures import ARCHITECTURES
 from babelscope.models.checkpoints import PROBES, load_checkpoint, load_tokenizer, save_model
+from babelscope.study.models import LocalSeries
+from babelscope.study.series import check_checkpoints
 from tiny_models import tiny_model, tiny_tokenizer
 
 SPECIAL = ["<s>", "</s>", "<unk>", "<pad>"]
@@ -102,6 +109,33 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     save_model(tiny_model("llama"), tiny_tokenizer(), folder)
     return folder
+
+
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases/tokenizers.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
+def test_what_a_job_would_refuse_is_said_while_planning(model, tmp_path, case, monkeypatch):
+    monkeypatch.setattr("babelscope.models.tokenizer_files.find_spec", lambda name: None)
+    for name in case.get("keep", ()):
+        (tmp_path / name).write_bytes((model / name).read_bytes())
+    for name, text in case.get("files", {}).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    if "tokens" in case:
+        words = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+        words.add_tokens([f"new{n}" for n in range(case["tokens"])])
+        words.save(str(tmp_path / "tokenizer.json"))
+    series = LocalSeries(
+        run_id="m", id="m", role="main", batches=((1,),), results="r", data="d", path=str(model),
+        tokenizer_path=str(tmp_path),
+    )  # fmt: skip
+    study = SimpleNamespace(models={"m": series})
+    if "says" not in case:
+        check_checkpoints(study)
+        return
+    with pytest.raises(DataError) as caught:
+        check_checkpoints(study)
+    assert re.search(case["says"], str(caught.value), re.DOTALL), str(caught.value)
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["with settings", "nothing but tokenizer.json"])

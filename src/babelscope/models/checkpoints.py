@@ -28,6 +28,7 @@ from babelscope.models.files import (
     weights_hash,
 )
 from babelscope.models.mapped_files import pages_dropped
+from babelscope.models.other_formats import other_format
 from babelscope.models.tensors import (
     Stored,
     check_index,
@@ -151,11 +152,13 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     where = resolve_device(device)
     if not folder.is_dir():
         raise ModelError(folder, "no such folder of a checkpoint")
-    config = read_config(folder)
-    entry = architecture(config.get("model_type"))
     problem = is_complete(folder)
     if problem is not None:
-        raise ModelError(folder, f"is not whole: {problem}")
+        other = other_format(folder)
+        more = f"; it holds {other.what}" if other else ""
+        raise ModelError(folder, f"is not whole: {problem}{more}", other.how if other else "")
+    config = read_config(folder)
+    entry = architecture(config.get("model_type"))
     check_weights(folder)
 
     from transformers.utils import logging as transformers_logging

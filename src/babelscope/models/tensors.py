@@ -17,6 +17,7 @@ from babelscope.errors import ModelError
 from babelscope.models.architectures import Architecture, architecture
 from babelscope.models.dimensions import Dimensions, dimensions
 from babelscope.models.files import read_config, read_header, read_weight_map, weight_files
+from babelscope.models.other_formats import MERGE_ZERO
 
 #: Types that a weight may be stored in. All others hold a part of it, beside scales that somebody must apply.
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -183,7 +184,10 @@ def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, 
         if widths and shapes[name] not in widths:
             said = " or ".join(map(str, sorted(widths)))
             problem = f"its {name} has shape {shapes[name]}; config.json says {said}"
-            raise ModelError(folder, problem, "take config.json and weights of one model")
+            empty = 0 in shapes[name]
+            raise ModelError(
+                folder, problem, MERGE_ZERO if empty else "take config.json and weights of one model"
+            )
 
 
 def _vectors(name: str, entry: Architecture, sizes: Dimensions) -> set[tuple[int, ...]]:

@@ -17,6 +17,7 @@ from babelscope.errors import DataError, StudyError
 from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions, site_widths
 from babelscope.models.files import is_complete, is_vocabulary
+from babelscope.models.other_formats import other_format
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
 from babelscope.text.languages import check_distinct_languages, check_language, language_of
 from babelscope.text.settings import (
@@ -230,7 +231,7 @@ def _check_local_series(key: str, model: LocalSeries) -> None:
         _check_template(f"{key}.tokenizer_path", model.tokenizer_path, ["step"], needed=False)
     for step in model.steps:
         if not model.is_random(step):
-            _check_local_folder(model, step)
+            check_local_folder(model, step)
 
 
 def _check_hub_series(key: str, model: HubSeries) -> None:
@@ -329,12 +330,21 @@ def _check_k(study: Study, model: Model) -> None:
         raise StudyError("generation.k", forced, allowed, "they are those of experts.kept")
 
 
-def _check_local_folder(model: LocalSeries, step: int) -> None:
+def check_local_folder(model: LocalSeries, step: int) -> None:
+    """Refuse the folder of a step that is not there, not whole, or has no tokenizer.
+
+    Raises:
+        StudyError: If it is not there.
+        DataError: If it is not whole, with what it is instead.
+    """
     folder = model.folder(step)
     hint = "the path is relative to the working directory; {step} stands for the step"
     if not folder.is_dir():
         raise StudyError(f"models.{model.id}.path", str(folder), "a folder that exists", hint)
     if problem := is_complete(folder):
+        if other := other_format(folder):
+            problem = f"is no folder that transformers loads: {problem}. It holds {other.what}"
+            raise DataError(folder, problem, other.how)
         hint = "it must be in Hugging Face format. Is it still written? `steps: all` leaves such steps out"
         raise DataError(folder, f"is not whole: {problem}", f"{hint} until they are whole")
     tokenizer = model.tokenizer_folder(step)

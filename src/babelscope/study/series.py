@@ -15,7 +15,7 @@ from babelscope.errors import DataError
 from babelscope.models.dimensions import dimensions
 from babelscope.models.files import read_config, tokenizer_files_hash
 from babelscope.models.tensors import check_tensors
-from babelscope.models.tokenizer_files import cut_hash
+from babelscope.models.tokenizer_files import check_tokenizer, cut_hash
 from babelscope.study.models import PretrainedModel
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def _check_tokenizers(model: Model, steps: Sequence[int]) -> None:
         folders.setdefault(model.tokenizer_folder(step), step)
     (first, of_first), *others = folders.items() or [(Path(), 0)]
     seen = tokenizer_files_hash(first) if others else ""
+    for folder, step in folders.items():
+        check_tokenizer(folder, dimensions(read_config(model.folder(step))).vocab)
     for folder, step in others:
         if tokenizer_files_hash(folder) != seen and cut_hash(folder) != cut_hash(first):
             problem = f"its tokenizer is not that of step {of_first} ({first}); allowed: one for all steps"
