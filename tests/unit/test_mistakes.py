@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from babelscope.errors import BabelscopeError
+from babelscope.io.yaml import parse_yaml
 from babelscope.study.checks import check_text
 from babelscope.study.loading import load_study
+from babelscope.text.lines import read_tsv, write_tsv
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases/mistakes.yaml").read_text(encoding="utf-8"))
 
@@ -72,7 +74,7 @@ def changed(config: dict, changes: dict) -> dict:
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
 def test_a_mistake_is_answered_before_any_job(case):
     for path, text in case.get("files", {}).items():
-        write(path, text)
+        write(path, text.replace("{long}", "wort " * 36_000))
     for path, text in case.get("gzip", {}).items():
         write(path, text, packed=True)
     for path in case.get("gone", ()):
@@ -100,3 +102,25 @@ def test_the_study_without_a_mistake_is_right():
     study = load_study(yaml.safe_load(STUDY))
     check_text(study)
     assert not study.warnings
+
+
+NUMBERS = yaml.load(
+    (Path(__file__).parents[1] / "cases/numbers.yaml").read_text(encoding="utf-8"), yaml.BaseLoader
+)
+
+
+@pytest.mark.parametrize("case", NUMBERS, ids=[case["text"] for case in NUMBERS])
+def test_numbers_are_what_they_look(case):
+    text = f"steps: {case['text']}\n"
+    if "says" in case:
+        with pytest.raises(yaml.YAMLError, match=case["says"]):
+            parse_yaml(text)
+    else:
+        assert str(parse_yaml(text)["steps"]) == case["value"]
+
+
+def test_a_long_line_comes_back_from_a_table(tmp_path):
+    """The module csv refuses fields of more than 131,072 characters."""
+    rows = [("a", "wort " * 36_000), ("b", "=1+1"), ("c", "007")]
+    write_tsv(tmp_path / "t.tsv", ("id", "text"), rows)
+    assert [(row["id"], row["text"]) for row in read_tsv(tmp_path / "t.tsv")] == rows

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -206,6 +208,8 @@ def check_weights(folder: Path) -> None:
     for file in weight_files(folder):
         try:
             tensors = torch.load(file, map_location="meta", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise _no_pickle(file, error) from error
         except Exception as error:  # a damaged file has errors of many kinds
             raise ModelError(file, f"its weights cannot be loaded: {error}") from error
         if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
@@ -218,6 +222,14 @@ def check_weights(folder: Path) -> None:
                 stored[name] = Stored(file, type_, tuple(tensor.shape))
     check_index(folder, stored)
     check_stored(folder, read_config(folder), stored)
+
+
+def _no_pickle(file: Path, error: pickle.UnpicklingError) -> ModelError:
+    """What to say of a pickle that asks for more than tensors, without torch's advice to run it."""
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    what = f"asks for {asked[1]}" if asked else "cannot be read as tensors"
+    hint = "take the safetensors of the same model; opening such a file would run what its author put into it"
+    return ModelError(file, f"is a pickle of more than weights: it {what}, and is not opened", hint)
 
 
 def _check_tied(folder: Path, model: Any) -> None:

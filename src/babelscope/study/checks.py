@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint, nearest
 from babelscope.errors import DataError, StudyError
-from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
+from babelscope.models.architectures import ARCHITECTURES, Architecture, Key, why_unknown
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions, site_widths
 from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.models.other_formats import other_format
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
+from babelscope.study.settings import Style
 from babelscope.text.languages import check_distinct_languages, check_language, language_of
 from babelscope.text.settings import (
     DatasetCorpus,
@@ -54,6 +55,7 @@ def cross_check(study: Study) -> None:
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
+    _check_palette(study.report.style.palette)
     _check_traces(study)
     _check_groups(study)
     _check_assumed(study)
@@ -211,8 +213,8 @@ def _check_model(study: Study, model: Model) -> None:
         return
     assert isinstance(model, PretrainedModel | HubSeries)
     if model.architecture not in ARCHITECTURES:
-        allowed, hint = ", ".join(ARCHITECTURES), nearest(model.architecture, ARCHITECTURES)
-        raise StudyError(f"{key}.architecture", model.architecture, allowed, hint)
+        hint = why_unknown(model.architecture)
+        raise StudyError(f"{key}.architecture", model.architecture, ", ".join(ARCHITECTURES), hint)
     if isinstance(model, HubSeries):
         _check_hub_series(key, model)
         return
@@ -320,6 +322,11 @@ def _check_k(study: Study, model: Model) -> None:
     if k > n_units:
         hint = "lower it, add sites to extraction.sites, or give experts.share"
         raise StudyError("experts.k", k, f"at most the {n_units} units of model {model.id}", hint)
+    width = dimensions(model.config).hidden
+    if study.probes.components > width:
+        allowed = f"at most the width of model {model.id}, {width}"
+        hint = "a probe of all dimensions is fitted beside it"
+        raise StudyError("probes.components", study.probes.components, allowed, hint)
     if k > study.experts.kept:
         allowed = f"at least the {k} experts of a concept in model {model.id}"
         raise StudyError("experts.kept", study.experts.kept, allowed, "experts are chosen among what is kept")
@@ -394,9 +401,26 @@ def _check_generation(study: Study) -> None:
     for step in generation.steps or ():
         if step not in known:
             raise StudyError("generation.steps", step, f"steps of a model: {known}")
+    if isinstance(generation.concepts, int) and generation.concepts > len(study.concept_ids):
+        allowed = f"at most the {len(study.concept_ids)} concepts of the study"
+        raise StudyError("generation.concepts", generation.concepts, allowed, "all, if it is left out")
     if isinstance(generation.concepts, tuple):
         for concept in generation.concepts:
             _check_known("generation.concepts", concept, study.concept_ids)
+
+
+def _check_palette(name: str) -> None:
+    """A palette that seaborn has; it is asked only where the name is not the default."""
+    if name == Style().palette:
+        return
+    import seaborn as sns
+
+    try:
+        sns.color_palette(name)
+    except ValueError as error:
+        hint = nearest(name, sns.palettes.SEABORN_PALETTES) or "docs of seaborn: Choosing color palettes"
+        allowed = ", ".join(sns.palettes.SEABORN_PALETTES) + ", or a colour map of matplotlib"
+        raise StudyError("report.style.palette", name, allowed, hint) from error
 
 
 def _check_traces(study: Study) -> None:
