@@ -36,6 +36,7 @@ from babelscope.models.tensors import (
     check_index,
     check_stored,
     check_tensors,
+    is_of_head,
     is_unused,
     refuse_left_over,
 )
@@ -171,7 +172,7 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     # Weights that are not cast stay where the file is mapped; then its pages are the model.
     mapped = files if stored_type(folder) != dtype else []
     try:
-        with pages_dropped(mapped):
+        with pages_dropped(mapped), _without_reports():
             model, report = auto_class(config).from_pretrained(
                 folder,
                 dtype=_DTYPES[dtype],
@@ -186,8 +187,8 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
             )
     except Exception as error:  # each format of weights has errors of its own
         raise ModelError(folder, f"its weights cannot be loaded: {error}") from error
-    if report["missing_keys"]:  # they would be drawn at random, with a warning only
-        missing = sorted(report["missing_keys"])
+    # They would be drawn at random, with a warning only; those of an encoder's head are never run.
+    if missing := sorted(key for key in report["missing_keys"] if not is_of_head(key, entry)):
         raise ModelError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
     refuse_left_over(folder, [key for key in report["unexpected_keys"] if not is_unused(key, entry)])
     _check_tied(folder, model)
@@ -280,6 +281,19 @@ def _without_scipy() -> Iterator[None]:
     finally:
         for module in modules:
             module.is_scipy_available = found
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Keep transformers from reporting weights that it misses or does not use: both are seen to here."""
+    from transformers.utils import logging as transformers_logging
+
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
 
 
 def load_tokenizer(folder: Path | str) -> Any:

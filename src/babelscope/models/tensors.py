@@ -219,6 +219,11 @@ def is_unused(name: str, entry: Architecture) -> bool:
     return any(fnmatchcase(each, pattern) for each in names for pattern in entry.unused)
 
 
+def is_of_head(full: str, entry: Architecture) -> bool:
+    """Whether a weight is of an encoder's head, which nothing runs and most are published without."""
+    return entry.kind == "encoder" and not full.startswith(f"{_root(entry)}.")
+
+
 def full_name(name: str, entry: Architecture) -> str | None:
     """The whole name of a weight, of one that may lack the first part; None if the model has none such."""
     for full in (name, f"{_root(entry)}.{name}"):
