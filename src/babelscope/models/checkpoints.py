@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -309,8 +309,8 @@ def load_tokenizer(folder: Path | str) -> Any:
 
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    written = written_tokenizer(folder)
-    if written is None:
+    told = _told_by_the_file(folder)
+    if told is None:
         try:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # each kind of tokenizer has errors of its own
@@ -321,13 +321,13 @@ def load_tokenizer(folder: Path | str) -> Any:
     ways: list[Callable[[], Any]] = [
         lambda: AutoTokenizer.from_pretrained(folder, **local),
         lambda: PreTrainedTokenizerFast.from_pretrained(folder, **local),
-        lambda: PreTrainedTokenizerFast(tokenizer_object=written),
+        lambda: PreTrainedTokenizerFast(tokenizer_object=written_tokenizer(folder)),
     ]
     why = []
     for way in ways:
         try:
             tokenizer = way()
-            differs = _difference(tokenizer, written)
+            differs = _difference(tokenizer, told)
         except Exception as error:  # each kind of tokenizer has errors of its own
             differs = f"cannot be loaded: {error}"
         if differs:
@@ -339,14 +339,32 @@ def load_tokenizer(folder: Path | str) -> Any:
     raise ModelError(folder, f"its tokenizer {why[-1]}", _AS_THE_FILE)
 
 
-def _difference(tokenizer: Any, written: Any) -> str:
+class _Told(NamedTuple):
+    """What ``tokenizer.json`` says."""
+
+    ids: list[list[int]]
+    """Of each probe."""
+    vocabulary: frozenset[str]
+
+
+def _told_by_the_file(folder: Path) -> _Told | None:
+    """What ``tokenizer.json`` says, by the library of tokenizers alone; None if there is none.
+
+    That tokenizer goes again before another is made of the file: a large one takes half a gigabyte.
+    """
+    written = written_tokenizer(folder)
+    if written is None:
+        return None
+    ids = [written.encode(text, add_special_tokens=False).ids for text in PROBES]
+    return _Told(ids, frozenset(written.get_vocab(with_added_tokens=True)))
+
+
+def _difference(tokenizer: Any, told: _Told) -> str:
     """In what a tokenizer differs from ``tokenizer.json``, in words; empty if in nothing."""
-    for text in PROBES:
-        ids = written.encode(text, add_special_tokens=False).ids
+    for text, ids in zip(PROBES, told.ids, strict=True):
         if tokenizer(text, add_special_tokens=False)["input_ids"] != ids:
             return "does not cut text as tokenizer.json says"
-    known = written.get_vocab(with_added_tokens=True)
-    added = sorted(tokenizer.get_vocab().keys() - known.keys())
+    added = sorted(tokenizer.get_vocab().keys() - told.vocabulary)
     return f"adds tokens that tokenizer.json has not, such as {added[0]!r}" if added else ""
 
 
