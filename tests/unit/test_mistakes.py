@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import gzip
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from babelscope.errors import BabelscopeError
+from babelscope.errors import BabelscopeError, DataError
+from babelscope.io.files import check_writable
 from babelscope.io.yaml import parse_yaml
+from babelscope.models.checkpoints import save_model
+from babelscope.study.cautions import cautions
 from babelscope.study.checks import check_text
 from babelscope.study.loading import load_study
 from babelscope.text.lines import read_tsv, write_tsv
+from tiny_models import tiny_model, tiny_tokenizer
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases/mistakes.yaml").read_text(encoding="utf-8"))
 
@@ -84,7 +89,7 @@ def test_a_mistake_is_answered_before_any_job(case):
     try:
         study = load_study(config)
         check_text(study)
-        warned = list(study.warnings)
+        warned = [*study.warnings, *cautions(study)]
     except BabelscopeError as error:
         said, warned = str(error), []
     if "says" in case:
@@ -98,10 +103,35 @@ def test_a_mistake_is_answered_before_any_job(case):
         assert not warned
 
 
+def test_a_place_that_cannot_be_written_to(tmp_path, monkeypatch):
+    check_writable(tmp_path / "results/x")
+    (tmp_path / "results").write_text("no folder")
+    with pytest.raises(DataError, match="results: is no folder, so no results can be written\nhint: "):
+        check_writable(tmp_path / "results/x")
+    (tmp_path / "results").unlink()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(DataError, match="cannot be written to, so no results can be\nhint: have it made"):
+        check_writable(tmp_path / "results/x")
+
+
+def test_code_of_a_model_that_is_not_run_is_told(tmp_path):
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "m")
+    config = yaml.safe_load(STUDY)
+    config["models"] = {"mine": {"source": "local", "path": str(tmp_path / "m"), "steps": [1]}}
+    config["extraction"] = {"max_length": 32}
+    del config["corpora"], config["tokenizers"]
+    assert not cautions(load_study(config))
+    file = tmp_path / "m/config.json"
+    auto_map = {"AutoModelForCausalLM": "modeling.Own"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "auto_map": auto_map}))
+    (told,) = cautions(load_study(config))
+    assert "mine: its config.json names code of its own (auto_map), which is not run" in told
+
+
 def test_the_study_without_a_mistake_is_right():
     study = load_study(yaml.safe_load(STUDY))
     check_text(study)
-    assert not study.warnings
+    assert not [*study.warnings, *cautions(study)]
 
 
 NUMBERS = yaml.load(

@@ -107,6 +107,12 @@ def _read_json(path: Path) -> dict[str, list[object]]:
     return dict(lists)
 
 
+def named_in_json(path: Path) -> str:
+    """The concept that a file in JSON says that it is of; empty if it says none."""
+    told = parse_json(check_utf8(path).removeprefix("\ufeff")).get("concept")
+    return told if isinstance(told, str) else ""
+
+
 def read_concept_files(
     files: Sequence[ConceptFile], *, duplicates: str, groups: str | None = None
 ) -> ConceptSentences:
