@@ -10,6 +10,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,7 +84,7 @@ def _packing(path: Path) -> tuple[str, Callable[[Path], Any]] | None:
 
 def _open_zstd(path: Path) -> Any:
     try:
-        import zstandard
+        zstandard: Any = import_module("zstandard")
     except ImportError as error:
         hint = "install the package zstandard, or unpack the file (unzstd)"
         raise TextError(path, "is zstd, which cannot be unpacked here", hint) from error
