@@ -505,8 +505,9 @@ def check_text(study: Study) -> None:
         for lang in corpus.languages if isinstance(corpus, TextCorpus) else ():
             path = Path(study.corpus_path(name, lang))
             lines.check_training_text(path, lang)
-            split = {"heldout": corpus.heldout, "seed": study.seed}
-            corpora.check_enough(path, lang, **split, window=max(windows, default=1))
+            corpora.check_enough(
+                path, lang, heldout=corpus.heldout, seed=study.seed, window=max(windows, default=1)
+            )
     needed, duplicates = study.concepts.min_positive, study.sentences.duplicates
     if study.sentences.source == "parallel":
         files = {lang: Path(study.sentence_files(lang)[0]) for lang in study.languages}
@@ -526,8 +527,9 @@ def _check_datasets(study: Study) -> None:
     """A data set that is no name on the hub is there."""
     from babelscope.text.corpora import is_local
 
-    for name, corpus in study.corpora.items():
-        for lang in corpus.languages if isinstance(corpus, DatasetCorpus) else ():
+    datasets = {name: corpus for name, corpus in study.corpora.items() if isinstance(corpus, DatasetCorpus)}
+    for name, corpus in datasets.items():
+        for lang in corpus.languages:
             place = study.corpus_path(name, lang)
             if (is_local(place) or "{data}" in corpus.path) and not Path(place).exists():
                 hint = f"not there: {place} ({lang}); the path is relative to the working directory"
