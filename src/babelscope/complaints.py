@@ -121,8 +121,11 @@ def _translate(part: Mapping[str, Any], place: _Place) -> StudyError:
         allowed, hint = one if ctx["min_length"] == 1 else f"{ctx['min_length']} items or more", ""
     else:
         limits = {name: f"{value:g}" if isinstance(value, float) else value for name, value in ctx.items()}
-        allowed, hint = _LIMITS.get(type_, part["msg"]).format(**limits), ""
+        allowed, hint = _LIMITS.get(type_, part["msg"]).format(**limits), _share_hint(given, ctx)
     return StudyError(place.key, given, allowed, hint if type_ == "extra_forbidden" else hint or about)
+
+
+_TRUTHS = ("true", "false", "yes", "no", "on", "off")
 
 
 def _quoted(text: str) -> list[str]:
@@ -213,12 +216,23 @@ def members(kind: Any) -> dict[str, Any]:
     return found
 
 
+def _share_hint(given: Any, ctx: Mapping[str, Any]) -> str:
+    """What to do about a share that is given in per cent."""
+    most = ctx.get("le", ctx.get("lt"))
+    if isinstance(most, int | float) and most <= 1 and isinstance(given, int | float) and 1 < given <= 100:
+        return f"it is a share of 1: {given:g} % is {given / 100:g}"
+    return ""
+
+
 def _type_hint(given: Any, kind: str) -> str:
     """The traps of YAML: empty values, `no` for Norwegian, 1e-3 without a point."""
     if given is None:
         return "nothing stands there; give a value, or remove the key for its default"
     if kind == "text":
         return name_hint(given)
+    if kind == "true or false" and isinstance(given, str) and given.lower() in _TRUTHS:
+        named = str(given.lower() in ("true", "yes", "on"))
+        return f"it is text here: write it without quotes; in `--config` write {named}"
     if kind in ("a number", "a whole number") and isinstance(given, str):
         with contextlib.suppress(ValueError):
             float(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from babelscope.errors import DataError
+from babelscope.models.checkpoints import load_model
 from babelscope.models.files import (
     Manifest,
     find_steps,
@@ -25,6 +28,8 @@ from babelscope.models.files import (
     weights_hash,
     write_manifest,
 )
+from babelscope.study.checks import check_local_folder
+from babelscope.study.models import LocalSeries
 from tiny_models import tiny_model
 
 
@@ -122,6 +127,29 @@ def test_what_transformers_loads_is_what_is_chosen(tmp_path):
     assert order == [1, 2, 3, 4]
     with pytest.raises(DataError, match="has 1 shards of weights, and no index"):
         weight_files(folder)
+
+
+FOLDERS = yaml.safe_load((Path(__file__).parents[1] / "cases/folders.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", FOLDERS, ids=[case["case"] for case in FOLDERS])
+def test_what_another_tool_has_written_is_named_with_what_merges_it(tmp_path, case):
+    for name in [*case["names"], *case.get("empty", ())]:
+        path = tmp_path / name
+        if name.endswith("/"):
+            path.mkdir()
+        elif name == "config.json":
+            path.write_text('{"model_type": "llama"}', encoding="utf-8")
+        else:
+            path.write_text("" if name in case.get("empty", ()) else "{}", encoding="utf-8")
+    model = LocalSeries(
+        run_id="m", id="m", role="main", batches=((1,),), results="r", data="d", path=str(tmp_path)
+    )
+    with pytest.raises(DataError) as caught:
+        check_local_folder(model, 1)
+    assert re.search(case["says"], str(caught.value), re.DOTALL), str(caught.value)
+    with pytest.raises(DataError, match=r"\nhint: "):
+        load_model(tmp_path)
 
 
 def equal(one, other) -> bool:

@@ -137,7 +137,7 @@ def test_a_broken_folder_is_named_with_its_fault(folder, damage, message):
 
 def test_a_broken_tokenizer_is_named(folder):
     (folder / "tokenizer.json").write_text("{}")
-    with pytest.raises(DataError, match="tokenizer cannot be loaded"):
+    with pytest.raises(DataError, match=r"tokenizer\.json: cannot be read as a tokenizer"):
         load_tokenizer(folder)
     with pytest.raises(DataError, match="no such folder"):
         load_tokenizer(folder / "nowhere")

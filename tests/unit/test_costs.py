@@ -52,6 +52,55 @@ def test_every_job_of_the_demo_has_a_cost():
         assert min(cost.kept, cost.temporary, cost.download) >= 0, work
 
 
+def _published(**models: dict) -> CostModel:
+    """Costs of models of the hub, by their sizes."""
+    entry = {"source": "hub", "repo": "org/name", "revision": "main", "steps": [1]}
+    return CostModel(
+        load_study(
+            {
+                "study": "x",
+                "languages": ["en", "de"],
+                "models": {name: {**entry, **model} for name, model in models.items()},
+                "sentences": {"source": "grammar"},
+                "concepts": {"source": "grammar"},
+                "experts": {"k": 10},
+            }
+        )
+    )
+
+
+def _audit_of(costs: CostModel, model: str) -> Cost:
+    (job,) = [
+        work for work in all_jobs(costs.study) if work.stage == "audit_checkpoint" and work.model == model
+    ]
+    return costs.cost(job)
+
+
+def test_an_encoder_is_not_charged_for_a_loss():
+    sizes = {"vocab_size": 50_000, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+    costs = _published(
+        encoder={"architecture": "bert", "architecture_config": sizes},
+        decoder={"architecture": "gpt_neox", "architecture_config": {**sizes, "intermediate_size": 3072}},
+    )
+    encoder, decoder = (_audit_of(costs, name) for name in ("encoder", "decoder"))
+    assert encoder.seconds < decoder.seconds / 2
+    assert encoder.memory < decoder.memory
+
+
+def test_a_large_tokenizer_takes_memory():
+    """One of 250,000 pieces takes 0.6 GB while it is read."""
+
+    def memory(n_pieces: int) -> float:
+        sizes = {"vocab_size": n_pieces, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+        costs = _published(m={"architecture": "gpt_neox", "architecture_config": sizes})
+        job = next(work for work in all_jobs(costs.study) if work.stage == "extract_activations")
+        return costs.cost(job).memory
+
+    tables = 2 * 4 * 8 * 150_000
+    assert 3e8 < memory(250_000) - memory(100_000) - tables < 5e8
+    assert memory(100_000) - memory(50_000) <= tables
+
+
 def test_an_unknown_stage_is_an_error():
     with pytest.raises(KeyError):
         CostModel(demo()).cost(JobCells("no_such_rule"))

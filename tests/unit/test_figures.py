@@ -1,6 +1,7 @@
 """Figures: each draws all of its frame, in one order and one set of colours, and never fails."""
 
 import dataclasses
+import itertools
 import re
 import subprocess
 import sys
@@ -10,13 +11,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgb
 
 from babelscope.report.captions import load_captions, load_sections
 from babelscope.report.figures.gallery import FIGURES, draw, save_figure
 from babelscope.report.figures.spec import part
-from babelscope.report.figures.style import PlotStyle, model_looks, short
+from babelscope.report.figures.style import PlotStyle, model_looks, short, ticks
 from babelscope.report.findings.criteria import TITLES
 from babelscope.report.summaries import model_ids, model_label, shared_unit_counts, traced_units
 from synthetic_tables import synthetic_tables
@@ -88,6 +91,13 @@ def test_a_table_that_is_not_there_is_said_plainly(name, case, tables, tmp_path)
     if case != "missing":
         rest[main] = None if case == "none" else tables[main].head(0)
     assert "no table" in svg(name, rest, tmp_path)
+
+
+def test_probes_of_none_of_the_kinds_that_are_drawn(tables):
+    probes = tables["probes"]
+    only = {**tables, "probes": probes[probes["probe"] == "new_types"].assign(probe="another")}
+    for name in ("probes_by_layer", "probes_over_steps"):
+        assert FIGURES[name].data(only).empty
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -554,3 +564,28 @@ def test_a_choice_has_its_null_and_its_share_of_the_way_beside_it(tables):
     assert {label.get_text() for label in figure.axes[1].get_xticklabels()} == {
         "all sites", "attn_out", "mlp_out"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "shown"),
+    [
+        (12, 12, list(range(12))),
+        (13, 12, [0, 2, 4, 6, 8, 10, 12]),
+        (25, 12, [0, 3, 6, 9, 12, 15, 18, 21, 24]),
+        (14, 12, [0, 2, 4, 6, 8, 10, 12]),
+        (1, 5, [0]),
+        (0, 5, []),
+    ],
+)
+def test_labels_are_equally_far_apart(n, most, shown):
+    """Of 13 layers all but the sixth had a label."""
+    assert ticks(n, most) == shown
+
+
+@given(st.integers(1, 500), st.integers(2, 12))
+def test_labels_are_few_and_even(n, most):
+    shown = ticks(n, most)
+    assert len(shown) <= most
+    assert shown[0] == 0
+    assert n - 1 - shown[-1] < 2 * n / most
+    assert len({b - a for a, b in itertools.pairwise(shown)}) <= 1

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from babelscope.errors import DataError
 from babelscope.report.findings.criteria import (
     TITLES,
     Criterion,
@@ -698,3 +699,26 @@ def test_excluded_steps_decide_nothing():
     assert "2048" not in main.text
     assert 2048 not in set(table.loc[table["role"] == "main", "step"])
     assert 2048 in set(table.loc[table["role"] == "control", "step"])
+
+
+@pytest.mark.parametrize(
+    ("keep", "says"),
+    [
+        (lambda rows: rows[rows["lang"] != "*"], "holds no means over source languages"),
+        (lambda rows: rows[rows["target"] == "de"], "holds no means over source languages"),
+        (lambda rows: rows[rows["target"] != "en"], "Forcing raises the rate"),
+        (lambda rows: rows[rows["condition"] != "forced"], "no texts with forced experts"),
+    ],
+)
+def test_a_table_of_texts_that_lacks_rows_is_told_of(tables, keep, says):
+    """As in a results folder of others; without means, or English, it ended in an IndexError."""
+    some = {"models": tables["models"], "generation": keep(tables["generation"])}
+    told = [finding.text for finding in evaluate_findings(some)[0] if finding.key == "forced_generation"]
+    assert told
+    assert all(says in text for text in told)
+
+
+def test_a_table_that_lacks_a_column_is_named(tables):
+    some = {"models": tables["models"], "probes": tables["probes"].drop(columns="metric")}
+    with pytest.raises(DataError, match="do not hold what the finding language_identity asks for: 'metric'"):
+        evaluate_findings(some)

@@ -168,6 +168,17 @@ def test_no_name_of_a_repository(server, tmp_path):
     assert "no name of a repository" in refused(tmp_path / "1", HubPlace("a/b/c", "main")).problem
 
 
+def test_a_machine_without_network_does_not_wait_for_minutes(server, tmp_path, monkeypatch):
+    """It waited four minutes, as if the hub would come back."""
+    waited = []
+    monkeypatch.setattr("babelscope.models.hub.client.time.sleep", waited.append)
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    with pytest.raises(HubError, match="cannot be reached") as caught:
+        fetch(tmp_path / "x", HubPlace("org/model", "main"), waits=(0.01, 5, 60, 180))
+    assert waited == [0.01]
+    assert "source local" in caught.value.hint
+
+
 def test_no_network(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     error = refused(tmp_path / "1", HubPlace("org/name", "main"))

@@ -5,15 +5,19 @@ A case is a file in `tests/cases/not-text` or `tests/cases/text`.
 
 import bz2
 import gzip
+import io
 import lzma
 import os
+import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from babelscope.errors import DataError
-from babelscope.text.lines import check_lines, check_training_text, iter_lines
+from babelscope.text import packed
+from babelscope.text.lines import check_lines, check_training_text, check_utf8, iter_lines
 from babelscope.text.plain import check_prose
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +37,8 @@ def test_odd_prose_is_text(path):
     check_training_text(path, "en")
 
 
-@pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "zip", "UTF-16", "zero bytes", "Parquet"])
-def test_packed_files_are_named(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["zip", "UTF-16", "zero bytes", "Parquet"])
+def test_files_that_are_no_text_are_named(tmp_path, kind):
     text = "a house\na dog\n" * 40
     path = tmp_path / "en.txt"
     if kind == "zip":
@@ -42,7 +46,6 @@ def test_packed_files_are_named(tmp_path, kind):
             archive.writestr("en.txt", text)
     else:
         packed = {
-            "gzip": gzip.compress(text.encode()), "bzip2": bz2.compress(text.encode()), "xz": lzma.compress(text.encode()),
             "UTF-16": text.encode("utf-16"), "zero bytes": b"a\0b", "Parquet": b"PAR1\x15",
         }  # fmt: skip
         path.write_bytes(packed[kind])
@@ -53,6 +56,44 @@ def test_packed_files_are_named(tmp_path, kind):
     ):
         with pytest.raises(DataError, match=rf"{kind}.*\nhint: .+"):
             check()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_text_is_read_as_what_it_holds(tmp_path, pack):
+    text = "a house\r\nein Haus, größer\n水在河里\n" * 40
+    plain, small = tmp_path / "en.txt", tmp_path / "packed.txt"
+    plain.write_text(text, encoding="utf-8", newline="")
+    small.write_bytes(pack(plain.read_bytes()))
+    check_training_text(small, "en")
+    assert list(iter_lines(small)) == list(iter_lines(plain))
+    assert check_utf8(small) == check_utf8(plain)
+    assert check_utf8(small, limit=9) == "a house\r\n"
+    small.write_bytes(pack(b"a house\n" * 500)[:-9])
+    with pytest.raises(
+        DataError, match=r"packed.txt: cannot be unpacked: its \w+ is damaged or cut off.*\nhint: .+"
+    ):
+        list(iter_lines(small))
+
+
+def test_zstd_is_read_where_there_is_a_library_for_it(tmp_path, monkeypatch):
+    path = tmp_path / "en.txt.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd packed")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(
+        DataError, match=r"is zstd, which cannot be unpacked here\nhint: install the package zstandard"
+    ):
+        list(iter_lines(path))
+    library = SimpleNamespace(open=lambda path, mode: io.BytesIO(b"a house\na dog\n"))
+    monkeypatch.setitem(sys.modules, "zstandard", library)
+    assert list(iter_lines(path)) == ["a house", "a dog"]
+
+
+def test_a_packed_line_that_would_fill_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / "en.txt.gz"
+    path.write_bytes(gzip.compress(b"a" * 5000))
+    monkeypatch.setattr(packed, "LARGEST", 1000)
+    with pytest.raises(DataError, match="line 1 has 1,000 bytes or more"):
+        list(iter_lines(path))
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"needs real text in {DATA} (or set BABELSCOPE_DATA)")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from babelscope.io.tables import read_table, write_table
-from babelscope.report.captions import load_captions
+from babelscope.report.captions import load_captions, load_sections
 from babelscope.report.figures.gallery import draw, save_figure
 from babelscope.report.findings.evaluate import claims_table, evaluate_findings
 from babelscope.report.formats import table_view
@@ -220,6 +220,18 @@ def test_how_long_units_stay_shared(rendered, tables, flagged, tmp_path):
     assert "bridged: no unit came to be shared by two languages before the last step." in text
     text, _ = render(tmp_path / "c", {k: t for k, t in tables.items() if k != "lifespans"}, figures=())
     assert "How long units stay shared" not in text
+
+
+def test_a_study_of_encoders_has_no_headings_of_what_they_lack(tmp_path):
+    """They have no causal loss and write no text; two headings stood above nothing."""
+    some = synthetic_tables(steps=(512,), generation=False, languages=("en", "es", "de"))
+    del some["audit_losses"]
+    heading = load_sections()["generation"]
+    for architecture, there in (("bert", False), ("xglm", True)):
+        some["models"] = some["models"].assign(architecture=architecture)
+        text, _ = render(tmp_path, some, figures=())
+        assert ("(table “audit_losses”)" in text) == there
+        assert (f">{heading}<" in text) == there
 
 
 def test_no_tables_at_all(tmp_path):

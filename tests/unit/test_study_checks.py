@@ -1121,9 +1121,9 @@ def test_long_training_text_is_read_at_its_start(monkeypatch):
     monkeypatch.setattr("babelscope.text.lines._READ_WHOLE", 1000)
     monkeypatch.setattr("babelscope.text.lines._READ_START", 100)
     path = Path("data/web/de.txt")
-    path.write_bytes("ü".encode() * 600 + b"\xff")
+    path.write_bytes("ü\n".encode() * 600 + b"\xff")
     check_text(load_study(text_config()))  # the fault at the end is found by the job
     path.write_bytes(b"\xff" + b"a" * 1200)
     assert "offset 0" in text_error(text_config()).problem
-    path.write_bytes("aü".encode() * 600)  # the cut falls into a character
+    path.write_bytes("ü\n".encode() * 600)  # the cut falls into a character
     check_text(load_study(text_config()))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError, explained
-from babelscope.io.files import check_contained
+from babelscope.io.files import check_contained, check_writable
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine, lift_timers
 from babelscope.ops.layout import CONSTRAINTS
@@ -24,6 +24,7 @@ from babelscope.ops.stages import STAGES, figures, job_cells, stage_versions, ta
 from babelscope.ops.trained import changed_weights, resumed_from
 from babelscope.report.captions import STEP_TABLES, load_captions
 from babelscope.runtime import export_source
+from babelscope.study.cautions import cautions
 from babelscope.study.checks import check_text
 from babelscope.study.loading import load_study, read_study
 from babelscope.study.models import paired_with_controls
@@ -45,7 +46,8 @@ try:
         check_contained(Path(STUDY.results))
         check_checkpoints(STUDY)
         check_text(STUDY)
-        for warning in [*STUDY.warnings, *unused_files(STUDY)]:
+        check_writable(Path(STUDY.results))
+        for warning in [*STUDY.warnings, *cautions(STUDY), *unused_files(STUDY)]:
             logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:
     raise WorkflowError(f"{explained(error)}\nNothing was run.") from None

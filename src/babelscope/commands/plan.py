@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from babelscope.commands import study_of
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from babelscope.ops.measured import compare, comparison_text
     from babelscope.ops.plan import make_plan, plan_text
     from babelscope.ops.sensitivity import sensitivity_text
+    from babelscope.study.cautions import cautions
 
     study = study_of.load(args, files=True)
     device = args.device or study.extraction.device
@@ -47,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"study {study.name}, {Path(args.configfile)}\n")
     print(plan_text(plan, gpu=gpu))
     print(f"\n{sensitivity_text(study)}")
+    for warning in [*study.warnings, *cautions(study)]:
+        print(f"babelscope: {warning}", file=sys.stderr)
     if not args.compare:
         return 0
     rows = compare(costs, Path(study.results, "benchmarks"))

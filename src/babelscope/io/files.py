@@ -143,6 +143,20 @@ def _folders_and_links(folder: str) -> tuple[list[str], list[str]]:
     return folders, links
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder of results that cannot be made or written to.
+
+    Raises:
+        DataError: Naming the folder that stands in the way.
+    """
+    place = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if place.exists() and not place.is_dir():
+        raise DataError(place, "is no folder, so no results can be written", "move it away")
+    if not os.access(place, os.W_OK | os.X_OK):
+        hint = "have it made writable, or run in a folder of yours: results go to `results/STUDY` below it"
+        raise DataError(place, "cannot be written to, so no results can be", hint)
+
+
 def _refuse_outside(link: Path, folder: Path) -> None:
     target, root = os.path.realpath(link), os.path.realpath(folder)
     if os.path.commonpath([target, root]) != root:

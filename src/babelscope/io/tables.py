@@ -7,7 +7,8 @@ stands behind an apostrophe in TSV, and our readers take it away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -94,6 +95,24 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
         return table if columns is None else table[list(columns)]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(path, f"is not a readable table: {error}", AGAIN) from error
+
+
+@contextmanager
+def columns_asked(what: str) -> Iterator[None]:
+    """Say in words that tables lack a column that something in the body asks them for.
+
+    Args:
+        what: Who asks.
+
+    Raises:
+        DataError: With the column.
+    """
+    try:
+        yield
+    except KeyError as error:
+        problem = f"do not hold what {what} asks for: {error.args[0] if error.args else error!r}"
+        hint = "they are of another version, or edited: make them anew (docs/formats.md has their columns)"
+        raise DataError("tables", problem, hint) from error
 
 
 def concatenate(paths: Iterable[Path | str], *, by: Sequence[str] = ()) -> pd.DataFrame:

@@ -6,6 +6,7 @@ A key that stands twice in a mapping is refused: the later one would win in sile
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
@@ -20,6 +21,8 @@ from babelscope.io.json import Repeated, parse_json
 #: Largest file that is read, in bytes: lists of words of a hundred languages are a tenth of it.
 LARGEST = 10_000_000
 _DEEPEST = 100
+#: YAML 1.1 reads 040 as 32, and 1:30 as 90.
+_ODD_NUMBER = re.compile(r"[-+]?0+(?P<digits>[1-9][0-9_]*)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+")
 _SHORT = 10_000  # letters, which cannot be deep enough to harm
 #: Most values that a text may stand for, each alias counted as what it stands for.
 MOST_VALUES = 1_000_000
@@ -67,6 +70,16 @@ def _loader() -> Any:
                 self._check_keys(node)
             super().flatten_mapping(node)
 
+        def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+            """A number that is one to the person who wrote it, too."""
+            found = int(super().construct_yaml_int(node))
+            if odd := _ODD_NUMBER.fullmatch(node.value):
+                base = "60, as a time" if ":" in node.value else "8, as it begins with 0"
+                meant = "put it in quotes, if it is a name" if ":" in node.value else f"write {odd['digits']}"
+                problem = f"{node.value} would be {found}, a number of base {base}: {meant}"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+            return found
+
         def _check_keys(self, node: yaml.MappingNode) -> None:
             first: dict[Any, yaml.Node] = {}
             for key, _ in node.value:
@@ -77,6 +90,7 @@ def _loader() -> Any:
                     problem = f"{key.value!r} stands twice, first in line {before.start_mark.line + 1}"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
 
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
     return Loader
 
 
@@ -197,7 +211,7 @@ def read_mapping(path: Path, hint: str = "") -> dict[str, Any]:
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}", hint) from error
     except yaml.YAMLError as error:
-        raise DataError(path, f"is no YAML: {error}", hint) from error
+        raise DataError(path, f"is no YAML: {error}", "mend it there") from error
     if not isinstance(content, dict):
         raise DataError(path, "must hold keys and values", hint)
     return content

@@ -32,6 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from babelscope.complaints import nearest
 from babelscope.errors import StudyError
 from babelscope.io.yaml import packaged_yaml
 
@@ -164,9 +165,21 @@ def architecture(model_type: Any) -> Architecture:
         StudyError: If there is none, with those that exist.
     """
     if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
-        hint = "another architecture is one more row of babelscope/models/architectures.yaml"
-        raise StudyError("architecture", model_type, "one of " + ", ".join(sorted(ARCHITECTURES)), hint)
+        allowed = "one of " + ", ".join(sorted(ARCHITECTURES))
+        raise StudyError("architecture", model_type, allowed, why_unknown(model_type))
     return ARCHITECTURES[model_type]
+
+
+def why_unknown(model_type: Any) -> str:
+    """What to do about a model type that is no architecture here."""
+    kinds = packaged_yaml("babelscope.models", "unsupported.yaml")
+    for kind, entry in kinds.items():
+        if model_type in entry["types"]:
+            return f"{model_type} is a {kind}: {entry['lacks']}"
+    if near := nearest(model_type, ARCHITECTURES, cutoff=0.75):
+        return near
+    row = "another architecture of the same build is one more row of babelscope/models/architectures.yaml"
+    return f"{row}, see docs/extend.md"
 
 
 def is_encoder(config: Mapping[str, Any]) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -28,20 +30,33 @@ from babelscope.models.files import (
     weights_hash,
 )
 from babelscope.models.mapped_files import pages_dropped
+from babelscope.models.other_formats import other_format
 from babelscope.models.tensors import (
     Stored,
     check_index,
     check_stored,
     check_tensors,
+    is_of_head,
     is_unused,
     refuse_left_over,
 )
+from babelscope.models.tokenizer_files import written_tokenizer
 from babelscope.runtime import tune_memory
 
 logger = logging.getLogger(__name__)
 
-#: Text on which tokenizers differ if they do: spaces, digits, signs, several scripts.
-_PROBE = "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n"
+_AS_THE_FILE = "save the tokenizer once more with transformers (save_pretrained), and try it"
+#: Texts on which tokenizers differ if they do: spaces, digits, signs, cases, ways to write accents, scripts.
+PROBES = (
+    "The old  house, 1,234 km from here: el río, die Straße; дом и вода. 水在河里 घर पानी ماء\n",
+    "I'm sure WE'LL don't; it's “so” … e-mail@site.org #1 (50%) [a_b] {x}=3.14e-10/7 €9 ½ x²",
+    "1 12 123 1234 12345 123456789012 007 1.000.000 \u0661\u0662\u0663 १२३ 四十二",
+    "  two   three    four     five\ttab\t\ttabs \n\nlines\r\n\n\n  \u00a0\u3000\u2009end  ",
+    "cafe\u0301 café İs \ufb01n \uff21\uff22 nai\u0308ve ấn Ångström ßẞ a\u200bb\u200dc\u00adhyphen \ufeff",
+    "😀👩\u200d👩\u200d👧 🇩🇪 บ้าน 집에 いえカラ \u05d1\u05b7\u05bc\u05d9\u05b4\u05ea ተማሪ க்ஷ სახლი 𐐀",
+    "def f(x):\n    return x**2  # <tag> &amp; https://a.b/c?d=e&f=%20 \\n \x07 \u0000 \ufffd",
+    "a" * 300 + " " * 40 + "水" * 60 + "!" * 30 + "\n" * 12,
+)
 #: Types by the names that safetensors has for them.
 _SHORT = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 #: What a config may ask otherwise, and what runs here counts on.
@@ -140,11 +155,13 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     where = resolve_device(device)
     if not folder.is_dir():
         raise ModelError(folder, "no such folder of a checkpoint")
-    config = read_config(folder)
-    entry = architecture(config.get("model_type"))
     problem = is_complete(folder)
     if problem is not None:
-        raise ModelError(folder, f"is not whole: {problem}")
+        other = other_format(folder)
+        more = f"; it holds {other.what}" if other else ""
+        raise ModelError(folder, f"is not whole: {problem}{more}", other.how if other else "")
+    config = read_config(folder)
+    entry = architecture(config.get("model_type"))
     check_weights(folder)
 
     from transformers.utils import logging as transformers_logging
@@ -155,7 +172,7 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     # Weights that are not cast stay where the file is mapped; then its pages are the model.
     mapped = files if stored_type(folder) != dtype else []
     try:
-        with pages_dropped(mapped):
+        with pages_dropped(mapped), _without_reports():
             model, report = auto_class(config).from_pretrained(
                 folder,
                 dtype=_DTYPES[dtype],
@@ -170,8 +187,8 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
             )
     except Exception as error:  # each format of weights has errors of its own
         raise ModelError(folder, f"its weights cannot be loaded: {error}") from error
-    if report["missing_keys"]:  # they would be drawn at random, with a warning only
-        missing = sorted(report["missing_keys"])
+    # They would be drawn at random, with a warning only; those of an encoder's head are never run.
+    if missing := sorted(key for key in report["missing_keys"] if not is_of_head(key, entry)):
         raise ModelError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
     refuse_left_over(folder, [key for key in report["unexpected_keys"] if not is_unused(key, entry)])
     _check_tied(folder, model)
@@ -192,6 +209,8 @@ def check_weights(folder: Path) -> None:
     for file in weight_files(folder):
         try:
             tensors = torch.load(file, map_location="meta", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise _no_pickle(file, error) from error
         except Exception as error:  # a damaged file has errors of many kinds
             raise ModelError(file, f"its weights cannot be loaded: {error}") from error
         if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
@@ -204,6 +223,14 @@ def check_weights(folder: Path) -> None:
                 stored[name] = Stored(file, type_, tuple(tensor.shape))
     check_index(folder, stored)
     check_stored(folder, read_config(folder), stored)
+
+
+def _no_pickle(file: Path, error: pickle.UnpicklingError) -> ModelError:
+    """What to say of a pickle that asks for more than tensors, without torch's advice to run it."""
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    what = f"asks for {asked[1]}" if asked else "cannot be read as tensors"
+    hint = "take the safetensors of the same model; opening such a file would run what its author put into it"
+    return ModelError(file, f"is a pickle of more than weights: it {what}, and is not opened", hint)
 
 
 def _check_tied(folder: Path, model: Any) -> None:
@@ -256,6 +283,19 @@ def _without_scipy() -> Iterator[None]:
             module.is_scipy_available = found
 
 
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Keep transformers from reporting weights that it misses or does not use: both are seen to here."""
+    from transformers.utils import logging as transformers_logging
+
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
 def load_tokenizer(folder: Path | str) -> Any:
     """Load the tokenizer of a local folder. Runs no code of the folder.
 
@@ -269,30 +309,63 @@ def load_tokenizer(folder: Path | str) -> Any:
 
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if not _reads_as_written(tokenizer, folder):
-            # Beside the config of some models (Qwen2) transformers takes the class of their own
-            # tokenizer, which cuts text in its own way, whatever tokenizer.json says.
-            name = type(tokenizer).__name__
-            logger.warning("%s: %s does not cut text as tokenizer.json says; the file is used", folder, name)
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # each kind of tokenizer has errors of its own
-        raise ModelError(folder, f"its tokenizer cannot be loaded: {error}") from error
-    if not _reads_as_written(tokenizer, folder):
-        raise ModelError(folder, "its tokenizer does not cut text as tokenizer.json says")
-    return tokenizer
+    told = _told_by_the_file(folder)
+    if told is None:
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # each kind of tokenizer has errors of its own
+            raise ModelError(folder, f"its tokenizer cannot be loaded: {error}") from error
+    # Beside the config of some models (Qwen2) transformers takes the class of their own tokenizer, which cuts
+    # text in its own way, whatever tokenizer.json says, adds tokens of its own, or fails.
+    local = {"local_files_only": True, "trust_remote_code": False}
+    ways: list[Callable[[], Any]] = [
+        lambda: AutoTokenizer.from_pretrained(folder, **local),
+        lambda: PreTrainedTokenizerFast.from_pretrained(folder, **local),
+        lambda: PreTrainedTokenizerFast(tokenizer_object=written_tokenizer(folder)),
+    ]
+    why = []
+    for way in ways:
+        try:
+            tokenizer = way()
+            differs = _difference(tokenizer, told)
+        except Exception as error:  # each kind of tokenizer has errors of its own
+            differs = f"cannot be loaded: {error}"
+        if differs:
+            why.append(differs)
+            continue
+        if why:
+            logger.warning("%s: the tokenizer of its model type %s; the file is used", folder, why[0])
+        return tokenizer
+    raise ModelError(folder, f"its tokenizer {why[-1]}", _AS_THE_FILE)
 
 
-def _reads_as_written(tokenizer: Any, folder: Path) -> bool:
-    """Whether a tokenizer gives what ``tokenizer.json`` gives, if there is one."""
-    from tokenizers import Tokenizer
+class _Told(NamedTuple):
+    """What ``tokenizer.json`` says."""
 
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        return True
-    written = Tokenizer.from_file(str(file)).encode(_PROBE, add_special_tokens=False).ids
-    return bool(tokenizer(_PROBE, add_special_tokens=False)["input_ids"] == written)
+    ids: list[list[int]]
+    """Of each probe."""
+    vocabulary: frozenset[str]
+
+
+def _told_by_the_file(folder: Path) -> _Told | None:
+    """What ``tokenizer.json`` says, by the library of tokenizers alone; None if there is none.
+
+    That tokenizer goes again before another is made of the file: a large one takes half a gigabyte.
+    """
+    written = written_tokenizer(folder)
+    if written is None:
+        return None
+    ids = [written.encode(text, add_special_tokens=False).ids for text in PROBES]
+    return _Told(ids, frozenset(written.get_vocab(with_added_tokens=True)))
+
+
+def _difference(tokenizer: Any, told: _Told) -> str:
+    """In what a tokenizer differs from ``tokenizer.json``, in words; empty if in nothing."""
+    for text, ids in zip(PROBES, told.ids, strict=True):
+        if tokenizer(text, add_special_tokens=False)["input_ids"] != ids:
+            return "does not cut text as tokenizer.json says"
+    added = sorted(tokenizer.get_vocab().keys() - told.vocabulary)
+    return f"adds tokens that tokenizer.json has not, such as {added[0]!r}" if added else ""
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path | str) -> None:

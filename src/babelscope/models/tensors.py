@@ -17,6 +17,7 @@ from babelscope.errors import ModelError
 from babelscope.models.architectures import Architecture, architecture
 from babelscope.models.dimensions import Dimensions, dimensions
 from babelscope.models.files import read_config, read_header, read_weight_map, weight_files
+from babelscope.models.other_formats import MERGE_ZERO
 
 #: Types that a weight may be stored in. All others hold a part of it, beside scales that somebody must apply.
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -183,7 +184,10 @@ def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, 
         if widths and shapes[name] not in widths:
             said = " or ".join(map(str, sorted(widths)))
             problem = f"its {name} has shape {shapes[name]}; config.json says {said}"
-            raise ModelError(folder, problem, "take config.json and weights of one model")
+            empty = 0 in shapes[name]
+            raise ModelError(
+                folder, problem, MERGE_ZERO if empty else "take config.json and weights of one model"
+            )
 
 
 def _vectors(name: str, entry: Architecture, sizes: Dimensions) -> set[tuple[int, ...]]:
@@ -213,6 +217,11 @@ def is_unused(name: str, entry: Architecture) -> bool:
     """Whether files may hold a tensor that the model never reads: a buffer, or a head that does not run."""
     names = (name, f"{_root(entry)}.{name}")
     return any(fnmatchcase(each, pattern) for each in names for pattern in entry.unused)
+
+
+def is_of_head(full: str, entry: Architecture) -> bool:
+    """Whether a weight is of an encoder's head, which nothing runs and most are published without."""
+    return entry.kind == "encoder" and not full.startswith(f"{_root(entry)}.")
 
 
 def full_name(name: str, entry: Architecture) -> str | None:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from babelscope.analysis.settings import CHOICE_DRAWS
 from babelscope.capture.settings import PART_BYTES, ExtractionSettings, is_padded
+from babelscope.models.architectures import is_encoder
 from babelscope.models.dimensions import dimensions, n_parameters
 from babelscope.ops import sizes
 from babelscope.ops.stages import STAGES, JobCells
@@ -201,7 +202,7 @@ class CostModel:
             config = self._config(run_id)
             on_device = sizes.activation_bytes(config, self._settings(run_id))
             memory = min(memory - on_device, _CUDA + copies * self._weights(run_id)) + _CUDA
-        return memory + ENGINE_MEMORY
+        return memory + sizes.tokenizer_memory(self._config(run_id)) + ENGINE_MEMORY
 
     def score_bytes(self, job: JobCells) -> float:
         """Scores of all units in the cells of a job that go once they are ranked.
@@ -451,11 +452,16 @@ class CostModel:
         )
 
     def audit(self, job: JobCells) -> Cost:
-        """Hashes the weights, and a forward pass over the held-out sentences."""
+        """Hashes the weights, and a forward pass over the held-out sentences; an encoder has no loss."""
         config, settings = self._config(job.model), self._settings(job.model)
         texts = [self._text(lang) for lang in self.study.languages]
         read = sum(min(self.study.audit.sentences, text.sentences) * text.tokens for text in texts)
         hashing = sizes.weight_bytes(config, "float32") / 400e6
+        if is_encoder(config):
+            memory = (
+                sizes.RUNTIME + sizes.largest_tensor(config) + sizes.tokenizer_memory(config) + ENGINE_MEMORY
+            )
+            return Cost(_START["torch"] + len(job.steps) * hashing, memory, kept=len(job.steps) * 4e5)
         # Every position meets the head too, and its outputs are large.
         forward = 4 * n_parameters(config) * read / self._flops()
         seconds = len(job.steps) * (self._load(job.model) + hashing + forward + 0.02 * len(texts))

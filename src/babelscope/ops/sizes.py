@@ -17,6 +17,11 @@ WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
 #: An interpreter that has imported torch, transformers and what it pulls in. Measured.
 RUNTIME = 500_000_000
 
+#: Bytes of a piece of a tokenizer as it is loaded, and pieces that RUNTIME has room for. Measured: one of
+#: 250,000 unigrams takes 642 MB at most and 570 MB after, one of as many merges 375 MB and 267 MB.
+_PIECE = 2600
+_PIECES = 100_000
+
 #: Different tokens of the text of a language, about.
 _TOKENS_READ = 20_000
 
@@ -27,6 +32,17 @@ _LOGITS = 4 * 2**28
 def weight_bytes(config: Mapping[str, Any], dtype: str) -> int:
     """Weights of a model in memory, or in a file."""
     return n_parameters(config) * WIDTH[dtype]
+
+
+def largest_tensor(config: Mapping[str, Any]) -> int:
+    """The word embeddings in float32, of which an audit holds one at a time and its finite part."""
+    sizes = dimensions(config)
+    return 2 * 4 * sizes.vocab * sizes.embedding
+
+
+def tokenizer_memory(config: Mapping[str, Any]) -> int:
+    """What a large tokenizer takes beyond what :data:`RUNTIME` has room for."""
+    return max(0, dimensions(config).vocab - _PIECES) * _PIECE
 
 
 def activation_bytes(config: Mapping[str, Any], settings: ExtractionSettings) -> int:

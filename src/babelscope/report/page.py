@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from babelscope.io.files import written_whole
+from babelscope.models.architectures import ARCHITECTURES
 from babelscope.report import views
 from babelscope.report.captions import Caption, load_sections
 from babelscope.report.dark import with_dark_mode
@@ -144,7 +145,17 @@ def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:
 def _is_asked(spec: FigureSpec, tables: Tables) -> bool:
     """Whether a figure is of any study, or some model of this one has what it asks for."""
     key = spec.caption.asks
+    if spec.caption.decoders and _only_encoders(tables.get("models")):
+        return False
     return not key or ("models" in tables and bool(tables["models"].get(key, pd.Series()).notna().any()))
+
+
+def _only_encoders(models: pd.DataFrame | None) -> bool:
+    """Whether every model of a study is an encoder."""
+    if models is None or "architecture" not in models:
+        return False
+    kinds = {ARCHITECTURES[name].kind for name in models["architecture"] if name in ARCHITECTURES}
+    return kinds == {"encoder"}
 
 
 def _figure(

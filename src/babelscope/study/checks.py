@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint, nearest
 from babelscope.errors import DataError, StudyError
-from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
+from babelscope.models.architectures import ARCHITECTURES, Architecture, Key, why_unknown
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions, site_widths
 from babelscope.models.files import is_complete, is_vocabulary
+from babelscope.models.other_formats import other_format
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
+from babelscope.study.settings import Style
 from babelscope.text.languages import check_distinct_languages, check_language, language_of
 from babelscope.text.settings import (
     DatasetCorpus,
@@ -53,6 +55,7 @@ def cross_check(study: Study) -> None:
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
+    _check_palette(study.report.style.palette)
     _check_traces(study)
     _check_groups(study)
     _check_assumed(study)
@@ -210,8 +213,8 @@ def _check_model(study: Study, model: Model) -> None:
         return
     assert isinstance(model, PretrainedModel | HubSeries)
     if model.architecture not in ARCHITECTURES:
-        allowed, hint = ", ".join(ARCHITECTURES), nearest(model.architecture, ARCHITECTURES)
-        raise StudyError(f"{key}.architecture", model.architecture, allowed, hint)
+        hint = why_unknown(model.architecture)
+        raise StudyError(f"{key}.architecture", model.architecture, ", ".join(ARCHITECTURES), hint)
     if isinstance(model, HubSeries):
         _check_hub_series(key, model)
         return
@@ -230,7 +233,7 @@ def _check_local_series(key: str, model: LocalSeries) -> None:
         _check_template(f"{key}.tokenizer_path", model.tokenizer_path, ["step"], needed=False)
     for step in model.steps:
         if not model.is_random(step):
-            _check_local_folder(model, step)
+            check_local_folder(model, step)
 
 
 def _check_hub_series(key: str, model: HubSeries) -> None:
@@ -319,6 +322,11 @@ def _check_k(study: Study, model: Model) -> None:
     if k > n_units:
         hint = "lower it, add sites to extraction.sites, or give experts.share"
         raise StudyError("experts.k", k, f"at most the {n_units} units of model {model.id}", hint)
+    width = dimensions(model.config).hidden
+    if study.probes.components > width:
+        allowed = f"at most the width of model {model.id}, {width}"
+        hint = "a probe of all dimensions is fitted beside it"
+        raise StudyError("probes.components", study.probes.components, allowed, hint)
     if k > study.experts.kept:
         allowed = f"at least the {k} experts of a concept in model {model.id}"
         raise StudyError("experts.kept", study.experts.kept, allowed, "experts are chosen among what is kept")
@@ -329,12 +337,21 @@ def _check_k(study: Study, model: Model) -> None:
         raise StudyError("generation.k", forced, allowed, "they are those of experts.kept")
 
 
-def _check_local_folder(model: LocalSeries, step: int) -> None:
+def check_local_folder(model: LocalSeries, step: int) -> None:
+    """Refuse the folder of a step that is not there, not whole, or has no tokenizer.
+
+    Raises:
+        StudyError: If it is not there.
+        DataError: If it is not whole, with what it is instead.
+    """
     folder = model.folder(step)
     hint = "the path is relative to the working directory; {step} stands for the step"
     if not folder.is_dir():
         raise StudyError(f"models.{model.id}.path", str(folder), "a folder that exists", hint)
     if problem := is_complete(folder):
+        if other := other_format(folder):
+            problem = f"is no folder that transformers loads: {problem}. It holds {other.what}"
+            raise DataError(folder, problem, other.how)
         hint = "it must be in Hugging Face format. Is it still written? `steps: all` leaves such steps out"
         raise DataError(folder, f"is not whole: {problem}", f"{hint} until they are whole")
     tokenizer = model.tokenizer_folder(step)
@@ -384,9 +401,26 @@ def _check_generation(study: Study) -> None:
     for step in generation.steps or ():
         if step not in known:
             raise StudyError("generation.steps", step, f"steps of a model: {known}")
+    if isinstance(generation.concepts, int) and generation.concepts > len(study.concept_ids):
+        allowed = f"at most the {len(study.concept_ids)} concepts of the study"
+        raise StudyError("generation.concepts", generation.concepts, allowed, "all, if it is left out")
     if isinstance(generation.concepts, tuple):
         for concept in generation.concepts:
             _check_known("generation.concepts", concept, study.concept_ids)
+
+
+def _check_palette(name: str) -> None:
+    """A palette that seaborn has; it is asked only where the name is not the default."""
+    if name == Style().palette:
+        return
+    import seaborn as sns
+
+    try:
+        sns.color_palette(name)
+    except ValueError as error:
+        hint = nearest(name, sns.palettes.SEABORN_PALETTES) or "docs of seaborn: Choosing color palettes"
+        allowed = ", ".join(sns.palettes.SEABORN_PALETTES) + ", or a colour map of matplotlib"
+        raise StudyError("report.style.palette", name, allowed, hint) from error
 
 
 def _check_traces(study: Study) -> None:
@@ -462,12 +496,18 @@ def check_text(study: Study) -> None:
         StudyError: If a file is missing (all of them are listed).
         DataError: If text is empty, not UTF-8, doubled, not parallel, or too little for a concept.
     """
-    from babelscope.text import concepts, lines
+    from babelscope.text import concepts, corpora, lines
 
     _check_files_exist(study)
+    _check_datasets(study)
     for name, corpus in study.corpora.items():
-        for lang in corpus.languages if corpus.source == "text" else ():
-            lines.check_training_text(Path(study.corpus_path(name, lang)), lang)
+        windows = [run.training.sequence_length for run in study.pretrained if run.corpus == name]
+        for lang in corpus.languages if isinstance(corpus, TextCorpus) else ():
+            path = Path(study.corpus_path(name, lang))
+            lines.check_training_text(path, lang)
+            corpora.check_enough(
+                path, lang, heldout=corpus.heldout, seed=study.seed, window=max(windows, default=1)
+            )
     needed, duplicates = study.concepts.min_positive, study.sentences.duplicates
     if study.sentences.source == "parallel":
         files = {lang: Path(study.sentence_files(lang)[0]) for lang in study.languages}
@@ -481,6 +521,20 @@ def check_text(study: Study) -> None:
     elif study.sentences.source == "concepts":
         by_language = {lang: study.concept_files(lang) for lang in study.languages}
         concepts.check_concept_files(by_language, needed, duplicates=duplicates, groups=study.sentence_groups)
+
+
+def _check_datasets(study: Study) -> None:
+    """A data set that is no name on the hub is there."""
+    from babelscope.text.corpora import is_local
+
+    datasets = {name: corpus for name, corpus in study.corpora.items() if isinstance(corpus, DatasetCorpus)}
+    for name, corpus in datasets.items():
+        for lang in corpus.languages:
+            place = study.corpus_path(name, lang)
+            if (is_local(place) or "{data}" in corpus.path) and not Path(place).exists():
+                hint = f"not there: {place} ({lang}); the path is relative to the working directory"
+                allowed = "a file or folder that exists, or the name of a data set of the hub, ORG/NAME"
+                raise StudyError(f"corpora.{name}.path", corpus.path, allowed, hint)
 
 
 def _check_files_exist(study: Study) -> None:

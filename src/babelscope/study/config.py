@@ -148,6 +148,10 @@ class Study(StudySettings):
     def warnings(self) -> tuple[str, ...]:
         """What the person who runs the study must know before it runs."""
         found = [text for model in self.models.values() for text in model.warnings]
+        for name in self.models if self.experts.share is not None else ():
+            if self.n_experts(name) == 1:
+                units = f"{self.experts.share} of the {self.n_units(name)} units of {name}"
+                found.append(f"experts.share: {units} is one expert, so an overlap is 0 or 1; raise it")
         return tuple(dict.fromkeys([*found, *self._language_warnings()]))
 
     def _language_warnings(self) -> list[str]:

@@ -15,7 +15,7 @@ from babelscope.errors import DataError
 from babelscope.models.dimensions import dimensions
 from babelscope.models.files import read_config, tokenizer_files_hash
 from babelscope.models.tensors import check_tensors
-from babelscope.models.tokenizer_files import cut_hash
+from babelscope.models.tokenizer_files import check_tokenizer, cut_hash
 from babelscope.study.models import PretrainedModel
 
 if TYPE_CHECKING:
@@ -69,14 +69,21 @@ def _check_weights(model: Model, steps: Sequence[int]) -> None:
 
 
 def _check_tokenizers(model: Model, steps: Sequence[int]) -> None:
-    """All steps cut text alike."""
+    """Each step has a tokenizer that fits the model, and all cut text alike."""
     folders: dict[Path, int] = {}
     for step in steps:
         folders.setdefault(model.tokenizer_folder(step), step)
-    (first, of_first), *others = folders.items() or [(Path(), 0)]
+    if not folders:
+        return
+    n_rows = dimensions(read_config(model.folder(steps[0]))).vocab
+    (first, of_first), *others = folders.items()
+    check_tokenizer(first, n_rows)
     seen = tokenizer_files_hash(first) if others else ""
     for folder, step in others:
-        if tokenizer_files_hash(folder) != seen and cut_hash(folder) != cut_hash(first):
+        if tokenizer_files_hash(folder) == seen:
+            continue
+        check_tokenizer(folder, n_rows)
+        if cut_hash(folder) != cut_hash(first):
             problem = f"its tokenizer is not that of step {of_first} ({first}); allowed: one for all steps"
             raise DataError(folder, problem, _hint(model, step, "tokenizer"))
 

@@ -107,6 +107,12 @@ def _read_json(path: Path) -> dict[str, list[object]]:
     return dict(lists)
 
 
+def named_in_json(path: Path) -> str:
+    """The concept that a file in JSON says that it is of; empty if it says none."""
+    told = parse_json(check_utf8(path).removeprefix("\ufeff")).get("concept")
+    return told if isinstance(told, str) else ""
+
+
 def read_concept_files(
     files: Sequence[ConceptFile], *, duplicates: str, groups: str | None = None
 ) -> ConceptSentences:
@@ -341,12 +347,14 @@ def _too_few(
 def _raise_too_few(problems: Sequence[str], *, grouped: bool) -> None:
     if problems:
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        halves = "a sentence with an even number is in half a, the others in half b"
+        halves = "; a sentence with an even number is in half a, the others in half b"
         if grouped:
-            halves = "all sentences of a group (sentences.groups) are in one half"
+            halves = "; all sentences of a group (sentences.groups) are in one half"
+        if not any("halves" in problem for problem in problems):
+            halves = ""
         hint = (
-            "add sentences or words, lower concepts.min_positive, or leave the concept out of "
-            f"concepts.ids; {halves}"
+            "add sentences or words, lower concepts.min_positive, or leave the concept out with "
+            f"concepts.ids{halves}"
         )
         raise TextError("concepts", "; ".join(problems[:10]) + more, hint)
 

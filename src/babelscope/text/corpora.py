@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ from babelscope.text.lines import iter_lines, text_file
 from babelscope.text.plain import fault_of, is_seen
 
 logger = logging.getLogger(__name__)
+
+#: Formats of files by the ends of their names, before those of packed files.
+_KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
 
 
 def make_documents_file(
@@ -71,6 +76,46 @@ def prepare_text_corpus(source: Path, out: Path, *, heldout: float, seed: int, l
     _write_documents(texts, out, heldout=heldout, seed=seed, source=source)
 
 
+def check_enough(source: Path, lang: str, *, heldout: float, seed: int, window: int) -> None:
+    """Refuse a text that cannot fill a window, however a tokenizer that is trained here cuts it.
+
+    Args:
+        source: Text file, a document a line.
+        lang: Its language.
+        heldout: Share of documents that are held out.
+        seed: Of the split into training and held-out documents.
+        window: Tokens of a window.
+
+    Raises:
+        TextError: With the most tokens that there can be: all bytes of the training documents, and for each
+            document its start and a space.
+    """
+    documents = (line.strip() for line in iter_lines(source))
+    most = 0
+    for number, text in enumerate(filter(is_seen, documents)):
+        if _split(number, heldout, seed) == "train":
+            most += len(unicodedata.normalize("NFC", text).encode()) + 2
+        if most >= window:
+            return
+    problem = f"language {lang} has at most {most} training tokens, less than one window of {window}"
+    hint = "add documents, one a line, shorten training.sequence_length or leave the language out"
+    raise TextError(source, problem, hint)
+
+
+def kind_of_file(place: str) -> str | None:
+    """What ``datasets`` calls the format of a file, by its name; None for a folder or a name on the hub."""
+    name = Path(place)
+    if name.suffix in _PACKED:
+        name = name.with_suffix("")
+    return _KINDS.get(name.suffix)
+
+
+def is_local(place: str) -> bool:
+    """Whether a data set is a file or folder here; else it is a name on the hub, ``NAME`` or ``ORG/NAME``."""
+    begins = place.startswith(("/", "./", "../", "~"))
+    return begins or place.count("/") > 1 or kind_of_file(place) is not None or Path(place).exists()
+
+
 def prepare_dataset_corpus(
     place: str,
     out: Path,
@@ -85,8 +130,8 @@ def prepare_dataset_corpus(
     """Turn a data set of the library ``datasets`` into documents, read as a stream.
 
     Args:
-        place: A Parquet, JSON or CSV file, a folder that ``datasets`` can read, or a name on the hub (which
-            the cache must hold where there is no network).
+        place: A Parquet, JSON or CSV file, which may be packed, a folder that ``datasets`` can read, or a
+            name on the hub (which the cache must hold where there is no network).
         out: JSONL file.
         name: Configuration of the data set; empty if it has none.
         split: Split to read.
@@ -101,8 +146,7 @@ def prepare_dataset_corpus(
     """
     import datasets
 
-    kinds = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
-    kind = kinds.get(Path(place).suffix)
+    kind = kind_of_file(place)
     try:
         if kind:
             loaded = datasets.load_dataset(kind, data_files={split: place}, split=split, streaming=True)
@@ -141,8 +185,7 @@ def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: i
             if not is_seen(text):
                 n["empty"] += 1
                 continue
-            number = n["train"] + n["heldout"]
-            split = "heldout" if _uniform(seed, number) < heldout or number == 0 else "train"
+            split = _split(n["train"] + n["heldout"], heldout, seed)
             n[split] += 1
             file.write(json.dumps({"text": text, "split": split}, ensure_ascii=False) + "\n")
         if not n["train"]:
@@ -152,6 +195,11 @@ def _write_documents(texts: Iterable[str], out: Path, *, heldout: float, seed: i
     if n["empty"]:
         logger.warning("%s: %d empty lines left out", source, n["empty"])
     logger.info("%s: %d documents to train on, %d held out", out, n["train"], n["heldout"])
+
+
+def _split(number: int, heldout: float, seed: int) -> str:
+    """Whether a document, numbered from 0, is held out or trained on."""
+    return "heldout" if _uniform(seed, number) < heldout or number == 0 else "train"
 
 
 def _uniform(seed: int, number: int) -> float:

@@ -10,7 +10,6 @@ The id of a sentence is the same in every language where it means the same: ``ho
 from __future__ import annotations
 
 import codecs
-import csv
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import TextIO
 from babelscope.errors import TextError
 from babelscope.io.files import written_whole
 from babelscope.io.formulas import as_cell, of_cell
+from babelscope.text.packed import LARGEST, is_packed, lines_of, open_text
 from babelscope.text.plain import LOOKED_AT, check_not_packed, check_prose, is_seen
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _HEAD = 64
 
 
 def iter_lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file without their ends, read as they are asked for.
+    """Lines of a UTF-8 file without their ends, read as they are asked for; of a packed one those within.
 
     A line ends with LF or CR LF; a Unicode line separator inside a sentence is no end. A byte order mark is
     left out.
@@ -43,14 +43,11 @@ def iter_lines(path: Path) -> Iterator[str]:
         TextError: If the file cannot be read or is not UTF-8, with the byte offset; or if a line holds NUL or
             a carriage return, with its number.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise TextError(path, f"cannot be read: {error.strerror}") from error
-    with file:
-        check_not_packed(path, file.peek(_HEAD)[:_HEAD])
+    with open_text(path) as file:
         offset = 0
-        for number, raw in enumerate(file, 1):
+        for number, raw in enumerate(lines_of(path, file), 1):
+            if offset == 0:
+                check_not_packed(path, raw[:_HEAD])
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -77,21 +74,20 @@ def _not_utf8(path: Path, byte: int, offset: int) -> TextError:
 
 
 def check_utf8(path: Path, limit: int | None = None) -> str:
-    """The text of a file; refuse what is not UTF-8.
+    """The text of a file, unpacked; refuse what is not UTF-8.
 
     Args:
         path: The file.
         limit: Bytes that are read; all if None. A character that the limit cuts is left out.
 
     Raises:
-        TextError: With the byte offset of the first wrong byte.
+        TextError: With the byte offset of the first wrong byte, or if all are too many to be read at once.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read() if limit is None else file.read(limit)
-            whole = not file.read(1)
-    except OSError as error:
-        raise TextError(path, f"cannot be read: {error.strerror}") from error
+    with open_text(path) as file:
+        content = file.read(LARGEST if limit is None else limit)
+        whole = not file.read(1)
+    if limit is None and not whole:
+        raise TextError(path, f"has more than {LARGEST:,} bytes", "split it")
     check_not_packed(path, content[:_HEAD])
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(content, final=whole)
@@ -103,12 +99,12 @@ def check_training_text(path: Path, lang: str) -> None:
     """Refuse text to pre-train on that is empty, not UTF-8, or no text but a table, JSON or mark-up, or has
     a line that holds NUL or a carriage return.
 
-    Of a file of more than 50 MB only the first MB is read here; the job reads the rest.
+    Of a file of more than 50 MB, or a packed one, only the first MB is read here; the job reads the rest.
 
     Raises:
         TextError: With the language, the byte offset, the line, or what it seems to be.
     """
-    whole = path.stat().st_size <= _READ_WHOLE
+    whole = path.stat().st_size <= _READ_WHOLE and not is_packed(path)
     text = check_utf8(path, limit=None if whole else _READ_START)
     text = text.removeprefix("\ufeff")
     if not is_seen(text):
@@ -223,7 +219,7 @@ def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
-    """The rows of what :func:`write_tsv` wrote, all as text."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [{name: of_cell(cell) for name, cell in row.items()} for row in rows]
+    """The rows of what :func:`write_tsv` wrote, all as text, however long."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        header, *rows = [line.removesuffix("\n").split("\t") for line in file]
+    return [dict(zip(header, map(of_cell, row), strict=True)) for row in rows]

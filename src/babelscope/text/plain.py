@@ -33,10 +33,6 @@ _MOST = 0.9
 _FEW = 3
 
 _PACKED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh91AY&SY": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
     b"PAR1": "Parquet",
     b"%PDF-": "PDF",
@@ -67,7 +63,8 @@ def check_not_packed(path: Path, head: bytes) -> None:
     """
     for magic, kind in _PACKED.items():
         if head.startswith(magic):
-            how = "convert it, with iconv for instance" if kind == "UTF-16" else "unpack it to UTF-8 text"
+            how = "convert it, with iconv for instance" if kind == "UTF-16" else "write it as UTF-8 text"
+            how = "unpack it to UTF-8 text" if kind == "zip" else how
             raise TextError(path, f"is {kind}, no plain text", how)
     if b"\0" in head:
         raise TextError(path, "holds zero bytes: it is no text", "bring plain UTF-8 text, a line each")

@@ -256,3 +256,20 @@ def another_head_in_a_tied_model(folder: Path) -> None:
         folder, lambda tensors: tensors.update({"lm_head.weight": -3 * tensors["model.embed_tokens.weight"]})
     )
     edit_config(folder, tie_word_embeddings=True)
+
+
+def _emptied(tensors):
+    tensors.update({name: torch.empty(0) for name in tensors})
+
+
+@case("llama", r"has shape \(0,\); config.json says .*\nhint: merge the parts of DeepSpeed")
+def placeholders_of_deepspeed(folder: Path) -> None:
+    """DeepSpeed keeps the weights elsewhere, and leaves empty tensors here."""
+    edit(folder, _emptied)
+
+
+@case("llama", r"has shape \(0,\).*\nhint: merge the parts of DeepSpeed", late=True)
+def placeholders_of_deepspeed_as_bin(folder: Path) -> None:
+    """The same in a pickle."""
+    edit(folder, _emptied)
+    as_bin(folder)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import functools
 import hashlib
 import ipaddress
 import logging
 import os
 import re
+import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -259,7 +261,7 @@ class Hub:
                     raise HubError(place, f"the hub answers {status}: {error}") from error
                 problem: Exception = error
             except (httpx2.HTTPError, OSError) as error:
-                if wait is None:
+                if wait is None or (_has_no_name(error) and wait != self.waits[0]):
                     hint = "run it on a machine with network, or bring the folders: source local"
                     raise HubError(place, f"the hub cannot be reached: {error}", hint) from error
                 problem = error
@@ -283,6 +285,15 @@ class _Bounded:
             )
             raise HubError(f"{self._file.repo} at {self._file.commit}", problem, "nothing of it was kept")
         return self._content.write(data)
+
+
+def _has_no_name(error: BaseException | None) -> bool:
+    """Whether the hub's name or net was not even found, as on a machine without network."""
+    while error is not None:
+        if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.ENETUNREACH:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_open(endpoint: str) -> bool:

@@ -9,11 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from babelscope.errors import BabelscopeError
+from babelscope.io.files import check_writable
 from babelscope.ops.costs import CostModel
 from babelscope.ops.doctor.diagnosis import OK, PROBLEM, WARNING, Diagnosis, diagnosis_of
 from babelscope.ops.plan import make_plan
 from babelscope.ops.stages import all_jobs
 from babelscope.ops.terminal import counted, size
+from babelscope.study.cautions import cautions
 from babelscope.study.config import Study
 
 
@@ -26,7 +28,11 @@ def check_study(load: Callable[[], Study], *, concurrent: int, limit: float | No
     steps = sum(len(model.steps) for model in study.models.values())
     parts = {"model": len(study.models), "step": steps, "language": len(study.languages)}
     counts = ", ".join(counted(n, noun) for noun, n in parts.items())
-    warnings = [Diagnosis("study", WARNING, text) for text in study.warnings]
+    try:
+        check_writable(Path(study.results))
+    except BabelscopeError as error:
+        return [diagnosis_of("results", error)]
+    warnings = [Diagnosis("study", WARNING, text) for text in [*study.warnings, *cautions(study)]]
     needed = make_plan(CostModel(study), concurrent=concurrent, limit=limit).peak_disk
     disk = check_disk(Path(study.results), needed)
     return [Diagnosis("study", OK, f"{study.name}: {counts}"), *warnings, disk, check_hub(study)]

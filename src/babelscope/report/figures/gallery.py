@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from babelscope.errors import shown
 from babelscope.io.files import written_whole
+from babelscope.io.tables import columns_asked
 from babelscope.report.figures import (
     choices,
     doses,
@@ -85,7 +86,8 @@ def draw(
     main = spec.caption.tables[0]
     if main not in there:
         return nothing(f"This study has no table “{main}”, so there is nothing to draw.", style)
-    frame = spec.data(there)
+    with columns_asked(f"the figure {name}"):
+        frame = spec.data(there)
     if frame.empty:
         return nothing(f"The table “{main}” has no {spec.caption.lacks}.", style)
     models = there.get("models")

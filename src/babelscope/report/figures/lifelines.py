@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, present, stack
-from babelscope.report.figures.style import PlotStyle, category_axes, heat_map, panels, thin
+from babelscope.report.figures.style import PlotStyle, category_axes, heat_map, panels, ticks
 from babelscope.report.summaries import (
     AT_MOST,
     model_label,
@@ -93,7 +93,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     axes[0, 0].set_ylim(frame.loc[frame["kind"] == "unit", "row"].max() + 1, 0)
     axes[1, 0].set_ylabel("worst to best AP")
     bar = figure.colorbar(mesh, ax=axes[0], label="languages", pad=0.02)
-    bar.set_ticks(thin(range(n_languages + 1), 9))
+    bar.set_ticks(ticks(n_languages + 1, 9))
     return figure
 
 

@@ -64,6 +64,8 @@ def _over_steps(tables: Tables) -> pd.DataFrame:
     probes, models = tables["probes"], tables.get("models")
     names = ["full", component_probe(probes) or "", "new_types", "anchors", BETWEEN]
     frame = _frame(tables, names, "layer", _MOST_BANDS)
+    if frame.empty:
+        return frame
     nulls = []
     for name in frame["probe"].unique():
         own = name in ("anchors", BETWEEN)

@@ -63,7 +63,8 @@ def points(
 
 def stack(*parts: pd.DataFrame) -> pd.DataFrame:
     """Parts of a frame, one below the other."""
-    return pd.concat([part for part in parts if not part.empty] or parts, ignore_index=True)
+    nothing = pd.DataFrame(columns=["id", "role", "kind", "step", "value", "low", "high"])
+    return pd.concat([part for part in parts if not part.empty] or [nothing], ignore_index=True)
 
 
 def part(frame: pd.DataFrame, key: Key | None = None, **wanted: Any) -> pd.DataFrame:

@@ -203,12 +203,12 @@ def category_axes(
 ) -> None:
     """Label cells of a mesh in their middle; ``rows`` None leaves the y axis numeric."""
     numbers = isinstance(columns[0], (int, np.integer))
-    shown = thin(range(len(columns)), 5 if numbers and ax.get_position().width < 0.3 else most)
+    shown = ticks(len(columns), 5 if numbers and ax.get_position().width < 0.3 else most)
     ax.set_xticks(
         [i + 0.5 for i in shown], [short(columns[i]) if numbers else str(columns[i]) for i in shown]
     )
     if rows is not None:
-        shown = thin(range(len(rows)), most)
+        shown = ticks(len(rows), most)
         ax.set_yticks([i + 0.5 for i in shown], [str(rows[i]) for i in shown])
         ax.grid(False)
         ax.tick_params(length=0)
@@ -221,6 +221,14 @@ def thin(values: Iterable[Any], most: int) -> list[Any]:
     if len(values) <= most:
         return values
     return [values[i] for i in np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))]
+
+
+def ticks(n: int, most: int) -> list[int]:
+    """At most ``most`` of the places 0 to n - 1, all equally far apart; the last among them where a distance
+    that is not twice as large allows it."""
+    least = max(1, -(-(n - 1) // max(1, most - 1)))
+    distance = next((d for d in range(least, 2 * least) if (n - 1) % d == 0), least)
+    return list(range(0, n, distance))
 
 
 def short(value: float) -> str:

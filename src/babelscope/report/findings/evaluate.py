@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from babelscope.io.tables import columns_asked
 from babelscope.report.findings import expert_overlap, forced_generation, language_identity, reliable_units
 from babelscope.report.findings.criteria import Contrast, Finding, Quantity, Subject
 from babelscope.report.summaries import flagged_steps, model_ids, without_flagged
@@ -48,7 +49,8 @@ def evaluate_findings(
     findings = []
     for key, judge in _JUDGES.items():
         for model in ids:
-            finding = judge(Subject(*model, there, ids, pivot), Finding(key, *model))
+            with columns_asked(f"the finding {key}"):
+                finding = judge(Subject(*model, there, ids, pivot), Finding(key, *model))
             doubtful = sorted(flagged.get(model, frozenset()) & {q.step for q in finding.quantities})
             if doubtful:
                 finding.tell("flagged step" if len(doubtful) == 1 else "flagged steps", steps=doubtful)

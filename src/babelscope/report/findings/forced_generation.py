@@ -39,6 +39,8 @@ def judge(subject: Subject, finding: Finding) -> Finding:
     series = generation_series(rows, pivot)
     get = _lookup(subject, series)
     steps = [int(step) for step in sorted(series["step"].unique())]
+    if not steps:
+        return finding.tell("no means of texts")
     rates = {
         step: {name: get(step, name, "hit_rate", ALL) for name in ("forced", *CONTROLS)} for step in steps
     }
