@@ -300,6 +300,10 @@ def test_disk_has_room_for_what_is_still_to_come(programs, monkeypatch):
     (results / "scores.h5").write_bytes(b"12345")
     only([check_disk(results, 10_000_005)], "disk", "ok")
     assert check_disk(results, 10_000_006).remedy.startswith("mv results /LARGE/DISK/results && ln -s ")
+    assert (
+        "`babelscope plan --configfile m.yaml`"
+        in check_disk(results, 10_000_006, named="--configfile m.yaml").remedy
+    )
     assert check_disk(results, 3).what.endswith("results take nothing more")
     assert set(asked) == {here, here / "results"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from babelscope.io.files import check_contained
-from babelscope.ops.engine import with_told
+from babelscope.ops.engine import naming, with_told
 
 if TYPE_CHECKING:
     from babelscope.study.config import Study
@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", nargs="*", default=[], metavar="KEY=VALUE", help="values that go before the file's"
     )
+
+
+def named(args: argparse.Namespace) -> list[str]:
+    """The arguments that name the study, for other commands and for Snakemake; none for the demo."""
+    return naming(None if args.configfile == DEFAULT else args.configfile, args.config)
 
 
 def load(args: argparse.Namespace, *, files: bool = False) -> Study:

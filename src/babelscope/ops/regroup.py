@@ -47,8 +47,14 @@ class RecutError(BabelscopeError):
     section = "regrouping"
 
 
-def unused_files(study: Study) -> list[str]:
-    """A sentence per range on disk that the study no longer has, though it has its cells: a few at most."""
+def unused_files(study: Study, *, named: str = "") -> list[str]:
+    """A sentence per range on disk that the study no longer has, though it has its cells: a few at most.
+
+    Args:
+        study: The study.
+        named: What names it on a command line, as a shell takes it.
+    """
+    recut = f"babelscope recut {named}".rstrip()
     wanted = _wanted(study)
     found: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
     seen: set[tuple[str, ...]] = set()
@@ -68,7 +74,7 @@ def unused_files(study: Study) -> list[str]:
                 by |= now
     said = [
         f"{model}: {what} ({', '.join(sorted(areas))}) is no longer used, {', '.join(sorted(by))} takes its "
-        "place; `babelscope recut` regroups what is there, or give what you added as an item of its own"
+        f"place; `{recut}` regroups what is there, or give what you added as an item of its own"
         for (model, what), (areas, by) in found.items()
     ]
     return said[:_MOST] + [f"and {len(said) - _MOST} more that are no longer used"] * (len(said) > _MOST)

@@ -69,8 +69,12 @@ def _slurm_minutes(text: str) -> float:
     return 1440 * days + 60 * hours + minutes + seconds / 60
 
 
-def check_slurm(seconds: float) -> tuple[dict[str, Limits], list[Diagnosis]]:
+def check_slurm(seconds: float, *, named: str = "") -> tuple[dict[str, Limits], list[Diagnosis]]:
     """Slurm answers, and tells for long enough how jobs have ended: the plugin looks every so many seconds.
+
+    Args:
+        seconds: Between two looks.
+        named: What names the study on a command line, as a shell takes it.
 
     Returns:
         What the partitions that are up give, none if Slurm does not tell; what was found.
@@ -83,10 +87,10 @@ def check_slurm(seconds: float) -> tuple[dict[str, Limits], list[Diagnosis]]:
     if not partitions:
         return {}, [Diagnosis("slurm", PROBLEM, "no partition is up", "sinfo -R   # why nodes are down")]
     answers = Diagnosis("slurm", OK, f"answers; {len(partitions)} partitions are up")
-    return partitions, [answers, *_check_queue(seconds)]
+    return partitions, [answers, *_check_queue(seconds, named)]
 
 
-def _check_queue(seconds: float) -> Iterator[Diagnosis]:
+def _check_queue(seconds: float, named: str) -> Iterator[Diagnosis]:
     """Ended jobs stay in squeue until the plugin has looked at them, and squeue is asked alone."""
     queue = call("squeue", "--noheader", "--me", "--format=%i")
     if queue.returncode:
@@ -104,7 +108,7 @@ def _check_queue(seconds: float) -> Iterator[Diagnosis]:
     if call("sacct", "--noheader", "--format=JobID").returncode not in (0, 127):
         # The plugin asks it all the same when the controller is silent; if it fails, the jobs are forgotten.
         what = "does not work: if the controller does not answer for ten seconds, Snakemake waits for ever"
-        remedy = "then stop it, `babelscope recover`, and the same command again"
+        remedy = f"then stop it, `{f'babelscope recover {named}'.rstrip()}`, and the same command again"
         yield Diagnosis("sacct", WARNING, what, remedy)
 
 
