@@ -17,11 +17,11 @@ from babelscope.ops.engine import check_overrides, engine, lift_timers, log_all,
 from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
-from babelscope.ops.regroup import remember_study, unused_files
+from babelscope.ops.regroup import last_study, remember_study, unused_files
 from babelscope.ops.running import last_lines, speak_briefly
 from babelscope.ops.runs import record_run, refuse_beside_others
 from babelscope.ops.stages import STAGES, all_jobs, figures, job_cells, stage_versions, tables
-from babelscope.ops.trained import changed_weights, resumed_from
+from babelscope.ops.trained import changed_weights, check_kept, resumed_from
 from babelscope.report.captions import STEP_TABLES, load_captions
 from babelscope.runtime import export_source
 from babelscope.study.checks import check_text
@@ -45,6 +45,7 @@ try:
         check_contained(Path(STUDY.results))
         check_checkpoints(STUDY)
         check_text(STUDY)
+        check_kept(STUDY, last_study(STUDY))
         for warning in [*STUDY.warnings, *unused_files(STUDY, named=named_study(workflow))]:
             logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:

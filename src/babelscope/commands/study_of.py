@@ -42,6 +42,8 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
             names cannot be used.
         StudyError: If a value is wrong.
     """
+    from babelscope.ops.regroup import last_study
+    from babelscope.ops.trained import check_kept
     from babelscope.study.checks import check_text
     from babelscope.study.loading import load_study
     from babelscope.study.series import check_checkpoints
@@ -52,6 +54,7 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
     if files:
         check_checkpoints(study)
         check_text(study)
+        check_kept(study, last_study(study))
     return study
 
 

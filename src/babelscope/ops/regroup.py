@@ -89,6 +89,15 @@ def remember_study(study: Study) -> None:
         unfinished.write_text(text + "\n", encoding="utf-8")
 
 
+def last_study(study: Study) -> Study | None:
+    """The study as its last run had it; None if there was none, or one of a version that had other keys."""
+    remembered = _remembered(study)
+    try:
+        return Study.of(remembered[-1]) if remembered else None
+    except BabelscopeError:
+        return None
+
+
 def recut(study: Study, snakemake: Sequence[str]) -> list[str]:
     """Write the study's files from cells of files that have other ranges, where all cells are there.
 

@@ -56,6 +56,7 @@ def cross_check(study: Study) -> None:
     _check_traces(study)
     _check_groups(study)
     _check_assumed(study)
+    _check_retrain(study)
     at_most = [
         ("probes.tokens_per_language", study.probes.tokens_per_language,
          "extraction.tokens_per_language", study.extraction.tokens_per_language),
@@ -67,6 +68,15 @@ def cross_check(study: Study) -> None:
     for key, given, name, limit in at_most:
         if given is not None and given > limit:
             raise StudyError(key, given, f"at most {name}, {limit}")
+
+
+def _check_retrain(study: Study) -> None:
+    trained = list(dict.fromkeys(model.id for model in study.pretrained))
+    if study.retrain not in ("", "all", *trained):
+        allowed = (
+            ", ".join(["all", *trained]) if trained else "nothing: no model of the study is pre-trained here"
+        )
+        raise StudyError("retrain", study.retrain, allowed, nearest(study.retrain, trained))
 
 
 def _check_clones(study: Study) -> None:

@@ -24,7 +24,7 @@ from babelscope.analysis.settings import (
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.complaints import bare, is_settings, members, nearest
 from babelscope.errors import StudyError
-from babelscope.settings import UNSET, Name, Names, Settings, default_of
+from babelscope.settings import UNSET, Name, Names, Settings, Text, default_of
 from babelscope.study.models import Model, PretrainedModel, make_models
 from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyGeneration
 from babelscope.study.steps import chunks
@@ -91,6 +91,9 @@ class StudySettings(Settings):
     """The report."""
     granularity: Granularity = Granularity()
     """How much one job takes; results do not depend on it."""
+    retrain: Text = ""
+    """Name of a model of source pretrain, or all: its checkpoints are trained anew where settings that they
+    depend on have changed, which else stops planning. Give it once, as `--config retrain=NAME`."""
     keep_activations: bool = False
     """Keep the pooled unit activations, which are large, for other tools, and so that other concepts can be
     scored without the model; else units are scored as the model runs, and nothing pooled is written."""
@@ -118,6 +121,7 @@ class Study(StudySettings):
         """
         settings = StudySettings.from_yaml(given)
         parts, config = dict(settings), with_defaults(given, StudySettings)
+        config.pop("retrain", None)  # it says what to do once, and nothing of the results
         langs, experts = settings.languages, settings.experts
         if "min_languages" not in experts.model_fields_set:  # a default must suit the smallest study
             least = min(experts.min_languages, len(langs))
