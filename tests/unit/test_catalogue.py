@@ -8,7 +8,7 @@ import pytest
 from babelscope.capture.store import write_token_states
 from babelscope.errors import DataError
 from babelscope.io.h5 import atomic_h5
-from babelscope.report.catalogue import check_same_weights
+from babelscope.report.catalogue import check_same_weights, extraction_warnings
 from score_files import provenance
 
 EXTRACTION = pd.DataFrame(
@@ -47,3 +47,13 @@ def test_every_such_checkpoint_is_counted():
     changed = AUDIT.assign(weights_hash="another")
     with pytest.raises(DataError, match="model m, step 0 and 1 more"):
         check_same_weights(EXTRACTION, changed, "mine")
+
+
+def test_only_parallel_sentences_can_be_lacking():
+    extraction = EXTRACTION.assign(n_truncated=0, weights_hash=["a", "a", "b", "b"])
+    counts = pd.DataFrame(
+        {"lang": ["en", "de"], "concept": "house", "n_positive": [10, 8], "n_negative": [20, 17]}
+    )
+    (told,) = extraction_warnings(extraction, counts)
+    assert told == "Sentences that a language lacks, such as repeated lines that were left out: de 5."
+    assert extraction_warnings(extraction, counts, parallel=False) == []

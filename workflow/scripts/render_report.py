@@ -37,7 +37,11 @@ with job(snakemake.log[0]):
         findings=findings,
         provenance={
             **versions,
-            "warnings": extraction_warnings(tables["extraction"], tables["concepts"]),
+            "warnings": extraction_warnings(
+                tables["extraction"],
+                tables["concepts"],
+                parallel=snakemake.params.study["sentences"]["source"] != "concepts",
+            ),
         },
         out=Path(snakemake.output.page),
         explorer=build_explorer(

@@ -135,12 +135,15 @@ def check_same_weights(
     )
 
 
-def extraction_warnings(extraction: pd.DataFrame, concepts: pd.DataFrame) -> list[str]:
+def extraction_warnings(
+    extraction: pd.DataFrame, concepts: pd.DataFrame, *, parallel: bool = True
+) -> list[str]:
     """What a reader must know of the sentences: cuts, and sentences that a language lacks.
 
     Args:
         extraction: The table of :func:`describe_extraction`.
         concepts: Columns ``lang, concept, n_positive, n_negative``.
+        parallel: Whether sentences are translations of each other; else no language lacks any.
     """
     found = []
     cut = extraction.groupby("lang", sort=False)["n_truncated"].max()
@@ -149,7 +152,7 @@ def extraction_warnings(extraction: pd.DataFrame, concepts: pd.DataFrame) -> lis
         found.append(f"Sentences cut at the maximal length: {counts}.")
     sizes = (concepts["n_positive"] + concepts["n_negative"]).groupby(concepts["lang"], sort=False).max()
     fewer = sizes[sizes < sizes.max()]
-    if len(fewer):
+    if parallel and len(fewer):
         counts = ", ".join(f"{lang} {sizes.max() - n}" for lang, n in fewer.items())
         found.append(f"Sentences that a language lacks, such as repeated lines that were left out: {counts}.")
     same = extraction.drop_duplicates(["model", "step"]).groupby(["model", "weights_hash"], sort=False)
