@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import yaml
+from snakemake.settings.enums import RerunTrigger
 
+from babelscope.ops.engine import RERUN_TRIGGERS
 from babelscope.ops.stages import RUN_A_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,3 +101,10 @@ def test_in_one_allocation_each_job_that_runs_a_model_has_a_gpu_of_its_own(tmp_p
         assert said(other) == "3,5"
         for job in [*jobs[-2:], other]:
             job.communicate()
+
+
+def test_scripts_that_were_touched_run_nothing_again():
+    given = profile("default")
+    assert tuple(given["rerun-triggers"]) == RERUN_TRIGGERS
+    everything = {str(trigger) for trigger in RerunTrigger.all()}
+    assert everything - set(RERUN_TRIGGERS) == {"code"}

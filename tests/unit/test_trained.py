@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from babelscope.errors import StudyError
+from babelscope.models.files import weights_hash
+from babelscope.models.training.steps import CheckpointList, write_list
 from babelscope.ops.regroup import last_study, remember_study
-from babelscope.ops.trained import PROGRESS, check_kept
+from babelscope.ops.trained import PROGRESS, changed_weights, check_kept
 from babelscope.study.config import Study
 from mini_study import mini_config
 
@@ -124,3 +129,28 @@ def test_a_change_that_was_asked_for_is_the_last_run(config):
     check(changed)
     with pytest.raises(StudyError, match="`seed`"):
         check(config)
+
+
+def test_weights_are_known_by_their_content(config):
+    study = Study.of(config)
+    folder = study.models["tiny-seed0"].folder(4)
+    weights, listed = folder / "model.safetensors", folder.parent / "4.json"
+    save_file({"weight": np.zeros(4, dtype=np.float32)}, weights)
+    write_list(listed, CheckpointList({4: weights_hash(folder)}))
+
+    def changed():
+        return changed_weights(study, "tiny-seed0", [4])
+
+    later = listed.stat().st_mtime + 10
+    os.utime(weights, (later, later))
+    assert changed() == ""
+    save_file({"weight": np.ones(4, dtype=np.float32)}, weights)
+    os.utime(weights, (later + 1, later + 1))
+    told = changed()
+    assert told == f"step 4 is {weights_hash(folder)[:16]}"
+    write_list(listed, CheckpointList({4: weights_hash(folder)}, told))  # what the job does
+    assert changed() == told
+    os.utime(weights, (later + 99, later + 99))
+    assert changed() == told
+    weights.unlink()
+    assert changed().startswith("step 4, gone since ")

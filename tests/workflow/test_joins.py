@@ -33,6 +33,7 @@ for script, job in json.load(open(sys.argv[1])).items():
     parts = {name: Named(job[name]) for name in ("input", "output", "params")}
     if "folders" in parts["params"].named:  # JSON has no numbers as keys
         parts["params"].folders = {int(step): each for step, each in parts["params"].folders.items()}
+    parts["resources"] = SimpleNamespace(**job.get("resources", {}))
     snakemake = SimpleNamespace(**parts, wildcards=SimpleNamespace(model="tiny-seed0"), threads=1, log=[script + ".log"])
     runpy.run_path(sys.argv[2] + "/" + script + ".py", {"snakemake": snakemake})
 """
@@ -61,8 +62,8 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
                       "concepts": [str(results / "concepts/en.tsv")]},
             "output": outputs("scores/tiny-seed0/4", table="en.h5"),
             "params": {"steps": [4], "langs": ["en"],
-                       "poolings": ["max"],
-                       "scoring": {"min_positive": 10, "block_units": experts.block_units}},
+                       "poolings": ["max"]},
+            "resources": {"block_units": experts.block_units},
         },
         "rank_units": {
             "input": files("scores/tiny-seed0/{step}/{lang}.h5", [4]),

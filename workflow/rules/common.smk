@@ -235,9 +235,9 @@ def until_ranked(file):
     return file if STUDY.keep_scores else temp(file)
 
 
-def scoring():
-    """Settings of scoring, but for threads."""
-    return dict(min_positive=STUDY.concepts.min_positive, block_units=STUDY.experts.block_units)
+def in_blocks():
+    """How many units are scored at a time; no param, since no result depends on it."""
+    return dict(block_units=STUDY.experts.block_units)
 
 
 # Priorities. What removes scores goes first; then the losses, which are the first to be seen; then the cells, step

@@ -13,6 +13,10 @@ from typing import Any
 from babelscope.complaints import nearest
 from babelscope.errors import BabelscopeError, StudyError
 
+#: What makes a file out of date, as in profiles/default: its inputs, params and environment, not the script's
+#: time, which a clone or an edited comment changes. Versions of stages are params: they say what moves numbers.
+RERUN_TRIGGERS = ("mtime", "params", "input", "software-env")
+
 #: Jobs, and in how many seconds, that Snakemake starts at most if nothing is said (``100/1s``).
 _DEFAULT_LIMIT = (100, 1)
 

@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from babelscope.errors import shown
 from babelscope.io.files import is_below
-from babelscope.ops.engine import EngineError
+from babelscope.ops.engine import RERUN_TRIGGERS, EngineError
 from babelscope.ops.runs import Run, recorded_runs
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.study.config import Study
@@ -152,7 +152,7 @@ def summary(arguments: Sequence[str]) -> Iterator[Row]:
     """
     command = [
         sys.executable, "-m", "snakemake", "--summary", "--nolock", "--cores", "1",
-        "--workflow-profile", "none", *arguments,
+        "--workflow-profile", "none", "--rerun-triggers", *RERUN_TRIGGERS, *arguments,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -8,12 +8,13 @@ would remove them before a job runs again; the job takes over those that it find
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from babelscope.errors import StudyError
 from babelscope.io.json import read_json
-from babelscope.models.files import SAFETENSORS
+from babelscope.models.files import SAFETENSORS, weights_hash
 from babelscope.models.training.steps import read_list
 from babelscope.study.config import Study
 from babelscope.study.models import PretrainedModel
@@ -106,20 +107,27 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def changed_weights(study: Study, run_id: str, steps: Sequence[int]) -> str:
-    """Names weights that were written after the list of their range, or are gone; a param of the range's job.
+    """Names weights that are others than the list of their range says, or gone; a param of the range's job.
 
-    The job keeps what it was told in the list, so that the param stays what it was until weights
-    change again.
+    A file that was written after the list is read: one that was only touched or copied has the same hash. The
+    job keeps what it was told in the list, so that the param stays what it was until weights change again.
     """
     path = Path(study.results, "models", run_id, f"{label(steps)}.json")
     if not path.exists():
         return ""
-    written = path.stat().st_mtime_ns
+    written, listed = path.stat().st_mtime_ns, read_list(path)
     changed = []
     for step in steps:
         weights = study.models[run_id].folder(step) / SAFETENSORS
         if not weights.exists():
             changed.append(f"step {step}, gone since {written}")
         elif (time := weights.stat().st_mtime_ns) > written:
-            changed.append(f"step {step} at {time}")
-    return ", ".join(changed) or read_list(path).changed
+            found = _hash_at(weights.parent, time)
+            changed += [f"step {step} is {found[:16]}"] * (found != listed.hashes.get(step))
+    return ", ".join(changed) or listed.changed
+
+
+@cache
+def _hash_at(folder: Path, time: int) -> str:
+    """Hash of the weights of a folder that were written at a time; planning asks several times."""
+    return weights_hash(folder)

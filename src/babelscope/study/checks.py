@@ -474,7 +474,7 @@ def check_text(study: Study) -> None:
     """
     from babelscope.text import concepts, lines
 
-    _check_files_exist(study)
+    check_files_exist(study)
     for name, corpus in study.corpora.items():
         for lang in corpus.languages if corpus.source == "text" else ():
             lines.check_training_text(Path(study.corpus_path(name, lang)), lang)
@@ -493,7 +493,7 @@ def check_text(study: Study) -> None:
         concepts.check_concept_files(by_language, needed, duplicates=duplicates, groups=study.sentence_groups)
 
 
-def _check_files_exist(study: Study) -> None:
+def check_files_exist(study: Study) -> None:
     """Every file that the study names is there; else all that are missing are listed."""
     sentences, concepts = study.sentences, study.concepts
     named = [  # key, template, of what, path
