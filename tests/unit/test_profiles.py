@@ -33,6 +33,7 @@ def test_the_default_profile_takes_nothing_from_the_clusters():
         "cores",
         "rerun-incomplete",
         "show-failed-logs",
+        "rerun-triggers",
         "quiet",
         "report-stylesheet",
     }
