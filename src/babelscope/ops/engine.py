@@ -14,7 +14,7 @@ from babelscope.complaints import nearest
 from babelscope.errors import BabelscopeError, StudyError
 
 #: What makes a file out of date, as in profiles/default: its inputs, params and environment, not the script's
-#: time, which a clone or an edited comment changes: versions of stages are params, and say what moves numbers.
+#: time, which a clone or an edited comment changes: versions of stages are params and say what moves numbers.
 RERUN_TRIGGERS = ("mtime", "params", "input", "software-env")
 
 #: Jobs, and in how many seconds, that Snakemake starts at most if nothing is said (``100/1s``).
