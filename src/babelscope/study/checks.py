@@ -18,6 +18,7 @@ from babelscope.models.architectures import ARCHITECTURES, Architecture, Key
 from babelscope.models.dimensions import Dimensions, dimensions, max_positions, site_widths
 from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
+from babelscope.text.labelled import ENDINGS
 from babelscope.text.languages import check_distinct_languages, check_language, language_of
 from babelscope.text.settings import (
     DatasetCorpus,
@@ -187,8 +188,7 @@ def _check_sentences(study: Study) -> None:
             _check_template("sentences.groups", sentences.groups, [])
         _check_template("concepts.lists", concepts.lists, ["lang"], needed=False)
     elif isinstance(concepts, FileConcepts):
-        fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
-        _check_template("concepts.path", concepts.path, fields)
+        _check_template("concepts.path", concepts.path, _fields_of_path(study))
         if concepts.lists:
             _check_template("concepts.lists", concepts.lists, ["lang"], needed=False)
             _ = study.word_forms  # read, so that its faults show
@@ -211,6 +211,20 @@ def _check_sentences(study: Study) -> None:
     if len(study.concept_ids) < 2:
         hint = "the sentences of one concept are compared with those of others"
         raise StudyError("concepts.ids", list(study.concept_ids), "two concepts or more", hint)
+
+
+def _fields_of_path(study: Study) -> list[str]:
+    """What the path of concept files holds in braces; a labelled table has no use for the concept."""
+    concepts = study.concepts
+    assert isinstance(concepts, FileConcepts)
+    if concepts.columns is None:
+        return ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
+    if not concepts.path.endswith(ENDINGS):
+        allowed = f"a table that ends in {', '.join(ENDINGS)}"
+        raise StudyError("concepts.path", concepts.path, allowed, "concepts.columns are those of a table")
+    if study.sentences.groups is not None:
+        raise StudyError("sentences.groups", study.sentences.groups, "nothing, of a labelled table")
+    return [] if concepts.columns.lang else ["lang"]
 
 
 def _check_model(study: Study, model: Model) -> None:
@@ -508,7 +522,7 @@ def check_files_exist(study: Study) -> None:
         if concepts.source == "files":
             named += [
                 ("concepts.path", concepts.path, f"{concept}, {lang}, {label}", path)
-                for concept, label, path in study.concept_files(lang)
+                for concept, label, path, *_ in study.concept_files(lang)
             ]
     named += [
         ("sentences.groups", str(sentences.groups), "groups", path)
