@@ -443,12 +443,9 @@ def test_commands_to_paste_are_quoted(failed):
     assert "\x1b" not in text
     assert "\a" not in text
     (command,) = [line for line in text.splitlines() if "run just it" in line]
-    assert shlex.split(command)[3:] == [
-        "snakemake",
-        "results/s/$(touch run)\\x1b[2J;x.tsv",
-        "--config",
-        "seed=1",
-    ]
+    words = shlex.split(command)[3:]
+    assert words[:2] == ["snakemake", "results/s/$(touch run)\\x1b[2J;x.tsv"]
+    assert words[-2:] == ["--config", "seed=1"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from babelscope.ops.engine import own_snakefile
 from babelscope.ops.runs import record_run, recorded_runs
 from babelscope.ops.stages import JobCells
 from babelscope.ops.status import (
@@ -124,3 +125,15 @@ def test_export_target_of_a_failure(stage, output):
         assert f"snakemake results/mini/export/tiny-seed0/{step} --profile slurm" in text
     assert "    why" in text
     assert Path("some.log").name in text
+
+
+def test_from_another_folder_the_workflow_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named, path = own_snakefile()
+    assert named == "--snakefile"
+    assert Path(path) == Path(__file__).resolve().parents[2] / "Snakefile"
+    failure = Failure("collect_audit", "results/mini/tables/audit.tsv", None, "", (), "")
+    text = progress_text(Progress((), (failure,), None), study="--configfile s.yaml")
+    assert f"snakemake results/mini/tables/audit.tsv --snakefile {path} --configfile s.yaml" in text
+    Path("Snakefile").touch()
+    assert own_snakefile() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shlex
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,6 +73,13 @@ def naming(configfile: Path | None, told: Sequence[str]) -> list[str]:
     """
     named = ["--configfile", str(configfile)] if configfile else []
     return [*named, *(["--config", *told] if told else [])]
+
+
+def own_snakefile() -> list[str]:
+    """Arguments that name the workflow of this checkout; none where Snakemake finds one by itself."""
+    there = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
+    own = Path(__file__).resolve().parents[3] / "Snakefile"
+    return ["--snakefile", str(own)] if own.is_file() and not any(map(os.path.isfile, there)) else []
 
 
 def named_study(workflow: Any) -> str:

@@ -24,7 +24,7 @@ from babelscope.io.h5 import atomic_h5, open_any
 from babelscope.io.json import read_json
 from babelscope.io.tables import read_table, write_table
 from babelscope.models.training.steps import CheckpointList, read_list, write_list
-from babelscope.ops.engine import EngineError
+from babelscope.ops.engine import EngineError, own_snakefile
 from babelscope.ops.layout import Found, parse
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.ops.status import summary
@@ -298,7 +298,7 @@ def _register(paths: Sequence[str], arguments: Sequence[str]) -> None:
     """Have Snakemake note with which settings these files were made, so that a later change is seen."""
     command = [
         sys.executable, "-m", "snakemake", "--touch", "--force", "--cores", "1", "--workflow-profile", "none",
-        *arguments, "--", *paths,
+        *own_snakefile(), *arguments, "--", *paths,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from babelscope.errors import shown
 from babelscope.io.files import is_below
-from babelscope.ops.engine import RERUN_TRIGGERS, EngineError
+from babelscope.ops.engine import RERUN_TRIGGERS, EngineError, own_snakefile
 from babelscope.ops.runs import Run, recorded_runs
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.study.config import Study
@@ -152,7 +152,8 @@ def summary(arguments: Sequence[str]) -> Iterator[Row]:
     """
     command = [
         sys.executable, "-m", "snakemake", "--summary", "--nolock", "--cores", "1",
-        "--workflow-profile", "none", "--rerun-triggers", *RERUN_TRIGGERS, *arguments,
+        "--workflow-profile", "none", "--rerun-triggers", *RERUN_TRIGGERS,
+        *own_snakefile(), *arguments,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -216,7 +217,9 @@ def progress_text(progress: Progress, *, study: str = "", profile: str = "") -> 
                 row.setdefault(STAGES[file.rule].column, []).append(file)
         else:
             rest.setdefault(file.rule, []).append(file)
-    options = f"--profile {shlex.quote(profile)} {study}" if profile else study
+    options = " ".join(
+        filter(None, [shlex.join([*own_snakefile(), *(["--profile", profile] if profile else [])]), study])
+    )
     head = ["model", "step", *COLUMNS]
     body = [
         [model, str(step), *(_mark(found.get(column, ())) for column in COLUMNS)]
