@@ -348,6 +348,22 @@ def test_slurm_that_is_ready(programs):
     assert list(partitions) == ["cpu", "gpu", "long"]
 
 
+@pytest.mark.parametrize("select", ["cons_res", "linear", "cons_tres"])
+def test_a_cluster_that_takes_no_gpus(programs, select):
+    programs.slurm(config=f"MinJobAge = 300 sec\nSelectType              = select/{select}\n")
+    found = check_slurm(20)[1]
+    told = [one.what for one in found if one.level == "warning"]
+    assert told == (
+        []
+        if select == "cons_tres"
+        else [f"select/{select} takes no --gpus, by which jobs that run a model ask for one"]
+    )
+    programs.slurm(
+        "cpu*|up|1:00:00|16000|4|(null)\n", config=f"MinJobAge = 300 sec\nSelectType = select/{select}\n"
+    )
+    assert len(check_slurm(20)[1]) == 1  # no GPU, nothing to ask for
+
+
 def test_slurm_does_not_answer(programs):
     partitions, found = check_slurm(20)
     assert partitions == {}

@@ -87,7 +87,16 @@ def check_slurm(seconds: float, *, named: str = "") -> tuple[dict[str, Limits], 
     if not partitions:
         return {}, [Diagnosis("slurm", PROBLEM, "no partition is up", "sinfo -R   # why nodes are down")]
     answers = Diagnosis("slurm", OK, f"answers; {len(partitions)} partitions are up")
-    return partitions, [answers, *_check_queue(seconds, named)]
+    return partitions, [answers, *_check_gpus(partitions), *_check_queue(seconds, named)]
+
+
+def _check_gpus(partitions: Mapping[str, Limits]) -> Iterator[Diagnosis]:
+    """Jobs that run a model ask for GPUs by ``--gpus``, which Slurm knows with ``select/cons_tres`` alone."""
+    said = re.search(r"(?m)^SelectType\s*=\s*select/(\w+)", call("scontrol", "show", "config").stdout)
+    if said and said[1] != "cons_tres" and any(limits["max_gpu"] for limits in partitions.values()):
+        what = f"select/{said[1]} takes no --gpus, by which jobs that run a model ask for one"
+        remedy = 'in the profile, by set-resources of these rules: gpu: 0, gres: "gpu:1" (docs/cluster.md)'
+        yield Diagnosis("slurm", WARNING, what, remedy)
 
 
 def _check_queue(seconds: float, named: str) -> Iterator[Diagnosis]:
