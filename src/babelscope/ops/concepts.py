@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
@@ -93,7 +94,7 @@ def concepts_text(found: ConceptTables, *, needed: int) -> str:
     """
     parts = [f"positive sentences (in half a + b); ! has less than the {needed} of concepts.min_positive", ""]
     cells: dict[str, dict[str, str]] = {}
-    for row in found.counts.itertuples():
+    for row in _rows(found.counts):
         mark = " !" if row.n_positive < needed else ""
         cells.setdefault(row.concept, {})[row.lang] = (
             f"{row.n_positive} ({row.n_positive_a} + {row.n_positive_b}){mark}"
@@ -104,16 +105,20 @@ def concepts_text(found: ConceptTables, *, needed: int) -> str:
     if len(found.words):
         parts += ["", "sentences per word of the lists, in their language", ""]
         for concept, rows in found.words.groupby("concept", sort=False):
-            said = ", ".join(f"{row.word} {row.n_sentences}" for row in rows.itertuples())
+            said = ", ".join(f"{row.word} {row.n_sentences}" for row in _rows(rows))
             parts.append(f"{concept}: {said}")
         never = found.words[found.words["n_sentences"] == 0]
-        said = ", ".join(f"{row.word} ({row.concept})" for row in never.itertuples())
+        said = ", ".join(f"{row.word} ({row.concept})" for row in _rows(never))
         parts += ["", f"words that stand in no sentence: {said or 'none'}"]
     parts += ["", "concepts that share sentences or words: " + ("" if len(found.pairs) else "none")]
-    for row in found.pairs.head(_MOST).itertuples():
+    for row in _rows(found.pairs.head(_MOST)):
         listed = f"; in both lists: {row.words}" if row.words else ""
         shared = f"{row.n_shared} sentences, {row.share:.0%} of the rarer"
         parts.append(f"{row.concept_a}, {row.concept_b}: {shared}{listed}")
     if len(found.pairs) > _MOST:
         parts.append(f"and {len(found.pairs) - _MOST} more pairs")
     return "\n".join(parts).replace(": \n", ":\n")
+
+
+def _rows(table: pd.DataFrame) -> Iterator[Any]:
+    yield from table.itertuples()

@@ -299,10 +299,10 @@ class Study(StudySettings):
         lang = self.concepts.label_language
         return {concept: forms[lang] for concept, forms in self.word_forms.items()} if lang else {}
 
-    def _labels_of_tables(self) -> tuple[str, ...]:
+    def _labels_of_tables(self, template: str) -> tuple[str, ...]:
         """Labels that the tables of some language have, by name; none where a table is not there."""
         originals = dict.fromkeys(map(self.original, self.languages))
-        tables = {lang: Path(self.fill(self.concepts.path, lang=lang)) for lang in originals}
+        tables = {lang: Path(self.fill(template, lang=lang)) for lang in originals}
         found = (read_labelled(path, self._columns(lang)) for lang, path in tables.items() if path.is_file())
         return tuple(sorted(set().union(*found)))
 
@@ -315,7 +315,7 @@ class Study(StudySettings):
             return self.concepts.ids
         if self.concepts.source == "files":
             if self.concepts.columns:
-                return self._labels_of_tables()
+                return self._labels_of_tables(self.concepts.path)
             template = self.concepts.path.replace("{data}", self.data)
             found = (find_concepts(template, self.original(lang)) for lang in self.languages)
             return tuple(sorted(set().union(*found)))
