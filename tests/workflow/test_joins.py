@@ -138,9 +138,10 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
             "input": {
                 name: [str(results / f"{name}/{lang}.tsv") for lang in backwards["langs"]]
                 for name in ("concepts", "sentences")
-            },
-            "output": outputs("tables", concepts="concepts.tsv", pairs="pairs.tsv"),
-            "params": {"languages": langs},
+            } | {"label_text": [str(study.folder / "data/parallel/en.txt")]},
+            "output": outputs("tables", concepts="concepts.tsv", pairs="pairs.tsv",
+                              words="concept_words.tsv", shared="concept_pairs.tsv"),
+            "params": {"languages": langs, "words": settings.word_lists, "label_language": "en"},
         },
     }  # fmt: skip
 
@@ -155,6 +156,6 @@ def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     written = [file for job in planned.values() for file in map(Path, job["output"].values())]
-    assert len(written) == 22
+    assert len(written) == 24
     for file in written:
         assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name
