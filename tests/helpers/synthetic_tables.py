@@ -61,6 +61,14 @@ def synthetic_tables(
                 for c in CONCEPTS
             ]
         ),
+        "concept_words": pd.DataFrame(
+            {"concept": CONCEPTS, "word": CONCEPTS,
+             "n_sentences": [40 * (c != "bread") for c in CONCEPTS]}
+        ),
+        "concept_pairs": pd.DataFrame(
+            {"concept_a": ["house"], "concept_b": ["water"], "n_shared": [7], "share": [0.175],
+             "words": ["shared-word"]}
+        ),
     }  # fmt: skip
     tables["choices"] = _choices(models, steps, sharing, rng)
     tables["choice_conclusions"] = _conclusions(tables["choices"], models)

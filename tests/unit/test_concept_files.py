@@ -143,3 +143,12 @@ def test_negatives_for_all_languages_or_none(tmp_path):
     files = {"en": both("house", path), "es": [("house", "positive", path)]}
     with pytest.raises(DataError, match="no negative sentences in es, but it has in en"):
         check_same_labels(files)
+
+
+def test_repeated_sentences_are_told_once(tmp_path, caplog):
+    path = tmp_path / "x.txt"
+    path.write_text("a\nb\na\na\nb\n")
+    for _ in range(3):
+        assert read_list(path, "positive", duplicates="keep_first") == [(1, "a"), (2, "b")]
+    (told,) = caplog.messages
+    assert told == f"{path}: line 3 repeats line 1: 'a', and 2 more that repeat one; left out"

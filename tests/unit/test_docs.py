@@ -38,9 +38,19 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
         (folder / "tokenizer.json").write_text("{}")
     path = blocks()[2]["concepts"]["path"]
     assert path.format(data="d", lang="en", concept="house") == "d/concepts/en/house.json"
-    cloned = load_study({**config, **blocks()[3]})
+    for lang in ("en", "sw", "te"):
+        table = tmp_path / "sib200" / f"{lang}.tsv"
+        table.parent.mkdir(exist_ok=True)
+        table.write_text("category\ttext\nscience/technology\tA.\ntravel\tB.\n")
+    sib = load_study({**config, **blocks()[3]})
+    assert sib.concept_ids == ("science-technology", "travel")
+    massive = load_study({**config, **blocks()[3], **blocks()[4]})
+    assert massive.concept_files("sw")[1][1:] == (
+        "positive", f"{tmp_path}/massive/test.parquet", "utt", "intent", "locale", "sw"
+    )  # fmt: skip
+    cloned = load_study({**config, **blocks()[5]})
     assert cloned.corpus_path("web", "en2") == cloned.corpus_path("web", "en")
-    local = {**config, **blocks()[4]}
+    local = {**config, **blocks()[6]}
     del local["corpora"], local["tokenizers"]
     models = load_study(local).models
     assert models["mine"].steps == (1000, 2000, 4000)

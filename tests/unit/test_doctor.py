@@ -300,6 +300,10 @@ def test_disk_has_room_for_what_is_still_to_come(programs, monkeypatch):
     (results / "scores.h5").write_bytes(b"12345")
     only([check_disk(results, 10_000_005)], "disk", "ok")
     assert check_disk(results, 10_000_006).remedy.startswith("mv results /LARGE/DISK/results && ln -s ")
+    assert (
+        "`babelscope plan --configfile m.yaml`"
+        in check_disk(results, 10_000_006, named="--configfile m.yaml").remedy
+    )
     assert check_disk(results, 3).what.endswith("results take nothing more")
     assert set(asked) == {here, here / "results"}
 
@@ -342,6 +346,22 @@ def test_slurm_that_is_ready(programs):
     assert len(found) == 1
     assert partitions["cpu"] == {"max_runtime": 1440, "max_mem_mb": 192000, "max_threads": 32, "max_gpu": 0}
     assert list(partitions) == ["cpu", "gpu", "long"]
+
+
+@pytest.mark.parametrize("select", ["cons_res", "linear", "cons_tres"])
+def test_a_cluster_that_takes_no_gpus(programs, select):
+    programs.slurm(config=f"MinJobAge = 300 sec\nSelectType              = select/{select}\n")
+    found = check_slurm(20)[1]
+    told = [one.what for one in found if one.level == "warning"]
+    assert told == (
+        []
+        if select == "cons_tres"
+        else [f"select/{select} takes no --gpus, by which jobs that run a model ask for one"]
+    )
+    programs.slurm(
+        "cpu*|up|1:00:00|16000|4|(null)\n", config=f"MinJobAge = 300 sec\nSelectType = select/{select}\n"
+    )
+    assert len(check_slurm(20)[1]) == 1  # no GPU, nothing to ask for
 
 
 def test_slurm_does_not_answer(programs):

@@ -6,9 +6,13 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
+from snakemake.settings.enums import RerunTrigger
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
+from babelscope.ops.engine import RERUN_TRIGGERS
 from babelscope.ops.stages import RUN_A_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +35,7 @@ def test_the_default_profile_takes_nothing_from_the_clusters():
         "cores",
         "rerun-incomplete",
         "show-failed-logs",
+        "rerun-triggers",
         "quiet",
         "report-stylesheet",
     }
@@ -99,3 +104,27 @@ def test_in_one_allocation_each_job_that_runs_a_model_has_a_gpu_of_its_own(tmp_p
         assert said(other) == "3,5"
         for job in [*jobs[-2:], other]:
             job.communicate()
+
+
+def test_scripts_that_were_touched_run_nothing_again():
+    given = profile("default")
+    assert tuple(given["rerun-triggers"]) == RERUN_TRIGGERS
+    everything = {str(trigger) for trigger in RerunTrigger.all()}
+    assert everything - set(RERUN_TRIGGERS) == {"code"}
+
+
+def test_the_profile_of_a_site_that_wants_gres():
+    """What docs/cluster.md shows makes of a job that runs a model a request by --gres, and none by --gpus."""
+    page = (ROOT / "docs/cluster.md").read_text()
+    (block,) = [each for each in re.findall(r"```yaml\n(.*?)```", page, re.S) if "gres" in each]
+    given = yaml.safe_load(block)
+    assert set(given["set-resources"]) == RUN_A_MODEL
+    for resources in given["set-resources"].values():
+        asked = {"mem_mb": 1000, "gpu": 1, **resources}
+        assert set_gres_string(SimpleNamespace(resources=Asked(asked))) == " --gres=gpu:1"
+
+
+class Asked(dict):
+    """Resources as a job has them."""
+
+    __getattr__ = dict.__getitem__

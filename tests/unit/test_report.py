@@ -156,6 +156,17 @@ def test_verdicts_numbers_and_captions_are_there(rendered, tables):
     assert "nan" not in re.sub(r"data:[^\"]*", "", text).lower().split()
 
 
+def test_what_concepts_have_in_the_text_stands_in_the_setup(rendered):
+    setup = rendered[0].split('id="setup"')[1].split("</section>")[0]
+    for told in (
+        "Sentences per concept and language",
+        "Sentences per word of the lists",
+        "Concepts that share",
+    ):
+        assert told in setup
+    assert "shared-word" in setup
+
+
 def test_texts_take_their_direction_from_their_letters(rendered):
     text, page = rendered
     cells = [cell for cell in page.all("td") if cell.get("class") == "text"]

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from snakemake.logging import DefaultFormatter, logger
+from snakemake.logging import DefaultFilter, DefaultFormatter, logger
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from babelscope.io.tables import write_table
+from babelscope.ops.engine import log_all
 from babelscope.ops.running import Course, last_lines, speak_briefly
 from babelscope.report.findings.evaluate import claims_table, evaluate_findings
 from babelscope.report.headline import headline
@@ -116,6 +117,18 @@ def test_snakemake_speaks_as_ever_where_nobody_asks_for_less(terminal, tmp_path,
     speak_briefly(workflow(**how), seconds)
     logger.info(None, extra={"event": LogEvent.PROGRESS, "done": 1, "total": 3})
     assert terminal == ["1 of 3 steps (33%) done"]
+
+
+@pytest.mark.parametrize("quiet", [Quietness.RULES, Quietness.ALL])
+def test_the_log_file_holds_failed_jobs_however_quiet_the_terminal_is(quiet):
+    file, other = logging.NullHandler(), logging.NullHandler()
+    for handler in (file, other):
+        handler.addFilter(DefaultFilter({quiet}, False, False, False, False))
+    failed = logging.makeLogRecord({"event": LogEvent.JOB_ERROR, "levelno": logging.ERROR})
+    assert not file.filter(failed)
+    log_all(SimpleNamespace(logger_manager=SimpleNamespace(logfile_handlers={file: "run.log"})))
+    assert file.filter(failed)
+    assert not other.filter(failed)
 
 
 @pytest.fixture(scope="module")

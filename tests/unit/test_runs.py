@@ -92,8 +92,9 @@ def test_jobs_that_a_killed_run_has_left_on_this_machine(folder, left, monkeypat
     (run,) = recorded_runs(RESULTS)
     other = Run(run.host, run.pid, run.started + 1, run.log)
     job, of_slurm, of_another = left(run), left(run, SLURM_JOB_ID="12"), left(other)
-    with pytest.raises(RunError, match=rf"still run on this machine: processes {job.pid}\b"):
-        refuse_beside_others(RESULTS)
+    with pytest.raises(RunError, match=rf"still run on this machine: processes {job.pid}\b") as error:
+        refuse_beside_others(RESULTS, study="--configfile mine.yaml")
+    assert "`babelscope recover --configfile mine.yaml` ends them" in str(error.value)
     assert recover(RESULTS)[0] == f"ended 1 processes of the run that was killed: {job.pid}"
     assert job.poll() is not None
     assert (of_slurm.poll(), of_another.poll()) == (None, None)
@@ -126,8 +127,8 @@ def test_jobs_of_an_earlier_run_stop_the_next(folder):
     with pytest.raises(
         RunError, match=r"1 jobs of an earlier run.*12 \(score_units_wildcards_x, running\)"
     ) as error:
-        refuse_beside_others(RESULTS)
-    assert "babelscope recover" in str(error.value)
+        refuse_beside_others(RESULTS, study="--configfile mine.yaml")
+    assert "`babelscope recover --configfile mine.yaml` cancels them" in str(error.value)
     program(folder, "squeue", "true")
     refuse_beside_others(RESULTS)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from babelscope.ops.engine import own_snakefile
 from babelscope.ops.runs import record_run, recorded_runs
 from babelscope.ops.stages import JobCells
 from babelscope.ops.status import (
@@ -96,13 +97,13 @@ def test_the_table():
         (),
         None,
     )
-    head, row, _, beside, counts, cut = progress_text(progress, options="").splitlines()
+    head, row, _, beside, counts, cut = progress_text(progress, study="--configfile mine.yaml").splitlines()
     assert head.split()[:5] == ["model", "step", "model", "audit", "extract"]
     for mark in ("ok", "run 1/3", " . ", "FAILED 1/2", "cut 0/1", "1/2"):
         assert mark in row, mark
     assert beside == "beside: plot_figure ."
     assert counts == "13 files: 5 done, 1 under way, 1 failed, 1 interrupted, 5 waiting"
-    assert "babelscope recover" in cut
+    assert "`babelscope recover --configfile mine.yaml`" in cut
 
 
 @pytest.mark.parametrize(
@@ -117,10 +118,22 @@ def test_export_target_of_a_failure(stage, output):
     names = (("model", "tiny-seed0"), ("steps", "0..4"), ("langs", "en"))
     job = JobCells(stage, "tiny-seed0", (0, 4), ("en",), wildcards=names)
     failure = Failure(stage, output, job, "some.log", ("why",), "7")
-    text = progress_text(Progress((), (failure,), None), options="--profile slurm")
+    text = progress_text(Progress((), (failure,), None), profile="slurm")
     assert f"FAILED {stage} (model tiny-seed0, steps 0 to 4, en), Slurm job 7" in text
     assert f"snakemake {output} --profile slurm\n" in text
     for step in (0, 4):
         assert f"snakemake results/mini/export/tiny-seed0/{step} --profile slurm" in text
     assert "    why" in text
     assert Path("some.log").name in text
+
+
+def test_from_another_folder_the_workflow_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named, path = own_snakefile()
+    assert named == "--snakefile"
+    assert Path(path) == Path(__file__).resolve().parents[2] / "Snakefile"
+    failure = Failure("collect_audit", "results/mini/tables/audit.tsv", None, "", (), "")
+    text = progress_text(Progress((), (failure,), None), study="--configfile s.yaml")
+    assert f"snakemake results/mini/tables/audit.tsv --snakefile {path} --configfile s.yaml" in text
+    Path("Snakefile").touch()
+    assert own_snakefile() == []

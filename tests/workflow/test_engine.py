@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -152,3 +153,36 @@ def test_nothing_else_touches_them():
     ]  # fmt: skip
     found = {file.name for file in files if re.search(rf"\b({'|'.join(INTERNALS)})\b", file.read_text())}
     assert found == {"engine.py"}
+
+
+MODULE = """
+configfile: "study.yaml"
+
+module babelscope:
+    snakefile: "{snakefile}"
+    config: config
+
+use rule * from babelscope as their_*
+
+rule mine:
+    default_target: True
+    input: rules.their_all.input
+    output: "mine.txt"
+    shell: "touch {{output}}"
+"""
+
+
+def test_another_workflow_uses_it_as_a_module_without_user_and_home(mini):
+    mini.write()
+    (mini.folder / "Snakefile").write_text(MODULE.format(snakefile=ROOT / "Snakefile"))
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--quiet", "host", "reason"]
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")
+    }
+    done = subprocess.run(
+        command, cwd=mini.folder, env=environment, capture_output=True, text=True, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-3000:]
+    assert re.search(r"^their_extract_activations +6$", said, re.M), said
+    assert re.search(r"^mine +1$", said, re.M)

@@ -33,6 +33,7 @@ for script, job in json.load(open(sys.argv[1])).items():
     parts = {name: Named(job[name]) for name in ("input", "output", "params")}
     if "folders" in parts["params"].named:  # JSON has no numbers as keys
         parts["params"].folders = {int(step): each for step, each in parts["params"].folders.items()}
+    parts["resources"] = SimpleNamespace(**job.get("resources", {}))
     snakemake = SimpleNamespace(**parts, wildcards=SimpleNamespace(model="tiny-seed0"), threads=1, log=[script + ".log"])
     runpy.run_path(sys.argv[2] + "/" + script + ".py", {"snakemake": snakemake})
 """
@@ -61,8 +62,8 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
                       "concepts": [str(results / "concepts/en.tsv")]},
             "output": outputs("scores/tiny-seed0/4", table="en.h5"),
             "params": {"steps": [4], "langs": ["en"],
-                       "poolings": ["max"],
-                       "scoring": {"min_positive": 10, "block_units": experts.block_units}},
+                       "poolings": ["max"]},
+            "resources": {"block_units": experts.block_units},
         },
         "rank_units": {
             "input": files("scores/tiny-seed0/{step}/{lang}.h5", [4]),
@@ -137,9 +138,10 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
             "input": {
                 name: [str(results / f"{name}/{lang}.tsv") for lang in backwards["langs"]]
                 for name in ("concepts", "sentences")
-            },
-            "output": outputs("tables", concepts="concepts.tsv", pairs="pairs.tsv"),
-            "params": {"languages": langs},
+            } | {"label_text": [str(study.folder / "data/parallel/en.txt")]},
+            "output": outputs("tables", concepts="concepts.tsv", pairs="pairs.tsv",
+                              words="concept_words.tsv", shared="concept_pairs.tsv"),
+            "params": {"languages": langs, "words": settings.word_lists, "label_language": "en"},
         },
     }  # fmt: skip
 
@@ -154,6 +156,6 @@ def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     written = [file for job in planned.values() for file in map(Path, job["output"].values())]
-    assert len(written) == 22
+    assert len(written) == 24
     for file in written:
         assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name

@@ -195,6 +195,13 @@ def test_a_figure_style_renders_again_only(finished, tmp_path: Path):
     assert set(planned) == {"plot_figure", "render_report", "all"}
 
 
+def test_what_moves_no_number_computes_nothing_again(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["experts"]["block_units"] = 64
+    study.config["concepts"]["min_positive"] = 11
+    assert study.planned() == {**END}  # the report shows the settings
+
+
 def test_a_new_title_writes_the_page_only(finished, tmp_path: Path):
     study = finished.copy(tmp_path)
     study.config["report"]["title"] = "another"

@@ -37,7 +37,7 @@ def test_status_of_a_finished_study_and_of_one_with_a_step_more(finished, tmp_pa
 def test_a_failed_job_is_shown_with_its_log_and_its_export(finished, tmp_path):
     study = finished.copy(tmp_path)
     break_weights(study, 4)
-    study.snakemake("--until", "extract_activations", "--keep-going", check=False)
+    study.snakemake("--until", "extract_activations", "--keep-going", "--quiet", "rules", check=False)
     code, text = status(study)
     assert code == 1
     assert "FAILED extract_activations (model tiny-seed0, step 4, " in text

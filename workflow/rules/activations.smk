@@ -33,13 +33,13 @@ rule extract_activations:
     threads: threads_of("extract_activations")
     resources:
         **needs("extract_activations"),
+        **in_blocks(),
         scores_gb=scores_gb("extract_activations"),
         gpu=1,
     params:
         folders=folders(steps_of),
         langs=langs_of,
         settings=run_settings,
-        scoring=None if STUDY.keep_activations else scoring(),
         seed=STUDY.seed,
         version=version("extract_activations"),
     message:

@@ -13,15 +13,15 @@ from pathlib import Path
 from babelscope.errors import BabelscopeError, explained
 from babelscope.io.files import check_contained, check_writable
 from babelscope.ops.costs import MAX_THREADS, CostModel
-from babelscope.ops.engine import check_overrides, engine, lift_timers
+from babelscope.ops.engine import check_overrides, engine, lift_timers, log_all, named_study
 from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
-from babelscope.ops.regroup import remember_study, unused_files
+from babelscope.ops.regroup import last_study, remember_study, unused_files
 from babelscope.ops.running import last_lines, speak_briefly
 from babelscope.ops.runs import record_run, refuse_beside_others
-from babelscope.ops.stages import STAGES, figures, job_cells, stage_versions, tables
-from babelscope.ops.trained import changed_weights, resumed_from
+from babelscope.ops.stages import STAGES, all_jobs, figures, job_cells, stage_versions, tables
+from babelscope.ops.trained import changed_weights, check_kept, resumed_from
 from babelscope.report.captions import STEP_TABLES, load_captions
 from babelscope.runtime import export_source
 from babelscope.study.cautions import cautions
@@ -46,8 +46,9 @@ try:
         check_contained(Path(STUDY.results))
         check_checkpoints(STUDY)
         check_text(STUDY)
+        check_kept(STUDY, last_study(STUDY))
         check_writable(Path(STUDY.results))
-        for warning in [*STUDY.warnings, *cautions(STUDY), *unused_files(STUDY)]:
+        for warning in [*STUDY.warnings, *cautions(STUDY), *unused_files(STUDY, named=named_study(workflow))]:
             logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:
     raise WorkflowError(f"{explained(error)}\nNothing was run.") from None
@@ -208,6 +209,12 @@ def training_threads(wildcards):
     return 4 if engine(workflow).on_cluster else max(1, workflow.cores // len(STUDY.pretrained))
 
 
+def token_files():
+    """Every file of what a model computes on the sentences."""
+    jobs = [job for job in all_jobs(STUDY) if job.stage == "extract_activations"]
+    return [f"{STUDY.results}/{file}" for job in jobs for file in job.files if file.endswith(".tokens.h5")]
+
+
 def of_writing_steps(pattern):
     """Input function: files of the analysis that hold the steps and the languages that write."""
     return lambda wildcards: expand(
@@ -230,9 +237,9 @@ def until_ranked(file):
     return file if STUDY.keep_scores else temp(file)
 
 
-def scoring():
-    """Settings of scoring, but for threads."""
-    return dict(min_positive=STUDY.concepts.min_positive, block_units=STUDY.experts.block_units)
+def in_blocks():
+    """How many units are scored at a time; no param, since no result depends on it."""
+    return dict(block_units=STUDY.experts.block_units)
 
 
 # Priorities. What removes scores goes first; then the losses, which are the first to be seen; then the cells, step
@@ -324,8 +331,9 @@ def refuse_unknown_rules():
 def enter_run(log):
     """Stop if Slurm jobs of an earlier run of this study still write; else note this run."""
     lift_timers(workflow)
+    log_all(workflow)
     try:
-        refuse_beside_others(STUDY.results)
+        refuse_beside_others(STUDY.results, study=named_study(workflow))
     except BabelscopeError as error:
         raise WorkflowError(explained(error)) from None
     record_run(STUDY.results, log[0] if isinstance(log, list) else log)

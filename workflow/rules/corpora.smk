@@ -155,8 +155,11 @@ rule collect_concepts:
     input:
         concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.languages),
         sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages),
+        label_text=STUDY.label_files(STUDY.languages[0]) if STUDY.word_lists else [],
     output:
         concepts=report("<results>/tables/concepts.tsv", category="tables", labels={"table": "concepts"}),
+        words="<results>/tables/concept_words.tsv",
+        shared="<results>/tables/concept_pairs.tsv",
         pairs=report("<results>/tables/pairs.tsv", category="tables", labels={"table": "language pairs"}),
     log:
         "<logs>/collect_concepts.log",
@@ -166,6 +169,8 @@ rule collect_concepts:
         **needs("collect_concepts"),
     params:
         languages=list(STUDY.languages),
+        words=STUDY.word_lists,
+        label_language=STUDY.concepts.label_language,
         version=version("collect_concepts"),
     message:
         "count the sentences of every concept, and compare how languages are written"

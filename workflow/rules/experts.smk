@@ -25,12 +25,12 @@ if STUDY.keep_activations:
         threads: threads_of("score_units")
         resources:
             **needs("score_units"),
+            **in_blocks(),
             scores_gb=scores_gb("score_units"),
         params:
             steps=steps_of,
             langs=langs_of,
             poolings=[name for each in STUDY.extraction.passes for name in each],
-            scoring=scoring(),
             version=version("score_units"),
         message:
             "score every unit of {wildcards.model}, step {wildcards.steps}, for every concept in {wildcards.langs}"

@@ -59,6 +59,7 @@ rule render_report:
     params:
         study=STUDY.config,
         tables=list(TABLES),
+        extracted=token_files(),
         versions=stage_versions(),
         version=version("render_report"),
     message:

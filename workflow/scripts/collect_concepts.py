@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from babelscope.io.files import by_name
 from babelscope.io.tables import write_table
 from babelscope.runtime import job
+from babelscope.text.choosing import compare_concepts, count_words
 from babelscope.text.concepts import count_concepts, positive_sentences
 from babelscope.text.kinship import compare_languages
+from babelscope.text.lines import iter_lines
 
 if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
@@ -22,3 +24,11 @@ with job(snakemake.log[0]):
         for lang, of in positive.items()
     }
     write_table(compare_languages(texts), Path(snakemake.output.pairs))
+    ids = {
+        lang: {concept: [name for name, _ in own] for concept, own in of.items()}
+        for lang, of in positive.items()
+    }
+    words, label_language = snakemake.params.words, snakemake.params.label_language
+    lines = [line for file in snakemake.input.label_text for line in iter_lines(Path(file))]
+    write_table(count_words(lines, words, label_language), Path(snakemake.output.words))
+    write_table(compare_concepts(ids, words, label_language), Path(snakemake.output.shared))

@@ -30,7 +30,9 @@ with (
         from babelscope.analysis.scores import ScoreSettings, score_blocks
 
         on_gpu = resolve_device(settings.device) != "cpu"
-        scoring = ScoreSettings(**snakemake.params.scoring, threads=snakemake.threads, background=on_gpu)
+        scoring = ScoreSettings(
+            block_units=snakemake.resources.block_units, threads=snakemake.threads, background=on_gpu
+        )
         concepts = by_name(snakemake.input.concepts, snakemake.params.langs)
     for step, (folder, tokenizer) in snakemake.params.folders.items():
         loaded = load_checkpoint(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 with job(snakemake.log[0]):
     results = open_study(Path(snakemake.output.page).parent)
     tables = {name: results.table(name) for name in snakemake.params.tables}
-    check_same_weights(tables["extraction"], tables["audit"], snakemake.params.study["study"])
+    extracted = [Path(file) for file in snakemake.params.extracted]
+    check_same_weights(tables["extraction"], tables["audit"], snakemake.params.study["study"], extracted)
     findings, verdicts = evaluate_findings(tables, exclude_flagged=excludes_flagged(snakemake.params.study))
     write_table(verdicts, Path(snakemake.output.findings))
     write_table(claims_table(findings), Path(snakemake.output.claims))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
 
 with job(snakemake.log[0], threads=snakemake.threads):
     steps, langs = snakemake.params.steps, snakemake.params.langs
-    settings = ScoreSettings(**snakemake.params.scoring, threads=snakemake.threads)
+    settings = ScoreSettings(block_units=snakemake.resources.block_units, threads=snakemake.threads)
     concepts = by_name(snakemake.input.concepts, langs)
     first, *further = snakemake.params.poolings
     with atomic_h5(Path(snakemake.output[0]), kind="scores") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from babelscope.commands import study_of
@@ -21,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from babelscope.ops.doctor.all_checks import diagnose
     from babelscope.ops.doctor.diagnosis import PROBLEM, diagnoses_text
 
-    found = diagnose(lambda: study_of.load(args, files=True), profile=args.profile)
+    named = shlex.join(study_of.named(args))
+    found = diagnose(lambda: study_of.load(args, files=True), profile=args.profile, named=named)
     print(diagnoses_text(found))
     return int(any(one.level == PROBLEM for one in found))

@@ -16,11 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the state; 1 if something failed."""
-    from babelscope.ops.status import arguments_of, look, progress_text
+    from babelscope.ops.status import look, progress_text
 
     study = study_of.load(args)
-    named = arguments_of(None if args.configfile == study_of.DEFAULT else args.configfile, args.config)
+    named = study_of.named(args)
     progress = look(study, named)
-    profile = ["--profile", args.profile] if args.profile else []
-    print(progress_text(progress, options=shlex.join([*profile, *named])))
+    print(progress_text(progress, study=shlex.join(named), profile=args.profile or ""))
     return 1 if progress.failures else 0

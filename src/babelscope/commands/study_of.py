@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from babelscope.io.files import check_contained
-from babelscope.ops.engine import with_told
+from babelscope.ops.engine import naming, with_told
 
 if TYPE_CHECKING:
     from babelscope.study.config import Study
@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def named(args: argparse.Namespace) -> list[str]:
+    """The arguments that name the study, for other commands and for Snakemake; none for the demo."""
+    return naming(None if args.configfile == DEFAULT else args.configfile, args.config)
+
+
 def load(args: argparse.Namespace, *, files: bool = False) -> Study:
     """The study.
 
@@ -37,6 +42,8 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
             names cannot be used.
         StudyError: If a value is wrong.
     """
+    from babelscope.ops.regroup import last_study
+    from babelscope.ops.trained import check_kept
     from babelscope.study.checks import check_text
     from babelscope.study.loading import load_study
     from babelscope.study.series import check_checkpoints
@@ -47,6 +54,7 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
     if files:
         check_checkpoints(study)
         check_text(study)
+        check_kept(study, last_study(study))
     return study
 
 

@@ -289,7 +289,7 @@ def _without_reports() -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity(transformers_logging.ERROR)
     try:
         yield
     finally:
@@ -317,11 +317,11 @@ def load_tokenizer(folder: Path | str) -> Any:
             raise ModelError(folder, f"its tokenizer cannot be loaded: {error}") from error
     # Beside the config of some models (Qwen2) transformers takes the class of their own tokenizer, which cuts
     # text in its own way, whatever tokenizer.json says, adds tokens of its own, or fails.
-    local = {"local_files_only": True, "trust_remote_code": False}
+    fast: Any = PreTrainedTokenizerFast
     ways: list[Callable[[], Any]] = [
-        lambda: AutoTokenizer.from_pretrained(folder, **local),
-        lambda: PreTrainedTokenizerFast.from_pretrained(folder, **local),
-        lambda: PreTrainedTokenizerFast(tokenizer_object=written_tokenizer(folder)),
+        lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
+        lambda: fast.from_pretrained(folder, local_files_only=True),
+        lambda: fast(tokenizer_object=written_tokenizer(folder)),
     ]
     why = []
     for way in ways:

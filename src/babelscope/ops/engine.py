@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
+import shlex
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from babelscope.complaints import nearest
 from babelscope.errors import BabelscopeError, StudyError
+
+#: What makes a file out of date, as in profiles/default: its inputs, params and environment, not the script's
+#: time, which a clone or an edited comment changes: versions of stages are params and say what moves numbers.
+RERUN_TRIGGERS = ("mtime", "params", "input", "software-env")
 
 #: Jobs, and in how many seconds, that Snakemake starts at most if nothing is said (``100/1s``).
 _DEFAULT_LIMIT = (100, 1)
@@ -57,6 +64,44 @@ def with_told(config: Mapping[str, Any], told: Sequence[str]) -> dict[str, Any]:
             hint = "the key is one of the study's, at its top"
             raise StudyError("--config", each, "KEY=VALUE", hint) from error
     return merged
+
+
+def naming(configfile: Path | None, told: Sequence[str]) -> list[str]:
+    """Arguments that name a study, to Snakemake as to ``babelscope``.
+
+    Targets stand before them: ``--configfile`` takes every word that follows for a file.
+    """
+    named = ["--configfile", str(configfile)] if configfile else []
+    return [*named, *(["--config", *told] if told else [])]
+
+
+def own_snakefile() -> list[str]:
+    """Arguments that name the workflow of this checkout; none where Snakemake finds one by itself."""
+    there = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
+    own = Path(__file__).resolve().parents[3] / "Snakefile"
+    return ["--snakefile", str(own)] if own.is_file() and not any(map(os.path.isfile, there)) else []
+
+
+def named_study(workflow: Any) -> str:
+    """How the study was named on the command line, as a shell takes it; empty for the demo."""
+    settings = workflow.config_settings
+    files = [file.relative_to(here) if file.is_relative_to(here := Path.cwd()) else file
+             for file in settings.configfiles]  # fmt: skip
+    return shlex.join(naming(files[-1] if files else None, settings.config_args))
+
+
+def log_all(workflow: Any) -> None:
+    """Have the log file hold all that happens, however quiet the terminal is. For ``onstart``.
+
+    Snakemake leaves out of its log file what ``--quiet`` leaves out of the terminal, failed jobs too, of
+    which ``babelscope status`` reads there.
+    """
+    from snakemake.logging import DefaultFilter
+
+    for handler in workflow.logger_manager.logfile_handlers:
+        for each in handler.filters:
+            if isinstance(each, DefaultFilter):
+                each.quiet = set()
 
 
 def engine(workflow: Any) -> Engine:

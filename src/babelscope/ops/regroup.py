@@ -24,7 +24,7 @@ from babelscope.io.h5 import atomic_h5, open_any
 from babelscope.io.json import read_json
 from babelscope.io.tables import read_table, write_table
 from babelscope.models.training.steps import CheckpointList, read_list, write_list
-from babelscope.ops.engine import EngineError
+from babelscope.ops.engine import EngineError, own_snakefile
 from babelscope.ops.layout import Found, parse
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.ops.status import summary
@@ -47,8 +47,14 @@ class RecutError(BabelscopeError):
     section = "regrouping"
 
 
-def unused_files(study: Study) -> list[str]:
-    """A sentence per range on disk that the study no longer has, though it has its cells: a few at most."""
+def unused_files(study: Study, *, named: str = "") -> list[str]:
+    """A sentence per range on disk that the study no longer has, though it has its cells: a few at most.
+
+    Args:
+        study: The study.
+        named: What names it on a command line, as a shell takes it.
+    """
+    recut = f"babelscope recut {named}".rstrip()
     wanted = _wanted(study)
     found: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
     seen: set[tuple[str, ...]] = set()
@@ -68,7 +74,7 @@ def unused_files(study: Study) -> list[str]:
                 by |= now
     said = [
         f"{model}: {what} ({', '.join(sorted(areas))}) is no longer used, {', '.join(sorted(by))} takes its "
-        "place; `babelscope recut` regroups what is there, or give what you added as an item of its own"
+        f"place; `{recut}` regroups what is there, or give what you added as an item of its own"
         for (model, what), (areas, by) in found.items()
     ]
     return said[:_MOST] + [f"and {len(said) - _MOST} more that are no longer used"] * (len(said) > _MOST)
@@ -81,6 +87,15 @@ def remember_study(study: Study) -> None:
     with written_whole(_record(study)) as unfinished:
         text = json.dumps([*others[-4:], study.config], indent=1, ensure_ascii=False)
         unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def last_study(study: Study) -> Study | None:
+    """The study as its last run had it; None if there was none, or one of a version that had other keys."""
+    remembered = _remembered(study)
+    try:
+        return Study.of(remembered[-1]) if remembered else None
+    except BabelscopeError:
+        return None
 
 
 def recut(study: Study, snakemake: Sequence[str]) -> list[str]:
@@ -283,7 +298,7 @@ def _register(paths: Sequence[str], arguments: Sequence[str]) -> None:
     """Have Snakemake note with which settings these files were made, so that a later change is seen."""
     command = [
         sys.executable, "-m", "snakemake", "--touch", "--force", "--cores", "1", "--workflow-profile", "none",
-        *arguments, "--", *paths,
+        *own_snakefile(), *arguments, "--", *paths,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

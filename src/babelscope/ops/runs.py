@@ -149,27 +149,32 @@ def active_jobs(runs: Sequence[Run], *, ending: bool = False) -> list[SlurmJob]:
     return [job for job in jobs if ending or job.state != "COMPLETING"]
 
 
-def refuse_beside_others(results: Path | str) -> None:
+def refuse_beside_others(results: Path | str, *, study: str = "") -> None:
     """Stop if jobs of an earlier run of the study are still there: they write the same files.
 
     Jobs of a run that is alive are Snakemake's to keep apart: it locks the files that they make.
 
+    Args:
+        results: Folder of the study's results, below the working directory.
+        study: What names the study on a command line, as a shell takes it.
+
     Raises:
         RunError: Naming the jobs.
     """
+    recover = f"babelscope recover {study}".rstrip()
     dead = [run for run in recorded_runs(results) if not run.is_alive]
     if left := left_processes([run.mark for run in dead]):
         raise RunError(
             f"jobs of an earlier run of this study, which was killed, still run on this machine: processes "
-            f"{shown_processes(left)}\nhint: `babelscope recover` (with the same --configfile) ends them, "
+            f"{shown_processes(left)}\nhint: `{recover}` ends them, "
             "then run the same command again; what they have saved is kept"
         )
     jobs = active_jobs(dead)
     if jobs:
         raise RunError(
             f"{len(jobs)} jobs of an earlier run of this study are still in Slurm's queue: {_shown(jobs)}\n"
-            "hint: if that run is alive, let it work; if it was killed, `babelscope recover` (with the same "
-            "--configfile) cancels them, then run the same command again"
+            f"hint: if that run is alive, let it work; if it was killed, `{recover}` cancels them, then run "
+            "the same command again"
         )
 
 

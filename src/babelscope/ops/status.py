@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from babelscope.errors import shown
 from babelscope.io.files import is_below
-from babelscope.ops.engine import EngineError
+from babelscope.ops.engine import RERUN_TRIGGERS, EngineError, own_snakefile
 from babelscope.ops.runs import Run, recorded_runs
 from babelscope.ops.stages import STAGES, JobCells, all_jobs
 from babelscope.study.config import Study
@@ -152,7 +152,8 @@ def summary(arguments: Sequence[str]) -> Iterator[Row]:
     """
     command = [
         sys.executable, "-m", "snakemake", "--summary", "--nolock", "--cores", "1",
-        "--workflow-profile", "none", *arguments,
+        "--workflow-profile", "none", "--rerun-triggers", *RERUN_TRIGGERS,
+        *own_snakefile(), *arguments,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -199,12 +200,13 @@ def _tail(path: Path) -> tuple[str, ...]:
     return tuple(lines[-_LOG_LINES:])
 
 
-def progress_text(progress: Progress, *, options: str) -> str:
+def progress_text(progress: Progress, *, study: str = "", profile: str = "") -> str:
     """The state as a table for a terminal, and each failure with what to do.
 
     Args:
         progress: The state.
-        options: What the user types after ``snakemake`` to run the study.
+        study: What names the study on a command line, as a shell takes it.
+        profile: The profile that it is run with.
     """
     cells: dict[tuple[str, int], dict[str, list[File]]] = {}
     rest: dict[str, list[File]] = {}
@@ -215,6 +217,9 @@ def progress_text(progress: Progress, *, options: str) -> str:
                 row.setdefault(STAGES[file.rule].column, []).append(file)
         else:
             rest.setdefault(file.rule, []).append(file)
+    options = " ".join(
+        filter(None, [shlex.join([*own_snakefile(), *(["--profile", profile] if profile else [])]), study])
+    )
     head = ["model", "step", *COLUMNS]
     body = [
         [model, str(step), *(_mark(found.get(column, ())) for column in COLUMNS)]
@@ -227,7 +232,8 @@ def progress_text(progress: Progress, *, options: str) -> str:
               if progress.count(state) or state == DONE]  # fmt: skip
     lines.append(f"{len(progress.files)} files: {', '.join(counts)}")
     if progress.count(INTERRUPTED):
-        lines.append("the last run was cut off: `babelscope recover`, then run the same command again")
+        recover = f"babelscope recover {study}".rstrip()
+        lines.append(f"the last run was cut off: `{recover}`, then run the same command again")
     for failure in progress.failures:
         lines += ["", _failure_text(failure, options)]
     return "\n".join(lines)
@@ -254,23 +260,16 @@ def _failure_text(failure: Failure, options: str) -> str:
         lines += [f"    {shown(line)}" for line in failure.lines]
     elif failure.log:
         lines.append(f"  its log {shown(failure.log)} is empty, not there, or not below the results")
-    # The target goes first: --configfile takes every word that follows for a file.
-    lines.append(f"  run just it:   snakemake {_quoted(failure.output)} {options}")
+    lines.append(f"  run just it:   snakemake {_quoted(failure.output)} {options}".rstrip())
     if failure.job and failure.job.model and STAGES[failure.job.stage].column:
         own = [file for file in failure.job.files if failure.output.endswith(file)]
         folder = failure.output.removesuffix(own[0] if own else "")
         for step in failure.job.steps:
             target = f"{folder}export/{failure.job.model}/{step}"
-            lines.append(f"  for a report:  snakemake {_quoted(target)} {options}")
+            lines.append(f"  for a report:  snakemake {_quoted(target)} {options}".rstrip())
     return "\n".join(lines)
 
 
 def _quoted(path: str) -> str:
     """A path as a shell takes it; without control characters, which a terminal would obey."""
     return shlex.quote(shown(path, one_line=True))
-
-
-def arguments_of(configfile: Path | None, config: Sequence[str]) -> list[str]:
-    """Arguments that name a study to Snakemake."""
-    named = ["--configfile", str(configfile)] if configfile else []
-    return [*named, *(["--config", *config] if config else [])]

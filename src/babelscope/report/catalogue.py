@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def describe_extraction(files: Sequence[Path], languages: Sequence[str] = ()) ->
     return pd.DataFrame([{name: getattr(origin, name) for name in _ORIGIN} for origin in origins])
 
 
-def check_same_weights(extraction: pd.DataFrame, audit: pd.DataFrame, study: str) -> None:
+def check_same_weights(
+    extraction: pd.DataFrame, audit: pd.DataFrame, study: str, files: Sequence[Path] = ()
+) -> None:
     """Refuse results of other weights than a checkpoint now holds.
 
     Snakemake does not ask for a file that is lost while what was made from it is still there. So if a
@@ -103,7 +106,8 @@ def check_same_weights(extraction: pd.DataFrame, audit: pd.DataFrame, study: str
     Args:
         extraction: The table of :func:`describe_extraction`.
         audit: Columns ``model, step, weights_hash``.
-        study: Name of the study, for the remedy.
+        study: Name of the study.
+        files: The token files that the table is of; those with results to compute anew are named.
 
     Raises:
         DataError: Naming the first such checkpoint and the command that mends it.
@@ -115,16 +119,19 @@ def check_same_weights(extraction: pd.DataFrame, audit: pd.DataFrame, study: str
     if stale.empty:
         return
     cells = list(dict.fromkeys(zip(stale["model"], stale["step"], strict=True)))
-    files = [
-        f"results/{study}/activations/{row.model}/{row.step}/{row.lang}.tokens.h5"
-        for row in stale.itertuples()
+    anew = [
+        str(file)
+        for file in files
+        if not set(cells).isdisjoint(
+            describe_extraction([file])[["model", "step"]].itertuples(index=False, name=None)
+        )
     ]
     more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
     raise DataError(
         f"results/{study}/models/{cells[0][0]}/{cells[0][1]}",
         f"model {cells[0][0]}, step {cells[0][1]}{more}: results are of other weights than the checkpoint "
         "holds now",
-        f"compute them anew: the same command with --forcerun {' '.join(files)}",
+        f"compute them anew: the same command with --forcerun {shlex.join(anew)}",
     )
 
 
@@ -136,7 +143,7 @@ def extraction_warnings(
     Args:
         extraction: The table of :func:`describe_extraction`.
         concepts: Columns ``lang, concept, n_positive, n_negative``.
-        parallel: Whether languages have the same sentences, so that one may lack some.
+        parallel: Whether sentences are translations of each other; else no language lacks any.
     """
     found = []
     cut = extraction.groupby("lang", sort=False)["n_truncated"].max()

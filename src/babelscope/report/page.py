@@ -114,6 +114,8 @@ def render_report(
         facts=views.facts(study, present),
         settings=yaml_of(study),
         concepts=views.shown_table(present, "concepts"),
+        concept_words=views.shown_table(present, "concept_words"),
+        concept_pairs=views.shown_table(present, "concept_pairs"),
         audit=views.audit(study, present),
         assumed=views.assumed(study),
         texts=views.texts(present),

@@ -20,6 +20,7 @@ from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.models.other_formats import other_format
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
 from babelscope.study.settings import Style
+from babelscope.text.labelled import ENDINGS
 from babelscope.text.languages import check_distinct_languages, check_language, language_of
 from babelscope.text.settings import (
     DatasetCorpus,
@@ -59,6 +60,7 @@ def cross_check(study: Study) -> None:
     _check_traces(study)
     _check_groups(study)
     _check_assumed(study)
+    _check_retrain(study)
     at_most = [
         ("probes.tokens_per_language", study.probes.tokens_per_language,
          "extraction.tokens_per_language", study.extraction.tokens_per_language),
@@ -70,6 +72,15 @@ def cross_check(study: Study) -> None:
     for key, given, name, limit in at_most:
         if given is not None and given > limit:
             raise StudyError(key, given, f"at most {name}, {limit}")
+
+
+def _check_retrain(study: Study) -> None:
+    trained = list(dict.fromkeys(model.id for model in study.pretrained))
+    if study.retrain not in ("", "all", *trained):
+        allowed = (
+            ", ".join(["all", *trained]) if trained else "nothing: no model of the study is pre-trained here"
+        )
+        raise StudyError("retrain", study.retrain, allowed, nearest(study.retrain, trained))
 
 
 def _check_clones(study: Study) -> None:
@@ -180,8 +191,7 @@ def _check_sentences(study: Study) -> None:
             _check_template("sentences.groups", sentences.groups, [])
         _check_template("concepts.lists", concepts.lists, ["lang"], needed=False)
     elif isinstance(concepts, FileConcepts):
-        fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
-        _check_template("concepts.path", concepts.path, fields)
+        _check_template("concepts.path", concepts.path, _fields_of_path(study))
         if concepts.lists:
             _check_template("concepts.lists", concepts.lists, ["lang"], needed=False)
             _ = study.word_forms  # read, so that its faults show
@@ -204,6 +214,20 @@ def _check_sentences(study: Study) -> None:
     if len(study.concept_ids) < 2:
         hint = "the sentences of one concept are compared with those of others"
         raise StudyError("concepts.ids", list(study.concept_ids), "two concepts or more", hint)
+
+
+def _fields_of_path(study: Study) -> list[str]:
+    """What the path of concept files holds in braces; a labelled table has no use for the concept."""
+    concepts = study.concepts
+    assert isinstance(concepts, FileConcepts)
+    if concepts.columns is None:
+        return ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
+    if not concepts.path.endswith(ENDINGS):
+        allowed = f"a table that ends in {', '.join(ENDINGS)}"
+        raise StudyError("concepts.path", concepts.path, allowed, "concepts.columns are those of a table")
+    if study.sentences.groups is not None:
+        raise StudyError("sentences.groups", study.sentences.groups, "nothing, of a labelled table")
+    return [] if concepts.columns.lang else ["lang"]
 
 
 def _check_model(study: Study, model: Model) -> None:
@@ -498,7 +522,7 @@ def check_text(study: Study) -> None:
     """
     from babelscope.text import concepts, corpora, lines
 
-    _check_files_exist(study)
+    check_files_exist(study)
     _check_datasets(study)
     for name, corpus in study.corpora.items():
         windows = [run.training.sequence_length for run in study.pretrained if run.corpus == name]
@@ -537,7 +561,7 @@ def _check_datasets(study: Study) -> None:
                 raise StudyError(f"corpora.{name}.path", corpus.path, allowed, hint)
 
 
-def _check_files_exist(study: Study) -> None:
+def check_files_exist(study: Study) -> None:
     """Every file that the study names is there; else all that are missing are listed."""
     sentences, concepts = study.sentences, study.concepts
     named = [  # key, template, of what, path
@@ -552,7 +576,7 @@ def _check_files_exist(study: Study) -> None:
         if concepts.source == "files":
             named += [
                 ("concepts.path", concepts.path, f"{concept}, {lang}, {label}", path)
-                for concept, label, path in study.concept_files(lang)
+                for concept, label, path, *_ in study.concept_files(lang)
             ]
     named += [
         ("sentences.groups", str(sentences.groups), "groups", path)

@@ -24,17 +24,19 @@ from babelscope.analysis.settings import (
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.complaints import bare, is_settings, members, nearest
 from babelscope.errors import StudyError
-from babelscope.settings import UNSET, Name, Names, Settings, default_of
+from babelscope.settings import UNSET, Name, Names, Settings, Text, default_of
 from babelscope.study.models import Model, PretrainedModel, make_models
 from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyGeneration
 from babelscope.study.steps import chunks
 from babelscope.study.yaml import read_word_lists
 from babelscope.text.clones import MOST
-from babelscope.text.concepts import LABELS, find_concepts
+from babelscope.text.concepts import LABELS, ConceptFile, find_concepts
+from babelscope.text.labelled import read_labelled
 from babelscope.text.languages import IDENTIFIED, as_written, by_identified, identified_as
 from babelscope.text.settings import (
     Concepts,
     Corpus,
+    FileConcepts,
     GrammarConcepts,
     GrammarCorpus,
     Sentences,
@@ -91,6 +93,9 @@ class StudySettings(Settings):
     """The report."""
     granularity: Granularity = Granularity()
     """How much one job takes; results do not depend on it."""
+    retrain: Text = ""
+    """Name of a model of source pretrain, or all: its checkpoints are trained anew where settings that they
+    depend on have changed, which else stops planning. Give it once, as `--config retrain=NAME`."""
     keep_activations: bool = False
     """Keep the pooled unit activations, which are large, for other tools, and so that other concepts can be
     scored without the model; else units are scored as the model runs, and nothing pooled is written."""
@@ -118,6 +123,7 @@ class Study(StudySettings):
         """
         settings = StudySettings.from_yaml(given)
         parts, config = dict(settings), with_defaults(given, StudySettings)
+        config.pop("retrain", None)  # it says what to do once, and nothing of the results
         langs, experts = settings.languages, settings.experts
         if "min_languages" not in experts.model_fields_set:  # a default must suit the smallest study
             least = min(experts.min_languages, len(langs))
@@ -218,7 +224,7 @@ class Study(StudySettings):
         """Files that the analysed sentences of a language come from."""
         if self.sentences.source == "parallel":
             return [self.fill(self.sentences.path, lang=self.original(lang))]
-        return list(dict.fromkeys(path for _, _, path in self.concept_files(lang)))
+        return list(dict.fromkeys(path for _, _, path, *_ in self.concept_files(lang)))
 
     @property
     def sentence_groups(self) -> str | None:
@@ -233,11 +239,11 @@ class Study(StudySettings):
             return []
         if self.sentences.source == "parallel":
             return [self.sentence_groups]
-        lists = [(concept, label) for concept, label, _ in self.concept_files(lang)]
+        lists = [(concept, label) for concept, label, *_ in self.concept_files(lang)]
         return [self.sentence_groups.format(concept=concept, label=label) for concept, label in lists]
 
-    def concept_files(self, lang: str) -> list[tuple[str, str, str]]:
-        """(concept, label, path) of the concept files of a language that are there.
+    def concept_files(self, lang: str) -> list[ConceptFile]:
+        """(concept, label, path), and maybe columns, of the concept files of a language that are there.
 
         They are looked up once: planning asks for them in every job, and there are hundreds in each language.
         """
@@ -249,17 +255,27 @@ class Study(StudySettings):
         return list(self._concept_files[lang])
 
     @cached_property
-    def _concept_files(self) -> dict[str, list[tuple[str, str, str]]]:
+    def _concept_files(self) -> dict[str, list[ConceptFile]]:
         return {}
 
-    def _find_concept_files(self, template: str, lang: str) -> list[tuple[str, str, str]]:
-        files = []
+    def _find_concept_files(self, template: str, lang: str) -> list[ConceptFile]:
+        if columns := self._columns(lang):
+            path = self.fill(template, lang=lang)
+            return [(concept, "positive", path, *columns) for concept in self.concept_ids]
+        files: list[ConceptFile] = []
         for concept in self.concept_ids:
             for label in LABELS:
                 path = self.fill(template, concept=concept, lang=lang, label=label)
                 if label == "positive" or Path(path).exists():
                     files.append((concept, label, path))
         return files
+
+    def _columns(self, lang: str) -> tuple[str, ...]:
+        """Columns of a labelled table and the language that is taken from it; none if concepts have files."""
+        if not isinstance(self.concepts, FileConcepts) or self.concepts.columns is None:
+            return ()
+        columns = self.concepts.columns
+        return columns.text, columns.label, columns.lang, lang if columns.lang else ""
 
     def label_files(self, lang: str) -> list[str]:
         """Files that the labels of a language come from, beside the sentences themselves."""
@@ -287,6 +303,13 @@ class Study(StudySettings):
         lang = self.concepts.label_language
         return {concept: forms[lang] for concept, forms in self.word_forms.items()} if lang else {}
 
+    def _labels_of_tables(self, template: str) -> tuple[str, ...]:
+        """Labels that the tables of some language have, by name; none where a table is not there."""
+        originals = dict.fromkeys(map(self.original, self.languages))
+        tables = {lang: Path(self.fill(template, lang=lang)) for lang in originals}
+        found = (read_labelled(path, self._columns(lang)) for lang, path in tables.items() if path.is_file())
+        return tuple(sorted(set().union(*found)))
+
     @cached_property
     def concept_ids(self) -> tuple[str, ...]:
         """The concepts, in order; of files all that some language has, by name."""
@@ -295,6 +318,8 @@ class Study(StudySettings):
         if self.concepts.ids:
             return self.concepts.ids
         if self.concepts.source == "files":
+            if self.concepts.columns:
+                return self._labels_of_tables(self.concepts.path)
             template = self.concepts.path.replace("{data}", self.data)
             found = (find_concepts(template, self.original(lang)) for lang in self.languages)
             return tuple(sorted(set().union(*found)))

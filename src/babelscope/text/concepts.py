@@ -22,6 +22,7 @@ from babelscope.io.files import fitting_paths
 from babelscope.io.json import parse_json
 from babelscope.text.clones import NO_CLONES, Clones
 from babelscope.text.grammar.generate import concept_words
+from babelscope.text.labelled import read_labelled
 from babelscope.text.lines import (
     check_distinct,
     check_lines,
@@ -45,8 +46,9 @@ LABELS = ("positive", "negative")
 #: Sentences of each label that every half of the sentences needs.
 _PER_HALF = 2
 
-ConceptFile = tuple[str, str, str]
-"""Concept, label (positive, negative) and path of a file of sentences."""
+ConceptFile = tuple[str, ...]
+"""Concept, label (positive, negative) and path of a file of sentences; of a labelled table also columns, as
+:func:`babelscope.text.labelled.read_labelled` takes them."""
 
 
 @dataclass
@@ -74,6 +76,14 @@ def find_concepts(template: str, lang: str) -> list[str]:
     """
     found = fitting_paths(template, "concept", lang=lang, label="positive")
     return sorted(concept for concept, path in found.items() if Path(path).is_file())
+
+
+def _sentences_of(file: ConceptFile, *, duplicates: str) -> list[tuple[int, str]]:
+    concept, label, path, *columns = file
+    if not columns:
+        return read_list(Path(path), label, duplicates=duplicates)
+    texts = read_labelled(Path(path), columns).get(concept, [])
+    return check_distinct(Path(path), texts, duplicates=duplicates, label=concept)
 
 
 def read_list(path: Path, label: str, *, duplicates: str) -> list[tuple[int, str]]:
@@ -131,13 +141,14 @@ def read_concept_files(
     ids: dict[str, str] = {}
     group_of: dict[str, str] = {}
     in_files: list[str] = []
-    with_negatives = {concept for concept, label, _ in files if label == "negative"}
-    for concept, label, path in files:
+    with_negatives = {concept for concept, label, *_ in files if label == "negative"}
+    for file in files:
+        concept, label, path, *_ = file
         prefix, value = (concept, 1) if label == "positive" else (f"{concept}-neg", 0)
         own = found.labels.setdefault(concept, {})
         in_file = _groups_of_list(groups, concept, label, Path(path))
         in_files += in_file
-        for number, text in read_list(Path(path), label, duplicates=duplicates):
+        for number, text in _sentences_of(file, duplicates=duplicates):
             name = ids.setdefault(text, f"{prefix}-{number:05d}")
             if own.setdefault(name, value) != value:
                 other = LABELS[value]
@@ -171,11 +182,11 @@ def check_same_labels(files: Mapping[str, Sequence[ConceptFile]]) -> None:
         TextError: Naming the concept and the languages.
     """
     with_negatives = {
-        lang: {concept for concept, label, _ in own if label == "negative"} for lang, own in files.items()
+        lang: {concept for concept, label, *_ in own if label == "negative"} for lang, own in files.items()
     }
     somewhere = set().union(*with_negatives.values())
     for lang, own in files.items():
-        for concept, _, path in own:
+        for concept, _, path, *_ in own:
             if concept in somewhere - with_negatives[lang]:
                 others = ", ".join(other for other, has in with_negatives.items() if concept in has)
                 problem = f"{concept} has no negative sentences in {lang}, but it has in {others}"

@@ -14,6 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -150,6 +151,7 @@ def check_distinct(
     """
     word = "sentence" if label else "line"
     first: dict[str, int] = {}
+    repeated: list[str] = []
     for number, sentence in enumerate(sentences, 1):
         where = f"{label} {word} {number}".lstrip()
         if not is_seen(sentence):
@@ -159,11 +161,20 @@ def check_distinct(
             problem = f"{where} repeats {word} {first[sentence]}: {sentence[:80]!r}"
             if duplicates == "error":
                 raise TextError(path, problem, "remove one, or set sentences.duplicates: keep_first")
-            logger.warning("%s: %s; left out", path, problem)
+            repeated.append(problem)
         first.setdefault(sentence, number)
     if not first:
         raise TextError(path, f"has no {f'{label} sentence'.lstrip()}")
+    if repeated:
+        more = f", and {len(repeated) - 1} more that repeat one" if repeated[1:] else ""
+        _warn_once(f"{path}: {repeated[0]}{more}; left out")
     return [(number, sentence) for sentence, number in first.items()]
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Planning reads a file several times."""
+    logger.warning("%s", text)
 
 
 def check_parallel(files: Mapping[str, Path]) -> None:

@@ -145,12 +145,26 @@ class WordConcepts(_Concepts):
     of lists per language. Words of other languages label nothing; they are looked for in generated text."""
 
 
+class Columns(Settings):
+    """Columns of a labelled table."""
+
+    text: Annotated[str, Field(min_length=1)] = "text"
+    """The column of the sentences."""
+    label: Annotated[str, Field(min_length=1)] = "label"
+    """The column of the labels, each of which is a concept."""
+    lang: str = ""
+    """The column of the languages, where one table holds several; none if the path has {lang}."""
+
+
 class FileConcepts(_Concepts):
     """A file of positive sentences per concept and language."""
 
     source: Literal["files"]
     path: Template
-    """With {concept}, {lang} and {label} (positive, negative), and maybe {data}."""
+    """With {concept}, {lang} and {label} (positive, negative), and maybe {data}; of a labelled table with
+    {lang}, unless a column has the languages."""
+    columns: Columns | None = None
+    """Columns of a labelled table (.tsv, .csv, .jsonl, .parquet), of which each label is a concept."""
     lists: Text = ""
     """YAML file, per concept lists of words by language; or with {lang} a file of lists per language. They
     are looked for in generated text; without them it is judged by its language alone."""

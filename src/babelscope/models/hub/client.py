@@ -241,7 +241,8 @@ class Hub:
                 return action()
             except OfflineModeIsEnabled as error:
                 where = "where there is network, without HF_HUB_OFFLINE"
-                hint = f"run the one rule that needs it {where}: snakemake --until fetch_checkpoint"
+                fetch = "snakemake --cores 1 --until fetch_checkpoint --configfile STUDY"
+                hint = f"run the one rule that needs it {where}: {fetch}"
                 raise HubError(place, "HF_HUB_OFFLINE is set, so nothing can be fetched", hint) from error
             except GatedRepoError as error:
                 page = f"https://huggingface.co/{place.repo}"

@@ -69,8 +69,12 @@ def _slurm_minutes(text: str) -> float:
     return 1440 * days + 60 * hours + minutes + seconds / 60
 
 
-def check_slurm(seconds: float) -> tuple[dict[str, Limits], list[Diagnosis]]:
+def check_slurm(seconds: float, *, named: str = "") -> tuple[dict[str, Limits], list[Diagnosis]]:
     """Slurm answers, and tells for long enough how jobs have ended: the plugin looks every so many seconds.
+
+    Args:
+        seconds: Between two looks.
+        named: What names the study on a command line, as a shell takes it.
 
     Returns:
         What the partitions that are up give, none if Slurm does not tell; what was found.
@@ -83,10 +87,19 @@ def check_slurm(seconds: float) -> tuple[dict[str, Limits], list[Diagnosis]]:
     if not partitions:
         return {}, [Diagnosis("slurm", PROBLEM, "no partition is up", "sinfo -R   # why nodes are down")]
     answers = Diagnosis("slurm", OK, f"answers; {len(partitions)} partitions are up")
-    return partitions, [answers, *_check_queue(seconds)]
+    return partitions, [answers, *_check_gpus(partitions), *_check_queue(seconds, named)]
 
 
-def _check_queue(seconds: float) -> Iterator[Diagnosis]:
+def _check_gpus(partitions: Mapping[str, Limits]) -> Iterator[Diagnosis]:
+    """Jobs that run a model ask for GPUs by ``--gpus``, which Slurm knows with ``select/cons_tres`` alone."""
+    said = re.search(r"(?m)^SelectType\s*=\s*select/(\w+)", call("scontrol", "show", "config").stdout)
+    if said and said[1] != "cons_tres" and any(limits["max_gpu"] for limits in partitions.values()):
+        what = f"select/{said[1]} takes no --gpus, by which jobs that run a model ask for one"
+        remedy = 'in the profile, by set-resources of these rules: gpu: 0, gres: "gpu:1" (docs/cluster.md)'
+        yield Diagnosis("slurm", WARNING, what, remedy)
+
+
+def _check_queue(seconds: float, named: str) -> Iterator[Diagnosis]:
     """Ended jobs stay in squeue until the plugin has looked at them, and squeue is asked alone."""
     queue = call("squeue", "--noheader", "--me", "--format=%i")
     if queue.returncode:
@@ -104,7 +117,7 @@ def _check_queue(seconds: float) -> Iterator[Diagnosis]:
     if call("sacct", "--noheader", "--format=JobID").returncode not in (0, 127):
         # The plugin asks it all the same when the controller is silent; if it fails, the jobs are forgotten.
         what = "does not work: if the controller does not answer for ten seconds, Snakemake waits for ever"
-        remedy = "then stop it, `babelscope recover`, and the same command again"
+        remedy = f"then stop it, `{f'babelscope recover {named}'.rstrip()}`, and the same command again"
         yield Diagnosis("sacct", WARNING, what, remedy)
 
 

@@ -19,7 +19,9 @@ from babelscope.study.cautions import cautions
 from babelscope.study.config import Study
 
 
-def check_study(load: Callable[[], Study], *, concurrent: int, limit: float | None) -> list[Diagnosis]:
+def check_study(
+    load: Callable[[], Study], *, concurrent: int, limit: float | None, named: str = ""
+) -> list[Diagnosis]:
     """The study is valid, its text too, and there is room for what :func:`make_plan` says that it takes."""
     try:
         study = load()
@@ -34,11 +36,11 @@ def check_study(load: Callable[[], Study], *, concurrent: int, limit: float | No
         return [diagnosis_of("results", error)]
     warnings = [Diagnosis("study", WARNING, text) for text in [*study.warnings, *cautions(study)]]
     needed = make_plan(CostModel(study), concurrent=concurrent, limit=limit).peak_disk
-    disk = check_disk(Path(study.results), needed)
-    return [Diagnosis("study", OK, f"{study.name}: {counts}"), *warnings, disk, check_hub(study)]
+    disk = check_disk(Path(study.results), needed, named=named)
+    return [Diagnosis("study", OK, f"{study.name}: {counts}"), *warnings, disk, check_hub(study, named=named)]
 
 
-def check_disk(results: Path, needed: float) -> Diagnosis:
+def check_disk(results: Path, needed: float, *, named: str = "") -> Diagnosis:
     """There is room for the bytes that the whole study takes at most; what is there counts."""
     for folder, _, names in os.walk(results):
         for name in names:
@@ -50,13 +52,14 @@ def check_disk(results: Path, needed: float) -> Diagnosis:
     what = f"{size(free) or 'nothing'} free in {place}; results take {size(max(0, needed)) or 'nothing'} more"
     if free >= needed:
         return Diagnosis("disk", OK, what)
+    plan = f"babelscope plan {named}".rstrip()
     large = f"/LARGE/DISK/{base.name}"
     move = f"mv {base} {large}" if base.exists() else f"mkdir -p {large}"
-    remedy = f"{move} && ln -s {large} {base}   # `babelscope plan` says what takes it"
+    remedy = f"{move} && ln -s {large} {base}   # `{plan}` says what takes it"
     return Diagnosis("disk", PROBLEM, what, remedy)
 
 
-def check_hub(study: Study) -> Diagnosis:
+def check_hub(study: Study, *, named: str = "") -> Diagnosis:
     """Checkpoints of the hub are there, or may be fetched."""
     fetched = [work for work in all_jobs(study) if work.stage == "fetch_checkpoint"]
     folders = [study.models[work.model].folder(step) for work in fetched for step in work.steps]
@@ -64,6 +67,6 @@ def check_hub(study: Study) -> Diagnosis:
     what = f"{counted(n, 'checkpoint')} not fetched yet" if n else "nothing to fetch"
     if n and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         what += ", and HF_HUB_OFFLINE is set"
-        fetch = "snakemake --cores 1 --until fetch_checkpoint   # with your --configfile"
+        fetch = f"snakemake --cores 1 --until fetch_checkpoint {named}".rstrip()
         return Diagnosis("hub", WARNING, what, f"unset HF_HUB_OFFLINE; {fetch}")
     return Diagnosis("hub", OK, what)
