@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from babelscope import __version__
 from babelscope.commands import (
+    bundle,
     check_model,
     doctor,
     export_traces,
@@ -21,7 +22,7 @@ from babelscope.commands import (
 from babelscope.errors import BabelscopeError, explained
 
 #: Each has ``add_arguments`` and ``run``, and imports what is slow in ``run``.
-COMMANDS = (new, check_model, doctor, plan, status, recover, recut, hub, export_traces)
+COMMANDS = (new, check_model, doctor, plan, status, recover, recut, hub, bundle, export_traces)
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:

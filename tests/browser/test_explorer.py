@@ -6,10 +6,11 @@ from importlib.resources import files
 
 import pytest
 
+from babelscope.cli import main
 from babelscope.report.explorer.build import build_explorer
 from babelscope.report.findings.evaluate import evaluate_findings
 from babelscope.report.page import render_report
-from synthetic_explorer import HOSTILE, MODEL, TWIN, small_study
+from synthetic_explorer import HOSTILE, KEPT, MODEL, TWIN, small_study
 
 pytestmark = pytest.mark.browser
 
@@ -260,6 +261,7 @@ def test_every_choice_of_concept_language_and_model_is_shown(visit):
     field(page, "Language").select_option("de")
     field(page, "and").select_option("en")
     field(page, "Model").select_option(TWIN)
+    assert field(page, "Model").locator("option").all_inner_texts() == [MODEL, f"{TWIN} (control)"]
     until(page, "document.querySelector('.x-model').textContent.startsWith('twin')")
     assert "“water” are the same units in de and en" in words(page)
     assert fragment(page) == f"#/raster?m={TWIN}&c=water&a=de&b=en"
@@ -500,3 +502,27 @@ def test_printing_leaves_the_controls_out(visit):
     page.emulate_media(media="print")
     assert not page.locator(".x-fields").first.is_visible()
     assert page.locator("canvas").first.is_visible()
+
+
+# ------------------------------------------------------------------------------------------- several studies
+
+
+def test_a_bundle_sets_studies_side_by_side(visitor, tmp_path):
+    out = tmp_path / "bundle.html"
+    assert main(["bundle", f"one={KEPT}", f"two={KEPT}", "-o", str(out)]) == 0
+    state = f"#/unit/{TRACED}?m=two%2F{MODEL}&w=one%2F{MODEL}&s=0"
+    page = visitor(out.as_uri() + state)
+    page.wait_for_selector(READY)
+    assert [text.split(" ")[0] for text in page.locator(".x-model").all_inner_texts()] == [
+        f"two/{MODEL}",
+        f"one/{MODEL}",
+    ]
+    assert page.locator(".x-model").all_inner_texts()[1].endswith("step 0 · 0 tokens")
+    assert page.locator(".x-tick").all_text_contents().count("768") == 2  # tokens, not steps
+    slide(page, 1)
+    until(page, "document.querySelectorAll('.x-model')[1].textContent.endsWith('step 4 · 768 tokens')")
+    assert fragment(page) == state.replace("&s=0", "")
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.problems == []
+    assert {url.partition("#")[0] for url in page.requests} == {out.as_uri()}

@@ -307,7 +307,7 @@ def test_a_study_without_what_is_shown_says_so():
     explorer = build_explorer({}, few, best)
     header, _ = unpack(explorer.blocks["study"])
     assert "no token traces" in header["traces_missing"]
-    assert header["start"]["concept"] == CONCEPT
+    assert header["models"][0]["start"]["concept"] == CONCEPT
     assert not [name for name in explorer.blocks if name.startswith(("texts", "traces"))]
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from babelscope.analysis.ranking import BestFile
 from babelscope.io.cells import Cell
@@ -61,6 +62,10 @@ class Explorer:
         """Bytes of all blocks."""
         return sum(map(len, self.blocks.values()))
 
+    def marked(self) -> Explorer:
+        """For a template: style and script are ours, not data; its blocks are base64."""
+        return replace(self, style=Markup(self.style), script=Markup(self.script))
+
 
 def build_explorer(
     study: Mapping[str, Any],
@@ -68,6 +73,7 @@ def build_explorer(
     best: Mapping[str, Mapping[Cell, BestFile]],
     *,
     megabytes: float = MEGABYTES,
+    by_tokens: bool = False,
 ) -> Explorer:
     """Gather and pack what the explorer shows.
 
@@ -77,6 +83,7 @@ def build_explorer(
         best: The best units by model and by (step, language), see :meth:`babelscope.results.Results.best`.
         megabytes: What the data may take. If it is more, the average precision of units that are no
             experts goes first, then steps of token traces, then ranks of experts; the page says so.
+        by_tokens: Whether steps lie by tokens seen, on one axis for all models, if these are known of all.
     """
     tables = {name: tables[name] for name in _TABLES if name in tables and len(tables[name])}
     if "overlap" not in tables or not best:
@@ -90,8 +97,8 @@ def build_explorer(
     models = [_of_model(run, best[run], tables, langs, most) for run in runs]
     fixed = dict(_fixed_blocks(models, tables))
     detail, blocks = fitting(_Parts(models, tables), int(megabytes * 1e6) - sum(map(len, fixed.values())))
-    header = _header(study, tables, models, detail)
-    script = linked(_modules(), "main")
+    header = _header(study, tables, models, detail, by_tokens=by_tokens)
+    script = page_script("main")
     return Explorer(
         blocks={"study": pack(header), **fixed, **blocks},
         script=script,
@@ -127,7 +134,8 @@ class _Parts:
         self.kept = max(model.best.kept for model in models)
         self.held = max(model.best.held for model in models)
         self.k = max(model.best.k for model in models)
-        self.n_trace_steps = 0 if self._traces is None else int(self._traces["step"].nunique())
+        steps = None if self._traces is None else self._traces.groupby("model")["step"].nunique()
+        self.n_trace_steps = 0 if steps is None else int(steps.max())
         self.units = cache(self._units)
         self.traces = cache(self._trace_blocks)
 
@@ -165,12 +173,13 @@ def _text_row(row: Mapping[Hashable, Any]) -> list[Any]:
 
 
 def _header(
-    study: Mapping[str, Any], tables: Tables, models: Sequence[_Model], detail: Detail
+    study: Mapping[str, Any], tables: Tables, models: Sequence[_Model], detail: Detail, *, by_tokens: bool
 ) -> dict[str, Any]:
-    described = [_model_header(model, tables) for model in models]
+    scripts = _scripts(tables)
+    described = [_model_header(model, tables, scripts) for model in models]
+    unknown = [of["name"] for of in described if by_tokens and of["tokens"] is None]
     langs = list(dict.fromkeys(lang for model in models for lang in model.best.langs))
     concepts = list(dict.fromkeys(concept for model in models for concept in model.best.concepts))
-    scripts = _scripts(tables)
     said = {
         "study": str(study.get("study", "")),
         "languages": langs,
@@ -182,13 +191,19 @@ def _header(
     return {
         **said,
         "hash": hashlib.sha256(whole).hexdigest()[:8],
-        "start": _start(models, tables, langs, scripts),
-        "notes": detail.notes(),
+        "axis": "tokens" if by_tokens and not unknown else "steps",
+        "notes": [*detail.notes(), *_without_tokens(unknown)],
         "traces_missing": _why_no_traces(tables),
     }
 
 
-def _model_header(model: _Model, tables: Tables) -> dict[str, Any]:
+def _without_tokens(models: Sequence[str]) -> list[str]:
+    if not models:
+        return []
+    return [f"Tokens seen are not known of {', '.join(models)}: models stand side by side by training step."]
+
+
+def _model_header(model: _Model, tables: Tables, scripts: Mapping[str, str]) -> dict[str, Any]:
     best, models = model.best, tables.get("models")
     role = str(with_roles(pd.DataFrame({"model": [model.run]}), models)["role"].iloc[0])
     flagged = flagged_rows(tables.get("audit"))
@@ -205,6 +220,7 @@ def _model_header(model: _Model, tables: Tables) -> dict[str, Any]:
         "k": best.k,
         "langs": list(best.langs),
         "concepts": list(best.concepts),
+        "start": _start(model, tables, scripts),
         "chance": dict(model.chance),
         "followed": _followed(model.run, tables),
         "traced": traced_in(by_concept(tables["traces"], model.run)) if "traces" in tables else {},
@@ -241,16 +257,13 @@ def _scripts(tables: Tables) -> dict[str, str]:
     return {str(lang): str(script) for side in both for lang, script in side}
 
 
-def _start(
-    models: Sequence[_Model], tables: Tables, langs: Sequence[str], scripts: Mapping[str, str]
-) -> dict[str, Any]:
+def _start(model: _Model, tables: Tables, scripts: Mapping[str, str]) -> dict[str, Any]:
     """Where one begins: the concept of the most reliable unit, in the first two languages of two scripts."""
-    first = models[0]
-    followed = _followed(first.run, tables)
+    followed, langs = _followed(model.run, tables), model.best.langs
     other = next((lang for lang in langs[1:] if scripts.get(lang) != scripts.get(langs[0])), langs[-1])
     return {
-        "concept": followed[0][1] if followed else first.best.concepts[0],
-        "unit": followed[0][0] if followed else unit_name(*_first_unit(first)),
+        "concept": followed[0][1] if followed else model.best.concepts[0],
+        "unit": followed[0][0] if followed else unit_name(*_first_unit(model)),
         "a": langs[0],
         "b": other,
     }
@@ -273,6 +286,11 @@ def _why_no_traces(tables: Tables) -> str:
 
 def _templates(name: str) -> str:
     return (files("babelscope.report") / "templates" / "explorer" / name).read_text(encoding="utf-8")
+
+
+def page_script(main: str) -> str:
+    """The script of a module of the page, with all that it imports."""
+    return linked(_modules(), main)
 
 
 def _modules() -> dict[str, str]:

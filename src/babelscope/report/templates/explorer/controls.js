@@ -76,12 +76,12 @@ export class Controls {
   options(state, model) {
     const same = (values) => values.map((value) => [value, value]);
     const unique = (values) => [...new Set(values)].map(String);
-    const { models, languages, concepts, scripts } = this.study;
+    const { models, scripts } = this.study;
     const counts = model.langs.map((_, at) => at + 1).filter((n) => n > 1);
     return {
-      m: models.map((each) => [each.name, each.label === each.name ? each.name : `${each.name} (${each.role})`]),
+      m: models.map((each) => [each.name, each.label]),
       w: [["", "none"], ...same(models.map((each) => each.name).filter((name) => name !== state.m))],
-      c: same(concepts), a: same(languages), b: same(languages),
+      c: same(model.concepts), a: same(model.langs), b: same(model.langs),
       min: [["", "any"], ...counts.map((n) => [String(n), `${n} languages or more`])],
       site: [["", "all"], ...same(unique(model.sites.map(([, site]) => site)))],
       layer: [["", "all"], ...same(unique(model.sites.map(([layer]) => layer)))],

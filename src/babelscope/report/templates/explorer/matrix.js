@@ -1,8 +1,7 @@
 // Languages by languages: what they share of their experts.
 
 import { el, table } from "./dom.js";
-import { heading } from "./raster.js";
-import { nearest } from "./state.js";
+import { heading, panel } from "./panel.js";
 
 export const MEASURE_WORDS = { overlap: "overlap", null: "null: other concepts", calibrated: "overlap above its null" };
 
@@ -11,14 +10,12 @@ export class MatrixView {
   constructor(study, go) {
     this.study = study;
     this.go = go;
-    this.title = el("h3", { class: "x-model" });
-    this.told = el("p", { class: "x-words" });
     this.grid = el("div");
-    this.node = el("div", { class: "x-panel" }, this.title, this.told, this.grid);
+    Object.assign(this, panel(this.grid));
   }
 
   async update(state, model) {
-    const at = nearest(model.steps, state.s);
+    const at = this.study.place(model, state);
     const matrix = await this.study.matrix(model);
     this.title.replaceChildren(...heading(model, at));
     const layer = state.layer === "" ? -1 : Number(state.layer);

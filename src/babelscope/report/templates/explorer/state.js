@@ -11,9 +11,9 @@ export const SCRIPTS = ["same", "other"];
 
 export function defaults(study) {
   const model = study.models[0];
+  const { unit, concept, a, b } = model.start;
   return {
-    view: "raster", unit: study.start.unit, m: model.name, w: "", s: model.steps.at(-1),
-    c: study.start.concept, a: study.start.a, b: study.start.b, v: VARIANTS[0], k: MEASURES[0],
+    view: "raster", unit, m: model.name, w: "", s: model.steps.at(-1), c: concept, a, b, v: VARIANTS[0], k: MEASURES[0],
     layer: "", site: "", script: "", min: "",
   };
 }
@@ -53,6 +53,7 @@ export function parse(fragment, study) {
   const model = study.model(state.m);
   state.s = model.steps.at(-1);
   readStep(given.get("s"), model, state, notes);
+  takeOwn(given, model, state, notes);
   readPlaces(given, model, state, notes);
   if (state.view === "unit") readUnit(rest.join("/"), model, state, notes);
   if (given.get("f") && given.get("f") !== study.hash)
@@ -63,6 +64,19 @@ export function parse(fragment, study) {
 const WORDS = {
   m: "model", w: "model", c: "concept", a: "language", b: "language", v: "variant", k: "measure", script: "filter",
 };
+
+// What a model of another study lacks, it has of its own.
+function takeOwn(given, model, state, notes) {
+  const { concept, a, b, unit } = model.start;
+  const own = { c: [model.concepts, concept], a: [model.langs, a], b: [model.langs, b] };
+  for (const [key, [values, instead]] of Object.entries(own)) {
+    if (values.includes(state[key])) continue;
+    if (given.get(key) === state[key])
+      notes.push(`${model.name} has no ${WORDS[key]} “${state[key]}”; this is “${instead}”.`);
+    state[key] = instead;
+  }
+  if (model.names.number(state.unit) < 0) state.unit = unit;
+}
 
 function readStep(text, model, state, notes) {
   if (text === null) return;

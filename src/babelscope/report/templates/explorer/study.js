@@ -2,6 +2,8 @@
 
 import { readBlock, share } from "./blocks.js";
 import { UnitNames } from "./names.js";
+import { nearest } from "./state.js";
+import { short } from "./text.js";
 
 // The best units of one concept, by step and language.
 export class ConceptUnits {
@@ -77,6 +79,28 @@ export class Study {
 
   index(model) {
     return this.models.indexOf(model);
+  }
+
+  // Place of a model's step when the slider is at a step of another: the nearest in tokens seen, where these are known
+  // of both, else in steps.
+  place(model, state) {
+    const lead = this.model(state.m);
+    const at = nearest(lead.steps, state.s);
+    if (model !== lead && lead.tokens && model.tokens) return nearest(model.tokens, lead.tokens[at]);
+    return nearest(model.steps, state.s);
+  }
+
+  // Where a model's steps lie in a chart, from 0 to 1, and what they are called: at equal distances, or, where models of
+  // several studies stand side by side, by tokens seen (logarithmic; 0 a little before the first), one axis for all.
+  ticks(model) {
+    const last = Math.max(1, model.steps.length - 1);
+    if (this.axis !== "tokens")
+      return model.steps.map((step, at) => ({ place: model.steps.length > 1 ? at / last : 0.5, label: String(step) }));
+    const seen = this.models.flatMap((each) => each.tokens).filter((n) => n > 0).map(Math.log);
+    const [low, high] = [Math.min(...seen), Math.max(...seen)];
+    const gap = (high - low || 1) / 10;
+    const place = (n) => (n > 0 ? (Math.log(n) - low + gap) / (high - low + gap) : 0);
+    return model.tokens.map((n) => ({ place: place(n), label: short(n) }));
   }
 
   units(model, concept) {

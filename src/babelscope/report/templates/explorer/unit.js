@@ -2,7 +2,7 @@
 
 import { chart, hue } from "./chart.js";
 import { el, inSight, table } from "./dom.js";
-import { heading } from "./raster.js";
+import { heading, panel } from "./panel.js";
 import { sentences } from "./sentences.js";
 import { nearest } from "./state.js";
 import { number, spoken, visible } from "./text.js";
@@ -14,15 +14,13 @@ export class UnitView {
   constructor(study, go) {
     this.study = study;
     this.go = go;
-    this.unfolded = new Set([study.start.a, study.start.b]); // languages whose sentences are
-    this.title = el("h3", { class: "x-model" });
-    this.told = el("p", { class: "x-words" });
+    this.unfolded = new Set(study.models.flatMap(({ start }) => [start.a, start.b])); // languages whose sentences are
     this.parts = Object.fromEntries(["line", "grid", "concepts", "traces", "texts"].map((name) => [name, el("div")]));
-    this.node = el("div", { class: "x-panel" }, this.title, this.told, ...Object.values(this.parts));
+    Object.assign(this, panel(...Object.values(this.parts)));
   }
 
   async update(state, model) {
-    const now = nearest(model.steps, state.s);
+    const now = this.study.place(model, state);
     const unit = model.names.number(state.unit);
     const units = await this.study.units(model, state.c);
     this.title.replaceChildren(...heading(model, now));
@@ -34,7 +32,7 @@ export class UnitView {
     const life = lifeOf(units, unit, model);
     this.told.replaceChildren(...words(life, state, model, now));
     const key = [model.name, state.c, state.unit].join(" ");
-    this.parts.line.replaceChildren(lines(life, state, model, now, this.node.clientWidth));
+    this.parts.line.replaceChildren(lines(life, state, model, now, this.study, this.node.clientWidth));
     this.parts.grid.replaceChildren(...this.grid(life, state, model, now, units.depth));
     inSight(this.parts.grid);
     await this.concepts(unit, state, model, now);
@@ -134,7 +132,7 @@ function words({ counts, first }, state, model, now) {
   return [...said, "."];
 }
 
-function lines(life, state, model, now, width) {
+function lines(life, state, model, now, study, width) {
   const series = model.langs.map((lang, l) => ({
     name: lang, hue: hue(l, model.langs.length),
     values: life.cells[l].map((cell) => cell && { value: cell.ap, known: cell.kept }),
@@ -144,8 +142,8 @@ function lines(life, state, model, now, width) {
   const flagged = model.steps.flatMap((step, at) => (step in model.flagged ? [at] : []));
   const label = `Average precision of ${state.unit} for ${state.c} over steps, a line per language; the table below has the numbers`;
   return el("figure", { class: "x-figure" },
-    chart(label, model.steps, series, chances.length ? [{ name: "random", value: mean }] : [], now, flagged, Math.min(760, Math.max(300, width))),
-    el("figcaption", {}, `Average precision for “${state.c}” over steps (not to scale), a line per language. Hollow: at most this. Dashed: ${number(mean)}, that of random scores on half of the sentences; the best of ${model.names.size} units lies above it even if none knows the concept.`));
+    chart(label, study.ticks(model), series, chances.length ? [{ name: "random", value: mean }] : [], now, flagged, Math.min(760, Math.max(300, width))),
+    el("figcaption", {}, `Average precision for “${state.c}” over ${study.axis === "tokens" ? "tokens seen (logarithmic, one axis for all models)" : "steps (not to scale)"}, a line per language. Hollow: at most this. Dashed: ${number(mean)}, that of random scores on half of the sentences; the best of ${model.names.size} units lies above it even if none knows the concept.`));
 }
 
 function shadeOf(cell) {
