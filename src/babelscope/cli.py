@@ -18,11 +18,12 @@ from babelscope.commands import (
     recover,
     recut,
     status,
+    watch,
 )
 from babelscope.errors import BabelscopeError, explained
 
 #: Each has ``add_arguments`` and ``run``, and imports what is slow in ``run``.
-COMMANDS = (new, check_model, doctor, plan, status, recover, recut, hub, bundle, export_traces)
+COMMANDS = (new, check_model, doctor, plan, status, watch, recover, recut, hub, bundle, export_traces)
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:

@@ -18,7 +18,7 @@ def explorer_page(
     title: str,
     lead: Sequence[str],
     studies: Sequence[Mapping[str, Any]] = (),
-    live: bool = False,
+    live: str = "",
 ) -> str:
     """A page as HTML, complete in itself.
 
@@ -27,7 +27,7 @@ def explorer_page(
         title: Its heading.
         lead: Paragraphs below it.
         studies: Of each study ``name``, ``models``, ``languages`` and the ``version`` that wrote it.
-        live: Whether the page asks where it came from for a newer one, and loads that.
+        live: Version of a page that asks where it came from for a newer one, and loads that.
     """
     environment = Environment(
         loader=PackageLoader("babelscope.report", "templates"),
@@ -37,14 +37,15 @@ def explorer_page(
         lstrip_blocks=True,
     )
     style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
-    follow = page_script("live") if live else ""
-    scripts = [script_hash(script) for script in (explorer.script, follow) if script]
+    following = page_script("live") if live else ""
+    scripts = [script_hash(script) for script in (explorer.script, following) if script]
     return environment.get_template("explorer_page.html.j2").render(
         title=title,
         lead=lead,
         studies=studies,
         explorer=explorer.marked(),
-        live=Markup(follow),  # ours, as the style is
+        live=live,
+        following=Markup(following),  # ours, as the style is
         scripts=scripts,
         style=Markup(style),
     )
