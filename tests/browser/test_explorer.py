@@ -255,6 +255,32 @@ def test_filters_leave_what_they_say(visit):
     )
 
 
+def test_only_the_languages_that_are_asked_for_are_shown(visit):
+    page = visit(f"#/unit/{TRACED}?l=de,ru")
+    rows = page.locator(".x-grid-of tbody th")
+    assert rows.all_inner_texts() == ["de", "ru", "expert in"]
+    assert page.locator(".x-end").all_text_contents() in (["de", "ru"], ["ru", "de"])
+    assert page.locator(".x-grid-of tbody tr").last.inner_text().count("of 3") == 2  # of all, as before
+    boxes = page.locator(".x-langs input")
+    assert [box.get_attribute("value") for box in boxes.all() if box.is_checked()] == ["de", "ru"]
+    boxes.nth(1).uncheck()
+    until(page, "location.hash.endsWith('?l=ru')")
+    page.get_by_role("link", name="Languages", exact=True).click()
+    until(page, "document.querySelectorAll('.x-matrix tbody th').length === 1")
+    boxes.nth(0).check()
+    until(page, "document.querySelectorAll('.x-matrix tbody th').length === 2")
+    assert page.locator(".x-matrix thead th").all_inner_texts()[1:] == ["en", "ru"]
+    assert "in the mean over all pairs of different languages" in words(page)
+    assert fragment(page) == "#/matrix?l=en,ru"
+
+
+def test_a_chart_has_the_null_of_the_best_unit(visit):
+    page = visit(f"#/unit/{TRACED}?c=dog")
+    assert page.locator(".x-null").count() == 1
+    told = page.locator("figcaption", has_text="Average precision for").inner_text()
+    assert re.search(r"Dotted: the null of the best unit, 0\.362 at step 4,", told)
+
+
 def test_every_choice_of_concept_language_and_model_is_shown(visit):
     page = visit("#/raster")
     field(page, "Concept").select_option("water")

@@ -124,6 +124,7 @@ def test_the_default_state_has_the_shortest_link(run):
     [
         ({"s": 100}, "#/raster?s=100"),
         ({"m": "two", "s": 7}, "#/raster?m=two"),
+        ({"view": "matrix", "l": "en,zh"}, "#/matrix?l=en,zh"),
         ({"view": "unit", "unit": "L02.mlp_out.39", "c": "a&b=c"}, "#/unit/L02.mlp_out.39?c=a%26b%3Dc"),
         ({"view": "matrix", "k": "calibrated", "layer": "2", "v": "same_lines", "script": "other"},
          "#/matrix?v=same_lines&k=calibrated&layer=2&script=other"),
@@ -149,6 +150,8 @@ def test_a_state_goes_into_its_link_and_back(run, change, fragment):
         ("#/raster?s=", {"s": 1000}, "“” is no step."),
         ("#/raster?c=ship", {"c": "house"}, "This study has no concept “ship”."),
         ("#/raster?m=__proto__", {"m": "one"}, "This study has no model “__proto__”."),
+        ("#/matrix?l=zh,xx,en", {"l": "en,zh"}, "This study has no language “xx”."),
+        ("#/matrix?l=zh,de,en", {"l": ""}, None),
         ("#/nothing", {"view": "raster"}, "There is no view “nothing”; this is the first one."),
         ("#/unit/L09.mlp_act.1", {"unit": "L01.mlp_act.3"}, "one has no unit “L09.mlp_act.1”."),
         ("#/unit/%E0%A4%A", {"unit": "L01.mlp_act.3"}, "one has no unit “%E0%A4%A”."),

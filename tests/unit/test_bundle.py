@@ -33,7 +33,7 @@ def bundle(*arguments: object) -> int:
 def test_a_bundle_holds_the_models_of_all_its_studies(other, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert bundle(f"one={KEPT}", other, "-o", page) == 0
-    assert re.search(r"page.html \([\d.]+ KB\), 2 models of 2 studies", capsys.readouterr().out)
+    assert re.search(r"page.html \([\d.]+ KB\), 2 models of one, other", capsys.readouterr().out)
     blocks = blocks_of(page)
     header, _ = unpack(blocks["study"])
     assert [model["name"] for model in header["models"]] == [f"one/{MODEL}", f"other/{MODEL}"]

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page, and say how large it is."""
     from babelscope.io.files import written_whole
-    from babelscope.ops.terminal import size
+    from babelscope.ops.terminal import counted, size
     from babelscope.report.explorer.build import build_explorer
     from babelscope.report.explorer.page import explorer_page
     from babelscope.report.summaries import run_names
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with written_whole(args.out) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
-    held = f"{len(models)} models of {len(settings)} studies"
+    held = f"{counted(len(models), 'model')} of {', '.join(settings)}"
     print(f"babelscope: {args.out} ({size(len(page.encode()))}), {held}")
     return 0
 

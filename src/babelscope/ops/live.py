@@ -34,6 +34,7 @@ _AUDIT = "audit/{model}/{steps}.h5"
 _JOINED = {
     "overlap": _OVERLAP,
     "lifelines": "alignment/{model}.lifelines.parquet",
+    "reliability": "alignment/{model}/{steps}.reliability.parquet",
     "traces": "traces/{model}/{steps}.parquet",
 }
 _WHOLE = {"pairs": "tables/pairs.tsv", "texts": "tables/texts.parquet"}

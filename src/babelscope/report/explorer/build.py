@@ -27,14 +27,22 @@ from babelscope.report.explorer.traces import by_concept, trace_block, traced_in
 from babelscope.report.explorer.units import BestUnits
 from babelscope.report.figures.spec import Tables
 from babelscope.report.formats import text
-from babelscope.report.summaries import flagged_rows, model_label, run_names, traced_units, with_roles
+from babelscope.report.summaries import (
+    ALL,
+    best_unit,
+    flagged_rows,
+    model_label,
+    run_names,
+    traced_units,
+    with_roles,
+)
 from babelscope.text.clones import readable
 from babelscope.units import unit_name
 
 #: Followed units that are offered by name.
 _OFFERED = 40
 #: Tables that are read.
-_TABLES = ("overlap", "models", "steps", "audit", "pairs", "lifelines", "texts", "traces")
+_TABLES = ("overlap", "models", "steps", "audit", "pairs", "lifelines", "reliability", "texts", "traces")
 #: Size of the packed data where nothing else is said.
 MEGABYTES = 7.0
 
@@ -82,7 +90,8 @@ def build_explorer(
         tables: Collected tables by name; of these ``overlap`` must be there, the others may be missing.
         best: The best units by model and by (step, language), see :meth:`babelscope.results.Results.best`.
         megabytes: What the data may take. If it is more, the average precision of units that are no
-            experts goes first, then steps of token traces, then ranks of experts; the page says so.
+            experts goes first, then steps of token traces, then ranks of experts, in the end overlaps of
+            single pairs by layer, then by concept; the page says so.
         by_tokens: Whether steps lie by tokens seen, on one axis for all models, if these are known of all.
     """
     tables = {name: tables[name] for name in _TABLES if name in tables and len(tables[name])}
@@ -130,7 +139,7 @@ class _Parts:
 
     def __init__(self, models: Sequence[_Model], tables: Tables) -> None:
         self._models = models
-        self._traces = tables.get("traces")
+        self._traces, self._overlap = tables.get("traces"), tables["overlap"]
         self.kept = max(model.best.kept for model in models)
         self.held = max(model.best.held for model in models)
         self.k = max(model.best.k for model in models)
@@ -138,6 +147,7 @@ class _Parts:
         self.n_trace_steps = 0 if steps is None else int(steps.max())
         self.units = cache(self._units)
         self.traces = cache(self._trace_blocks)
+        self.overlaps = cache(self._overlaps)
 
     def _units(self, depth: int) -> dict[str, str]:
         return {
@@ -155,13 +165,20 @@ class _Parts:
             for n, rows in enumerate(by_concept(self._traces, model.run))
         }
 
+    def _overlaps(self, layers: bool, concepts: bool) -> dict[str, str]:
+        blocks = {}
+        for i, model in enumerate(self._models):
+            if concepts:
+                blocks[f"overlaps/{i}"] = model.best.overlaps()
+            rows = self._overlap[self._overlap["model"] == model.run]
+            if block := matrix_block(rows, layers=layers):
+                blocks[f"matrix/{i}"] = block
+        return blocks
+
 
 def _fixed_blocks(models: Sequence[_Model], tables: Tables) -> Iterator[tuple[str, str]]:
-    overlap, texts = tables["overlap"], tables.get("texts")
+    texts = tables.get("texts")
     for i, model in enumerate(models):
-        yield f"overlaps/{i}", model.best.overlaps()
-        if block := matrix_block(overlap[overlap["model"] == model.run]):
-            yield f"matrix/{i}", block
         if texts is not None and len(rows := texts[texts["model"] == model.run]):
             yield f"texts/{i}", pack({"rows": [_text_row(row) for row in rows.to_dict("records")]})
 
@@ -222,6 +239,7 @@ def _model_header(model: _Model, tables: Tables, scripts: Mapping[str, str]) -> 
         "concepts": list(best.concepts),
         "start": _start(model, tables, scripts),
         "chance": dict(model.chance),
+        "nulls": _nulls(model, tables.get("reliability")),
         "followed": _followed(model.run, tables),
         "traced": traced_in(by_concept(tables["traces"], model.run)) if "traces" in tables else {},
     }
@@ -234,6 +252,20 @@ def _tokens(model: _Model, steps: pd.DataFrame | None) -> list[int] | None:
     rows = steps[(steps["model"] == model.run) & steps["tokens"].notna()]
     known = dict(zip(rows["step"], rows["tokens"], strict=True))
     return [int(known[s]) for s in model.best.steps] if set(model.best.steps) <= set(known) else None
+
+
+def _nulls(model: _Model, reliability: pd.DataFrame | None) -> dict[str, list[float | None]]:
+    """By concept and step what the best unit has in its worst language by chance: concepts permuted."""
+    if reliability is None:
+        return {}
+    rows = best_unit(reliability)
+    rows = rows[(rows["model"] == model.run) & (rows["concept"] != ALL) & rows["null"].notna()]
+    found: dict[str, list[float | None]] = {}
+    for concept, step, null in zip(rows["concept"], rows["step"], rows["null"], strict=True):
+        if step in model.best.steps:
+            by_step = found.setdefault(str(concept), [None] * len(model.best.steps))
+            by_step[model.best.steps.index(step)] = round(float(null), 4)
+    return found
 
 
 def _followed(run: str, tables: Tables) -> list[list[Any]]:

@@ -6,11 +6,11 @@ const SIZE = { height: 260, left: 40, right: 58, top: 12, bottom: 30 };
 const LABEL = 46; // pixels that a step takes below the line
 
 // axis: [{ place, label }] of the steps, places from 0 to 1. series: [{ name, values: [{ value, known }], hue }], values by step; null where there is none.
-// guides: [{ name, value }] lines across. now: place of the current step. flagged: places that are marked.
+// guides: [{ kind, values }] lines to compare with, their classes and values by step; null where there is none. now: place of the current step. flagged: places that are marked.
 // width: pixels that there are.
 export function chart(label, axis, series, guides, now, flagged, width) {
   const { height, left, right, top, bottom } = SIZE;
-  const values = [...series.flatMap((s) => s.values.filter(Boolean).map((v) => v.value)), ...guides.map((g) => g.value)];
+  const values = [...series.flatMap((s) => s.values.filter(Boolean).map((v) => v.value)), ...guides.flatMap((g) => g.values.filter((v) => v !== null))];
   const most = Math.max(0.05, ...values) * 1.05;
   const x = (at) => left + axis[at].place * (width - left - right);
   const y = (value) => height - bottom - (value / most) * (height - top - bottom);
@@ -28,11 +28,17 @@ export function chart(label, axis, series, guides, now, flagged, width) {
     free = x(at) - LABEL;
   }
   parts.push(svg("line", { class: "x-now", x1: x(now), x2: x(now), y1: top, y2: height - bottom }));
-  for (const { value } of guides)
-    parts.push(svg("line", { class: "x-guide", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
+  for (const { kind, values: across } of guides)
+    parts.push(svg("path", { class: kind, d: across.length > 1 ? guide(across, x, y) : `M${left} ${y(across[0])}H${width - right}` }));
   for (const each of series) parts.push(...line(each, x, y));
   parts.push(...labels(series, width - right + 8, y));
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "x-chart", role: "img", "aria-label": label }, parts);
+}
+
+function guide(values, x, y) {
+  return values
+    .map((value, at) => (value === null ? "" : `${at && values[at - 1] !== null ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`))
+    .join("");
 }
 
 function line({ values, hue }, x, y) {

@@ -26,16 +26,17 @@ export class MatrixView {
     }
     const read = (a, b, measure = state.k) => matrix.value(measure, model.steps[at], layer, state.v, a, b);
     const where = layer < 0 ? "all layers" : `layer ${layer}`;
+    const langs = this.study.langs(model, state).map((place) => model.langs[place]);
     const mean = read("*", "*");
     const said = `${MEASURE_WORDS[state.k]}, ${where}, step ${model.steps[at]}`;
     this.told.replaceChildren(
-      el("b", {}, Number.isNaN(mean) ? "No mean" : mean.toFixed(3)), ` in the mean over pairs of different languages: ${said}`,
+      el("b", {}, Number.isNaN(mean) ? "No mean" : mean.toFixed(3)), ` in the mean over ${langs.length < model.langs.length ? "all " : ""}pairs of different languages: ${said}`,
       state.k === "overlap" ? `, null ${read("*", "*", "null").toFixed(3)}` : "", ".",
     );
     const most = matrix.highest(state.k, state.v);
-    const head = ["", ...model.langs].map((lang) => el("th", { scope: "col", class: lang && "num" }, lang || el("span", { class: "hidden" }, "language")));
-    const rows = model.langs.map((a) =>
-      el("tr", {}, el("th", { scope: "row" }, a), model.langs.map((b) => this.cell(state, a, b, read(a, b), most))));
+    const head = ["", ...langs].map((lang) => el("th", { scope: "col", class: lang && "num" }, lang || el("span", { class: "hidden" }, "language")));
+    const rows = langs.map((a) =>
+      el("tr", {}, el("th", { scope: "row" }, a), langs.map((b) => this.cell(state, a, b, read(a, b), most))));
     this.grid.replaceChildren(
       table(`${said}, ${model.name}`, head, rows, { class: "x-matrix" }),
       el("p", { class: "small" }, `Shades go from 0 to ${most.toFixed(3)}, the highest of different languages at any step, in any layer. On the diagonal a language with itself on disjoint halves of the sentences, the ceiling. A cell opens its pair.`),

@@ -90,6 +90,14 @@ export class Study {
     return nearest(model.steps, state.s);
   }
 
+  // Languages of a model that are shown, by place: those that are asked for, or all if it has none of these.
+  langs(model, state) {
+    const asked = state.l.split(",");
+    const all = model.langs.map((_, at) => at);
+    const found = all.filter((at) => asked.includes(model.langs[at]));
+    return found.length ? found : all;
+  }
+
   // Where a model's steps lie in a chart, from 0 to 1, and what they are called: at equal distances, or, where models of
   // several studies stand side by side, by tokens seen (logarithmic; 0 a little before the first), one axis for all.
   ticks(model) {
@@ -122,6 +130,7 @@ export class Study {
   // Shared, null and highest null of a concept in two languages at a step (by place); null if not known.
   async overlap(model, step, concept, a, b) {
     const block = await this.once(`overlaps/${this.index(model)}`, (each) => each);
+    if (!block) return null;
     const pairs = block.header.pairs;
     const pair = pairs.findIndex(([x, y]) => (x === a && y === b) || (x === b && y === a));
     if (pair < 0) return null;
