@@ -7,7 +7,9 @@ they lie, and links between files work there and here alike.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 os.chdir(ROOT)
@@ -43,3 +45,31 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_execution_cache_path = str(ROOT / "docs/_build/jupyter")
+
+# ------------------------------------------------------------------------------------------ the demo's report
+
+#: The report of the demo, as the site has it too, if the demo has run here.
+REPORT = "results/demo/report.html"
+_PLACE = "<!-- the report itself -->"
+
+
+def link_report(app: Any, page: str, source: list[str]) -> None:
+    """Put a link to the report where a page has room for it; without a report the page says nothing of it."""
+    if _PLACE in source[0] and (ROOT / REPORT).is_file():
+        up = "../" * page.count("/")
+        link = f'<a href="{up}{REPORT}">Open the report itself</a>: one file, with the explorer.'
+        source[0] = source[0].replace(_PLACE, link)
+
+
+def copy_report(app: Any, error: Exception | None) -> None:
+    """Lay the report beside the pages."""
+    if error is None and (ROOT / REPORT).is_file():
+        target = Path(app.outdir, REPORT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / REPORT, target)
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", link_report)
+    app.connect("build-finished", copy_report)

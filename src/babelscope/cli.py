@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from babelscope import __version__
 from babelscope.commands import (
+    bundle,
     check_model,
     concepts,
     doctor,
@@ -18,11 +19,14 @@ from babelscope.commands import (
     recover,
     recut,
     status,
+    watch,
 )
 from babelscope.errors import BabelscopeError, explained
 
 #: Each has ``add_arguments`` and ``run``, and imports what is slow in ``run``.
-COMMANDS = (new, concepts, check_model, doctor, plan, status, recover, recut, hub, export_traces)
+COMMANDS = (
+    new, concepts, check_model, doctor, plan, status, watch, recover, recut, hub, bundle, export_traces,
+)  # fmt: skip
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 TROUBLESHOOTING = "docs/troubleshooting.md"
+#: In an installed package, which has no docs, the same page; setup.py puts it there.
+_CARRIED = Path(__file__).with_name("troubleshooting.md")
+_PAGE = str(_CARRIED) if _CARRIED.is_file() else TROUBLESHOOTING
 
 _LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
@@ -42,15 +45,16 @@ class BabelscopeError(ValueError):
     """Base of all errors that a user can repair; what is raised is of a kind.
 
     Attributes:
-        section: Anchor of its kind in docs/troubleshooting.md. A note of the error leads there:
-            Python prints notes below the message, and they are no part of it where one error quotes another.
+        section: Anchor of its kind in docs/troubleshooting.md, which an installed package carries. A note of
+            the error leads there: Python prints notes below the message, and they are no part of it where one
+            error quotes another.
     """
 
     section: ClassVar[str] = ""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.add_note(f"see {TROUBLESHOOTING}#{self.section}")
+        self.add_note(f"see {_PAGE}#{self.section}")
 
     def __str__(self) -> str:
         return shown(super().__str__())

@@ -458,6 +458,20 @@ class ResultsSet(_Readable):
 
     studies: Mapping[str, Results]
 
+    def best(self, model: str) -> dict[tuple[int, str], BestFile]:
+        """The best units of every concept by step and language, of one run.
+
+        Args:
+            model: ``study/model``.
+
+        Raises:
+            ResultsError: If there is no such study, or its folder holds none of the model.
+        """
+        study, _, run = model.partition("/")
+        if study not in self.studies:
+            raise _lacks("study", study, list(self.studies))
+        return self.studies[study].best(run)
+
     def __repr__(self) -> str:
         return f"<{', '.join(self.studies)}: {len(self.tables)} .tables, {len(self.figures)} .figures>"
 

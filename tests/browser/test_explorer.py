@@ -6,10 +6,11 @@ from importlib.resources import files
 
 import pytest
 
+from babelscope.cli import main
 from babelscope.report.explorer.build import build_explorer
 from babelscope.report.findings.evaluate import evaluate_findings
 from babelscope.report.page import render_report
-from synthetic_explorer import HOSTILE, MODEL, TWIN, small_study
+from synthetic_explorer import HOSTILE, KEPT, MODEL, TWIN, small_study
 
 pytestmark = pytest.mark.browser
 
@@ -254,12 +255,39 @@ def test_filters_leave_what_they_say(visit):
     )
 
 
+def test_only_the_languages_that_are_asked_for_are_shown(visit):
+    page = visit(f"#/unit/{TRACED}?l=de,ru")
+    rows = page.locator(".x-grid-of tbody th")
+    assert rows.all_inner_texts() == ["de", "ru", "expert in"]
+    assert page.locator(".x-end").all_text_contents() in (["de", "ru"], ["ru", "de"])
+    assert page.locator(".x-grid-of tbody tr").last.inner_text().count("of 3") == 2  # of all, as before
+    boxes = page.locator(".x-langs input")
+    assert [box.get_attribute("value") for box in boxes.all() if box.is_checked()] == ["de", "ru"]
+    boxes.nth(1).uncheck()
+    until(page, "location.hash.endsWith('?l=ru')")
+    page.get_by_role("link", name="Languages", exact=True).click()
+    until(page, "document.querySelectorAll('.x-matrix tbody th').length === 1")
+    boxes.nth(0).check()
+    until(page, "document.querySelectorAll('.x-matrix tbody th').length === 2")
+    assert page.locator(".x-matrix thead th").all_inner_texts()[1:] == ["en", "ru"]
+    assert "in the mean over all pairs of different languages" in words(page)
+    assert fragment(page) == "#/matrix?l=en,ru"
+
+
+def test_a_chart_has_the_null_of_the_best_unit(visit):
+    page = visit(f"#/unit/{TRACED}?c=dog")
+    assert page.locator(".x-null").count() == 1
+    told = page.locator("figcaption", has_text="Average precision for").inner_text()
+    assert re.search(r"Dotted: the null of the best unit, 0\.362 at step 4,", told)
+
+
 def test_every_choice_of_concept_language_and_model_is_shown(visit):
     page = visit("#/raster")
     field(page, "Concept").select_option("water")
     field(page, "Language").select_option("de")
     field(page, "and").select_option("en")
     field(page, "Model").select_option(TWIN)
+    assert field(page, "Model").locator("option").all_inner_texts() == [MODEL, f"{TWIN} (control)"]
     until(page, "document.querySelector('.x-model').textContent.startsWith('twin')")
     assert "“water” are the same units in de and en" in words(page)
     assert fragment(page) == f"#/raster?m={TWIN}&c=water&a=de&b=en"
@@ -500,3 +528,27 @@ def test_printing_leaves_the_controls_out(visit):
     page.emulate_media(media="print")
     assert not page.locator(".x-fields").first.is_visible()
     assert page.locator("canvas").first.is_visible()
+
+
+# ------------------------------------------------------------------------------------------- several studies
+
+
+def test_a_bundle_sets_studies_side_by_side(visitor, tmp_path):
+    out = tmp_path / "bundle.html"
+    assert main(["bundle", f"one={KEPT}", f"two={KEPT}", "-o", str(out)]) == 0
+    state = f"#/unit/{TRACED}?m=two%2F{MODEL}&w=one%2F{MODEL}&s=0"
+    page = visitor(out.as_uri() + state)
+    page.wait_for_selector(READY)
+    assert [text.split(" ")[0] for text in page.locator(".x-model").all_inner_texts()] == [
+        f"two/{MODEL}",
+        f"one/{MODEL}",
+    ]
+    assert page.locator(".x-model").all_inner_texts()[1].endswith("step 0 · 0 tokens")
+    assert page.locator(".x-tick").all_text_contents().count("768") == 2  # tokens, not steps
+    slide(page, 1)
+    until(page, "document.querySelectorAll('.x-model')[1].textContent.endsWith('step 4 · 768 tokens')")
+    assert fragment(page) == state.replace("&s=0", "")
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.problems == []
+    assert {url.partition("#")[0] for url in page.requests} == {out.as_uri()}

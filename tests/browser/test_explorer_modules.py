@@ -107,11 +107,11 @@ def test_units_have_the_names_that_they_have_elsewhere(run):
 STUDY = """
 const { UnitNames } = await import('/names.js');
 const model = (name, steps) => ({ name, steps, sites: [[1, 'mlp_act', 200], [2, 'mlp_out', 50]],
-  names: new UnitNames([[1, 'mlp_act', 200], [2, 'mlp_out', 50]]) });
+  names: new UnitNames([[1, 'mlp_act', 200], [2, 'mlp_out', 50]]), langs: ['en', 'de', 'zh'],
+  concepts: ['house', 'a&b=c'], start: { concept: 'house', unit: 'L01.mlp_act.3', a: 'en', b: 'zh' } });
 const study = { hash: 'abcd1234', languages: ['en', 'de', 'zh'], concepts: ['house', 'a&b=c'],
   models: [model('one', [0, 100, 1000]), model('two', [0, 7])],
-  model: (name) => study.models.find((each) => each.name === name),
-  start: { concept: 'house', unit: 'L01.mlp_act.3', a: 'en', b: 'zh' } };
+  model: (name) => study.models.find((each) => each.name === name) };
 """
 
 
@@ -124,6 +124,7 @@ def test_the_default_state_has_the_shortest_link(run):
     [
         ({"s": 100}, "#/raster?s=100"),
         ({"m": "two", "s": 7}, "#/raster?m=two"),
+        ({"view": "matrix", "l": "en,zh"}, "#/matrix?l=en,zh"),
         ({"view": "unit", "unit": "L02.mlp_out.39", "c": "a&b=c"}, "#/unit/L02.mlp_out.39?c=a%26b%3Dc"),
         ({"view": "matrix", "k": "calibrated", "layer": "2", "v": "same_lines", "script": "other"},
          "#/matrix?v=same_lines&k=calibrated&layer=2&script=other"),
@@ -149,6 +150,8 @@ def test_a_state_goes_into_its_link_and_back(run, change, fragment):
         ("#/raster?s=", {"s": 1000}, "“” is no step."),
         ("#/raster?c=ship", {"c": "house"}, "This study has no concept “ship”."),
         ("#/raster?m=__proto__", {"m": "one"}, "This study has no model “__proto__”."),
+        ("#/matrix?l=zh,xx,en", {"l": "en,zh"}, "This study has no language “xx”."),
+        ("#/matrix?l=zh,de,en", {"l": ""}, None),
         ("#/nothing", {"view": "raster"}, "There is no view “nothing”; this is the first one."),
         ("#/unit/L09.mlp_act.1", {"unit": "L01.mlp_act.3"}, "one has no unit “L09.mlp_act.1”."),
         ("#/unit/%E0%A4%A", {"unit": "L01.mlp_act.3"}, "one has no unit “%E0%A4%A”."),
@@ -162,6 +165,55 @@ def test_what_a_link_asks_for_and_is_not_there_is_said(run, fragment, part, note
     assert part.items() <= found["state"].items()
     assert [each for each in found["notes"] if note and note in each] == found["notes"]
     assert bool(found["notes"]) == (note is not None)
+
+
+def test_a_model_that_lacks_what_is_asked_for_shows_its_own(run):
+    other = (
+        "Object.assign(study.model('two'), { langs: ['fr', 'de'], concepts: ['ship'], sites: [[0, 'resid', 4]],"
+        "names: new UnitNames([[0, 'resid', 4]]), start: { concept: 'ship', unit: 'L00.resid.2', a: 'fr', b: 'de' } });"
+        "study.languages.push('fr'); study.concepts.push('ship');"
+    )
+    asked = ["#/unit/?m=two", "#/raster?m=two&a=de&c=a%26b%3Dc", "#/raster?m=two&c=nothing"]
+    bare, part, unknown = run(
+        "state", STUDY + other + "return x.map((each) => state.parse(each, study))", asked
+    )
+    own = {"m": "two", "c": "ship", "a": "fr", "b": "de", "unit": "L00.resid.2"}
+    assert own.items() <= bare["state"].items()
+    assert bare["notes"] == []
+    assert (own | {"a": "de"}).items() <= part["state"].items()
+    assert part["notes"] == ["two has no concept “a&b=c”; this is “ship”."]
+    assert unknown["notes"] == ["This study has no concept “nothing”."]
+
+
+AXES = """
+const model = (name, steps, tokens) => ({ name, steps, tokens, sites: [[1, 'mlp_act', 2]] });
+const made = (axis, ...models) => new study.Study({ axis, models });
+"""
+
+
+def test_another_model_stands_where_it_had_seen_as_many_tokens(run):
+    places = run(
+        "study",
+        AXES
+        + "const s = made('tokens', model('one', [0, 10, 100], [0, 1000, 10000]), model('two', [0, 1, 9], [0, 900, 8100]),"
+        " model('none', [0, 90], null));"
+        "return s.models.map((each) => [0, 10, 100].map((step) => s.place(each, { m: 'one', s: step })))",
+    )
+    assert places == [[0, 1, 2], [0, 1, 2], [0, 0, 1]]
+
+
+def test_steps_lie_by_tokens_on_one_axis_or_at_equal_distances(run):
+    body = AXES + "const s = made(x, model('one', [0, 1, 2], [0, 10, 1e6]), model('two', [5], [1000]));"
+    equal, seen = (
+        run("study", body + "return s.models.map((m) => s.ticks(m))", axis) for axis in ("steps", "tokens")
+    )
+    assert [[tick["place"] for tick in of] for of in equal] == [[0, 0.5, 1], [0.5]]
+    assert [[tick["label"] for tick in of] for of in equal] == [["0", "1", "2"], ["5"]]
+    one, two = ([tick["place"] for tick in of] for of in seen)
+    assert one[0] == 0
+    assert one[2] == pytest.approx(1)
+    assert two[0] - one[1] == pytest.approx(2 * (one[2] - one[1]) / 5)  # 10, 1000, 1000000
+    assert [[tick["label"] for tick in of] for of in seen] == [["0", "10", "1 M"], ["1 k"]]
 
 
 def test_anchors_of_the_page_are_none_of_its_links(run):

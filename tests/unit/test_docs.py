@@ -1,7 +1,9 @@
 """What the documentation tells users to write is valid."""
 
+import importlib.util
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,6 +77,27 @@ def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (file.parent / target).exists(), target
+
+
+def test_the_site_has_the_demos_report_where_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what follows goes elsewhere, and this comes back
+    spec = importlib.util.spec_from_file_location("conf", ROOT / "docs/conf.py")
+    conf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conf)
+    monkeypatch.setattr(conf, "ROOT", tmp_path)
+    app, page = (
+        SimpleNamespace(outdir=tmp_path / "site"),
+        (ROOT / "docs/results/demo.md").read_text(encoding="utf-8"),
+    )
+    for report in (None, "<p>"):
+        if report:
+            (tmp_path / conf.REPORT).parent.mkdir(parents=True)
+            (tmp_path / conf.REPORT).write_text(report, encoding="utf-8")
+        source = [page]
+        conf.link_report(app, "docs/results/demo", source)
+        conf.copy_report(app, None)
+        assert ('<a href="../../results/demo/report.html">' in source[0]) == bool(report)
+        assert (app.outdir / conf.REPORT).exists() == bool(report)
 
 
 def test_what_a_study_is_to_report_is_there_to_read():

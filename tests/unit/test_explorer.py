@@ -240,16 +240,29 @@ class Parts:
     def traces(self, n_steps):
         return {"traces": "x" * (500 * n_steps)}
 
+    def overlaps(self, layers, concepts):
+        return {"overlaps": "x" * (500 * layers + 300 * concepts)}
+
 
 @pytest.mark.parametrize(
-    ("limit", "depth", "steps"),
-    [(10**6, 200, 7), (23_499, 100, 7), (13_000, 50, 7), (6_000, 25, 7), (5_999, 20, 7), (5_000, 20, 3), (3_400, 20, 1), (2_000, 10, 1), (0, 1, 1)],
+    ("limit", "depth", "steps", "layers", "concepts"),
+    [
+        (10**6, 200, 7, True, True), (24_299, 100, 7, True, True), (14_300, 100, 7, True, True),
+        (13_800, 50, 7, True, True), (6_800, 25, 7, True, True), (6_799, 20, 7, True, True), (5_800, 20, 3, True, True),
+        (4_200, 20, 1, True, True), (2_800, 10, 1, True, True), (1_400, 1, 1, True, True), (1_399, 1, 1, False, True),
+        (900, 1, 1, False, True), (899, 1, 1, False, False), (0, 1, 1, False, False),
+    ],
 )  # fmt: skip
-def test_the_tail_goes_first_then_trace_steps_then_ranks(limit, depth, steps):
+def test_the_tail_goes_first_then_trace_steps_then_ranks_then_pairs(limit, depth, steps, layers, concepts):
     detail, blocks = fitting(Parts(), limit)
-    assert (detail.depth, detail.trace_steps) == (depth, steps)
+    assert (detail.depth, detail.trace_steps, detail.layers, detail.concepts) == (
+        depth,
+        steps,
+        layers,
+        concepts,
+    )
     assert sum(map(len, blocks.values())) <= limit or limit == 0
-    assert len(detail.notes()) == (depth < 200) + (steps < 7)
+    assert len(detail.notes()) == (depth < 200) + (steps < 7) + (not layers)
 
 
 def test_the_page_says_what_was_left_out():
@@ -258,6 +271,8 @@ def test_the_page_says_what_was_left_out():
     assert "of the 20 best units of each concept, of 200 that the study keeps" in tail
     assert "of 3 of 7 steps" in steps
     assert "the 5 best of 20 experts" in Detail(5, 200, 20, 7, 7).notes()[0]
+    assert "is not here by layer;" in Detail(200, 200, 20, 7, 7, layers=False).notes()[0]
+    assert "by layer or by concept;" in Detail(200, 200, 20, 7, 7, layers=False, concepts=False).notes()[0]
 
 
 def test_a_small_budget_is_kept_and_said():
@@ -270,6 +285,38 @@ def test_a_small_budget_is_kept_and_said():
     assert unpack(whole.blocks["study"])[0]["notes"] == []
     # Numbers of the overlap are of all experts, whatever is shown of them.
     assert small.blocks["overlaps/0"] == whole.blocks["overlaps/0"]
+
+
+def test_the_least_page_keeps_what_languages_share_in_the_whole_model():
+    settings, tables, best = small_study()
+    least = build_explorer(settings, tables, best, megabytes=1e-4)
+    assert not [name for name in least.blocks if name.startswith("overlaps")]
+    full, read = (unpack(of.blocks["matrix/0"]) for of in (build_explorer(settings, tables, best), least))
+    pairs, layers = full[0]["pairs"], full[0]["layers"]
+    means = [pairs.index(pair) for pair in (["*", "*"], ["=", "="])]
+    there = full[1]["overlap"] != MISSING
+    kept = np.zeros_like(there)
+    kept[:, layers.index(-1)], kept[..., means] = True, True
+    assert read[0] == full[0]
+    assert np.array_equal(read[1]["overlap"], np.where(kept, full[1]["overlap"], MISSING))
+    assert (there & kept).any()
+    assert (there & ~kept).any()
+
+
+def test_the_null_of_the_best_unit_is_that_of_the_table():
+    settings, tables, best = small_study()
+    tables["reliability"] = tables["reliability"].query("not (concept == 'house' and step == 0)")
+    header, _ = unpack(build_explorer(settings, tables, best).blocks["study"])
+    rows = (
+        tables["reliability"]
+        .query("kind == 'best_unit' and metric == 'worst_ap'")
+        .set_index(["concept", "step"])
+    )
+    (tiny, twin) = (model["nulls"] for model in header["models"])
+    assert set(tiny) == {"dog", "house", "water"}
+    assert tiny["dog"] == pytest.approx(rows["null"]["dog"].loc[[0, 4]].tolist(), abs=1e-4)
+    assert tiny["house"] == [None, pytest.approx(rows["null"]["house", 4], abs=1e-4)]
+    assert twin == {}
 
 
 # ------------------------------------------------------------------------------------------ the whole page
@@ -307,7 +354,7 @@ def test_a_study_without_what_is_shown_says_so():
     explorer = build_explorer({}, few, best)
     header, _ = unpack(explorer.blocks["study"])
     assert "no token traces" in header["traces_missing"]
-    assert header["start"]["concept"] == CONCEPT
+    assert header["models"][0]["start"]["concept"] == CONCEPT
     assert not [name for name in explorer.blocks if name.startswith(("texts", "traces"))]
 
 

@@ -21,7 +21,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # setuptools writes beside what it builds
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    (source / "docs").mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "docs/troubleshooting.md"):
         shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)]
@@ -75,3 +76,11 @@ def test_it_plans_a_study(installed, tmp_path):
         installed, tmp_path, "-m", "babelscope.cli", "plan", "--configfile", "study.yaml", "--device", "cpu"
     )
     assert "fetch_checkpoint" in plan
+
+
+def test_an_error_names_a_page_that_is_there(installed, tmp_path):
+    code = "from babelscope.errors import *; print(DataError('a.txt', 'is empty').__notes__[0].removeprefix('see '))"
+    page, _, section = run(installed, tmp_path, "-c", code).strip().partition("#")
+    assert installed in Path(page).parents
+    assert section == "a-file"
+    assert Path(page).read_bytes() == (ROOT / "docs/troubleshooting.md").read_bytes()

@@ -8,7 +8,7 @@ sentences come from the tables.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def render_report(
         caveats=list(views.caveats(study, present)),
         warnings=list(views.warnings(study, present, provenance)),
         hero=shown["hero"],
-        explorer=_marked(explorer or Explorer(missing="This page was made without an explorer.")),
+        explorer=(explorer or Explorer(missing="This page was made without an explorer.")).marked(),
         sections=list(_sections(list(shown.values()))),
         models=views.shown_table(present, "models"),
         facts=views.facts(study, present),
@@ -130,11 +130,6 @@ def render_report(
 def yaml_of(settings: Mapping[str, Any]) -> str:
     """Settings as a study's file has them."""
     return str(yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
-
-
-def _marked(explorer: Explorer) -> Explorer:
-    """Its style and script are ours, not data; its blocks are base64."""
-    return replace(explorer, style=Markup(explorer.style), script=Markup(explorer.script))
 
 
 def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:

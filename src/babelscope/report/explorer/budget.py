@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 #: Trace steps when there is no room for all: early, middle, late; then late alone.
@@ -30,6 +30,10 @@ class Parts(Protocol):
         """Blocks of token traces at so many steps."""
         ...
 
+    def overlaps(self, layers: bool, concepts: bool, /) -> Mapping[str, str]:
+        """Blocks of what languages share, single pairs by layer and by concept or not."""
+        ...
+
 
 @dataclass(frozen=True)
 class Detail:
@@ -40,6 +44,8 @@ class Detail:
     k: int
     trace_steps: int
     all_trace_steps: int
+    layers: bool = True
+    concepts: bool = True
 
     def notes(self) -> list[str]:
         """What was left out, in words; nothing if all is there."""
@@ -59,6 +65,12 @@ class Detail:
                 f"To keep this page small, token traces are here of {self.trace_steps} of "
                 f"{self.all_trace_steps} steps."
             )
+        if not self.layers:
+            lost = "by layer" if self.concepts else "by layer or by concept"
+            said.append(
+                f"To keep this page small, what two languages share is not here {lost}; it is of the whole "
+                "model, and of each layer the mean over languages."
+            )
         return said
 
 
@@ -69,14 +81,19 @@ def fitting(parts: Parts, limit: int) -> tuple[Detail, dict[str, str]]:
         The detail, and its blocks.
     """
     for detail in _levels(parts):
-        blocks = {**parts.units(detail.depth), **parts.traces(detail.trace_steps)}
+        blocks = {
+            **parts.units(detail.depth),
+            **parts.traces(detail.trace_steps),
+            **parts.overlaps(detail.layers, detail.concepts),
+        }
         if sum(map(len, blocks.values())) <= limit:
             break
     return detail, blocks
 
 
 def _levels(parts: Parts) -> Iterator[Detail]:
-    """Falling: first the tail of units that are no experts, then trace steps, then ranks of experts."""
+    """Falling: first the tail of units that are no experts, then trace steps, then ranks of experts, and when
+    nothing else is left what single pairs of languages share by layer, and by concept."""
     kept, k, trace_steps, depths = parts.kept, parts.k, parts.n_trace_steps, [parts.held]
     while depths[-1] > k:
         depths.append(max(k, depths[-1] // 2))
@@ -90,3 +107,6 @@ def _levels(parts: Parts) -> Iterator[Detail]:
         yield Detail(depths[-1], kept, k, n, trace_steps)
     for depth in fewer:
         yield Detail(depth, kept, k, steps[-1], trace_steps)
+    least = Detail((fewer or depths)[-1], kept, k, steps[-1], trace_steps)
+    yield replace(least, layers=False)
+    yield replace(least, layers=False, concepts=False)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from babelscope.analysis.ranking import BestFile
 from babelscope.io.cells import Cell
@@ -26,14 +27,22 @@ from babelscope.report.explorer.traces import by_concept, trace_block, traced_in
 from babelscope.report.explorer.units import BestUnits
 from babelscope.report.figures.spec import Tables
 from babelscope.report.formats import text
-from babelscope.report.summaries import flagged_rows, model_label, run_names, traced_units, with_roles
+from babelscope.report.summaries import (
+    ALL,
+    best_unit,
+    flagged_rows,
+    model_label,
+    run_names,
+    traced_units,
+    with_roles,
+)
 from babelscope.text.clones import readable
 from babelscope.units import unit_name
 
 #: Followed units that are offered by name.
 _OFFERED = 40
 #: Tables that are read.
-_TABLES = ("overlap", "models", "steps", "audit", "pairs", "lifelines", "texts", "traces")
+_TABLES = ("overlap", "models", "steps", "audit", "pairs", "lifelines", "reliability", "texts", "traces")
 #: Size of the packed data where nothing else is said.
 MEGABYTES = 7.0
 
@@ -61,6 +70,10 @@ class Explorer:
         """Bytes of all blocks."""
         return sum(map(len, self.blocks.values()))
 
+    def marked(self) -> Explorer:
+        """For a template: style and script are ours, not data; its blocks are base64."""
+        return replace(self, style=Markup(self.style), script=Markup(self.script))
+
 
 def build_explorer(
     study: Mapping[str, Any],
@@ -68,6 +81,7 @@ def build_explorer(
     best: Mapping[str, Mapping[Cell, BestFile]],
     *,
     megabytes: float = MEGABYTES,
+    by_tokens: bool = False,
 ) -> Explorer:
     """Gather and pack what the explorer shows.
 
@@ -76,7 +90,9 @@ def build_explorer(
         tables: Collected tables by name; of these ``overlap`` must be there, the others may be missing.
         best: The best units by model and by (step, language), see :meth:`babelscope.results.Results.best`.
         megabytes: What the data may take. If it is more, the average precision of units that are no
-            experts goes first, then steps of token traces, then ranks of experts; the page says so.
+            experts goes first, then steps of token traces, then ranks of experts, in the end overlaps of
+            single pairs by layer, then by concept; the page says so.
+        by_tokens: Whether steps lie by tokens seen, on one axis for all models, if these are known of all.
     """
     tables = {name: tables[name] for name in _TABLES if name in tables and len(tables[name])}
     if "overlap" not in tables or not best:
@@ -90,8 +106,8 @@ def build_explorer(
     models = [_of_model(run, best[run], tables, langs, most) for run in runs]
     fixed = dict(_fixed_blocks(models, tables))
     detail, blocks = fitting(_Parts(models, tables), int(megabytes * 1e6) - sum(map(len, fixed.values())))
-    header = _header(study, tables, models, detail)
-    script = linked(_modules(), "main")
+    header = _header(study, tables, models, detail, by_tokens=by_tokens)
+    script = page_script("main")
     return Explorer(
         blocks={"study": pack(header), **fixed, **blocks},
         script=script,
@@ -123,13 +139,15 @@ class _Parts:
 
     def __init__(self, models: Sequence[_Model], tables: Tables) -> None:
         self._models = models
-        self._traces = tables.get("traces")
+        self._traces, self._overlap = tables.get("traces"), tables["overlap"]
         self.kept = max(model.best.kept for model in models)
         self.held = max(model.best.held for model in models)
         self.k = max(model.best.k for model in models)
-        self.n_trace_steps = 0 if self._traces is None else int(self._traces["step"].nunique())
+        steps = None if self._traces is None else self._traces.groupby("model")["step"].nunique()
+        self.n_trace_steps = 0 if steps is None else int(steps.max())
         self.units = cache(self._units)
         self.traces = cache(self._trace_blocks)
+        self.overlaps = cache(self._overlaps)
 
     def _units(self, depth: int) -> dict[str, str]:
         return {
@@ -147,13 +165,20 @@ class _Parts:
             for n, rows in enumerate(by_concept(self._traces, model.run))
         }
 
+    def _overlaps(self, layers: bool, concepts: bool) -> dict[str, str]:
+        blocks = {}
+        for i, model in enumerate(self._models):
+            if concepts:
+                blocks[f"overlaps/{i}"] = model.best.overlaps()
+            rows = self._overlap[self._overlap["model"] == model.run]
+            if block := matrix_block(rows, layers=layers):
+                blocks[f"matrix/{i}"] = block
+        return blocks
+
 
 def _fixed_blocks(models: Sequence[_Model], tables: Tables) -> Iterator[tuple[str, str]]:
-    overlap, texts = tables["overlap"], tables.get("texts")
+    texts = tables.get("texts")
     for i, model in enumerate(models):
-        yield f"overlaps/{i}", model.best.overlaps()
-        if block := matrix_block(overlap[overlap["model"] == model.run]):
-            yield f"matrix/{i}", block
         if texts is not None and len(rows := texts[texts["model"] == model.run]):
             yield f"texts/{i}", pack({"rows": [_text_row(row) for row in rows.to_dict("records")]})
 
@@ -165,12 +190,13 @@ def _text_row(row: Mapping[Hashable, Any]) -> list[Any]:
 
 
 def _header(
-    study: Mapping[str, Any], tables: Tables, models: Sequence[_Model], detail: Detail
+    study: Mapping[str, Any], tables: Tables, models: Sequence[_Model], detail: Detail, *, by_tokens: bool
 ) -> dict[str, Any]:
-    described = [_model_header(model, tables) for model in models]
+    scripts = _scripts(tables)
+    described = [_model_header(model, tables, scripts) for model in models]
+    unknown = [of["name"] for of in described if by_tokens and of["tokens"] is None]
     langs = list(dict.fromkeys(lang for model in models for lang in model.best.langs))
     concepts = list(dict.fromkeys(concept for model in models for concept in model.best.concepts))
-    scripts = _scripts(tables)
     said = {
         "study": str(study.get("study", "")),
         "languages": langs,
@@ -182,13 +208,19 @@ def _header(
     return {
         **said,
         "hash": hashlib.sha256(whole).hexdigest()[:8],
-        "start": _start(models, tables, langs, scripts),
-        "notes": detail.notes(),
+        "axis": "tokens" if by_tokens and not unknown else "steps",
+        "notes": [*detail.notes(), *_without_tokens(unknown)],
         "traces_missing": _why_no_traces(tables),
     }
 
 
-def _model_header(model: _Model, tables: Tables) -> dict[str, Any]:
+def _without_tokens(models: Sequence[str]) -> list[str]:
+    if not models:
+        return []
+    return [f"Tokens seen are not known of {', '.join(models)}: models stand side by side by training step."]
+
+
+def _model_header(model: _Model, tables: Tables, scripts: Mapping[str, str]) -> dict[str, Any]:
     best, models = model.best, tables.get("models")
     role = str(with_roles(pd.DataFrame({"model": [model.run]}), models)["role"].iloc[0])
     flagged = flagged_rows(tables.get("audit"))
@@ -205,7 +237,9 @@ def _model_header(model: _Model, tables: Tables) -> dict[str, Any]:
         "k": best.k,
         "langs": list(best.langs),
         "concepts": list(best.concepts),
+        "start": _start(model, tables, scripts),
         "chance": dict(model.chance),
+        "nulls": _nulls(model, tables.get("reliability")),
         "followed": _followed(model.run, tables),
         "traced": traced_in(by_concept(tables["traces"], model.run)) if "traces" in tables else {},
     }
@@ -218,6 +252,20 @@ def _tokens(model: _Model, steps: pd.DataFrame | None) -> list[int] | None:
     rows = steps[(steps["model"] == model.run) & steps["tokens"].notna()]
     known = dict(zip(rows["step"], rows["tokens"], strict=True))
     return [int(known[s]) for s in model.best.steps] if set(model.best.steps) <= set(known) else None
+
+
+def _nulls(model: _Model, reliability: pd.DataFrame | None) -> dict[str, list[float | None]]:
+    """By concept and step what the best unit has in its worst language by chance: concepts permuted."""
+    if reliability is None:
+        return {}
+    rows = best_unit(reliability)
+    rows = rows[(rows["model"] == model.run) & (rows["concept"] != ALL) & rows["null"].notna()]
+    found: dict[str, list[float | None]] = {}
+    for concept, step, null in zip(rows["concept"], rows["step"], rows["null"], strict=True):
+        if step in model.best.steps:
+            by_step = found.setdefault(str(concept), [None] * len(model.best.steps))
+            by_step[model.best.steps.index(step)] = round(float(null), 4)
+    return found
 
 
 def _followed(run: str, tables: Tables) -> list[list[Any]]:
@@ -241,16 +289,13 @@ def _scripts(tables: Tables) -> dict[str, str]:
     return {str(lang): str(script) for side in both for lang, script in side}
 
 
-def _start(
-    models: Sequence[_Model], tables: Tables, langs: Sequence[str], scripts: Mapping[str, str]
-) -> dict[str, Any]:
+def _start(model: _Model, tables: Tables, scripts: Mapping[str, str]) -> dict[str, Any]:
     """Where one begins: the concept of the most reliable unit, in the first two languages of two scripts."""
-    first = models[0]
-    followed = _followed(first.run, tables)
+    followed, langs = _followed(model.run, tables), model.best.langs
     other = next((lang for lang in langs[1:] if scripts.get(lang) != scripts.get(langs[0])), langs[-1])
     return {
-        "concept": followed[0][1] if followed else first.best.concepts[0],
-        "unit": followed[0][0] if followed else unit_name(*_first_unit(first)),
+        "concept": followed[0][1] if followed else model.best.concepts[0],
+        "unit": followed[0][0] if followed else unit_name(*_first_unit(model)),
         "a": langs[0],
         "b": other,
     }
@@ -273,6 +318,11 @@ def _why_no_traces(tables: Tables) -> str:
 
 def _templates(name: str) -> str:
     return (files("babelscope.report") / "templates" / "explorer" / name).read_text(encoding="utf-8")
+
+
+def page_script(main: str) -> str:
+    """The script of a module of the page, with all that it imports."""
+    return linked(_modules(), main)
 
 
 def _modules() -> dict[str, str]:

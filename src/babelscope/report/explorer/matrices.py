@@ -11,7 +11,7 @@ from babelscope.report.explorer.packing import pack, words_of
 from babelscope.report.summaries import ALL, OVERLAP_VARIANTS, SAME
 
 
-def matrix_block(overlap: pd.DataFrame) -> str | None:
+def matrix_block(overlap: pd.DataFrame, *, layers: bool = True) -> str | None:
     """The block of a model's overlaps.
 
     ``overlap`` and ``null``, each (steps, layers, variants, pairs), hold shares in 16 bits. The header has
@@ -20,6 +20,7 @@ def matrix_block(overlap: pd.DataFrame) -> str | None:
 
     Args:
         overlap: The rows of one model in the table of overlap.
+        layers: Whether single pairs are there for every layer; if not, for the whole model alone.
 
     Returns:
         None if there are no rows.
@@ -27,6 +28,8 @@ def matrix_block(overlap: pd.DataFrame) -> str | None:
     rows = overlap[overlap["scope"].isin(["model", "layer"])]
     kinds = rows["lang_a"].str.startswith((ALL, SAME)) & ~rows["lang_a"].isin([ALL, SAME])
     rows = rows[~kinds]
+    if not layers:
+        rows = rows[(rows["layer"] < 0) | rows["lang_a"].isin([ALL, SAME])]
     if rows.empty:
         return None
     variants = [name for name in OVERLAP_VARIANTS if name in set(rows["variant"])]

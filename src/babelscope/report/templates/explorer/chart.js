@@ -1,20 +1,19 @@
-// A line chart over steps, a line per series; steps stand at equal distances.
+// A line chart over steps, a line per series.
 
 import { svg } from "./dom.js";
 
 const SIZE = { height: 260, left: 40, right: 58, top: 12, bottom: 30 };
 const LABEL = 46; // pixels that a step takes below the line
 
-// series: [{ name, values: [{ value, known }], hue }], values by step; null where there is none.
-// guides: [{ name, value }] lines across. now: place of the current step. flagged: places that are marked.
+// axis: [{ place, label }] of the steps, places from 0 to 1. series: [{ name, values: [{ value, known }], hue }], values by step; null where there is none.
+// guides: [{ kind, values }] lines to compare with, their classes and values by step; null where there is none. now: place of the current step. flagged: places that are marked.
 // width: pixels that there are.
-export function chart(label, steps, series, guides, now, flagged, width) {
+export function chart(label, axis, series, guides, now, flagged, width) {
   const { height, left, right, top, bottom } = SIZE;
-  const values = [...series.flatMap((s) => s.values.filter(Boolean).map((v) => v.value)), ...guides.map((g) => g.value)];
+  const values = [...series.flatMap((s) => s.values.filter(Boolean).map((v) => v.value)), ...guides.flatMap((g) => g.values.filter((v) => v !== null))];
   const most = Math.max(0.05, ...values) * 1.05;
-  const x = (at) => left + (steps.length < 2 ? 0.5 : at / (steps.length - 1)) * (width - left - right);
+  const x = (at) => left + axis[at].place * (width - left - right);
   const y = (value) => height - bottom - (value / most) * (height - top - bottom);
-  const every = Math.ceil((steps.length * LABEL) / (width - left - right));
   const parts = flagged.map((at) =>
     svg("rect", { class: "x-flagged", x: x(at) - 6, width: 12, y: top, height: height - top - bottom }),
   );
@@ -22,16 +21,24 @@ export function chart(label, steps, series, guides, now, flagged, width) {
     parts.push(svg("line", { class: "x-grid", x1: left, x2: width - right, y1: y(at), y2: y(at) }));
     parts.push(svg("text", { class: "x-tick", x: left - 6, y: y(at) + 4, "text-anchor": "end" }, String(at)));
   }
-  steps.forEach((step, at) => {
-    if ((steps.length - 1 - at) % every === 0)
-      parts.push(svg("text", { class: "x-tick", x: x(at), y: height - 10, "text-anchor": "middle" }, String(step)));
-  });
+  let free = Infinity;
+  for (let at = axis.length - 1; at >= 0; at -= 1) {
+    if (x(at) > free) continue; // no room
+    parts.push(svg("text", { class: "x-tick", x: x(at), y: height - 10, "text-anchor": "middle" }, axis[at].label));
+    free = x(at) - LABEL;
+  }
   parts.push(svg("line", { class: "x-now", x1: x(now), x2: x(now), y1: top, y2: height - bottom }));
-  for (const { value } of guides)
-    parts.push(svg("line", { class: "x-guide", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
+  for (const { kind, values: across } of guides)
+    parts.push(svg("path", { class: kind, d: across.length > 1 ? guide(across, x, y) : `M${left} ${y(across[0])}H${width - right}` }));
   for (const each of series) parts.push(...line(each, x, y));
   parts.push(...labels(series, width - right + 8, y));
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "x-chart", role: "img", "aria-label": label }, parts);
+}
+
+function guide(values, x, y) {
+  return values
+    .map((value, at) => (value === null ? "" : `${at && values[at - 1] !== null ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`))
+    .join("");
 }
 
 function line({ values, hue }, x, y) {

@@ -7,7 +7,7 @@ import { defaults, format, MEASURES, VARIANTS, VIEWS } from "./state.js";
 const TITLES = { raster: "Two languages meet", unit: "One unit", matrix: "Languages", layers: "Layers" };
 const HEEDED = {
   m: VIEWS, w: VIEWS, c: ["raster", "unit"], a: ["raster"], b: ["raster"], unit: ["unit"], min: ["raster"],
-  site: ["raster"], layer: ["raster", "matrix"], v: ["matrix", "layers"], k: ["matrix", "layers"], script: ["matrix"],
+  site: ["raster"], layer: ["raster", "matrix"], l: ["unit", "matrix"], v: ["matrix", "layers"], k: ["matrix", "layers"], script: ["matrix"],
 };
 const FIRST = ["m", "c", "a", "b", "k"];
 const SECOND = ["w", "min", "layer", "site", "script", "v"];
@@ -31,14 +31,30 @@ export class Controls {
     this.offered = el("datalist", { id: "x-units" });
     this.unitField = el("label", { class: "x-field" }, el("span", {}, "Unit"), this.unit, this.offered);
     this.copied = el("span", { class: "small", role: "status" });
+    this.langs = el("fieldset", { class: "x-langs", onchange: () => go({ l: this.ticked() }) });
     const fields = (keys) => keys.map((key) => this.choices.get(key).node);
     this.more = el("details", { class: "x-more" }, el("summary", {}, "Compare and filter"),
-      el("div", { class: "x-fields" }, fields(SECOND)));
+      el("div", { class: "x-fields" }, fields(SECOND), this.langs));
     this.node = el("div", { class: "x-controls" },
       el("nav", { class: "x-tabs", "aria-label": "Views" }, [...this.tabs.values()]),
       el("div", { class: "x-fields" }, this.unitField, fields(FIRST),
         el("button", { type: "button", class: "x-copy", onclick: copy }, "Copy link"), this.copied),
       this.more);
+  }
+
+  ticked() {
+    return [...this.langs.querySelectorAll("input:checked")].map((box) => box.value).join(",");
+  }
+
+  offerLanguages(state, model) {
+    const told = model.langs.join(" ");
+    if (this.offeredLangs !== told)
+      this.langs.replaceChildren(el("legend", {}, "Only these languages"), ...model.langs.map((lang) =>
+        el("label", {}, el("input", { type: "checkbox", value: lang }), lang)));
+    this.offeredLangs = told;
+    const asked = state.l.split(",");
+    for (const box of this.langs.querySelectorAll("input")) box.checked = asked.includes(box.value);
+    this.langs.hidden = !HEEDED.l.includes(state.view) || model.langs.length < 3;
   }
 
   // The concept that a unit is offered for; none if it is not one of these.
@@ -65,8 +81,9 @@ export class Controls {
       offer(options, state[key]);
       node.hidden = !HEEDED[key].includes(state.view) || options.length < 2;
     }
-    this.more.hidden = SECOND.every((key) => this.choices.get(key).node.hidden);
-    if (SECOND.some((key) => HEEDED[key].includes(state.view) && state[key] !== usual[key])) this.more.open = true;
+    this.offerLanguages(state, model);
+    this.more.hidden = this.langs.hidden && SECOND.every((key) => this.choices.get(key).node.hidden);
+    if ([...SECOND, "l"].some((key) => HEEDED[key].includes(state.view) && state[key] !== usual[key])) this.more.open = true;
     this.unitField.hidden = state.view !== "unit";
     this.unit.value = state.unit;
     this.offered.replaceChildren(...model.followed.map(([name, concept, n]) =>
@@ -76,12 +93,12 @@ export class Controls {
   options(state, model) {
     const same = (values) => values.map((value) => [value, value]);
     const unique = (values) => [...new Set(values)].map(String);
-    const { models, languages, concepts, scripts } = this.study;
+    const { models, scripts } = this.study;
     const counts = model.langs.map((_, at) => at + 1).filter((n) => n > 1);
     return {
-      m: models.map((each) => [each.name, each.label === each.name ? each.name : `${each.name} (${each.role})`]),
+      m: models.map((each) => [each.name, each.label]),
       w: [["", "none"], ...same(models.map((each) => each.name).filter((name) => name !== state.m))],
-      c: same(concepts), a: same(languages), b: same(languages),
+      c: same(model.concepts), a: same(model.langs), b: same(model.langs),
       min: [["", "any"], ...counts.map((n) => [String(n), `${n} languages or more`])],
       site: [["", "all"], ...same(unique(model.sites.map(([, site]) => site)))],
       layer: [["", "all"], ...same(unique(model.sites.map(([layer]) => layer)))],

@@ -2,22 +2,19 @@
 
 import { el, inSight, table } from "./dom.js";
 import { MEASURE_WORDS } from "./matrix.js";
-import { heading } from "./raster.js";
-import { nearest } from "./state.js";
+import { heading, panel } from "./panel.js";
 
 export class LayersView {
   // go(patch): another state is wanted.
   constructor(study, go) {
     this.study = study;
     this.go = go;
-    this.title = el("h3", { class: "x-model" });
-    this.told = el("p", { class: "x-words" });
     this.grid = el("div");
-    this.node = el("div", { class: "x-panel" }, this.title, this.told, this.grid);
+    Object.assign(this, panel(this.grid));
   }
 
   async update(state, model) {
-    const now = nearest(model.steps, state.s);
+    const now = this.study.place(model, state);
     const matrix = await this.study.matrix(model);
     this.title.replaceChildren(...heading(model, now));
     if (!matrix) {

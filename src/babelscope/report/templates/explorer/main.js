@@ -50,7 +50,9 @@ class Explorer {
 
   go(patch) {
     this.timeline.pause();
-    const wanted = format({ ...this.state, ...patch }, this.study);
+    const model = this.study.model(patch.m);
+    const s = model ? model.steps[this.study.place(model, this.state)] : this.state.s;
+    const wanted = format({ ...this.state, s, ...patch }, this.study);
     const { state, notes } = parse(wanted, this.study);
     const place = PLACES.some((key) => state[key] !== this.state[key]);
     this.state = state;

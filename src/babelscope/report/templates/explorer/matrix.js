@@ -1,8 +1,7 @@
 // Languages by languages: what they share of their experts.
 
 import { el, table } from "./dom.js";
-import { heading } from "./raster.js";
-import { nearest } from "./state.js";
+import { heading, panel } from "./panel.js";
 
 export const MEASURE_WORDS = { overlap: "overlap", null: "null: other concepts", calibrated: "overlap above its null" };
 
@@ -11,14 +10,12 @@ export class MatrixView {
   constructor(study, go) {
     this.study = study;
     this.go = go;
-    this.title = el("h3", { class: "x-model" });
-    this.told = el("p", { class: "x-words" });
     this.grid = el("div");
-    this.node = el("div", { class: "x-panel" }, this.title, this.told, this.grid);
+    Object.assign(this, panel(this.grid));
   }
 
   async update(state, model) {
-    const at = nearest(model.steps, state.s);
+    const at = this.study.place(model, state);
     const matrix = await this.study.matrix(model);
     this.title.replaceChildren(...heading(model, at));
     const layer = state.layer === "" ? -1 : Number(state.layer);
@@ -29,16 +26,17 @@ export class MatrixView {
     }
     const read = (a, b, measure = state.k) => matrix.value(measure, model.steps[at], layer, state.v, a, b);
     const where = layer < 0 ? "all layers" : `layer ${layer}`;
+    const langs = this.study.langs(model, state).map((place) => model.langs[place]);
     const mean = read("*", "*");
     const said = `${MEASURE_WORDS[state.k]}, ${where}, step ${model.steps[at]}`;
     this.told.replaceChildren(
-      el("b", {}, Number.isNaN(mean) ? "No mean" : mean.toFixed(3)), ` in the mean over pairs of different languages: ${said}`,
+      el("b", {}, Number.isNaN(mean) ? "No mean" : mean.toFixed(3)), ` in the mean over ${langs.length < model.langs.length ? "all " : ""}pairs of different languages: ${said}`,
       state.k === "overlap" ? `, null ${read("*", "*", "null").toFixed(3)}` : "", ".",
     );
     const most = matrix.highest(state.k, state.v);
-    const head = ["", ...model.langs].map((lang) => el("th", { scope: "col", class: lang && "num" }, lang || el("span", { class: "hidden" }, "language")));
-    const rows = model.langs.map((a) =>
-      el("tr", {}, el("th", { scope: "row" }, a), model.langs.map((b) => this.cell(state, a, b, read(a, b), most))));
+    const head = ["", ...langs].map((lang) => el("th", { scope: "col", class: lang && "num" }, lang || el("span", { class: "hidden" }, "language")));
+    const rows = langs.map((a) =>
+      el("tr", {}, el("th", { scope: "row" }, a), langs.map((b) => this.cell(state, a, b, read(a, b), most))));
     this.grid.replaceChildren(
       table(`${said}, ${model.name}`, head, rows, { class: "x-matrix" }),
       el("p", { class: "small" }, `Shades go from 0 to ${most.toFixed(3)}, the highest of different languages at any step, in any layer. On the diagonal a language with itself on disjoint halves of the sentences, the ceiling. A cell opens its pair.`),

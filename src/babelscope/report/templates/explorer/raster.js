@@ -3,7 +3,7 @@
 import { GUTTER, paint } from "./canvas.js";
 import { el, table } from "./dom.js";
 import { byInterest, layout, marksOf, spot } from "./marks.js";
-import { nearest } from "./state.js";
+import { heading, panel } from "./panel.js";
 import { number, percent } from "./text.js";
 
 const LISTED = 60;
@@ -17,8 +17,6 @@ export class Raster {
     this.open = open;
     this.marks = [];
     this.cursor = null;
-    this.title = el("h3", { class: "x-model" });
-    this.told = el("p", { class: "x-words" });
     this.legend = el("p", { class: "x-legend" });
     this.under = el("p", { class: "x-under", "aria-live": "polite" });
     this.canvas = el("canvas", {
@@ -27,16 +25,13 @@ export class Raster {
       onmousemove: (event) => this.point(event, false), onblur: () => this.move(null),
     });
     this.list = el("div");
-    this.node = el(
-      "div", { class: "x-panel" }, this.title, this.told, this.legend,
-      el("div", { class: "x-plate" }, this.canvas), this.under, this.list,
-    );
+    Object.assign(this, panel(this.legend, el("div", { class: "x-plate" }, this.canvas), this.under, this.list));
     new ResizeObserver(() => this.node.clientWidth !== this.painted && this.paint()).observe(this.node);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
   }
 
   async update(state, model) {
-    const step = nearest(model.steps, state.s);
+    const step = this.study.place(model, state);
     const [a, b] = [state.a, state.b].map((lang) => model.langs.indexOf(lang));
     const units = await this.study.units(model, state.c);
     this.title.replaceChildren(...heading(model, step));
@@ -192,14 +187,4 @@ function filtered(marks, model, state) {
       mark.languages >= Number(state.min || 0)
     );
   });
-}
-
-// Name of a model, with the step that it is shown at, marked if the audit flags it.
-export function heading(model, at) {
-  const step = model.steps[at];
-  const reason = model.flagged[step];
-  return [
-    `${model.label} `, el("span", { class: "small" }, `step ${step}`),
-    reason === undefined ? "" : el("span", { class: "x-flag", title: reason }, " ⚠ flagged by the audit"),
-  ];
 }

@@ -4,17 +4,17 @@
 // page says what it took instead.
 
 export const VIEWS = ["raster", "unit", "matrix", "layers"];
-const KEYS = ["m", "w", "s", "c", "a", "b", "v", "k", "layer", "site", "script", "min"];
+const KEYS = ["m", "w", "s", "c", "a", "b", "l", "v", "k", "layer", "site", "script", "min"];
 export const MEASURES = ["overlap", "null", "calibrated"];
 export const VARIANTS = ["disjoint_lines", "same_lines"];
 export const SCRIPTS = ["same", "other"];
 
 export function defaults(study) {
   const model = study.models[0];
+  const { unit, concept, a, b } = model.start;
   return {
-    view: "raster", unit: study.start.unit, m: model.name, w: "", s: model.steps.at(-1),
-    c: study.start.concept, a: study.start.a, b: study.start.b, v: VARIANTS[0], k: MEASURES[0],
-    layer: "", site: "", script: "", min: "",
+    view: "raster", unit, m: model.name, w: "", s: model.steps.at(-1), c: concept, a, b, v: VARIANTS[0], k: MEASURES[0],
+    l: "", layer: "", site: "", script: "", min: "",
   };
 }
 
@@ -26,7 +26,7 @@ export function format(state, study, hash = "") {
   const pairs = KEYS.filter((key) => String(state[key]) !== String(usual[key])).map((key) => [key, state[key]]);
   if (hash) pairs.push(["f", hash]);
   const path = state.view === "unit" ? `unit/${encodeURIComponent(state.unit)}` : state.view;
-  const query = new URLSearchParams(pairs).toString();
+  const query = new URLSearchParams(pairs).toString().replaceAll("%2C", ",");
   return `#/${path}${query ? `?${query}` : ""}`;
 }
 
@@ -53,6 +53,8 @@ export function parse(fragment, study) {
   const model = study.model(state.m);
   state.s = model.steps.at(-1);
   readStep(given.get("s"), model, state, notes);
+  takeOwn(given, model, state, notes);
+  readLanguages(given.get("l"), study, state, notes);
   readPlaces(given, model, state, notes);
   if (state.view === "unit") readUnit(rest.join("/"), model, state, notes);
   if (given.get("f") && given.get("f") !== study.hash)
@@ -63,6 +65,28 @@ export function parse(fragment, study) {
 const WORDS = {
   m: "model", w: "model", c: "concept", a: "language", b: "language", v: "variant", k: "measure", script: "filter",
 };
+
+// What a model of another study lacks, it has of its own.
+function takeOwn(given, model, state, notes) {
+  const { concept, a, b, unit } = model.start;
+  const own = { c: [model.concepts, concept], a: [model.langs, a], b: [model.langs, b] };
+  for (const [key, [values, instead]] of Object.entries(own)) {
+    if (values.includes(state[key])) continue;
+    if (given.get(key) === state[key])
+      notes.push(`${model.name} has no ${WORDS[key]} “${state[key]}”; this is “${instead}”.`);
+    state[key] = instead;
+  }
+  if (model.names.number(state.unit) < 0) state.unit = unit;
+}
+
+// Only these languages, by commas, in the order of the study; empty for all.
+function readLanguages(text, study, state, notes) {
+  if (!text) return;
+  const asked = new Set(text.split(","));
+  for (const lang of asked) if (!study.languages.includes(lang)) notes.push(`This study has no language “${lang}”.`);
+  const known = study.languages.filter((lang) => asked.has(lang));
+  if (known.length < study.languages.length) state.l = known.join(",");
+}
 
 function readStep(text, model, state, notes) {
   if (text === null) return;

@@ -2,6 +2,8 @@
 
 import { readBlock, share } from "./blocks.js";
 import { UnitNames } from "./names.js";
+import { nearest } from "./state.js";
+import { short } from "./text.js";
 
 // The best units of one concept, by step and language.
 export class ConceptUnits {
@@ -79,6 +81,36 @@ export class Study {
     return this.models.indexOf(model);
   }
 
+  // Place of a model's step when the slider is at a step of another: the nearest in tokens seen, where these are known
+  // of both, else in steps.
+  place(model, state) {
+    const lead = this.model(state.m);
+    const at = nearest(lead.steps, state.s);
+    if (model !== lead && lead.tokens && model.tokens) return nearest(model.tokens, lead.tokens[at]);
+    return nearest(model.steps, state.s);
+  }
+
+  // Languages of a model that are shown, by place: those that are asked for, or all if it has none of these.
+  langs(model, state) {
+    const asked = state.l.split(",");
+    const all = model.langs.map((_, at) => at);
+    const found = all.filter((at) => asked.includes(model.langs[at]));
+    return found.length ? found : all;
+  }
+
+  // Where a model's steps lie in a chart, from 0 to 1, and what they are called: at equal distances, or, where models of
+  // several studies stand side by side, by tokens seen (logarithmic; 0 a little before the first), one axis for all.
+  ticks(model) {
+    const last = Math.max(1, model.steps.length - 1);
+    if (this.axis !== "tokens")
+      return model.steps.map((step, at) => ({ place: model.steps.length > 1 ? at / last : 0.5, label: String(step) }));
+    const seen = this.models.flatMap((each) => each.tokens).filter((n) => n > 0).map(Math.log);
+    const [low, high] = [Math.min(...seen), Math.max(...seen)];
+    const gap = (high - low || 1) / 10;
+    const place = (n) => (n > 0 ? (Math.log(n) - low + gap) / (high - low + gap) : 0);
+    return model.tokens.map((n) => ({ place: place(n), label: short(n) }));
+  }
+
   units(model, concept) {
     const at = model.concepts.indexOf(concept);
     if (at < 0) return Promise.resolve(null);
@@ -98,6 +130,7 @@ export class Study {
   // Shared, null and highest null of a concept in two languages at a step (by place); null if not known.
   async overlap(model, step, concept, a, b) {
     const block = await this.once(`overlaps/${this.index(model)}`, (each) => each);
+    if (!block) return null;
     const pairs = block.header.pairs;
     const pair = pairs.findIndex(([x, y]) => (x === a && y === b) || (x === b && y === a));
     if (pair < 0) return null;

@@ -41,3 +41,10 @@ export function percent(share) {
 export function number(value) {
   return value === null || Number.isNaN(value) ? "–" : value.toFixed(3);
 }
+
+// A large count, such as 1.57 M.
+export function short(count) {
+  for (const [size, sign] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]])
+    if (count >= size) return `${Number((count / size).toPrecision(3))} ${sign}`;
+  return String(count);
+}

@@ -1,6 +1,7 @@
 // The slider over steps, and play.
 
 import { el } from "./dom.js";
+import { short } from "./text.js";
 
 const PAUSE = 700; // milliseconds between steps while playing
 
@@ -80,10 +81,4 @@ export class Timeline {
     if (place !== null) this.move(Math.min(place, this.steps.length - 1), false);
     else this.stopped();
   }
-}
-
-export function short(count) {
-  for (const [size, sign] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]])
-    if (count >= size) return `${Number((count / size).toPrecision(3))} ${sign}`;
-  return String(count);
 }

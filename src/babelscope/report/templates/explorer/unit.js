@@ -2,7 +2,7 @@
 
 import { chart, hue } from "./chart.js";
 import { el, inSight, table } from "./dom.js";
-import { heading } from "./raster.js";
+import { heading, panel } from "./panel.js";
 import { sentences } from "./sentences.js";
 import { nearest } from "./state.js";
 import { number, spoken, visible } from "./text.js";
@@ -14,15 +14,13 @@ export class UnitView {
   constructor(study, go) {
     this.study = study;
     this.go = go;
-    this.unfolded = new Set([study.start.a, study.start.b]); // languages whose sentences are
-    this.title = el("h3", { class: "x-model" });
-    this.told = el("p", { class: "x-words" });
+    this.unfolded = new Set(study.models.flatMap(({ start }) => [start.a, start.b])); // languages whose sentences are
     this.parts = Object.fromEntries(["line", "grid", "concepts", "traces", "texts"].map((name) => [name, el("div")]));
-    this.node = el("div", { class: "x-panel" }, this.title, this.told, ...Object.values(this.parts));
+    Object.assign(this, panel(...Object.values(this.parts)));
   }
 
   async update(state, model) {
-    const now = nearest(model.steps, state.s);
+    const now = this.study.place(model, state);
     const unit = model.names.number(state.unit);
     const units = await this.study.units(model, state.c);
     this.title.replaceChildren(...heading(model, now));
@@ -34,7 +32,7 @@ export class UnitView {
     const life = lifeOf(units, unit, model);
     this.told.replaceChildren(...words(life, state, model, now));
     const key = [model.name, state.c, state.unit].join(" ");
-    this.parts.line.replaceChildren(lines(life, state, model, now, this.node.clientWidth));
+    this.parts.line.replaceChildren(lines(life, state, model, now, this.study, this.node.clientWidth));
     this.parts.grid.replaceChildren(...this.grid(life, state, model, now, units.depth));
     inSight(this.parts.grid);
     await this.concepts(unit, state, model, now);
@@ -52,8 +50,8 @@ export class UnitView {
           el("button", { type: "button", class: "x-unit", onclick: () => this.go({ s: step }) }, String(step)),
           step in model.flagged ? el("span", { class: "x-flag" }, " ⚠") : "")),
     ];
-    const rows = model.langs.map((lang, l) =>
-      el("tr", {}, el("th", { scope: "row" }, lang),
+    const rows = this.study.langs(model, state).map((l) =>
+      el("tr", {}, el("th", { scope: "row" }, model.langs[l]),
         life.cells[l].map((cell, at) =>
           el("td", { class: `num x-shade${at === now ? " x-at" : ""}`, "--v": `${shadeOf(cell)}%` },
             cell === null ? "–" : `${cell.expert ? "● " : ""}${cell.kept ? "" : "≤ "}${cell.ap.toFixed(2)}`))));
@@ -93,7 +91,7 @@ export class UnitView {
       head,
       el("p", {}, block.header.concept ? `On show for “${block.header.concept}”. ` : "", block.header.concept === state.c ? "" : "Its sentences are the same whatever concept is chosen above."),
       el("p", { class: "small" }, "Shaded is what the unit does on every token: the stronger the shade, the higher its value, by one scale for all its sentences; with a line below, values under zero. Beside it stand its value for the whole sentence and the share of the language's sentences that it is above. Strongest ones alone would flatter it, so sentences at random and its lowest ones stand beside them."),
-      ...sentences(block, state.unit, model.langs, step, this.unfolded),
+      ...sentences(block, state.unit, this.study.langs(model, state).map((l) => model.langs[l]), step, this.unfolded),
     );
   }
 
@@ -134,18 +132,23 @@ function words({ counts, first }, state, model, now) {
   return [...said, "."];
 }
 
-function lines(life, state, model, now, width) {
-  const series = model.langs.map((lang, l) => ({
-    name: lang, hue: hue(l, model.langs.length),
+function lines(life, state, model, now, study, width) {
+  const series = study.langs(model, state).map((l) => ({
+    name: model.langs[l], hue: hue(l, model.langs.length),
     values: life.cells[l].map((cell) => cell && { value: cell.ap, known: cell.kept }),
   }));
   const chances = model.langs.map((lang) => model.chance[lang]?.[model.concepts.indexOf(state.c)]).filter((v) => v !== undefined);
   const mean = chances.reduce((a, b) => a + b, 0) / Math.max(1, chances.length);
+  const nulls = Object.hasOwn(model.nulls, state.c) ? model.nulls[state.c] : null;
+  const guides = [];
+  if (chances.length) guides.push({ kind: "x-guide", values: model.steps.map(() => mean) });
+  if (nulls?.some((value) => value !== null)) guides.push({ kind: "x-guide x-null", values: nulls });
+  const known = nulls && nulls[now] !== null;
   const flagged = model.steps.flatMap((step, at) => (step in model.flagged ? [at] : []));
   const label = `Average precision of ${state.unit} for ${state.c} over steps, a line per language; the table below has the numbers`;
   return el("figure", { class: "x-figure" },
-    chart(label, model.steps, series, chances.length ? [{ name: "random", value: mean }] : [], now, flagged, Math.min(760, Math.max(300, width))),
-    el("figcaption", {}, `Average precision for “${state.c}” over steps (not to scale), a line per language. Hollow: at most this. Dashed: ${number(mean)}, that of random scores on half of the sentences; the best of ${model.names.size} units lies above it even if none knows the concept.`));
+    chart(label, study.ticks(model), series, guides, now, flagged, Math.min(760, Math.max(300, width))),
+    el("figcaption", {}, `Average precision for “${state.c}” over ${study.axis === "tokens" ? "tokens seen (logarithmic, one axis for all models)" : "steps (not to scale)"}, a line per language. Hollow: at most this. Dashed: ${number(mean)}, that of random scores on half of the sentences; the best of ${model.names.size} units lies above it even if none knows the concept.${nulls ? ` Dotted: the null of the best unit, ${known ? `${number(nulls[now])} at step ${model.steps[now]}, ` : ""}what the best of all units has in its worst language when the languages' concepts are permuted.` : ""}`));
 }
 
 function shadeOf(cell) {
