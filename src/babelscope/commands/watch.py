@@ -29,12 +29,11 @@ def run(args: argparse.Namespace) -> int:
     """Show the state until the run has ended; 1 if something failed."""
     from babelscope.ops.live import LivePage
     from babelscope.ops.serving import PORT, PageServer
-    from babelscope.ops.status import Progress, arguments_of, look, progress_text
+    from babelscope.ops.status import Progress, look, progress_text
     from babelscope.ops.watching import follow
 
     study = study_of.load(args)
-    named = arguments_of(None if args.configfile == study_of.DEFAULT else args.configfile, args.config)
-    options = shlex.join([*(["--profile", args.profile] if args.profile else []), *named])
+    named = study_of.named(args)
     port = PORT if args.port is None else args.port
     with PageServer(LivePage(study), port) if args.page else nullcontext() as server:
         if server:
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             page = f"\npage: {server.url} (Ctrl-C ends it)" if server else ""
             print(
                 (_CLEAR if sys.stdout.isatty() else "")
-                + progress_text(progress, options=options)
+                + progress_text(progress, study=shlex.join(named), profile=args.profile or "")
                 + waits
                 + page,
                 flush=True,

@@ -289,7 +289,7 @@ def _without_reports() -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(transformers_logging.ERROR)
+    transformers_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
