@@ -15,6 +15,7 @@ STEPS = (0, 64, 128, 256, 512, 1024, 2048)
 CONCEPTS = ("house", "water", "music", "dog", "ship", "bread")
 LAYERS = (0, 1, 2, 3, 4)
 CHANCE = 46 / 2304
+MEASURES = ("competence", "agreement", "sharing")
 
 
 def synthetic_tables(
@@ -66,6 +67,7 @@ def synthetic_tables(
     tables["choice_conclusions"] = _conclusions(tables["choices"], models)
     tables["overlap_changes"] = _overlap_changes(tables["overlap"])
     tables["overlap_contrasts"] = _overlap_contrasts(tables["overlap"], models)
+    tables |= _onsets(models, steps)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -492,3 +494,37 @@ def _audit_losses(models, steps, languages, flagged):
 def _steps(models, steps):
     rows = [(m.model, step, m.tokens_per_step * step) for m in models.itertuples() for step in steps]
     return pd.DataFrame(rows, columns=["model", "step", "tokens"]).astype({"tokens": "Int64"})
+
+
+def _onsets(models, steps):
+    """Sharing of the main model comes an octave and a half behind competence; that of the control never."""
+    curves, onsets, gaps = [], [], []
+    for m, (measure, late) in itertools.product(models.itertuples(), zip(MEASURES, (8, 7, 9.5), strict=True)):
+        never = measure == "sharing" and m.role == "control"
+        for step in steps:
+            value = 1 / (1 + np.exp(-2 * (np.log2(step + 1) - late)))
+            risen = np.nan if never else value
+            curves.append((m.model, measure, step, value, value - 0.1, value + 0.1, risen, risen - 0.1, risen + 0.1))
+        ends = (float(min(steps)), float(max(steps)))
+        for at, concept in enumerate(("*", *CONCEPTS)):
+            onset = np.nan if never else float(np.clip(2**late + 5 * at, *ends))
+            known = concept == "*"
+            band = (onset - 5, onset + 5) if known else (np.nan, np.nan)
+            onsets.append((m.model, "*", "*", concept, measure, onset, *band, *ends, 0.1, 0.3, 0.2, 0.4))
+            if measure == "sharing":
+                octaves = np.nan if never else 1.5 + 0.1 * at
+                band = (octaves - 0.2, octaves + 0.2) if known else (np.nan, np.nan)
+                gaps.append(
+                    (m.model, "*", "*", concept, measure, "competence", octaves, *band, 0.4, 0.01, 5, len(CONCEPTS))
+                )
+    place = ["model", "lang_a", "lang_b", "concept", "measure"]
+    bounds = ["after", "by", "first", "rise", "rise_low", "rise_high"]
+    risen = ["risen", "risen_low", "risen_high"]
+    return {
+        "onset": pd.DataFrame(onsets, columns=[*place, "onset", "low", "high", *bounds]),
+        "onset_gaps": pd.DataFrame(
+            gaps,
+            columns=[*place, "behind", "octaves", "low", "high", "null_high", "p_value", "n_later", "n_concepts"],
+        ),
+        "onset_curves": pd.DataFrame(curves, columns=["model", "measure", "step", "value", "low", "high", *risen]),
+    }

@@ -167,6 +167,15 @@ class GenerationSettings(Sampling):
     """Sites whose experts are forced; all if not given."""
 
 
+class ViewSettings(Settings):
+    """Views behind the four findings, each of which can be switched off."""
+
+    section: ClassVar[str] = "views"
+
+    onset: bool = True
+    """Whether it is told when competence comes, and when sharing: the step of half-rise of each."""
+
+
 class AuditSettings(Settings):
     """The audit of every checkpoint. Its thresholds are in docs/methods.md."""
 

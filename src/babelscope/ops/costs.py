@@ -575,6 +575,19 @@ class CostModel:
         kept = 20 * rows if job.stage == "collect_alignment" else 1e5
         return Cost(seconds, _PLAIN_MEMORY + 400 * rows, kept)
 
+    def onset(self, _: JobCells) -> Cost:
+        """Reads the experts of every step, one file at a time, and resamples curves of every pair of languages."""
+        study, seconds, most = self.study, _START["science"], 0.0
+        languages = len(study.languages)
+        pairs = languages * (languages - 1) / 2
+        for name, model in study.models.items():
+            experts = 6 * study.n_experts(name) * self._n_concepts * languages * len(model.steps)
+            draws = study.experts.bootstrap + study.experts.permutations
+            seconds += 2e-6 * experts + 4e-8 * pairs * draws * len(model.steps) ** 2
+            seconds += 1e-7 * (languages * self._n_concepts) ** 2 * len(model.steps)
+            most = max(most, 400 * experts, 8 * (languages * self._n_concepts) ** 2 * len(model.steps))
+        return Cost(seconds, _SCIENCE_MEMORY + most, 60 * pairs * self._n_concepts * len(study.models))
+
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
         every = JobCells("rank_units", job.model, job.steps, tuple(self.study.languages))

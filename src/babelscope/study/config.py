@@ -20,6 +20,7 @@ from babelscope.analysis.settings import (
     Probes,
     Sampling,
     TraceSettings,
+    ViewSettings,
 )
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.complaints import bare, is_settings, members, nearest
@@ -80,6 +81,8 @@ class StudySettings(Settings):
     """Expert units."""
     traces: TraceSettings = TraceSettings()
     """What chosen units do on every token of a few sentences, over training."""
+    views: ViewSettings = ViewSettings()
+    """Views behind the four findings, each of which can be switched off."""
     generation: StudyGeneration = StudyGeneration(enabled=False)
     """What a model writes with its experts forced."""
     audit: AuditSettings = AuditSettings()

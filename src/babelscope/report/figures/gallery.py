@@ -19,6 +19,7 @@ from babelscope.report.figures import (
     generation,
     lifelines,
     losses,
+    onset,
     overlap,
     probes,
     reliability,
@@ -49,6 +50,7 @@ FIGURES: dict[str, FigureSpec] = {
         reliability.RELIABILITY,
         lifelines.LIFELINES,
         generation.GENERATION,
+        onset.ONSET,
         choices.CHOICES,
     )
 }
