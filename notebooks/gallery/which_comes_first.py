@@ -14,7 +14,9 @@ for ax, model in zip(axes[0], models, strict=True):
         ax.fill_between(rows["step"], rows["risen_low"], rows["risen_high"], alpha=0.2)
     gap = gaps.query("model == @model and measure == 'sharing' and behind == 'competence' and lang_a == '*'")
     gap = gap[gap["concept"] == "*"].iloc[0]
-    ax.set_title(f"{model}\n{gap['octaves']:.1f} [{gap['low']:.1f}, {gap['high']:.1f}] octaves", fontsize="small")
+    ax.set_title(
+        f"{model}\n{gap['octaves']:.1f} [{gap['low']:.1f}, {gap['high']:.1f}] octaves", fontsize="small"
+    )
     ax.axhline(0.5, color="0.5", lw=1, ls=":")
     ax.set_xscale("symlog", base=2, linthresh=64)
     ax.set_xlabel("training step")

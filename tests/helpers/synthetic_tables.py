@@ -68,6 +68,7 @@ def synthetic_tables(
     tables["overlap_changes"] = _overlap_changes(tables["overlap"])
     tables["overlap_contrasts"] = _overlap_contrasts(tables["overlap"], models)
     tables |= _onsets(models, steps)
+    tables["left_out"] = _left_out(models, steps, sharing, languages)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -504,7 +505,9 @@ def _onsets(models, steps):
         for step in steps:
             value = 1 / (1 + np.exp(-2 * (np.log2(step + 1) - late)))
             risen = np.nan if never else value
-            curves.append((m.model, measure, step, value, value - 0.1, value + 0.1, risen, risen - 0.1, risen + 0.1))
+            curves.append(
+                (m.model, measure, step, value, value - 0.1, value + 0.1, risen, risen - 0.1, risen + 0.1)
+            )
         ends = (float(min(steps)), float(max(steps)))
         for at, concept in enumerate(("*", *CONCEPTS)):
             onset = np.nan if never else float(np.clip(2**late + 5 * at, *ends))
@@ -515,7 +518,20 @@ def _onsets(models, steps):
                 octaves = np.nan if never else 1.5 + 0.1 * at
                 band = (octaves - 0.2, octaves + 0.2) if known else (np.nan, np.nan)
                 gaps.append(
-                    (m.model, "*", "*", concept, measure, "competence", octaves, *band, 0.4, 0.01, 5, len(CONCEPTS))
+                    (
+                        m.model,
+                        "*",
+                        "*",
+                        concept,
+                        measure,
+                        "competence",
+                        octaves,
+                        *band,
+                        0.4,
+                        0.01,
+                        5,
+                        len(CONCEPTS),
+                    )
                 )
     place = ["model", "lang_a", "lang_b", "concept", "measure"]
     bounds = ["after", "by", "first", "rise", "rise_low", "rise_high"]
@@ -524,7 +540,37 @@ def _onsets(models, steps):
         "onset": pd.DataFrame(onsets, columns=[*place, "onset", "low", "high", *bounds]),
         "onset_gaps": pd.DataFrame(
             gaps,
-            columns=[*place, "behind", "octaves", "low", "high", "null_high", "p_value", "n_later", "n_concepts"],
+            columns=[
+                *place,
+                "behind",
+                "octaves",
+                "low",
+                "high",
+                "null_high",
+                "p_value",
+                "n_later",
+                "n_concepts",
+            ],
         ),
-        "onset_curves": pd.DataFrame(curves, columns=["model", "measure", "step", "value", "low", "high", *risen]),
+        "onset_curves": pd.DataFrame(
+            curves, columns=["model", "measure", "step", "value", "low", "high", *risen]
+        ),
     }
+
+
+def _left_out(models, steps, sharing, languages):
+    """The more languages choose, the better the unit; of the control no better than for other concepts."""
+    rows = []
+    for m, step in itertools.product(models.itertuples(), steps):
+        for size, rule in itertools.product(
+            sorted({1, max(1, len(languages) // 2), max(1, len(languages) - 1)}), ("worst", "mean")
+        ):
+            for concept in ("*", *CONCEPTS):
+                ap = 0.19 + 0.1 * np.sqrt(size) * 8 * _growth(step, m.role, sharing)
+                band = (ap - 0.02, ap + 0.02) if concept == "*" else (np.nan, np.nan)
+                rows.append(
+                    {"model": m.model, "step": step, "chosen_in": size, "rule": rule, "lang": "*", "concept": concept,
+                     "ap": ap, "low": band[0], "high": band[1], "ap_other_concepts": 0.185, "ap_random_units": 0.182,
+                     "chance_ap": 0.18, "positive_rate": 1 / 6, "worst_ap": ap - 0.05, "at_most": 0.1, "n_splits": 8}
+                )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -11,6 +11,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import norm
 
 from babelscope.analysis.onset import (
+    between_doubt,
     half_rise,
     is_clear_rise,
     measure_onsets,
@@ -53,10 +54,23 @@ def made_up(steps, n_concepts, seed, *, lag, noise, spread, width):
     first_C = rng.normal(7.5, spread, n_concepts)
     second_C = first_C + lag + rng.normal(0, spread / 2, n_concepts)
     heights = np.exp(rng.normal(0, 0.3, (2, n_concepts)))
-    found = [logistic(octave_S, at_C, of_C, width) for at_C, of_C in zip((first_C, second_C), heights, strict=True)]
+    found = [
+        logistic(octave_S, at_C, of_C, width) for at_C, of_C in zip((first_C, second_C), heights, strict=True)
+    ]
     return tuple(
-        curve + size * rng.normal(size=curve.shape) for curve, size in zip(found, (noise / 3, noise), strict=True)
+        curve + size * rng.normal(size=curve.shape)
+        for curve, size in zip(found, (noise / 3, noise), strict=True)
     )
+
+
+@pytest.mark.parametrize("distance", [0.5, 1.0])
+@pytest.mark.parametrize("width", [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0])
+def test_a_logistic_curve_crosses_no_further_from_the_straight_line_than_is_said(width, distance):
+    octave_S = np.arange(0, 12, distance)
+    for onset in 6 + np.linspace(0, distance, 41):
+        curve_S = logistic(octave_S, np.array([onset]), np.ones(1), width)[:, 0]
+        error = abs(float(half_rise(octave_S, curve_S)) - onset)
+        assert error <= between_doubt(octave_S, curve_S) + 0.05 * distance
 
 
 def true_gap(steps, *, lag, spread, width):
@@ -86,7 +100,9 @@ def coverage(steps, design, n_studies, n_concepts=16):
     found = [
         onset_gap(steps, *made_up(steps, n_concepts, seed, **design), SETTINGS) for seed in range(n_studies)
     ]
-    return np.mean([of.low <= truth <= of.high for of in found]), np.mean([of.p_value <= 0.05 for of in found])
+    return np.mean([of.low <= truth <= of.high for of in found]), np.mean(
+        [of.p_value <= 0.05 for of in found]
+    )
 
 
 @pytest.mark.parametrize(("steps", "design"), [("8", "plain"), ("11", "together"), ("15", "steps")])
@@ -123,7 +139,9 @@ def experts_at(step, shared_from, rng):
     for c, concept in enumerate(CONCEPTS):
         common = c * 20 + np.arange(10)
         for at, lang in enumerate(LANGS):
-            own = np.concatenate([common[:6] if step >= shared_from else [], 240 + at * 40 + (c * 3 + np.arange(8)) % 40])
+            own = np.concatenate(
+                [common[:6] if step >= shared_from else [], 240 + at * 40 + (c * 3 + np.arange(8)) % 40]
+            )
             kept = own[: 8 if step >= 64 else 2]
             for half in ("a", "b"):
                 free = np.setdiff1d(np.arange(360, N_UNITS), kept)
@@ -215,16 +233,15 @@ def test_sharing_of_all_concepts_is_the_overlap_above_its_null(planted):
     of_step = planted[0][-1]
     chosen = {
         lang: {
-            half: np.stack(
-                [rows.sort_values("rank")["unit"] for _, rows in of_half.groupby("concept")]
-            )
+            half: np.stack([rows.sort_values("rank")["unit"] for _, rows in of_half.groupby("concept")])
             for half, of_half in of_lang.groupby("subset")
         }
         for lang, of_lang in of_step.groupby("lang")
     }
     above = overlap_above_null(chosen)
     places = {
-        lang: {((-1, "*"), half): unit for half, unit in (of | {"all": of["a"]}).items()} for lang, of in chosen.items()
+        lang: {((-1, "*"), half): unit for half, unit in (of | {"all": of["a"]}).items()}
+        for lang, of in chosen.items()
     }
     table = overlap_tables(places, UnitIndex.of([(1, "mlp_act", N_UNITS)]), CONCEPTS, SETTINGS).table
     rows = table[(table["variant"] == "disjoint_lines") & ~table["lang_a"].isin(["*", "="])]

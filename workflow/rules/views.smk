@@ -1,7 +1,8 @@
 """Views behind the four findings, from what is there already; each can be switched off (`views` in a study).
 
-Reads   <results>/experts/{model}/{steps}.parquet, <results>/tables/transfer.parquet, audit.tsv
+Reads   <results>/{experts,best}/{model}/{steps}.*, <results>/tables/transfer.parquet, audit.tsv
 Writes  <results>/tables/onset.parquet, onset_gaps.parquet, onset_curves.parquet
+        <results>/tables/left_out.parquet
 """
 
 
@@ -31,3 +32,26 @@ rule measure_onset:
         "tell when competence comes, and when sharing"
     script:
         "../scripts/measure_onset.py"
+
+
+rule measure_left_out:
+    input:
+        of_viewed_steps("<results>/best/{model}/{steps}.h5"),
+    output:
+        report("<results>/tables/left_out.parquet", category="tables", labels={"table": "left-out languages"}),
+    log:
+        "<logs>/measure_left_out.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("measure_left_out"),
+    params:
+        steps=viewed_cells(),
+        langs=list(STUDY.languages),
+        bootstrap=STUDY.experts.bootstrap,
+        seed=STUDY.seed,
+        version=version("measure_left_out"),
+    message:
+        "test units chosen in some languages in those that were left out"
+    script:
+        "../scripts/measure_left_out.py"

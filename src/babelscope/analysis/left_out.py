@@ -1,9 +1,9 @@
 """Units chosen in some languages, tested in the languages that were left out.
 
-A unit that is among the best of a concept in several languages may be so because those were looked at. So one unit of
-each concept is chosen by its average precision in some languages, on half of the sentences, and scored in the
-others, on the other half: neither the languages nor what the sentences say had a part in the choice. Names of
-shapes: ``L`` languages, ``C`` concepts, ``U`` units, ``P`` splits of the languages.
+A unit that is among the best of a concept in several languages may be so because those were looked at. So one
+unit of each concept is chosen by its average precision in some languages, on half of the sentences, and
+scored in the others, on the other half: neither the languages nor what the sentences say had a part in the
+choice. Names of shapes: ``L`` languages, ``C`` concepts, ``U`` units, ``P`` splits of the languages.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ def left_out_table(best: Mapping[str, BestFile], settings: AlignmentSettings) ->
 
     Returns:
         Columns ``model, step``; ``chosen_in``, the number of languages that chose (one, half of them, all but
-        one); ``rule`` of :data:`RULES`; ``lang``, a language that was left out, or ``*``; ``concept`` or ``*``;
-        ``ap``, mean over splits, halves and what the row is over; ``low``, ``high``, over concepts and
-        languages; ``ap_other_concepts`` of the same units; ``ap_random_units``, mean of all units; ``chance_ap``
-        of scores in random order and ``positive_rate`` of a constant; ``worst_ap``, the least over the languages
-        that were left out (of ``*``, mean over splits); ``at_most``, share of choices among units whose average
-        precision in a language that chose was not kept and counts as the most that it can be; ``n_splits``.
+        one); ``rule`` of :data:`RULES`; ``lang``, a language that was left out, or ``*``; ``concept`` or
+        ``*``; ``ap``, mean over splits, halves and what the row is over; ``low``, ``high``, over concepts and
+        languages; ``ap_other_concepts`` of the same units; ``ap_random_units``, mean of all units;
+        ``chance_ap`` of scores in random order and ``positive_rate`` of a constant; ``worst_ap``, the least
+        over the languages that were left out (of ``*``, mean over splits); ``at_most``, share of choices
+        among units whose average precision in a language that chose was not kept and counts as the most that
+        it can be; ``n_splits``.
 
     Raises:
         ValueError: If languages do not have the same concepts or units.
@@ -80,9 +81,7 @@ def splits(n_langs: int, size: int, seed: int) -> NDArray[np.bool_]:
     else:  # circles of a random order, so that each language chooses as often
         rng = np.random.default_rng([seed, n_langs, size])
         orders = [rng.permutation(n_langs) for _ in range(max(1, _MOST_SPLITS // n_langs))]
-        chosen = [
-            tuple(np.roll(order, -start)[:size]) for order in orders for start in range(n_langs)
-        ]
+        chosen = [tuple(np.roll(order, -start)[:size]) for order in orders for start in range(n_langs)]
     found = np.zeros((len(chosen), n_langs), dtype=bool)
     for row, members in zip(found, chosen, strict=True):
         row[list(members)] = True
@@ -96,6 +95,8 @@ class _Tested(NamedTuple):
     other: Floats
     random_LC: Floats
     """Of all units, by language."""
+    worst_PC: Floats
+    """Least over the languages that were left out."""
     at_most_PC: Floats
 
     @classmethod
@@ -112,12 +113,14 @@ class _Tested(NamedTuple):
         chance_LC = np.array([file.chance_ap for file in best.values()])
         rate_LC = np.array([file.positive_rate for file in best.values()])
         planes = own_LC, other_LC, self.random_LC, chance_LC, rate_LC
-        worst_C = np.nanmin(self.own, axis=1).mean(axis=0)
+        worst_C = self.worst_PC.mean(axis=0)
         pairs = [(at, at) for at in range(len(langs))]
         band = two_way_interval(own_LC, pairs, len(langs), settings.bootstrap, settings.seed)
 
         found = [(ALL, ALL, np.s_[:, :], *band, float(worst_C.mean()), self.at_most_PC.mean())]
-        found += [(lang, ALL, np.s_[at], *[np.nan] * 3, self.at_most_PC.mean()) for at, lang in enumerate(langs)]
+        found += [
+            (lang, ALL, np.s_[at], *[np.nan] * 3, self.at_most_PC.mean()) for at, lang in enumerate(langs)
+        ]
         found += [
             (ALL, concept, np.s_[:, at], np.nan, np.nan, float(worst_C[at]), self.at_most_PC[:, at].mean())
             for at, concept in enumerate(concepts)
@@ -185,7 +188,8 @@ class _Known(NamedTuple):
                 other[:, :, c] = np.where(splits_PL, np.nan, others_PL)
             at_most[:, c] = n_kept_P < splits_PL.sum(axis=1)
         random_L = self.sums_LN.sum(axis=1) / (n_units * n_concepts)
-        return _Tested(own, other, np.repeat(random_L[:, None], n_concepts, axis=1), at_most)
+        random_LC = np.repeat(random_L[:, None], n_concepts, axis=1)
+        return _Tested(own, other, random_LC, np.nanmin(own, axis=1), at_most)
 
 
 def _choose(

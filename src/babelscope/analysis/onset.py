@@ -6,11 +6,11 @@ Three curves over training, per concept and pair of languages, are compared:
 - ``agreement``: what the experts of one language share on two halves of its sentences, above other concepts;
 - ``sharing``: what the experts of two languages share on disjoint sentences, above other concepts.
 
-A concept that is not known well enough for a language to agree with itself cannot be shared either, so agreement
-is competence on the scale of sharing. The *onset* is where a curve's monotone fit reaches the middle between its
-first and its last value, in octaves of training (the binary logarithm of steps, counted from 1), between two
-checkpoints on a straight line. Names of shapes: ``S`` steps, ``P`` pairs of languages, ``C`` concepts, ``B``
-resamples.
+A concept that is not known well enough for a language to agree with itself cannot be shared either, so
+agreement is competence on the scale of sharing. The *onset* is where a curve's monotone fit reaches the
+middle between its first and its last value, in octaves of training (the binary logarithm of steps, counted
+from 1), between two checkpoints on a straight line. Names of shapes: ``S`` steps, ``P`` pairs of languages,
+``C`` concepts, ``B`` resamples.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _CURVES = ["model", "measure", "step", "value", "low", "high", "risen", "risen_l
 
 
 def octaves(steps: Sequence[int] | Floats) -> Floats:
-    """Steps as octaves of training: the binary logarithm of steps, counted from 1, so that step 0 has a place."""
+    """Steps as octaves of training: the binary logarithm, steps counted from 1, so that 0 has a place."""
     return np.asarray(np.log2(np.asarray(steps, dtype=np.float64) + 1), dtype=np.float64)
 
 
@@ -65,13 +65,13 @@ def steps_of(octave: Floats) -> Floats:
 def monotone(curve_XS: Floats) -> Floats:
     """The rising curves nearest to each row in least squares, shape as given.
 
-    Source: the minimax formula of isotonic regression (Barlow, Bartholomew, Bremner and Brunk 1972), which takes
-    all rows at once; the same as ``scipy.optimize.isotonic_regression``.
+    Source: the minimax formula of isotonic regression (Barlow, Bartholomew, Bremner and Brunk 1972), which
+    takes all rows at once; the same as ``scipy.optimize.isotonic_regression``.
     """
     n_steps = curve_XS.shape[-1]
     sums = np.concatenate([np.zeros((*curve_XS.shape[:-1], 1)), np.cumsum(curve_XS, axis=-1)], axis=-1)
     start, end = np.ogrid[:n_steps, :n_steps]
-    # Mean of every window from `start` to `end`; the least of those that end at a step or later; then the most.
+    # Mean of every window from `start` to `end`; the least of those that end no earlier; then the most.
     windows = (sums[..., None, 1:] - sums[..., :-1, None]) / np.maximum(end - start + 1, 1)
     windows = np.where(end >= start, windows, np.inf)
     least = np.minimum.accumulate(windows[..., ::-1], axis=-1)[..., ::-1]
@@ -79,7 +79,7 @@ def monotone(curve_XS: Floats) -> Floats:
 
 
 def half_rise(octave_S: Floats, curve_XS: Floats) -> Floats:
-    """Octave at which the monotone fit of each curve reaches the middle of its rise; NaN of one that does not rise.
+    """Octave at which the monotone fit of each curve reaches the middle of its rise; NaN without a rise.
 
     Args:
         octave_S: Of the steps, rising.
@@ -108,7 +108,7 @@ class Onsets(NamedTuple):
     """What :func:`measure_onsets` finds."""
 
     onsets: pd.DataFrame
-    """Step of half-rise of each measure: of all concepts and pairs, of each pair, each concept, and each of both."""
+    """Step of half-rise of each measure: of all concepts and pairs, each pair, each concept, each of both."""
     gaps: pd.DataFrame
     """How many octaves of training one measure comes behind another, paired."""
     curves: pd.DataFrame
@@ -123,13 +123,13 @@ def measure_onsets(
     Args:
         experts: Tables of :func:`babelscope.analysis.experts.select_experts` (the columns of :data:`EXPERTS`
             do), each of all languages of one or more steps.
-        transfer: The table of :func:`babelscope.analysis.transfer.transfer_table` of all models and steps; what
-            it leaves out, such as flagged steps, is left out here.
+        transfer: The table of :func:`babelscope.analysis.transfer.transfer_table` of all models and steps;
+            what it leaves out, such as flagged steps, is left out here.
         settings: Resamples of concepts, swaps behind p-values, seed.
 
     Returns:
-        Tables with the columns that docs/formats.md explains. Models of fewer than :data:`LEAST_STEPS` steps or
-        :data:`LEAST_CONCEPTS` concepts, and studies of one language, have no rows.
+        Tables with the columns that docs/formats.md explains. Models of fewer than :data:`LEAST_STEPS` steps
+        or :data:`LEAST_CONCEPTS` concepts, and studies of one language, have no rows.
     """
     shared = {key: found for table in experts for key, found in _shared_by_step(table)}
     own = transfer[(transfer["source"] == transfer["target"]) & (transfer["concept"] != ALL)]
@@ -182,7 +182,7 @@ def _curves(
     steps: Sequence[int],
     langs: Sequence[str],
 ) -> dict[tuple[int, int], _Curves]:
-    """By pair of languages the three curves of every concept; competence and agreement are the mean of both."""
+    """By pair the three curves of every concept; competence and agreement are the mean of both languages."""
     own_LSC = [competence.xs(lang, level="source").loc[list(steps)].to_numpy() for lang in langs]
     agreement_LSC = [np.stack([of[at, at] for of in shared]) for at in range(len(langs))]
     return {
@@ -277,7 +277,7 @@ class _Draws(NamedTuple):
 
 
 class _Onset(NamedTuple):
-    """The onset of the mean over concepts, in octaves; NaN unless its rise is surely above none, and clear."""
+    """The onset of the mean over concepts, in octaves; NaN unless its rise is sure and clear."""
 
     octave: float
     low: float
@@ -305,20 +305,21 @@ def _onset(octave_S: Floats, curve_SC: Floats, draws: _Draws) -> _Onset:
     draws_B = half_rise(octave_S, drawn_BS)
     rises = rise_low > 0 and bool(is_clear_rise(mean_S))
     octave = float(half_rise(octave_S, mean_S)) if rises else np.nan
-    doubt = _doubt(octave_S, fit_S) if rises else np.nan
+    doubt = between_doubt(octave_S, fit_S) if rises else np.nan
     low, high = _with_doubt(octave, *draws.interval(octave, draws_B), doubt)
     return _Onset(octave, low, high, doubt, draws_B, float(fit_S[0]), rise, rise_low, rise_high)
 
 
-def _doubt(octave_S: Floats, fit_S: Floats) -> float:
+def between_doubt(octave_S: Floats, fit_S: Floats) -> float:
     """How far the onset may lie from the straight line between its two checkpoints, in octaves.
 
-    Half of their distance where the whole rise lies between them, and little where it does not: times the fourth
-    power of the share that does, which for logistic curves is never too small (a test tries them).
+    Half of their distance where the whole rise lies between them, and little where it does not: times the
+    square of the share that does, which for logistic curves is too little by a twentieth of the
+    distance at most (a test tries them).
     """
     at = max(1, int(np.argmax(fit_S >= (fit_S[0] + fit_S[-1]) / 2)))
     share = (fit_S[at] - fit_S[at - 1]) / (fit_S[-1] - fit_S[0])
-    return float((octave_S[at] - octave_S[at - 1]) / 2 * share**4)
+    return float((octave_S[at] - octave_S[at - 1]) / 2 * share**2)
 
 
 def _with_doubt(value: float, low: float, high: float, *doubts: float) -> tuple[float, float]:

@@ -185,7 +185,8 @@ def overlap_above_null(chosen: Mapping[str, Mapping[str, Ints]]) -> dict[tuple[i
     """What pairs of languages share of each concept above other concepts, in the model, on disjoint lines.
 
     Args:
-        chosen: Per language its experts on half ``a`` and on half ``b``, each ``(C, K)``; two concepts or more.
+        chosen: Per language its experts on half ``a`` and on half ``b``, each ``(C, K)``; two concepts or
+        more.
 
     Returns:
         By numbers of two languages, which may be one and the same, overlap less its null: ``(C,)``. Its mean

@@ -455,9 +455,11 @@ def best_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> d
     return found
 
 
-def best_of_models(paths: Iterable[Path]) -> dict[str, dict[Cell, BestFile]]:
+def best_of_models(
+    paths: Iterable[Path], wanted: Mapping[str, Iterable[Cell]] | None = None
+) -> dict[str, dict[Cell, BestFile]]:
     """The best units of several models, whose files lie in a folder each, by model and then as
-    :func:`best_files`.
+    :func:`best_files`; of each model those that are wanted.
 
     Raises:
         StoreError: As it.
@@ -465,4 +467,7 @@ def best_of_models(paths: Iterable[Path]) -> dict[str, dict[Cell, BestFile]]:
     folders: dict[str, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent.name, []).append(path)
-    return {model: best_files(of_model) for model, of_model in folders.items()}
+    return {
+        model: best_files(of_model, None if wanted is None else wanted[model])
+        for model, of_model in folders.items()
+    }

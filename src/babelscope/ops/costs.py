@@ -576,7 +576,7 @@ class CostModel:
         return Cost(seconds, _PLAIN_MEMORY + 400 * rows, kept)
 
     def onset(self, _: JobCells) -> Cost:
-        """Reads the experts of every step, one file at a time, and resamples curves of every pair of languages."""
+        """Reads the experts of every step, and resamples curves of every pair of languages."""
         study, seconds, most = self.study, _START["science"], 0.0
         languages = len(study.languages)
         pairs = languages * (languages - 1) / 2
@@ -587,6 +587,16 @@ class CostModel:
             seconds += 1e-7 * (languages * self._n_concepts) ** 2 * len(model.steps)
             most = max(most, 400 * experts, 8 * (languages * self._n_concepts) ** 2 * len(model.steps))
         return Cost(seconds, _SCIENCE_MEMORY + most, 60 * pairs * self._n_concepts * len(study.models))
+
+    def left_out(self, _: JobCells) -> Cost:
+        """Reads the best units of some steps, one at a time, and chooses among them for each split."""
+        study, languages, seconds, most = self.study, len(self.study.languages), _START["science"], 0.0
+        for name in study.models:
+            steps = len(study.viewed_steps(name))
+            best = min(study.experts.kept, study.n_units(name)) * self._n_concepts * languages
+            seconds += steps * (0.03 * languages + 1e-6 * best * languages)
+            most = max(most, 8 * 4 * best * languages + 16 * study.n_units(name) * languages)
+        return Cost(seconds, _SCIENCE_MEMORY + most, 1e5)
 
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""

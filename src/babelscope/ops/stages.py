@@ -208,6 +208,7 @@ AXES: dict[str, Axes] = {
     "study that writes": Axes((), _if_any_writes),
     "study that traces": Axes((), _if_any_is_traced),
     "study with onset": _viewed("onset"),
+    "study with left_out": _viewed("left_out"),
     "grammar corpus": _corpus("grammar"),
     "text corpus": _corpus("text"),
     "dataset corpus": _corpus("dataset"),

@@ -17,6 +17,7 @@ from babelscope.report.figures import (
     choices,
     doses,
     generation,
+    left_out,
     lifelines,
     losses,
     onset,
@@ -51,6 +52,7 @@ FIGURES: dict[str, FigureSpec] = {
         lifelines.LIFELINES,
         generation.GENERATION,
         onset.ONSET,
+        left_out.LEFT_OUT,
         choices.CHOICES,
     )
 }

@@ -81,7 +81,9 @@ def _sentences(tables: Tables) -> Iterator[str]:
             at = of_run.set_index("measure")[["onset", "low", "high"]].to_dict("index")
             gap = _behind_competence(gaps[gaps["model"] == run]).iloc[0].to_dict()
             name = label if rows["model"].nunique() == 1 else f"{label}, {run}"
-            yield say("onset" if gap["octaves"] == gap["octaves"] else "onset none", model=name, at=at, gap=gap)
+            yield say(
+                "onset" if gap["octaves"] == gap["octaves"] else "onset none", model=name, at=at, gap=gap
+            )
 
 
 def _numbers(gaps: pd.DataFrame) -> pd.DataFrame:
