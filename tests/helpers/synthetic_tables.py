@@ -69,6 +69,7 @@ def synthetic_tables(
     tables["overlap_contrasts"] = _overlap_contrasts(tables["overlap"], models)
     tables |= _onsets(models, steps)
     tables["left_out"] = _left_out(models, steps, sharing, languages)
+    tables["representations"] = _representations(models, steps, sharing)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -574,3 +575,23 @@ def _left_out(models, steps, sharing, languages):
                      "chance_ap": 0.18, "positive_rate": 1 / 6, "worst_ap": ap - 0.05, "at_most": 0.1, "n_splits": 8}
                 )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _representations(models, steps, sharing):
+    """Retrieval grows with sharing; neighbours and CKA grow in all models alike."""
+    rows = []
+    for m, step, layer in itertools.product(models.itertuples(), steps, LAYERS):
+        values = {"retrieval": 0.1 + 2 * _growth(step, m.role, sharing), "neighbours": 0.3 + 0.02 * np.log2(step + 1),
+                  "cka": 0.7 + 0.01 * layer}  # fmt: skip
+        nulls = {"retrieval": 0.01, "neighbours": 0.1, "cka": 0.002}
+        for measure, centred in itertools.product(values, (False, True)):
+            if measure == "cka" and not centred:
+                continue
+            value = values[measure] + 0.01 * layer
+            band = (np.nan, np.nan) if measure == "cka" else (value - 0.05, value + 0.05)
+            tested = (0.02, 0.025) if measure == "cka" else (np.nan, np.nan)
+            rows.append(
+                (m.model, step, layer, measure, centred, "*", "*", value, *band, nulls[measure], *tested, 100)
+            )
+    columns = ["model", "step", "layer", "measure", "centred", "lang_a", "lang_b", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "null", "null_high", "p_value", "n"])

@@ -1,8 +1,9 @@
 """Views behind the four findings, from what is there already; each can be switched off (`views` in a study).
 
-Reads   <results>/{experts,best}/{model}/{steps}.*, <results>/tables/transfer.parquet, audit.tsv
+Reads   <results>/{experts,best}/{model}/{steps}.*, <results>/activations/{model}/{steps}/{langs}.tokens.h5,
+        <results>/tables/transfer.parquet, audit.tsv
 Writes  <results>/tables/onset.parquet, onset_gaps.parquet, onset_curves.parquet
-        <results>/tables/left_out.parquet
+        <results>/tables/left_out.parquet, representations.parquet
 """
 
 
@@ -55,3 +56,33 @@ rule measure_left_out:
         "test units chosen in some languages in those that were left out"
     script:
         "../scripts/measure_left_out.py"
+
+
+rule compare_states:
+    input:
+        expand(
+            of_viewed_steps("<results>/activations/{model}/{steps}/{{langs}}.tokens.h5"), langs=LANGS
+        ),
+    output:
+        report(
+            "<results>/tables/representations.parquet",
+            category="tables",
+            labels={"table": "representations"},
+        ),
+    log:
+        "<logs>/compare_states.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("compare_states"),
+    params:
+        steps=viewed_cells(),
+        langs=list(STUDY.languages),
+        bootstrap=STUDY.experts.bootstrap,
+        permutations=STUDY.experts.permutations,
+        seed=STUDY.seed,
+        version=version("compare_states"),
+    message:
+        "compare the states of parallel sentences, layer by layer"
+    script:
+        "../scripts/compare_states.py"

@@ -598,6 +598,16 @@ class CostModel:
             most = max(most, 8 * 4 * best * languages + 16 * study.n_units(name) * languages)
         return Cost(seconds, _SCIENCE_MEMORY + most, 1e5)
 
+    def compare_states(self, _: JobCells) -> Cost:
+        """Reads sentence means of some steps, and multiplies kernels of all languages at every layer."""
+        study, languages, seconds = self.study, len(self.study.languages), _START["science"]
+        n = min(study.extraction.mean_sentences, 300)
+        pairs = languages * (languages - 1) / 2
+        for name, model in study.models.items():
+            layers = len(study.viewed_steps(name)) * (model.n_layers + 1)
+            seconds += layers * (0.003 * languages + n**2 * (5e-7 * languages + 1e-8 * pairs))
+        return Cost(seconds, _SCIENCE_MEMORY + 40 * languages * n**2, 100 * pairs)
+
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
         every = JobCells("rank_units", job.model, job.steps, tuple(self.study.languages))

@@ -209,6 +209,7 @@ AXES: dict[str, Axes] = {
     "study that traces": Axes((), _if_any_is_traced),
     "study with onset": _viewed("onset"),
     "study with left_out": _viewed("left_out"),
+    "study with representations": _viewed("representations"),
     "grammar corpus": _corpus("grammar"),
     "text corpus": _corpus("text"),
     "dataset corpus": _corpus("dataset"),

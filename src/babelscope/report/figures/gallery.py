@@ -24,6 +24,7 @@ from babelscope.report.figures import (
     overlap,
     probes,
     reliability,
+    representations,
     transfer,
 )
 from babelscope.report.figures.axis import StepAxis
@@ -53,6 +54,7 @@ FIGURES: dict[str, FigureSpec] = {
         generation.GENERATION,
         onset.ONSET,
         left_out.LEFT_OUT,
+        representations.REPRESENTATIONS,
         choices.CHOICES,
     )
 }
