@@ -60,9 +60,7 @@ rule measure_left_out:
 
 rule compare_states:
     input:
-        expand(
-            of_viewed_steps("<results>/activations/{model}/{steps}/{{langs}}.tokens.h5"), langs=LANGS
-        ),
+        expand(of_viewed_steps("<results>/activations/{model}/{steps}/{{langs}}.tokens.h5"), langs=LANGS),
     output:
         report(
             "<results>/tables/representations.parquet",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,8 @@ class _Tested(NamedTuple):
     ) -> list[tuple[object, ...]]:
         """Of all languages and concepts, of each language, of each concept."""
         langs, concepts = list(best), next(iter(best.values())).concepts
-        own_LC, other_LC = np.nanmean(self.own, axis=0), np.nanmean(self.other, axis=0)
+        own_LC = np.nanmean(self.own, axis=0)
+        other_LC = np.nanmean(self.other, axis=0) if len(concepts) > 1 else np.full(own_LC.shape, np.nan)
         chance_LC = np.array([file.chance_ap for file in best.values()])
         rate_LC = np.array([file.positive_rate for file in best.values()])
         planes = own_LC, other_LC, self.random_LC, chance_LC, rate_LC
@@ -117,7 +118,7 @@ class _Tested(NamedTuple):
         pairs = [(at, at) for at in range(len(langs))]
         band = two_way_interval(own_LC, pairs, len(langs), settings.bootstrap, settings.seed)
 
-        found = [(ALL, ALL, np.s_[:, :], *band, float(worst_C.mean()), self.at_most_PC.mean())]
+        found: list[Any] = [(ALL, ALL, np.s_[:, :], *band, float(worst_C.mean()), self.at_most_PC.mean())]
         found += [
             (lang, ALL, np.s_[at], *[np.nan] * 3, self.at_most_PC.mean()) for at, lang in enumerate(langs)
         ]
@@ -168,8 +169,10 @@ class _Known(NamedTuple):
                 chosen_LU[at, place] = of.ap[c][there]
                 kept_LU[at, place] = True
                 tested_LU[:, place] = abroad[at][:, c][:, there]
-            for part, values in zip(known, (unit_U, chosen_LU, kept_LU, tested_LU), strict=False):
-                part.append(values)
+            known.unit.append(unit_U)
+            known.chosen.append(chosen_LU)
+            known.is_kept.append(kept_LU)
+            known.tested.append(tested_LU)
         return known
 
     def test(self, splits_PL: NDArray[np.bool_], rule: str) -> _Tested:

@@ -134,7 +134,8 @@ def measure_onsets(
     shared = {key: found for table in experts for key, found in _shared_by_step(table)}
     own = transfer[(transfer["source"] == transfer["target"]) & (transfer["concept"] != ALL)]
     parts: list[tuple[list[Any], list[Any], list[Any]]] = []
-    for model, of_model in own.groupby("model", sort=False):
+    for model in own["model"].unique():
+        of_model = own[own["model"] == model]
         steps = [int(step) for step in sorted(of_model["step"].unique()) if (model, step) in shared]
         langs, concepts = sorted(of_model["source"].unique()), sorted(of_model["concept"].unique())
         if len(steps) < LEAST_STEPS or len(concepts) < LEAST_CONCEPTS or len(langs) < 2:
@@ -376,7 +377,7 @@ def _gap(
 def _on_own_scale(curve_SC: Floats) -> Floats:
     """Curves of which the mean over concepts rises from 0 to 1."""
     fit_S = monotone(curve_SC.mean(axis=1))
-    return (curve_SC - fit_S[0]) / (fit_S[-1] - fit_S[0])
+    return np.asarray((curve_SC - fit_S[0]) / (fit_S[-1] - fit_S[0]), dtype=np.float64)
 
 
 def _curve_rows(model: str, curves: _Curves, steps: Sequence[int], draws: _Draws) -> list[Any]:

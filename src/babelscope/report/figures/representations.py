@@ -35,8 +35,8 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
 def _data(tables: Tables) -> pd.DataFrame:
     """Kinds ``layer``, by measure, and ``null``, the mean over layers of what chance gives."""
     rows, models = _means(tables["representations"]), tables.get("models")
-    nulls = rows.groupby(["model", "step", "measure"], as_index=False, sort=False)["null"].mean()
     keys = ["step", "measure"]
+    nulls = rows.groupby(["model", *keys], sort=False)[["null"]].mean().reset_index()
     return stack(
         points(rows, models, [*keys, "layer"], kind="layer", band=False),
         points(nulls, models, keys, "null", kind="null", band=False),
@@ -72,8 +72,8 @@ def _sentences(tables: Tables) -> Iterator[str]:
         at = {}
         for name in load_labels("representations"):
             of_measure = means.loc[name]
-            best = int(of_measure["value"].idxmax())
-            at[name] = {"layer": best, **of_measure.loc[best].to_dict()}
+            best = of_measure.reset_index().iloc[int(of_measure["value"].argmax())].to_dict()
+            at[name] = {**best, "layer": int(best["layer"])}
         yield say("representations", model=label, step=int(of_model["step"].max()), at=at)
 
 
