@@ -34,6 +34,12 @@ _COLUMNS = [
     "model", "step", "chosen_in", "rule", "lang", "concept", "ap", "low", "high", "ap_other_concepts",
     "ap_random_units", "chance_ap", "positive_rate", "worst_ap", "at_most", "n_splits",
 ]  # fmt: skip
+#: Of columns that are no text, whatever was found.
+_TYPES = {
+    name: np.int64 if name in ("step", "chosen_in", "n_splits") else np.float64
+    for name in _COLUMNS
+    if name not in ("model", "rule", "lang", "concept")
+}
 
 
 def left_out_table(best: Mapping[str, BestFile], settings: AlignmentSettings) -> pd.DataFrame:
@@ -68,7 +74,7 @@ def left_out_table(best: Mapping[str, BestFile], settings: AlignmentSettings) ->
                 at = first.provenance.model, first.provenance.step, size, rule
                 tested = _Tested.mean([of.test(splits_PL, rule) for of in known])
                 rows += [(*at, *row) for row in tested.rows(best, splits_PL, settings)]
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=_COLUMNS).astype(_TYPES)
 
 
 def splits(n_langs: int, size: int, seed: int) -> NDArray[np.bool_]:

@@ -42,6 +42,12 @@ _COLUMNS = [
     "model", "step", "layer", "measure", "centred", "lang_a", "lang_b", "value", "low", "high", "null",
     "null_high", "p_value", "n",
 ]  # fmt: skip
+#: Of columns that are no text, whatever was found.
+_TYPES: dict[str, Any] = {
+    name: np.int64 if name in ("step", "layer", "n") else np.float64
+    for name in _COLUMNS
+    if name not in ("model", "measure", "lang_a", "lang_b", "centred")
+} | {"centred": np.bool_}
 
 
 def representation_table(states: Mapping[str, TokenFile], settings: AlignmentSettings) -> pd.DataFrame:
@@ -62,7 +68,7 @@ def representation_table(states: Mapping[str, TokenFile], settings: AlignmentSet
     first = next(iter(states.values()))
     common = set.intersection(*(set(file.mean_sentence_ids) for file in states.values()))
     if len(common) < LEAST_SENTENCES or len(states) < 2:
-        return pd.DataFrame(columns=_COLUMNS)
+        return pd.DataFrame(columns=_COLUMNS).astype(_TYPES)
     # Evenly over the ids, which begin with the concept where there are concepts.
     places = np.linspace(0, len(common) - 1, min(len(common), MOST_SENTENCES)).round().astype(int)
     ids = [sorted(common)[place] for place in places]
@@ -75,7 +81,7 @@ def representation_table(states: Mapping[str, TokenFile], settings: AlignmentSet
         states_LND = np.stack([file.means(layer)[rows_of[lang]] for lang, file in states.items()])
         for row in layer_rows(states_LND.astype(np.float64), list(states), settings):
             rows.append((origin.model, origin.step, layer, *row))
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=_COLUMNS).astype(_TYPES)
 
 
 def layer_rows(states_LND: Floats, langs: list[str], settings: AlignmentSettings) -> list[tuple[Any, ...]]:
