@@ -45,17 +45,15 @@ planted: $(READY)  ## write checkpoints whose findings are known, study them, co
 	$(BIN)/snakemake --cores $(CORES) --configfile config/studies/planted.yaml
 	$(BIN)/python -m babelscope.planted compare results/planted
 
-# Three at once: some on the engine in front, of which one sees the progress; the others beside, shown at the end. Those of
-# Slurm mostly wait. PYTEST_ADDOPTS goes to all.
+# Files of tests are shared out, those on the engine first, since they take longest. Those of Slurm, one cluster for
+# all, mostly wait: they run beside and are shown at the end. PYTEST_ADDOPTS goes to all.
+WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
-test: $(READY_DEV)  ## all tests; the browser's and Slurm's where these are installed
-	@echo "unit tests, those on Slurm and some of the others run beside; they are shown at the end"
+test: $(READY_DEV)  ## all tests; the browser's and Slurm's where these are installed; WORKERS=4: so many at once
 	@$(PYTEST) tests/slurm >.pytest-slurm.log 2>&1 & slurm=$$!; \
-	{ $(PYTEST) tests/unit; unit=$$?; $(PYTEST) tests/workflow/test_[g-z]*.py tests/browser && exit $$unit; } \
-	  >.pytest-beside.log 2>&1 & beside=$$!; \
-	$(PYTEST) tests/workflow/test_[!g-z]*.py; status=$$?; \
-	for one in $$beside $$slurm; do wait $$one; status=$$((status + $$?)); done; \
-	cat .pytest-beside.log .pytest-slurm.log; exit $$status
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/workflow tests/browser tests/unit; status=$$?; \
+	wait $$slurm; status=$$((status + $$?)); \
+	cat .pytest-slurm.log; exit $$status
 
 test-fast: $(READY_DEV)  ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit

@@ -200,7 +200,7 @@ def mini_config() -> dict[str, Any]:
             "samples": 2,
             "max_new_tokens": 6,
         },
-        "report": {"title": "mini"},
+        "report": {"title": "mini", "figure_formats": ["svg"]},
         "keep_activations": True,
         "keep_scores": True,
     }

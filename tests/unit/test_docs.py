@@ -8,6 +8,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from babelscope.io.yaml import packaged_yaml
 from babelscope.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,7 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
         "docs/methods.md",
         "docs/bring-your-model.md",
         "docs/library.md",
+        "docs/report-a-study.md",
     ],
 )
 def test_links_lead_somewhere(path):
@@ -63,3 +65,18 @@ def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (file.parent / target).exists(), target
+
+
+def test_what_a_study_is_to_report_is_there_to_read():
+    """The page names tables that exist, and its lines run on a results folder."""
+    text = (ROOT / "docs/report-a-study.md").read_text(encoding="utf-8")
+    items = [line.split("|")[2] for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    named = {name for item in items[1:] for name in re.findall(r"`(\w+)`", item)}
+    described = packaged_yaml("babelscope", "columns.yaml")
+    columns = {column for table in described.values() for column, _, _ in table}
+    assert len(named) > 10
+    assert named <= {*described, *columns, "assumed"}
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    shown = {}
+    exec(code.replace("results/demo", str(ROOT / "tests/data/results-0.1.0")), shown)
+    assert shown["study"].settings["study"] == "mini"

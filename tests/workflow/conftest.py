@@ -1,10 +1,13 @@
 """Fixtures of the tests that run the real engine: studies that ran to their report, and tests share."""
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from hub_server import HubServer
 from mini_study import WORDS, MiniStudy, mini_config, write_text
@@ -23,22 +26,36 @@ def mini(tmp_path: Path) -> MiniStudy:
     return MiniStudy(tmp_path, mini_config())
 
 
+def _run_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], MiniStudy]) -> MiniStudy:
+    """A study that the first of the processes that test runs, while the others wait, and all read."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, config = shared / name, shared / f"{name}.json"
+    with FileLock(shared / f"{name}.lock"):
+        if not config.exists():
+            folder.mkdir()  # fails if a run before failed: nobody reads half a study
+            study = make(folder)
+            study.snakemake()
+            config.write_text(json.dumps(study.config))
+    return MiniStudy(folder, json.loads(config.read_text()))
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> MiniStudy:
     """The study, run to its report. Copy it before you change it."""
-    folder = tmp_path_factory.mktemp("finished")
-    write_text(folder, list(WORDS))
-    study = MiniStudy(folder, mini_config())
-    study.snakemake()
-    return study
+
+    def make(folder: Path) -> MiniStudy:
+        write_text(folder, list(WORDS))
+        return MiniStudy(folder, mini_config())
+
+    return _run_once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture(scope="session")
 def local_run(finished: MiniStudy, tmp_path_factory: pytest.TempPathFactory) -> MiniStudy:
     """The study of local folders, run to its report. Copy it before you change it."""
-    study = local_study(finished, tmp_path_factory.mktemp("local"))
-    study.snakemake()
-    return study
+    return _run_once(tmp_path_factory, "local", lambda folder: local_study(finished, folder))
 
 
 @dataclass

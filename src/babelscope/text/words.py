@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import regex
@@ -65,11 +65,19 @@ def fold(text: str, lang: str = "") -> str:
         text: Any text.
         lang: Its language, which says what the small letter of I is.
     """
+    return _fold(text, dotless=_is_dotless(lang))
+
+
+def _is_dotless(lang: str) -> bool:
+    return bool(lang) and language_of(lang) in _DOTLESS
+
+
+def _fold(text: str, *, dotless: bool) -> str:
     text = unicodedata.normalize("NFC", text)
     for typed, chillu in _CHILLU.items():
         text = text.replace(typed, chillu)
     text = _typed_alike(unicodedata.normalize("NFKC", _typed_alike(text)))
-    if lang and language_of(lang) in _DOTLESS:
+    if dotless:
         text = text.replace("I", "ı")
     # Folded once more, as what letters are taken apart into may be capitals. Folding İ leaves its dot as a
     # sign of its own, which an i has anyway.
@@ -100,7 +108,7 @@ class WordFinder:
     """
 
     def __init__(self, words: Mapping[str, Iterable[str]], lang: str = "") -> None:
-        self._lang = lang
+        self._dotless = _is_dotless(lang)
         #: By its pieces, the concepts of a form and how it is written.
         self._forms: dict[tuple[str, ...], dict[str, str]] = {}
         for concept, forms in words.items():
@@ -119,7 +127,7 @@ class WordFinder:
 
         What is found of a concept does not depend on the other concepts.
         """
-        pieces = list(_pieces(fold(text, self._lang)))
+        pieces = _cut(text, self._dotless)
         free: dict[str, int] = {}
         for at, (first, start, _) in enumerate(pieces):
             for length in self._lengths.get(first, ()):
@@ -130,6 +138,12 @@ class WordFinder:
                     if at >= free.get(concept, 0):
                         free[concept] = at + length
                         yield Found(concept, form, start, pieces[at + length - 1][2])
+
+
+# Finders of several languages look through one text, one after another.
+@lru_cache(maxsize=4)
+def _cut(text: str, dotless: bool) -> tuple[tuple[str, int, int], ...]:
+    return tuple(_pieces(_fold(text, dotless=dotless)))
 
 
 def _pieces(folded: str) -> Iterator[tuple[str, int, int]]:

@@ -1,0 +1,176 @@
+"""Sentences as inputs of a model, and the forward pass over them.
+
+An input is the start token, a sentence's tokens and, for encoders, the end token, padded on the right
+under an attention mask. Names of shapes: ``B`` sentences of a batch, ``S`` positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from babelscope.errors import DataError, StudyError
+from babelscope.models.architectures import is_encoder
+from babelscope.models.checkpoints import LoadedModel
+from babelscope.models.dimensions import max_positions
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Sentences as inputs of a model."""
+
+    sentence_ids: list[str]
+    rows: list[list[int]]
+    """Token ids of each input, the start token first; last the end token, if the model has one."""
+    n_truncated: int
+    bounds: list[list[tuple[int, int]]] = field(default_factory=list)
+    """Where a sentence's own tokens begin and end in its text, in characters; empty unless asked for."""
+
+
+@dataclass(frozen=True)
+class InputBatch:
+    """Inputs that run together, on the model's device."""
+
+    rows: NDArray[np.intp]
+    """Which sentences they are; shape ``(B,)``."""
+    lengths: NDArray[np.intp]
+    """Tokens of each input with its start and end token; shape ``(B,)``."""
+    stops: NDArray[np.intp]
+    """Position after the last of a sentence's own tokens, which start at 1; shape ``(B,)``."""
+    input_ids_BS: torch.Tensor
+    mask_BS: torch.Tensor
+
+
+def encode_sentences(
+    loaded: LoadedModel,
+    sentences: Iterable[tuple[str, str]],
+    *,
+    max_length: int,
+    where: str,
+    bounds: bool = False,
+) -> Encoded:
+    """Turn sentences into inputs.
+
+    Args:
+        loaded: Model and tokenizer.
+        sentences: Id and text.
+        max_length: Longest input in tokens, with the start and the end token.
+        where: Names the sentences in an error.
+        bounds: Say also where tokens stand in the text. Of a tokenizer that cannot say it, every token has
+            the whole text.
+
+    Raises:
+        DataError: If there are none, an id stands twice, or a sentence has no token.
+        StudyError: If the model admits no input of this length.
+    """
+    limit = max_positions(loaded.config)
+    if limit is not None and max_length > limit:
+        allowed = f"at most {limit}, the longest input of {loaded.folder}"
+        raise StudyError("extraction.max_length", max_length, allowed)
+    end = end_tokens(loaded)
+    n_own = max_length - 1 - len(end)
+    if n_own < 1:
+        allowed = f"{2 + len(end)} or more: the start token, one of the sentence, the end token"
+        raise StudyError("extraction.max_length", max_length, allowed)
+    pairs = list(sentences)
+    ids = [sentence_id for sentence_id, _ in pairs]
+    if not ids:
+        raise DataError(where, "has no sentences")
+    if len(set(ids)) != len(ids):
+        twice = next(sentence_id for sentence_id in ids if ids.count(sentence_id) > 1)
+        raise DataError(where, f"the sentence id {twice!r} stands twice")
+    texts = [text for _, text in pairs]
+    options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+    if bounds and loaded.tokenizer.is_fast:
+        options["return_offsets_mapping"] = True
+    # Special tokens enter by id alone: a text that holds how one is written holds these characters.
+    encoded = loaded.tokenizer(texts, split_special_tokens=True, **options)
+    special = set(loaded.tokenizer.all_special_ids) - {loaded.tokenizer.unk_token_id}
+    rows, n_truncated = [], 0
+    for sentence_id, tokens in zip(ids, encoded["input_ids"], strict=True):
+        if not tokens:
+            problem = f"sentence {sentence_id!r} has no token besides the start token"
+            raise DataError(where, problem, "remove empty sentences, in all languages if they are parallel")
+        if not special.isdisjoint(tokens):  # a unigram model may have them among its pieces
+            name = loaded.tokenizer.convert_ids_to_tokens(next(each for each in tokens if each in special))
+            problem = f"sentence {sentence_id!r} holds {name!r}, which the tokenizer takes for its own"
+            raise DataError(where, problem, "remove it from the text; in all languages, if they are parallel")
+        n_truncated += len(tokens) > n_own
+        rows.append([loaded.start_id, *tokens[:n_own], *end])
+    stand = encoded.get("offset_mapping") or [
+        [(0, len(text))] * len(tokens) for text, tokens in zip(texts, encoded["input_ids"], strict=True)
+    ]
+    return Encoded(ids, rows, n_truncated, [of_text[:n_own] for of_text in stand] if bounds else [])
+
+
+def own_tokens(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Inputs without the start and the end token."""
+    return [list(row[1 : len(row) - len(end_tokens(loaded))]) for row in rows]
+
+
+def end_tokens(loaded: LoadedModel) -> list[int]:
+    """The end token, if the model has one."""
+    return [] if loaded.end_id is None else [loaded.end_id]
+
+
+def make_batches(
+    loaded: LoadedModel,
+    rows: Sequence[Sequence[int]],
+    *,
+    batch_size: int,
+    chosen: Sequence[int] | None = None,
+    extra_padding: int = 0,
+    width: int | None = None,
+) -> Iterator[InputBatch]:
+    """Cut inputs into batches of similar length, the longest first.
+
+    Args:
+        loaded: Says the device and the padding.
+        rows: Token ids of each input.
+        batch_size: Inputs in a batch.
+        chosen: The inputs to take; all by default.
+        extra_padding: Positions to add to every batch.
+        width: Positions of every batch; by default those of its longest input.
+    """
+    taken = range(len(rows)) if chosen is None else chosen
+    # Longest first: a batch that does not fit into memory fails at once. The sort is stable.
+    order = sorted(taken, key=lambda row: -len(rows[row]))
+    for start in range(0, len(order), batch_size):
+        members = order[start : start + batch_size]
+        lengths = np.array([len(rows[row]) for row in members], dtype=np.intp)
+        n_positions = (width or int(lengths[0])) + extra_padding
+        ids_BS = np.full((len(members), n_positions), loaded.pad_id, dtype=np.int64)
+        for position, row in enumerate(members):
+            ids_BS[position, : lengths[position]] = rows[row]
+        mask_BS = (np.arange(n_positions) < lengths[:, None]).astype(np.int64)
+        device = loaded.device
+        yield InputBatch(
+            rows=np.array(members, dtype=np.intp),
+            lengths=lengths,
+            stops=lengths - len(end_tokens(loaded)),
+            input_ids_BS=torch.from_numpy(ids_BS).to(device),
+            mask_BS=torch.from_numpy(mask_BS).to(device),
+        )
+
+
+def forward(loaded: LoadedModel, batch: InputBatch) -> None:
+    """Run the blocks on a batch, for what hooks see of it."""
+    # Without the head: nothing reads the logits, and over a large vocabulary they cost the most.
+    encoder = is_encoder({"model_type": loaded.model.config.model_type})
+    options = {} if encoder else {"use_cache": False}
+    loaded.model.base_model(input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, **options)
+
+
+def corpus_hash(sentences: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 over ids and texts, in their order."""
+    digest = hashlib.sha256()
+    for sentence_id, text in sentences:
+        for part in (sentence_id, text):
+            content = part.encode("utf-8")
+            digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()

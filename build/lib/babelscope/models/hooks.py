@@ -1,0 +1,136 @@
+"""Where the sites of a loaded model are, and hooks on them that always heal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from babelscope.models.architectures import End, architecture
+from babelscope.models.dimensions import site_widths
+
+
+class ModuleEnd(NamedTuple):
+    """One end of a module of a loaded model."""
+
+    module: nn.Module
+    end: End
+    block: nn.Module | None = None
+    """Set where the module sees ``(B * S, D)``; its block sees ``(B, S, d)``."""
+
+
+Watch = Callable[[torch.Tensor], torch.Tensor | None]
+"""Is called with ``(B, S, D)``; a tensor returned replaces it."""
+
+Watcher = tuple[ModuleEnd, Watch]
+
+
+def block_list(model: nn.Module) -> nn.ModuleList:
+    """The blocks of a language model, first to last."""
+    blocks = model.get_submodule(architecture(_model_type(model)).blocks)
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks
+
+
+def site_modules(model: nn.Module, site: str, layer: int) -> list[ModuleEnd]:
+    """The places whose values, one after the other, are the units of a site.
+
+    Args:
+        model: A language model of transformers, with its head.
+        site: One of :data:`babelscope.models.architectures.SITES`.
+        layer: 1 to L; for ``resid`` also 0, the input of block 1.
+
+    Raises:
+        ValueError: If the model has no such layer or site.
+    """
+    blocks = block_list(model)
+    lowest = 0 if site == "resid" else 1
+    if not lowest <= layer <= len(blocks):
+        raise ValueError(f"site {site} has layers {lowest} to {len(blocks)}; got {layer}")
+    if site == "resid":
+        return [ModuleEnd(blocks[0], "in")] if layer == 0 else [ModuleEnd(blocks[layer - 1], "out")]
+    sites = architecture(_model_type(model)).sites
+    if site not in sites:
+        raise ValueError(f"no site {site!r}; there are {', '.join([*sites, 'resid'])}")
+    block = blocks[layer - 1]
+    return [
+        ModuleEnd(block.get_submodule(part.module), part.end, block if part.flat else None)
+        for part in sites[site]
+    ]
+
+
+def site_parts(model: nn.Module, site: str, layer: int) -> list[tuple[ModuleEnd, slice]]:
+    """The places of a site, each with the units of the site that it holds.
+
+    Args:
+        model: A language model of transformers, with its head.
+        site: As for :func:`site_modules`.
+        layer: As for :func:`site_modules`.
+
+    Raises:
+        ValueError: If the model has no such layer or site.
+    """
+    places = site_modules(model, site, layer)
+    width = site_widths(model.config.to_dict(), [site])[layer, site]  # type: ignore[operator, union-attr]
+    parts, start = [], 0
+    for place in places:
+        own = "out_features" if place.end == "out" else "in_features"
+        stop = width if len(places) == 1 else start + int(getattr(place.module, own))
+        parts.append((place, slice(start, stop)))
+        start = stop
+    assert start == width, "the parts of a site are not as wide as the site"
+    return parts
+
+
+@contextmanager
+def watching(watchers: Iterable[Watcher]) -> Iterator[None]:
+    """Call each watcher with the values at its place, until the body ends, however it ends."""
+    handles = []
+    shapes: dict[nn.Module, torch.Size] = {}
+    try:
+        for place, watch in watchers:
+            if place.block is not None:
+                if place.block not in shapes:
+                    shapes[place.block] = torch.Size()
+                    handles.append(place.block.register_forward_pre_hook(partial(_note_shape, shapes)))
+                watch = partial(_unflattened, watch, shapes, place.block)
+            if place.end == "in":
+                handles.append(place.module.register_forward_pre_hook(partial(_on_input, watch)))
+            else:
+                handles.append(place.module.register_forward_hook(partial(_on_output, watch)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _note_shape(shapes: dict[nn.Module, torch.Size], block: nn.Module, args: tuple[Any, ...]) -> None:
+    shapes[block] = args[0].shape[:2]
+
+
+def _unflattened(
+    watch: Watch, shapes: dict[nn.Module, torch.Size], block: nn.Module, values: torch.Tensor
+) -> torch.Tensor | None:
+    replaced = watch(values.view(*shapes[block], values.shape[-1]))
+    return None if replaced is None else replaced.reshape(values.shape)
+
+
+def _on_input(watch: Watch, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    replaced = watch(args[0])
+    return None if replaced is None else (replaced, *args[1:])
+
+
+def _on_output(watch: Watch, _: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+    # BLOOM's blocks return the state and the attention weights.
+    if isinstance(output, tuple):
+        replaced = watch(output[0])
+        return None if replaced is None else (replaced, *output[1:])
+    return watch(output)
+
+
+def _model_type(model: nn.Module) -> str:
+    return str(model.config.model_type)  # type: ignore[union-attr]

@@ -1,0 +1,276 @@
+"""What the files of a checkpoint hold, against the model that its config.json describes. Needs no torch.
+
+What is loaded must be exactly what the files say: nothing left over, nothing added, nothing drawn at random.
+The header of a safetensors file names its tensors, so this is seen before any job; the names of a ``.bin``
+file are known when it is loaded, and :func:`babelscope.models.checkpoints.load_model` refuses the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from babelscope.errors import ModelError
+from babelscope.models.architectures import Architecture, architecture
+from babelscope.models.dimensions import Dimensions, dimensions
+from babelscope.models.files import read_config, read_header, read_weight_map, weight_files
+
+#: Types that a weight may be stored in. All others hold a part of it, beside scales that somebody must apply.
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_QUANTISED = ("quantization_config", "compression_config")
+_ATTENTION = ("attn_implementation", "_attn_implementation")
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+#: What older versions called weight and bias of a norm, and parameters that are no module of their own.
+_LEAVES = ("weight", "bias", "gamma", "beta", "alpha_p", "alpha_n", "eps")
+
+_SITES_WITH_MAPS = ("mlp_in", "attn_qkv", "mlp_out", "attn_out")
+#: How the names of the sites begin whose maps a key gives biases or takes them.
+_SITES_OF = {"attention_bias": "attn", "mlp_bias": "mlp"}
+
+DEQUANTISE = (
+    "dequantise the model and save it in float32, float16 or bfloat16 (transformers: model.dequantize())"
+)
+MERGE_ADAPTER = (
+    "merge the adapter into the weights (peft: merge_and_unload, save_pretrained); or remove its files, "
+    "if the base alone is meant"
+)
+LEFT_OVER = "save the model once more with transformers: dequantise it, merge its adapter, merge its shards"
+
+
+class Stored(NamedTuple):
+    """A tensor as its file describes it."""
+
+    file: Path
+    type: str
+    """Such as ``F32``."""
+    shape: tuple[int, ...]
+
+
+def check_tensors(folder: Path | str) -> dict[str, tuple[int, ...]] | None:
+    """Refuse a whole folder whose files are not exactly the model of its config.json.
+
+    Returns:
+        The shape of each weight by its whole name, without what is never read or tied; None for ``.bin``
+        files, which say it when they are loaded.
+
+    Raises:
+        ModelError: If weights are left over, missing, of another shape, or of a type of few bits; if an
+            adapter lies beside them, or config.json says that they are quantised.
+        StudyError: If the architecture is unknown.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    check_beside(folder, config)
+    stored = _stored(folder)
+    return None if stored is None else check_stored(folder, config, stored)
+
+
+def check_beside(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse what makes the model depend on what else is installed.
+
+    Raises:
+        ModelError: If config.json says that weights are quantised, or names another way to compute attention,
+            or an adapter lies in the folder.
+    """
+    for key in _QUANTISED:
+        if config.get(key) is not None:  # an empty one asks for a quantiser too
+            method = config[key].get("quant_method", "") if isinstance(config[key], dict) else config[key]
+            problem = f"its weights are quantised: config.json has {key} ({method or 'no quant_method'})"
+            raise ModelError(folder, f"{problem}; allowed: weights of 16 or 32 bits", DEQUANTISE)
+    for key in _ATTENTION:
+        if config.get(key) not in (None, "eager", "sdpa"):
+            problem = f"config.json has {key} {config[key]!r}; allowed: eager, sdpa, or nothing"
+            raise ModelError(folder, problem, f"take {key} out of config.json: all ways compute the same")
+    beside = [name for name in _ADAPTER if (folder / name).is_file()]
+    if beside:
+        problem = f"holds an adapter beside the weights ({', '.join(beside)}), which is loaded where peft is"
+        raise ModelError(folder, f"{problem} installed; allowed: weights alone", MERGE_ADAPTER)
+
+
+def _stored(folder: Path) -> dict[str, Stored] | None:
+    """All tensors of a folder by name; None for ``.bin`` files.
+
+    Raises:
+        ModelError: If a tensor stands in two files, or an index and its shards name different ones.
+    """
+    files = weight_files(folder)
+    if files[0].suffix != ".safetensors":
+        return None
+    found: dict[str, Stored] = {}
+    for file in files:
+        for name, entry in read_header(file).items():
+            if name in found:
+                problem = f"holds the tensor {name} twice: in {found[name].file.name} and in {file.name}"
+                raise ModelError(folder, problem, "merge the shards: save the model once more")
+            found[name] = Stored(file, str(entry["dtype"]), tuple(entry["shape"]))
+    check_index(folder, found)
+    return found
+
+
+def check_index(folder: Path, stored: Mapping[str, Stored]) -> None:
+    """Refuse a folder whose index and shards name different tensors.
+
+    Raises:
+        ModelError: With the first of them.
+    """
+    index = read_weight_map(folder)
+    if index is None:
+        return
+    held = {name: each.file.name for name, each in stored.items()}
+    moved = sorted(name for name in index.keys() | held.keys() if index.get(name) != held.get(name))
+    if moved:
+        problem = f"its index and its shards differ in {len(moved)} tensors; the first is {moved[0]}"
+        hint = f"the index says {index.get(moved[0], 'nothing of it')}; take index and shards of one step"
+        raise ModelError(folder, problem, hint)
+
+
+def check_stored(
+    folder: Path, config: Mapping[str, Any], stored: Mapping[str, Stored]
+) -> dict[str, tuple[int, ...]]:
+    """The same as :func:`check_tensors`, of tensors that are known by name."""
+    entry, sizes = architecture(config.get("model_type")), dimensions(config)
+    names = {name: full_name(name, entry) for name in stored}
+    used = {name: full for name, full in names.items() if not is_unused(name, entry)}
+    packed = sorted(name for name in used if stored[name].type not in _FLOATS)
+    if packed:
+        type_ = stored[packed[0]].type
+        problem = f"{len(packed)} of its tensors are stored as {type_}; the first is {packed[0]}"
+        raise ModelError(folder, f"{problem}; allowed: {', '.join(_FLOATS)}", DEQUANTISE)
+    refuse_left_over(folder, [name for name, full in used.items() if full is None])
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, full in used.items():
+        if str(full) in shapes:
+            raise ModelError(folder, f"holds {full} under two names, one of them {name}", LEFT_OVER)
+        shapes[str(full)] = stored[name].shape
+    blocks = {
+        int(full.removeprefix(f"{entry.blocks}.").split(".")[0]) for full in shapes if _in_block(full, entry)
+    }
+    if blocks != set(range(sizes.n_layers)):
+        numbers = f"{len(blocks)} blocks, the last is {max(blocks)}" if blocks else "no block"
+        problem = f"its files hold {numbers}; config.json says that there are {sizes.n_layers}"
+        raise ModelError(folder, problem, "take config.json and weights of one model, and all of its shards")
+    _check_shapes(folder, config, shapes)
+    if sizes.tied:
+        shapes = {name: shape for name, shape in shapes.items() if not _is_tied(name)}
+    return shapes
+
+
+def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights that are missing or of another shape, and biases that config.json says are not there."""
+    entry, sizes = architecture(config.get("model_type")), dimensions(config)
+    expected, biases = _maps(entry, sizes), _biases(entry, sizes)
+    for key in entry.biases:
+        of_key = {name: shape for name, (site, shape) in biases.items() if site.startswith(_SITES_OF[key])}
+        if config.get(key) is True:
+            expected |= of_key
+        elif config.get(key) is False:
+            refuse_left_over(folder, [name for name in of_key if name in shapes])
+    heads = [f"{module}.weight" for module in entry.outside if _is_tied(f"{module}.weight")]
+    there = [name for name in heads if name in shapes]
+    if there or not sizes.tied:
+        expected[(there or heads)[0]] = (sizes.vocab, sizes.embedding)
+    missing = [name for name in expected if name not in shapes]
+    if missing:
+        problem = f"lacks {len(missing)} weights; the first is {missing[0]}"
+        raise ModelError(folder, problem, "they would be drawn at random; save the whole model once more")
+    for name in [*expected, *shapes]:
+        widths = {expected[name]} if name in expected else _vectors(name, entry, sizes)
+        if name in biases:
+            widths = {biases[name][1]}
+        if widths and shapes[name] not in widths:
+            said = " or ".join(map(str, sorted(widths)))
+            problem = f"its {name} has shape {shapes[name]}; config.json says {said}"
+            raise ModelError(folder, problem, "take config.json and weights of one model")
+
+
+def _vectors(name: str, entry: Architecture, sizes: Dimensions) -> set[tuple[int, ...]]:
+    """Shapes that a norm may have; none for what is no norm."""
+    module = name.rpartition(".")[0]
+    last = module.rpartition(".")[2].lower()
+    if module not in entry.outside and _of_block(module, entry) not in entry.inside:
+        return set()
+    if last in ("q_norm", "k_norm"):
+        return {(sizes.head,), (sizes.query,), (sizes.key,)}
+    return {(sizes.hidden,), (sizes.embedding,)} if "norm" in last or last.startswith("ln_") else set()
+
+
+def refuse_left_over(folder: Path, names: Sequence[str]) -> None:
+    """Refuse tensors that the model has no place for.
+
+    Raises:
+        ModelError: If there are any.
+    """
+    if names:
+        first = sorted(names)[0]
+        problem = f"holds {len(names)} tensors that the model of its config.json does not use"
+        raise ModelError(folder, f"{problem}; the first is {first}", LEFT_OVER)
+
+
+def is_unused(name: str, entry: Architecture) -> bool:
+    """Whether files may hold a tensor that the model never reads: a buffer, or a head that does not run."""
+    names = (name, f"{_root(entry)}.{name}")
+    return any(fnmatchcase(each, pattern) for each in names for pattern in entry.unused)
+
+
+def full_name(name: str, entry: Architecture) -> str | None:
+    """The whole name of a weight, of one that may lack the first part; None if the model has none such."""
+    for full in (name, f"{_root(entry)}.{name}"):
+        module, _, leaf = full.rpartition(".")
+        if leaf not in _LEAVES:
+            continue
+        if module in entry.outside or (
+            _in_block(full, entry) and _of_block(module, entry) in _modules(entry)
+        ):
+            return full
+    return None
+
+
+def _root(entry: Architecture) -> str:
+    return entry.blocks.split(".")[0]
+
+
+def _in_block(full: str, entry: Architecture) -> bool:
+    # A block has one name: layers.00 is none.
+    return re.match(rf"{re.escape(entry.blocks)}\.(0|[1-9]\d*)\.", full) is not None
+
+
+def _of_block(module: str, entry: Architecture) -> str:
+    """The name of a module inside its block."""
+    return module.removeprefix(f"{entry.blocks}.").partition(".")[2]
+
+
+def _modules(entry: Architecture) -> set[str]:
+    return {*entry.inside, *(part.module for parts in entry.sites.values() for part in parts)}
+
+
+def _is_tied(full: str) -> bool:
+    """Whether a weight is the last map or its bias, which files may hold or leave out where it is tied."""
+    return full.startswith(
+        ("lm_head.weight", "lm_head.decoder.", "embed_out.", "cls.predictions.decoder.", "decoder.")
+    )
+
+
+def _biases(entry: Architecture, sizes: Dimensions) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Site and shape of the bias of each map, which it may have or not, by whole name."""
+    return {
+        f"{entry.blocks}.{layer}.{part.module}.bias": (site, (getattr(sizes, part.width),))
+        for layer in range(sizes.n_layers)
+        for site in _SITES_WITH_MAPS
+        for part in entry.sites[site]
+    }
+
+
+def _maps(entry: Architecture, sizes: Dimensions) -> dict[str, tuple[int, ...]]:
+    """Shape of the word embeddings and of each map of a site, by whole name."""
+    inputs = {"mlp_in": sizes.hidden, "attn_qkv": sizes.hidden, "mlp_out": sizes.mlp, "attn_out": sizes.query}
+    shapes: dict[str, tuple[int, ...]] = {f"{entry.outside[0]}.weight": (sizes.vocab, sizes.embedding)}
+    for layer in range(sizes.n_layers):
+        for site, width in inputs.items():
+            for part in entry.sites[site]:
+                shape = getattr(sizes, part.width), width
+                name = f"{entry.blocks}.{layer}.{part.module}.weight"
+                shapes[name] = shape[::-1] if entry.transposed else shape
+    return shapes

@@ -1,0 +1,498 @@
+"""The methods of the workflow for a notebook: sentences and a model in, labelled tables out.
+
+The same functions as in the workflow's jobs, with the same defaults: same input, same numbers. What a job
+would leave in ``results/`` lies in a folder for temporary files, which goes with the object that holds it.
+Units are named as everywhere, ``L03.mlp_act.117``; layer 1 is the first block.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from babelscope.analysis.alignment import align_experts
+from babelscope.analysis.experts import select_experts
+from babelscope.analysis.forcing import UnitSet, force_units
+from babelscope.analysis.generation import NO_SOURCE, UNFORCED, TextRequest, generate_texts
+from babelscope.analysis.probing import fit_language_probe
+from babelscope.analysis.ranking import BestFile, best_files, rank_units
+from babelscope.analysis.reliability import search_units
+from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_files
+from babelscope.analysis.scores import score_units as score_unit_file
+from babelscope.analysis.settings import (
+    AlignmentSettings,
+    ExpertSettings,
+    GenerationSettings,
+    ProbeSettings,
+)
+from babelscope.capture.extraction import extract_language
+from babelscope.capture.settings import ExtractionSettings, Site
+from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files, write_units
+from babelscope.errors import DataError
+from babelscope.io.cells import cell_name
+from babelscope.io.h5 import atomic_h5
+from babelscope.models.checkpoints import LoadedModel, load_checkpoint
+from babelscope.models.dimensions import max_positions, site_widths
+from babelscope.text.lines import half_of
+from babelscope.units import UnitIndex, UnitPlace, place_of
+
+Sentences = Mapping[str, Mapping[str, str] | Sequence[str]]
+"""Per language its sentences: by id, or a list, whose ids are then ``0``, ``1``, ..."""
+Labels = Mapping[str, Iterable[str | int]] | Mapping[str, pd.DataFrame] | pd.DataFrame
+"""Which sentences express a concept: see :func:`score_units`."""
+
+_STEP = 0
+_PLACE = ["layer", "site", "unit"]
+#: Units that are kept of every concept, as in the workflow; K is at most as many.
+_KEPT: int = ExpertSettings.model_fields["kept"].default
+#: What is downloaded of a repository: never code, and pickled weights only where there are no others.
+_FILES, _PICKLES = ("*.json", "*.txt", "*.model", "*.safetensors"), ("*.bin",)
+
+
+def load_model(
+    folder: Path | str,
+    *,
+    revision: str | None = None,
+    tokenizer: Path | str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+) -> LoadedModel:
+    """Load a model with its tokenizer; no code of its folder is run.
+
+    Args:
+        folder: A Hugging Face folder, or a repository of the hub such as ``bigscience/bloom-560m``, which is
+            taken from the cache of ``huggingface_hub`` or downloaded into it.
+        revision: Of the repository: a branch, a tag or a commit.
+        tokenizer: Folder of another tokenizer.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``spread`` over all GPUs.
+
+    Raises:
+        DataError: If there is no such folder or repository, or a file is missing, damaged or does not fit.
+
+    Example:
+        >>> model = bs.load_model("results/demo/models/bridged-seed0/2048")
+    """
+    if Path(folder).is_dir():
+        if revision is not None:
+            raise DataError(folder, f"is a folder, which has no revision {revision!r}", "leave it out")
+        return load_checkpoint(folder, tokenizer=tokenizer, dtype=dtype, device=device)
+    snapshot = _snapshot(str(folder), revision)
+    loaded = load_checkpoint(snapshot, tokenizer=tokenizer, dtype=dtype, device=device)
+    return replace(loaded, repo=str(folder), commit=snapshot.name)
+
+
+def _snapshot(repo: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    def download(patterns: Sequence[str]) -> Path:
+        try:
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
+        except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            problem = f"is no folder here, and no repository that can be had ({error})"
+            raise DataError(repo, problem, "name a folder, or OWNER/NAME of the hub") from error
+
+    folder = download(_FILES)
+    return folder if any(folder.glob("*.safetensors")) else download((*_FILES, *_PICKLES))
+
+
+@dataclass
+class Activations:
+    """What a model computed on sentences, language by language.
+
+    Attributes:
+        units: Per language the pooled units, see :class:`babelscope.capture.store.UnitFile`.
+        tokens: Per language states of sampled tokens and sentence means, see
+            :class:`babelscope.capture.store.TokenFile`.
+    """
+
+    folder: Any = field(repr=False)
+    units: dict[str, UnitFile]
+    tokens: dict[str, TokenFile]
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages, in the order given."""
+        return list(self.units)
+
+    @cached_property
+    def unit_index(self) -> UnitIndex:
+        """All units of the model's chosen sites, in their order."""
+        return UnitIndex.of(next(iter(self.units.values())).sites)
+
+    def frame(self, lang: str) -> pd.DataFrame:
+        """Pooled values: a row per sentence, a column per unit.
+
+        Raises:
+            KeyError: If there is no such language.
+        """
+        file, index = self.units[lang], self.unit_index
+        values = pd.concat([pd.DataFrame(file.read(*place[:2])) for place in file.sites], axis=1)
+        return values.set_axis(index.names(range(len(index))), axis=1).set_axis(file.sentence_ids, axis=0)
+
+
+def activations(
+    model: LoadedModel,
+    sentences: Sentences,
+    *,
+    sites: Sequence[Site] = ("mlp_act",),
+    seed: int = 0,
+    **settings: Any,
+) -> Activations:
+    """Run a model over sentences and keep what is pooled over each, and a sample of token states.
+
+    Args:
+        model: Of :func:`load_model`.
+        sentences: Per language its sentences. Sentences of one id are translations of each other; an id ends
+            with a number, whose parity says in which half the sentence is.
+        sites: Where units live, see docs/methods.md.
+        seed: Of the sample of tokens.
+        **settings: Others of :class:`babelscope.capture.settings.ExtractionSettings`, such as
+            ``pooling``.
+
+    Raises:
+        DataError: If a sentence has no token, or an id stands twice.
+        StudyError: If a setting is wrong.
+        NumericsError: If a value is not finite.
+
+    Example:
+        >>> texts = {"en": ["a house", "the river", ...], "de": ["ein haus", "der fluss", ...]}
+        >>> acts = bs.activations(model, texts)
+        >>> acts.frame("en").shape
+        (40, 1024)
+    """
+    if "max_length" not in settings:  # the workflow asks for one that fits; here the model is at hand
+        longest = max_positions(model.config)
+        default = ExtractionSettings().max_length
+        settings["max_length"] = default if longest is None else min(default, longest)
+    chosen = ExtractionSettings(sites=tuple(sites), **settings)
+    folder = tempfile.TemporaryDirectory(prefix="babelscope-")
+    files = {kind: Path(folder.name, f"{kind}.h5") for kind in ("units", "tokens")}
+    with (
+        atomic_h5(files["units"], kind="units") as units,
+        atomic_h5(files["tokens"], kind="tokens") as tokens,
+    ):
+        for lang, texts in sentences.items():
+            extract_language(
+                model,
+                _by_id(lang, texts),
+                units=partial(write_units, units.create_group(cell_name(_STEP, lang))),
+                tokens=tokens.create_group(cell_name(_STEP, lang)),
+                model=model.folder.name,
+                step=_STEP,
+                lang=lang,
+                settings=chosen,
+                seed=seed,
+            )
+    wanted = [(_STEP, lang) for lang in sentences]
+    return Activations(
+        folder,
+        {lang: file for (_, lang), file in unit_files([files["units"]], wanted).items()},
+        {lang: file for (_, lang), file in token_files([files["tokens"]], wanted).items()},
+    )
+
+
+def _by_id(lang: str, texts: Mapping[str, str] | Sequence[str]) -> list[tuple[str, str]]:
+    if isinstance(texts, str) or not len(texts):
+        raise DataError(f"sentences of {lang}", "are no list of sentences, nor sentences by their ids")
+    return [
+        (str(name), text)
+        for name, text in (texts.items() if isinstance(texts, Mapping) else enumerate(texts))
+    ]
+
+
+@dataclass
+class Scores:
+    """How well every unit predicts every concept in each language."""
+
+    folder: Any = field(repr=False)
+    files: dict[str, ScoreFile] = field(repr=False)
+    best: dict[str, BestFile] = field(repr=False)
+    search: pd.DataFrame = field(repr=False)
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages, in the order of the activations."""
+        return list(self.files)
+
+    @property
+    def concepts(self) -> list[str]:
+        """The concepts, in the order of the labels."""
+        return self._first.concepts
+
+    @property
+    def n_units(self) -> int:
+        """Units of the model's chosen sites."""
+        return len(self._first.units)
+
+    @property
+    def _first(self) -> ScoreFile:
+        return next(iter(self.files.values()))
+
+    def frame(self, lang: str, subset: str = "all") -> pd.DataFrame:
+        """Average precision: a row per concept, a column per unit.
+
+        Args:
+            lang: The language.
+            subset: Sentences that it is of: ``all``, or the half ``a`` or ``b``.
+
+        Raises:
+            KeyError: If there is no such language.
+        """
+        file = self.files[lang]
+        parts = [pd.DataFrame(file.read(layer, site, f"ap_{subset}")) for layer, site, _ in file.units.sites]
+        names = file.units.names(range(len(file.units)))
+        return pd.concat(parts, axis=1).set_axis(names, axis=1).set_axis(file.concepts, axis=0)
+
+
+def score_units(
+    activations: Activations, labels: Labels, *, min_positive: int = 2, seed: int = 0, threads: int = 1
+) -> Scores:
+    """Average precision of every unit as a predictor of every concept, on all sentences and on each half.
+
+    Args:
+        activations: Of :func:`activations`.
+        labels: Per concept the ids of the sentences that express it, the same in every language, all others
+            do not; or a table ``concept, sentence_id, label`` (1 or 0, a sentence that is not listed is left
+            out), for all languages or per language.
+        min_positive: Positive sentences that every concept needs.
+        seed: Of the lots by which equal units are taken, and of the null of the search for units that predict
+            a concept in all languages.
+        threads: Side by side.
+
+    Raises:
+        DataError: If a label is of no sentence, stands twice, or a concept has too few sentences.
+
+    Example:
+        >>> scores = bs.score_units(acts, {"water": ["2", "3", "6", "7"]})
+    """
+    settings = ScoreSettings(min_positive=min_positive, threads=threads)
+    folder = tempfile.TemporaryDirectory(prefix="babelscope-")
+    scored, ranked = Path(folder.name, "scores.h5"), Path(folder.name, "best.h5")
+    with atomic_h5(scored, kind="scores") as file:
+        for lang, units in activations.units.items():
+            table = _label_table(labels, lang, units.sentence_ids)
+            score_unit_file(units, table, file.create_group(cell_name(_STEP, lang)), settings)
+    wanted = [(_STEP, lang) for lang in activations.languages]
+    files = {lang: file for (_, lang), file in score_files([scored], wanted).items()}
+    with atomic_h5(ranked, kind="best") as file:
+        groups = {lang: file.create_group(cell_name(_STEP, lang)) for lang in files}
+        rank_units(files, groups, kept=_KEPT, seed=seed)
+    best = {lang: file for (_, lang), file in best_files([ranked], wanted).items()}
+    return Scores(folder, files, best, search_units(files, seed=seed))
+
+
+def _label_table(labels: Labels, lang: str, ids: Sequence[str]) -> pd.DataFrame:
+    """A table ``concept, sentence_id, half, label`` for one language."""
+    given: Any = labels
+    if isinstance(given, Mapping) and any(isinstance(value, pd.DataFrame) for value in given.values()):
+        if lang not in given:
+            raise DataError("labels", f"lack the language {lang}; they have {', '.join(map(str, given))}")
+        given = given[lang]
+    if isinstance(given, pd.DataFrame):
+        if missing := [name for name in ("concept", "sentence_id", "label") if name not in given]:
+            raise DataError(f"labels of {lang}", f"lack the column {missing[0]}; they have {list(given)}")
+        table = given.assign(sentence_id=given["sentence_id"].astype(str))
+    else:
+        positive = {concept: {str(name) for name in names} for concept, names in given.items()}
+        for concept, names in positive.items():
+            if unknown := sorted(names - set(ids)):
+                shown = ", ".join(unknown[:5])
+                raise DataError(f"labels of {concept}", f"name no sentence of {lang}: {shown}")
+        rows = [(concept, name, int(name in names)) for concept, names in positive.items() for name in ids]
+        table = pd.DataFrame(rows, columns=["concept", "sentence_id", "label"])
+    return table if "half" in table else table.assign(half=[half_of(name) for name in table["sentence_id"]])
+
+
+def experts(scores: Scores, *, k: int) -> pd.DataFrame:
+    """The K units of highest average precision of every concept, in every language.
+
+    Args:
+        scores: Of :func:`score_units`.
+        k: Experts of a concept.
+
+    Returns:
+        The table of :func:`babelscope.analysis.experts.select_experts` of all languages, with the column
+        ``name``.
+
+    Raises:
+        StudyError: If there are fewer units.
+
+    Example:
+        >>> bs.experts(scores, k=5).query("scope == 'model' and subset == 'all'")
+    """
+    found = pd.concat([select_experts(file, k=k) for file in scores.best.values()], ignore_index=True)
+    units = next(iter(scores.best.values())).units
+    return found.assign(name=units.names(units.numbers(found["layer"], found["site"], found["unit"])))
+
+
+def overlap(
+    scores: Scores,
+    *,
+    k: int,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    kinship: pd.DataFrame | None = None,
+    bootstrap: int = AlignmentSettings().bootstrap,
+    permutations: int = AlignmentSettings().permutations,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How far the experts of a concept in two languages are the same units, with null, ceiling and interval.
+
+    Args:
+        scores: Of :func:`score_units`, of two languages or more.
+        k: Experts of a concept.
+        groups: Concepts that are near each other, for the null among these.
+        kinship: How alike languages are written (``tables/pairs.tsv``), for means over kinds of pairs.
+        bootstrap: Resamples for an interval.
+        permutations: Of the concepts, for p-values.
+        seed: Of both.
+
+    Returns:
+        The columns of ``tables/overlap.parquet`` but ``q_value``, see docs/formats.md.
+
+    Example:
+        >>> table = bs.overlap(scores, k=5)
+        >>> table.query("scope == 'model' and lang_a == '*'")[["variant", "overlap", "low", "high", "null"]]
+    """
+    settings = AlignmentSettings(bootstrap=bootstrap, permutations=permutations, seed=seed)
+    _, table, *_ = align_experts(scores.best, scores.search, settings, k=k, groups=groups, kinship=kinship)
+    return table
+
+
+def probe_language(
+    activations: Activations, *, layers: Sequence[int] | None = None, seed: int = 0, **settings: Any
+) -> pd.DataFrame:
+    """How easily the language is read off a token's state, layer by layer.
+
+    Args:
+        activations: Of :func:`activations`, of two languages or more.
+        layers: Layers to probe; all by default, 0 is what goes into the first block.
+        seed: First random seed of the splits.
+        **settings: Others of :class:`babelscope.analysis.settings.ProbeSettings`.
+
+    Returns:
+        The columns of ``tables/probes.parquet``, see docs/formats.md.
+
+    Raises:
+        BabelscopeError: If there are too few tokens or sentences in a language.
+
+    Example:
+        >>> bs.probe_language(acts, layers=[0, 1]).query("probe == 'full' and seed == -1")
+    """
+    first = next(iter(activations.tokens.values()))
+    return pd.concat(
+        [
+            fit_language_probe(
+                activations.tokens,
+                layer=layer,
+                settings=ProbeSettings(seed=seed, **settings),
+                model=first.provenance.model,
+                step=_STEP,
+            )
+            for layer in (first.layers if layers is None else layers)
+        ],
+        ignore_index=True,
+    )
+
+
+Units = pd.DataFrame | Mapping[str, float] | Iterable[str]
+"""Units: rows of a table of experts, names with values, or names alone."""
+
+
+@contextmanager
+def force(model: LoadedModel, units: Units, *, value: float | None = None) -> Iterator[None]:
+    """Hold units at a value, at every position of whatever the body runs.
+
+    Args:
+        model: Of :func:`load_model`.
+        units: Rows of :func:`experts`, each held at its ``forced_value``; or values by name.
+        value: One value for all in place of these.
+
+    Raises:
+        ValueError: If the model has no such unit, or a unit has no value.
+
+    Example:
+        >>> with bs.force(model, {"L03.mlp_act.117": 2.5}):
+        ...     texts = bs.generate(model)
+    """
+    with force_units(model.model, _unit_set(model, units, value)):
+        yield
+
+
+@contextmanager
+def ablate(model: LoadedModel, units: Units, *, value: float = 0.0) -> Iterator[None]:
+    """Take units out: hold them at zero, or at another value that says nothing, such as their mean.
+
+    Args:
+        model: Of :func:`load_model`.
+        units: Rows of :func:`experts`, or names.
+        value: What all are held at.
+
+    Raises:
+        ValueError: If the model has no such unit.
+
+    Example:
+        >>> with bs.ablate(model, ["L03.mlp_act.117"]):
+        ...     texts = bs.generate(model)
+    """
+    with force(model, units, value=value):
+        yield
+
+
+def _unit_set(model: LoadedModel, units: Units, value: float | None) -> UnitSet:
+    places: list[UnitPlace]
+    own: list[float | None]
+    if isinstance(units, pd.DataFrame):
+        places = [(int(at), str(site), int(unit)) for at, site, unit in units[_PLACE].itertuples(index=False)]
+        own = units["forced_value"].tolist() if "forced_value" in units else [None] * len(units)
+    else:
+        values = dict(units) if isinstance(units, Mapping) else dict.fromkeys(units)
+        places, own = [place_of(name) for name in values], list(values.values())
+    held = [at if value is None else value for at in own]
+    if not held:
+        raise ValueError("there are no units to hold")
+    known = [float(at) for at in held if at is not None and not math.isnan(at)]
+    if len(known) < len(held):
+        raise ValueError("units are forced to a value each: give one for each name, or value= for all")
+    layers, sites, indices = zip(*places, strict=True)
+    widths = site_widths(model.config, sorted(set(sites)))
+    # Names the first unit that the model does not have.
+    UnitIndex.of((*place, width) for place, width in widths.items()).numbers(layers, sites, indices)
+    return UnitSet(layers, sites, indices, known)
+
+
+def generate(model: LoadedModel, n: int = 4, *, seed: int = 0, **settings: Any) -> pd.DataFrame:
+    """Let a model write from its start token alone; inside of :func:`force` or :func:`ablate` as it then is.
+
+    Args:
+        model: Of :func:`load_model`; no encoder.
+        n: Number of texts.
+        seed: Of sampling.
+        **settings: Others of :class:`babelscope.analysis.settings.GenerationSettings`: ``max_new_tokens``,
+            ``temperature``, ``top_p``, ``batch_size``.
+
+    Returns:
+        A row per text: ``text``, ``token_ids``, ``nll`` (mean nats per token, under the model as it is here,
+        with what is held), ``n_tokens``, ``distinct_share`` and ``degenerate``.
+
+    Raises:
+        StudyError: If the model is an encoder or a setting is wrong.
+
+    Example:
+        >>> bs.generate(model, 2, max_new_tokens=8)["text"]
+    """
+    requests = [TextRequest(UNFORCED, NO_SOURCE, NO_SOURCE, sample, 0, None) for sample in range(n)]
+    chosen = GenerationSettings(k=1, samples=n, **settings)
+    with torch.inference_mode():
+        texts = generate_texts(model, requests, chosen, seed=seed, where=str(model.folder))
+    return texts[["text", "token_ids", "nll", "n_tokens", "distinct_share", "degenerate"]]

@@ -1,0 +1,133 @@
+"""How much memory and disk a job needs, from the shapes of its model. Needs no torch: it sets ``mem_mb``.
+
+Every term is a shape that the code holds, or a constant measured with ``benchmarks/measure_memory.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from babelscope.capture.settings import ExtractionSettings
+from babelscope.models.dimensions import dimensions, n_parameters, site_widths
+
+#: Bytes of a number of a type.
+WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+#: An interpreter that has imported torch, transformers and what it pulls in. Measured.
+RUNTIME = 500_000_000
+
+#: Different tokens of the text of a language, about.
+_TOKENS_READ = 20_000
+
+#: Outputs of the head that are held at a time, a few copies of them; as in babelscope.analysis.generation.
+_LOGITS = 4 * 2**28
+
+
+def weight_bytes(config: Mapping[str, Any], dtype: str) -> int:
+    """Weights of a model in memory, or in a file."""
+    return n_parameters(config) * WIDTH[dtype]
+
+
+def activation_bytes(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
+    """What one block holds of a batch at the same time, at most.
+
+    The input and the output of the block, its norm, queries, keys and values; and, larger, the MLP:
+    before and after its non-linearity, of gated ones also the gate and the product.
+    """
+    sizes = dimensions(config)
+    attention = sizes.query_key_value + 2 * sizes.query
+    mlp = (4 if sizes.gated else 3) * sizes.mlp
+    width = 4 * sizes.hidden + max(attention, mlp)
+    positions = settings.batch_size * settings.max_length
+    return positions * width * WIDTH[settings.compute_dtype]
+
+
+def resident_weights(config: Mapping[str, Any], dtype: str, *, mapped: bool) -> int:
+    """Weights that extraction holds in memory.
+
+    Args:
+        config: As :func:`babelscope.models.dimensions.dimensions` takes it.
+        dtype: Type that is computed in.
+        mapped: Whether they are stored in this type. Then they stay in the file until they are read, and
+            of the embedding only the rows of the text's tokens are, of the head nothing.
+    """
+    weights = weight_bytes(config, dtype)
+    if not mapped:
+        return weights
+    sizes = dimensions(config)
+    row = sizes.embedding * WIDTH[dtype]
+    tables = sizes.vocab * (1 if sizes.tied else 2) * row
+    return weights - tables + min(sizes.vocab, _TOKENS_READ) * row
+
+
+def extraction_memory(
+    config: Mapping[str, Any], settings: ExtractionSettings, *, n_sentences: int, mapped: bool = False
+) -> int:
+    """Host memory of an extraction job on a CPU, in bytes; on a GPU the weights are there instead.
+
+    Args:
+        config: As :func:`babelscope.models.dimensions.dimensions` takes it.
+        settings: How it is run.
+        n_sentences: Sentences of the language.
+        mapped: As for :func:`resident_weights`.
+    """
+    sizes = dimensions(config)
+    n_units = sum(site_widths(config, settings.sites).values()) * max(map(len, settings.passes))
+    window = 4 * min(n_sentences, settings.window_rows(n_units)) * n_units
+    # Pooled values of a batch: on the device, and copied to the host.
+    pooled = 2 * 4 * min(settings.batch_size, n_sentences) * n_units
+    tokens = min(settings.tokens_per_language, n_sentences * settings.max_length)
+    kept = tokens + min(settings.mean_sentences, n_sentences)
+    states = 4 * kept * (sizes.n_layers + 1) * sizes.hidden
+    return (
+        RUNTIME
+        + resident_weights(config, settings.compute_dtype, mapped=mapped)
+        + activation_bytes(config, settings)
+        + window
+        + pooled
+        + states
+    )
+
+
+def tracing_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
+    """Host memory of a job that runs a model over sentences and keeps a few of its units.
+
+    Beside the weights what one block holds, and pooled values of a batch: on the device, on the host twice.
+    """
+    n_units = sum(site_widths(config, settings.sites).values())
+    return (
+        RUNTIME
+        + weight_bytes(config, settings.compute_dtype)
+        + activation_bytes(config, settings)
+        + 3 * 4 * settings.batch_size * n_units
+    )
+
+
+def generation_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
+    """Host memory of a job that generates: the head's outputs and what it has written, beside the weights."""
+    return (
+        RUNTIME + weight_bytes(config, settings.compute_dtype) + _LOGITS + activation_bytes(config, settings)
+    )
+
+
+def loss_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
+    """Host memory of a job that measures losses: the head's outputs for a batch beside the weights."""
+    outputs = 4 * 4 * settings.batch_size * settings.max_length * dimensions(config).vocab
+    return generation_memory(config, settings) - _LOGITS + min(_LOGITS, outputs)
+
+
+def training_memory(config: Mapping[str, Any], *, positions: int) -> int:
+    """Memory of a pre-training job, in bytes, on the device that it runs on.
+
+    Weights, gradients, two moments and what is being written, in float32; of a part of a batch the outputs
+    of the head, their softmax and its gradient, and what every block keeps for the way back.
+
+    Args:
+        config: As :func:`babelscope.models.dimensions.dimensions` takes it, with ``vocab_size``.
+        positions: Tokens of a part of a batch: windows over ``accumulation``, times their length.
+    """
+    sizes = dimensions(config)
+    block = 6 * sizes.hidden + sizes.query_key_value + (4 if sizes.gated else 3) * sizes.mlp
+    activations = 4 * positions * (3 * sizes.vocab + sizes.n_layers * block)
+    return RUNTIME + 5 * weight_bytes(config, "float32") + activations
