@@ -39,6 +39,7 @@ include: "workflow/rules/experts.smk"
 include: "workflow/rules/alignment.smk"
 include: "workflow/rules/traces.smk"
 include: "workflow/rules/generation.smk"
+include: "workflow/rules/views.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -15,6 +15,7 @@ STEPS = (0, 64, 128, 256, 512, 1024, 2048)
 CONCEPTS = ("house", "water", "music", "dog", "ship", "bread")
 LAYERS = (0, 1, 2, 3, 4)
 CHANCE = 46 / 2304
+MEASURES = ("competence", "agreement", "sharing")
 
 
 def synthetic_tables(
@@ -74,6 +75,9 @@ def synthetic_tables(
     tables["choice_conclusions"] = _conclusions(tables["choices"], models)
     tables["overlap_changes"] = _overlap_changes(tables["overlap"])
     tables["overlap_contrasts"] = _overlap_contrasts(tables["overlap"], models)
+    tables |= _onsets(models, steps)
+    tables["left_out"] = _left_out(models, steps, sharing, languages)
+    tables["representations"] = _representations(models, steps, sharing)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -500,3 +504,102 @@ def _audit_losses(models, steps, languages, flagged):
 def _steps(models, steps):
     rows = [(m.model, step, m.tokens_per_step * step) for m in models.itertuples() for step in steps]
     return pd.DataFrame(rows, columns=["model", "step", "tokens"]).astype({"tokens": "Int64"})
+
+
+def _onsets(models, steps):
+    """Sharing of the main model comes an octave and a half behind competence; that of the control never."""
+    curves, onsets, gaps = [], [], []
+    for m, (measure, late) in itertools.product(models.itertuples(), zip(MEASURES, (8, 7, 9.5), strict=True)):
+        never = measure == "sharing" and m.role == "control"
+        for step in steps:
+            value = 1 / (1 + np.exp(-2 * (np.log2(step + 1) - late)))
+            risen = np.nan if never else value
+            curves.append(
+                (m.model, measure, step, value, value - 0.1, value + 0.1, risen, risen - 0.1, risen + 0.1)
+            )
+        ends = (float(min(steps)), float(max(steps)))
+        for at, concept in enumerate(("*", *CONCEPTS)):
+            onset = np.nan if never else float(np.clip(2**late + 5 * at, *ends))
+            known = concept == "*"
+            band = (onset - 5, onset + 5) if known else (np.nan, np.nan)
+            onsets.append((m.model, "*", "*", concept, measure, onset, *band, *ends, 0.1, 0.3, 0.2, 0.4))
+            if measure == "sharing":
+                octaves = np.nan if never else 1.5 + 0.1 * at
+                band = (octaves - 0.2, octaves + 0.2) if known else (np.nan, np.nan)
+                gaps.append(
+                    (
+                        m.model,
+                        "*",
+                        "*",
+                        concept,
+                        measure,
+                        "competence",
+                        octaves,
+                        *band,
+                        0.4,
+                        0.01,
+                        5,
+                        len(CONCEPTS),
+                    )
+                )
+    place = ["model", "lang_a", "lang_b", "concept", "measure"]
+    bounds = ["after", "by", "first", "rise", "rise_low", "rise_high"]
+    risen = ["risen", "risen_low", "risen_high"]
+    return {
+        "onset": pd.DataFrame(onsets, columns=[*place, "onset", "low", "high", *bounds]),
+        "onset_gaps": pd.DataFrame(
+            gaps,
+            columns=[
+                *place,
+                "behind",
+                "octaves",
+                "low",
+                "high",
+                "null_high",
+                "p_value",
+                "n_later",
+                "n_concepts",
+            ],
+        ),
+        "onset_curves": pd.DataFrame(
+            curves, columns=["model", "measure", "step", "value", "low", "high", *risen]
+        ),
+    }
+
+
+def _left_out(models, steps, sharing, languages):
+    """The more languages choose, the better the unit; of the control no better than for other concepts."""
+    rows = []
+    for m, step in itertools.product(models.itertuples(), steps):
+        for size, rule in itertools.product(
+            sorted({1, max(1, len(languages) // 2), max(1, len(languages) - 1)}), ("worst", "mean")
+        ):
+            for concept in ("*", *CONCEPTS):
+                ap = 0.19 + 0.1 * np.sqrt(size) * 8 * _growth(step, m.role, sharing)
+                band = (ap - 0.02, ap + 0.02) if concept == "*" else (np.nan, np.nan)
+                rows.append(
+                    {"model": m.model, "step": step, "chosen_in": size, "rule": rule, "lang": "*", "concept": concept,
+                     "ap": ap, "low": band[0], "high": band[1], "ap_other_concepts": 0.185, "ap_random_units": 0.182,
+                     "chance_ap": 0.18, "positive_rate": 1 / 6, "worst_ap": ap - 0.05, "at_most": 0.1, "n_splits": 8}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _representations(models, steps, sharing):
+    """Retrieval grows with sharing; neighbours and CKA grow in all models alike."""
+    rows = []
+    for m, step, layer in itertools.product(models.itertuples(), steps, LAYERS):
+        values = {"retrieval": 0.1 + 2 * _growth(step, m.role, sharing), "neighbours": 0.3 + 0.02 * np.log2(step + 1),
+                  "cka": 0.7 + 0.01 * layer}  # fmt: skip
+        nulls = {"retrieval": 0.01, "neighbours": 0.1, "cka": 0.002}
+        for measure, centred in itertools.product(values, (False, True)):
+            if measure == "cka" and not centred:
+                continue
+            value = values[measure] + 0.01 * layer
+            band = (np.nan, np.nan) if measure == "cka" else (value - 0.05, value + 0.05)
+            tested = (0.02, 0.025) if measure == "cka" else (np.nan, np.nan)
+            rows.append(
+                (m.model, step, layer, measure, centred, "*", "*", value, *band, nulls[measure], *tested, 100)
+            )
+    columns = ["model", "step", "layer", "measure", "centred", "lang_a", "lang_b", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "null", "null_high", "p_value", "n"])

@@ -14,7 +14,8 @@ COARSE = {"steps_per_job": 2, "languages_per_job": 2, "layers_per_job": 3}
 #: What reads files of all ranges, and so follows any change of their names.
 COLLECTORS = {
     "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
-    "collect_choices", "collect_generation", "collect_traces", "plot_figure", "render_report", "all",
+    "collect_choices", "collect_generation", "collect_traces", "measure_onset", "measure_left_out",
+    "compare_states", "plot_figure", "render_report", "all",
 }  # fmt: skip
 
 

@@ -14,9 +14,18 @@ END = {"render_report": 1, "all": 1}
 TRACED = {"choose_sentences": 1, "trace_sentences": 2, "collect_traces": 1}
 
 
+#: Views, each of one job for the study.
+VIEWS = {"measure_onset": 1, "measure_left_out": 1, "compare_states": 1}
+
+
 def stages(planned, *leave_out):
-    """The counts without the figures (their number is the report's business) and ``leave_out``."""
-    return {rule: n for rule, n in planned.items() if rule not in {"plot_figure", *leave_out}}
+    """The counts without the figures (their number is the report's business), views and ``leave_out``."""
+    return {rule: n for rule, n in planned.items() if rule not in {"plot_figure", *VIEWS, *leave_out}}
+
+
+def views(planned):
+    """The counts of views."""
+    return {rule: n for rule, n in planned.items() if rule in VIEWS}
 
 
 def test_nothing_to_do_after_a_full_run(finished):
@@ -166,6 +175,20 @@ def test_without_traces_no_job_is_left_of_them(finished, tmp_path: Path):
     study.config["traces"] = {"enabled": False}
     assert stages(study.planned()) == {**END}
     assert "tables/traces.parquet" not in study.dry_run("--forceall")
+
+
+def test_views_follow_what_they_read_and_can_be_left_out(finished, tmp_path: Path):
+    study = finished.copy(tmp_path)
+    study.config["probes"]["components"] = 5
+    assert views(study.planned()) == {}
+    study.config["experts"]["k"] = 5
+    assert views(study.planned()) == {"measure_onset": 1}
+    study.config["experts"]["bootstrap"] = 60
+    assert views(study.planned()) == VIEWS
+    study.config["views"] = {"left_out": False, "representations": False}
+    planned = study.dry_run("--forceall")
+    assert "tables/onset.parquet" in planned
+    assert not any(name in planned for name in ("tables/left_out.parquet", "tables/representations.parquet"))
 
 
 def test_a_probe_setting_does_not_extract_again(finished, tmp_path: Path):

@@ -35,7 +35,8 @@ WRITTEN = {
 }  # fmt: skip
 COLLECTED = {
     **WRITTEN, **ALIGNED, **TRACED, **PROBED, "collect_audit": 1, "collect_models": 1,
-    "collect_extraction": 1, "compare_choices": 2, "collect_choices": 1,
+    "collect_extraction": 1, "compare_choices": 2, "collect_choices": 1, "measure_onset": 1,
+    "measure_left_out": 1, "compare_states": 1,
 }  # fmt: skip
 TARGETS = {
     "models": TRAINED,

@@ -224,6 +224,20 @@ def of_writing_steps(pattern):
     )
 
 
+def of_viewed_steps(pattern):
+    """Files of every model that hold the steps at which views are taken."""
+    return [
+        pattern.format(model=model, steps=name)
+        for model, names in RANGES.analysis.items()
+        for name in names.holding(STUDY.viewed_steps(model))
+    ]
+
+
+def viewed_cells():
+    """By model the steps at which views are taken."""
+    return {model: list(STUDY.viewed_steps(model)) for model in MODELS}
+
+
 def of_all_steps(pattern):
     """Input function: files of all ranges of a model's steps."""
     return lambda wildcards: expand(pattern, model=wildcards.model, steps=RANGES.analysis[wildcards.model])

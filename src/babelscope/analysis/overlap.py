@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from babelscope.analysis.neighbours import blocks_of_groups, nearest_blocks, permuted_within, relabellings
 from babelscope.analysis.power import LEVEL, detectable_excess
-from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, NOBODY, Place
+from babelscope.analysis.ranking import ALL_LAYERS, ALL_SITES, MODEL, NOBODY, Place
 from babelscope.analysis.scores import WORD_SUBSETS
 from babelscope.analysis.settings import AlignmentSettings
 from babelscope.stats import TwoWayDraws, benjamini_hochberg, bootstrap_weights, intervals_of, permutation_p
@@ -179,6 +179,26 @@ def mean_overlap(
         members = _groups(pairs.pairs, list(chosen), None)[ALL]
         found[place] = _summary_row(pairs, members, chance)
     return found
+
+
+def overlap_above_null(chosen: Mapping[str, Mapping[str, Ints]]) -> dict[tuple[int, int], Floats]:
+    """What pairs of languages share of each concept above other concepts, in the model, on disjoint lines.
+
+    Args:
+        chosen: Per language its experts on half ``a`` and on half ``b``, each ``(C, K)``; two concepts or
+        more.
+
+    Returns:
+        By numbers of two languages, which may be one and the same, overlap less its null: ``(C,)``. Its mean
+        over concepts is that of :func:`overlap_tables`.
+    """
+    shared = _shared(
+        {lang: {(MODEL, half): unit_CK for half, unit_CK in of.items()} for lang, of in chosen.items()},
+        MODEL,
+        ("a", "b"),
+    )
+    found = _Pairs.disjoint(shared, None)
+    return dict(zip(found.pairs, found.own_PC - found.null_PC, strict=True))
 
 
 def _scope(layer: int, site: str) -> str:

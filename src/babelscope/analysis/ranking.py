@@ -41,7 +41,7 @@ Place = tuple[int, str]
 """Layer and site in which experts are chosen; :data:`ALL_LAYERS` and :data:`ALL_SITES` are the model."""
 ALL_LAYERS = -1
 ALL_SITES = "*"
-_MODEL: Place = (ALL_LAYERS, ALL_SITES)
+MODEL: Place = (ALL_LAYERS, ALL_SITES)
 #: In place of the number of a unit, where no unit is left; its scores are NaN.
 NOBODY = -1
 
@@ -63,6 +63,19 @@ class Best(NamedTuple):
         return Best(self.unit[:, :k], self.ap[:, :k], self.held_out_ap[:, :k], self.median[:, :k])
 
 
+class OnHalf(NamedTuple):
+    """The best units of a half, best first, and what is known of units on the other half."""
+
+    unit: Ints
+    """Number of the unit, or :data:`NOBODY`; ``(C, n)``."""
+    ap: Floats
+    """Average precision on the half, ``(C, n)``."""
+    abroad: Floats
+    """In every language, on the other half; ``(L, C, n)``."""
+    sum_over_concepts: Floats
+    """Of the average precision of every unit on the other half, ``(N,)``."""
+
+
 def rank_units(
     scores: Mapping[str, ScoreFile], groups: Mapping[str, h5py.Group], *, kept: int, seed: int
 ) -> None:
@@ -82,7 +95,7 @@ def rank_units(
     units = next(iter(scores.values())).units
     kept = min(kept, len(units))
     best = {lang: _best_by_place(file, kept, seed) for lang, file in scores.items()}
-    chosen = {lang: {half: found[half, _MODEL].unit for half in OTHER_HALF} for lang, found in best.items()}
+    chosen = {lang: {half: found[half, MODEL].unit for half in OTHER_HALF} for lang, found in best.items()}
     abroad, sums = _abroad(scores, chosen)
     for lang, group in groups.items():
         file = scores[lang]
@@ -195,10 +208,10 @@ def best_by_place(
             any_C = is_constant_CU.any(axis=1)
             constant_ap[subset][any_C] = scores.constant_ap[subset][any_C]
             lot_U = lots[subset][numbers]
-            unit_CK = np.stack([top(ap_U, lot_U, k_of[_MODEL] + 1) for ap_U in ap_CU])
+            unit_CK = np.stack([top(ap_U, lot_U, k_of[MODEL] + 1) for ap_U in ap_CU])
             ap_CK, median_CK = (np.take_along_axis(v, unit_CK, axis=1) for v in (ap_CU, median_CU))
             found = np.stack([ap_CK, lot_U[unit_CK], median_CK, numbers.start + unit_CK])
-            for place in (_MODEL, (layer, ALL_SITES), (ALL_LAYERS, site), (layer, site)):
+            for place in (MODEL, (layer, ALL_SITES), (ALL_LAYERS, site), (layer, site)):
                 if place in k_of:
                     both = np.concatenate([best.get((subset, place), found[:, :, :0]), found], axis=2)
                     order_CK = np.lexsort((both[1], -both[0]), axis=1)[:, : k_of[place] + 1]
@@ -377,6 +390,17 @@ class BestFile:
         one that is kept has, or, if it is more, what the constants have that were left out."""
         return np.asarray(np.fmax(self.best("all").ap[:, -1], self._constant_ap), dtype=np.float64)
 
+    def on_half(self, half: str) -> OnHalf:
+        """The best units of a half with what is known of them on the other half, opened once."""
+        with open_h5(self.path, kind="best") as file:
+            group = cell_of(file, self.cell)
+            return OnHalf(
+                group[f"{half}/unit"][:].astype(np.int64),
+                group[f"{half}/ap"][:].astype(np.float64),
+                group[f"{half}/ap_abroad"][:].astype(np.float64),
+                group[f"{OTHER_HALF[half]}/sum_over_concepts"][:].astype(np.float64),
+            )
+
     def abroad(self, half: str) -> Floats:
         """AP in every language, on the other half, of the best units of a half; shape ``(L, C, n)``."""
         return self._read(f"{half}/ap_abroad")
@@ -431,9 +455,11 @@ def best_files(paths: Iterable[Path], wanted: Iterable[Cell] | None = None) -> d
     return found
 
 
-def best_of_models(paths: Iterable[Path]) -> dict[str, dict[Cell, BestFile]]:
+def best_of_models(
+    paths: Iterable[Path], wanted: Mapping[str, Iterable[Cell]] | None = None
+) -> dict[str, dict[Cell, BestFile]]:
     """The best units of several models, whose files lie in a folder each, by model and then as
-    :func:`best_files`.
+    :func:`best_files`; of each model those that are wanted.
 
     Raises:
         StoreError: As it.
@@ -441,4 +467,7 @@ def best_of_models(paths: Iterable[Path]) -> dict[str, dict[Cell, BestFile]]:
     folders: dict[str, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent.name, []).append(path)
-    return {model: best_files(of_model) for model, of_model in folders.items()}
+    return {
+        model: best_files(of_model, None if wanted is None else wanted[model])
+        for model, of_model in folders.items()
+    }

@@ -167,6 +167,22 @@ class GenerationSettings(Sampling):
     """Sites whose experts are forced; all if not given."""
 
 
+class ViewSettings(Settings):
+    """Views behind the four findings, each of which can be switched off."""
+
+    section: ClassVar[str] = "views"
+
+    onset: bool = True
+    """Whether it is told when competence comes, and when sharing: the step of half-rise of each."""
+    left_out: bool = True
+    """Whether units that are chosen in some languages are tested in those that were left out."""
+    representations: bool = True
+    """Whether the states of parallel sentences are compared: retrieval, neighbours, CKA."""
+    steps: Annotated[int, Field(ge=1)] = 5
+    """Steps of a model, from the first to the last and evenly spread over its list, at which views are taken
+    that read much: `left_out` and `representations`. More show more and take longer."""
+
+
 class AuditSettings(Settings):
     """The audit of every checkpoint. Its thresholds are in docs/methods.md."""
 

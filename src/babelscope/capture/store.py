@@ -393,3 +393,16 @@ def token_files(paths: Iterable[Path | str], wanted: Iterable[Cell] | None = Non
     """The cells of a model's token files, by step and language; see :func:`babelscope.io.cells.by_cell`."""
     found = by_cell(paths, kind="tokens", wanted=wanted)
     return {cell: TokenFile(path, name) for cell, (path, name) in found.items()}
+
+
+def tokens_of_models(
+    paths: Iterable[Path], wanted: Mapping[str, Iterable[Cell]]
+) -> dict[str, dict[Cell, TokenFile]]:
+    """The wanted cells of the token files of several models, by model and then as :func:`token_files`.
+
+    The files of a model lie in folders of its steps, and these in a folder of its name.
+    """
+    folders: dict[str, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent.parent.name, []).append(path)
+    return {model: token_files(of_model, wanted[model]) for model, of_model in folders.items()}

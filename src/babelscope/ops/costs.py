@@ -581,6 +581,39 @@ class CostModel:
         kept = 20 * rows if job.stage == "collect_alignment" else 1e5
         return Cost(seconds, _PLAIN_MEMORY + 400 * rows, kept)
 
+    def onset(self, _: JobCells) -> Cost:
+        """Reads the experts of every step, and resamples curves of every pair of languages."""
+        study, seconds, most = self.study, _START["science"], 0.0
+        languages = len(study.languages)
+        pairs = languages * (languages - 1) / 2
+        for name, model in study.models.items():
+            experts = 6 * study.n_experts(name) * self._n_concepts * languages * len(model.steps)
+            draws = study.experts.bootstrap + study.experts.permutations
+            seconds += 2e-6 * experts + 4e-8 * pairs * draws * len(model.steps) ** 2
+            seconds += 1e-7 * (languages * self._n_concepts) ** 2 * len(model.steps)
+            most = max(most, 400 * experts, 8 * (languages * self._n_concepts) ** 2 * len(model.steps))
+        return Cost(seconds, _SCIENCE_MEMORY + most, 60 * pairs * self._n_concepts * len(study.models))
+
+    def left_out(self, _: JobCells) -> Cost:
+        """Reads the best units of some steps, one at a time, and chooses among them for each split."""
+        study, languages, seconds, most = self.study, len(self.study.languages), _START["science"], 0.0
+        for name in study.models:
+            steps = len(study.viewed_steps(name))
+            best = min(study.experts.kept, study.n_units(name)) * self._n_concepts * languages
+            seconds += steps * (0.03 * languages + 1e-6 * best * languages)
+            most = max(most, 8 * 4 * best * languages + 16 * study.n_units(name) * languages)
+        return Cost(seconds, _SCIENCE_MEMORY + most, 1e5)
+
+    def compare_states(self, _: JobCells) -> Cost:
+        """Reads sentence means of some steps, and multiplies kernels of all languages at every layer."""
+        study, languages, seconds = self.study, len(self.study.languages), _START["science"]
+        n = min(study.extraction.mean_sentences, 300)
+        pairs = languages * (languages - 1) / 2
+        for name, model in study.models.items():
+            layers = len(study.viewed_steps(name)) * (model.n_layers + 1)
+            seconds += layers * (0.003 * languages + n**2 * (5e-7 * languages + 1e-8 * pairs))
+        return Cost(seconds, _SCIENCE_MEMORY + 40 * languages * n**2, 100 * pairs)
+
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
         every = JobCells("rank_units", job.model, job.steps, tuple(self.study.languages))

@@ -108,6 +108,16 @@ def _if_any_is_traced(study: Study, ranges: StudyRanges) -> Iterator[dict[str, s
         yield {}
 
 
+def _viewed(view: str) -> Axes:
+    """One job, if the study says that it wants the view."""
+
+    def jobs(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
+        if getattr(study.views, view):
+            yield {}
+
+    return Axes((), jobs)
+
+
 def _languages(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
     for lang in study.languages:
         yield {"lang": lang}
@@ -197,6 +207,9 @@ AXES: dict[str, Axes] = {
     "study": Axes((), _once),
     "study that writes": Axes((), _if_any_writes),
     "study that traces": Axes((), _if_any_is_traced),
+    "study with onset": _viewed("onset"),
+    "study with left_out": _viewed("left_out"),
+    "study with representations": _viewed("representations"),
     "grammar corpus": _corpus("grammar"),
     "text corpus": _corpus("text"),
     "dataset corpus": _corpus("dataset"),

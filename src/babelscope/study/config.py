@@ -20,6 +20,7 @@ from babelscope.analysis.settings import (
     Probes,
     Sampling,
     TraceSettings,
+    ViewSettings,
 )
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.complaints import bare, is_settings, members, nearest
@@ -82,6 +83,8 @@ class StudySettings(Settings):
     """Expert units."""
     traces: TraceSettings = TraceSettings()
     """What chosen units do on every token of a few sentences, over training."""
+    views: ViewSettings = ViewSettings()
+    """Views behind the four findings, each of which can be switched off."""
     generation: StudyGeneration = StudyGeneration(enabled=False)
     """What a model writes with its experts forced."""
     audit: AuditSettings = AuditSettings()
@@ -373,14 +376,17 @@ class Study(StudySettings):
             return ()
         if isinstance(wanted, tuple):
             return tuple(step for step in steps if step in wanted)
-        last, spread = len(steps) - 1, wanted - 1
-        return tuple(dict.fromkeys(steps[round(at * last / spread)] for at in range(wanted)))
+        return evenly_spread(steps, wanted)
 
     def tracing_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
         """The same, batched as the steps are, so that a step that is added leaves the others alone."""
         traced = self.traced_steps(run_id)
         batches = (tuple(step for step in batch if step in traced) for batch in self.analysis_batches(run_id))
         return tuple(filter(None, batches))
+
+    def viewed_steps(self, run_id: str) -> tuple[int, ...]:
+        """Steps of a model at which views are taken that read much."""
+        return evenly_spread(self.models[run_id].steps, self.views.steps)
 
     # ------------------------------------------------------------------------ generation
 
@@ -409,6 +415,14 @@ class Study(StudySettings):
         k = self.generation.k or self.n_experts(run_id)
         sites = self.generation.sites or self.extraction.sites
         return GenerationSettings(**sampling, k=k, sites=sites)
+
+
+def evenly_spread(steps: tuple[int, ...], wanted: int) -> tuple[int, ...]:
+    """So many of the steps, from the first to the last, evenly spread over their list; of one the last."""
+    last = len(steps) - 1
+    if wanted == 1:
+        return steps[last:]
+    return tuple(dict.fromkeys(steps[round(at * last / (wanted - 1))] for at in range(wanted)))
 
 
 def with_defaults(given: Any, kind: Any) -> Any:

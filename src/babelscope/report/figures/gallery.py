@@ -18,11 +18,14 @@ from babelscope.report.figures import (
     choices,
     doses,
     generation,
+    left_out,
     lifelines,
     losses,
+    onset,
     overlap,
     probes,
     reliability,
+    representations,
     transfer,
 )
 from babelscope.report.figures.axis import StepAxis
@@ -50,6 +53,9 @@ FIGURES: dict[str, FigureSpec] = {
         reliability.RELIABILITY,
         lifelines.LIFELINES,
         generation.GENERATION,
+        onset.ONSET,
+        left_out.LEFT_OUT,
+        representations.REPRESENTATIONS,
         choices.CHOICES,
     )
 }
