@@ -186,9 +186,7 @@ def test_views_follow_what_they_read_and_can_be_left_out(finished, tmp_path: Pat
     study.config["experts"]["bootstrap"] = 60
     assert views(study.planned()) == VIEWS
     study.config["views"] = {"left_out": False, "representations": False}
-    planned = study.dry_run("--forceall")
-    assert "tables/onset.parquet" in planned
-    assert not any(name in planned for name in ("tables/left_out.parquet", "tables/representations.parquet"))
+    assert views(study.planned("--forceall")) == {"measure_onset": 1}
 
 
 def test_a_probe_setting_does_not_extract_again(finished, tmp_path: Path):
