@@ -650,6 +650,7 @@ def every_kind_of_study():
     yield plain | {"generation": generation.query("condition == 'unforced'")}
     yield plain | {"generation": generation.query("target != 'es'")}
     yield plain | {"generation": generation.query("condition != 'random_dose'")}
+    yield plain | {"generation": generation.query("lang != '*'")}
 
 
 def test_experts_by_lot_and_empty_places_are_told_where_there_are_any():
