@@ -56,7 +56,7 @@ class MiniStudy:
         self,
         *args: str,
         check: bool = True,
-        timeout: int = 900,
+        timeout: int = 2400,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run the real engine on this study."""
