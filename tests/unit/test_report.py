@@ -245,6 +245,14 @@ def test_a_study_of_encoders_has_no_headings_of_what_they_lack(tmp_path):
         assert (f">{heading}<" in text) == there
 
 
+@pytest.mark.parametrize("view", ["onset", "left_out", "representations"])
+def test_a_view_that_is_switched_off_has_no_heading(view, tables, tmp_path):
+    heading = load_sections()[view]
+    for on in (True, False):
+        text, _ = render(tmp_path, tables, study=STUDY | {"views": {view: on}}, figures=())
+        assert (f">{heading}<" in text) == on
+
+
 def test_no_tables_at_all(tmp_path):
     text, _ = render(tmp_path, {}, study={"study": "empty"}, figures=())
     assert "No finding was evaluated." in text

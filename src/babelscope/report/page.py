@@ -78,7 +78,7 @@ def render_report(
     """
     kept = without_flagged(tables) if views.excludes_flagged(study) else tables
     present = {name: table for name, table in kept.items() if table is not None and not table.empty}
-    asked_for = [spec for spec in FIGURES.values() if _is_asked(spec, present)]
+    asked_for = [spec for spec in FIGURES.values() if _is_asked(spec, study, present)]
     shown = {spec.name: _figure(spec, study, present, figures, findings) for spec in asked_for}
     environment = Environment(
         loader=PackageLoader("babelscope.report", "templates"),
@@ -139,9 +139,11 @@ def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:
             yield {"key": key, "title": title, "figures": of_section}
 
 
-def _is_asked(spec: FigureSpec, tables: Tables) -> bool:
-    """Whether a figure is of any study, or some model of this one has what it asks for."""
+def _is_asked(spec: FigureSpec, study: Mapping[str, Any], tables: Tables) -> bool:
+    """Whether a figure is not switched off, and some model has what it asks for."""
     key = spec.caption.asks
+    if not (study.get("views") or {}).get(spec.caption.view, True):
+        return False
     if spec.caption.decoders and _only_encoders(tables.get("models")):
         return False
     return not key or ("models" in tables and bool(tables["models"].get(key, pd.Series()).notna().any()))
