@@ -70,6 +70,7 @@ def test_a_step_more_submits_its_own_jobs_only(undisturbed, tmp_path):
             "compare_choices", "fit_language_probe", "trace_units", "collect_choices",
             "choose_sentences", "trace_sentences", "trace_sentences", "collect_traces",
             "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
+            "measure_onset",
         ]
     )  # fmt: skip
     assert before
