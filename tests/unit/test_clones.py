@@ -30,6 +30,7 @@ from babelscope.text.tokenization import (
     tokenize_corpus,
     train_tokenizer,
 )
+from text_study import TEXT_STUDY
 
 ROOT = Path(__file__).resolve().parents[2]
 CLONES = {"en2": ("en", 1), "zh2": ("zh", 2)}
@@ -236,32 +237,12 @@ def test_words_of_a_clone_are_found_in_its_letters_alone(tmp_path):
 
 # ------------------------------------------------------------------------------------ studies
 
-TEXT_STUDY = """
-study: tiny
-languages: [en, en2, de]
-clones: {en2: en}
-corpora:
-  web: {source: text, path: "{data}/web/{lang}.txt"}
-tokenizers:
-  pieces: {corpus: web, vocabulary_size: 400}
-models:
-  small:
-    source: pretrain
-    corpus: web
-    tokenizer: pieces
-    architecture: xglm
-    architecture_config: {d_model: 16, num_layers: 2, attention_heads: 2, ffn_dim: 32}
-    training: {sequence_length: 16, batch_size: 4, learning_rate: 0.1}
-    steps: [0, 4]
-sentences: {source: parallel, path: "{data}/dev/{lang}.txt"}
-concepts: {source: words, label_language: en, lists: "{data}/words.yaml", min_positive: 5}
-experts: {k: 4}
-"""
+CLONED = {"languages": ["en", "en2", "de"], "clones": {"en2": "en"}}
 
 
 def study(tmp_path, **changes):
     (tmp_path / "words.yaml").write_text("house: [house]\nwater: [water]\n")
-    return load_study({**yaml.safe_load(TEXT_STUDY), "data": str(tmp_path), **changes})
+    return load_study({**yaml.safe_load(TEXT_STUDY), **CLONED, "data": str(tmp_path), **changes})
 
 
 def test_a_clone_reads_the_files_of_its_original(tmp_path):

@@ -19,31 +19,10 @@ from babelscope.study.cautions import cautions
 from babelscope.study.checks import check_text
 from babelscope.study.loading import load_study
 from babelscope.text.lines import read_tsv, write_tsv
+from text_study import TEXT_STUDY
 from tiny_models import tiny_model, tiny_tokenizer
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases/mistakes.yaml").read_text(encoding="utf-8"))
-
-STUDY = """
-study: tiny
-languages: [en, de, ru]
-corpora:
-  web: {source: text, path: "{data}/web/{lang}.txt"}
-tokenizers:
-  pieces: {corpus: web, vocabulary_size: 400}
-models:
-  small:
-    source: pretrain
-    corpus: web
-    tokenizer: pieces
-    architecture: xglm
-    architecture_config: {d_model: 16, num_layers: 2, attention_heads: 2, ffn_dim: 32}
-    training: {sequence_length: 16, batch_size: 4, learning_rate: 0.1}
-    steps: [0, 4]
-sentences: {source: parallel, path: "{data}/dev/{lang}.txt"}
-concepts: {source: words, label_language: en, lists: "{data}/words.yaml", min_positive: 5}
-extraction: {sites: [mlp_act, mlp_out]}
-experts: {k: 4}
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +63,7 @@ def test_a_mistake_is_answered_before_any_job(case):
         write(path, text, packed=True)
     for path in case.get("gone", ()):
         Path(path).unlink()
-    config = changed(yaml.safe_load(STUDY), case.get("set", {}))
+    config = changed(yaml.safe_load(TEXT_STUDY), case.get("set", {}))
     said = ""
     try:
         study = load_study(config)
@@ -116,7 +95,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path, monkeypatch):
 
 def test_code_of_a_model_that_is_not_run_is_told(tmp_path):
     save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "m")
-    config = yaml.safe_load(STUDY)
+    config = yaml.safe_load(TEXT_STUDY)
     config["models"] = {"mine": {"source": "local", "path": str(tmp_path / "m"), "steps": [1]}}
     config["extraction"] = {"max_length": 32}
     del config["corpora"], config["tokenizers"]
@@ -129,7 +108,7 @@ def test_code_of_a_model_that_is_not_run_is_told(tmp_path):
 
 
 def test_the_study_without_a_mistake_is_right():
-    study = load_study(yaml.safe_load(STUDY))
+    study = load_study(yaml.safe_load(TEXT_STUDY))
     check_text(study)
     assert not [*study.warnings, *cautions(study)]
 
