@@ -51,6 +51,8 @@ MIN_CHARACTER_SHARE = 2e-5
 MAX_PIECE_LENGTH = 16
 
 TOKENS_KIND = "windows"
+#: Ids of at most so many pieces are kept in 16 bits.
+SMALL_VOCABULARY = 2**16
 _DOCUMENTS_AT_ONCE = 4096
 
 
@@ -271,7 +273,7 @@ def _write_windows(
 ) -> None:
     """Copy the windows of a split from a raw file into a dataset, and into the hash of the corpus."""
     # Contiguous and not compressed, so that training can map the file into memory.
-    small = group.file.attrs["vocabulary_size"] <= 2**16
+    small = group.file.attrs["vocabulary_size"] <= SMALL_VOCABULARY
     data = group.create_dataset(
         split, (count.n_windows, length), "<u2" if small else "<i4", track_times=False
     )
