@@ -27,6 +27,7 @@ rule audit_checkpoint:
         langs=list(STUDY.languages),
         n_sentences=STUDY.audit.sentences,
         max_length=STUDY.extraction.max_length,
+        **prefixes(),
         compute_dtype=lambda wildcards: run_settings(wildcards)["compute_dtype"],
         device=STUDY.extraction.device,
         version=version("audit_checkpoint"),

@@ -190,7 +190,15 @@ def folders(steps):
 
 def run_settings(wildcards):
     """Settings of extraction for one model: the study's, with the model's own in their place."""
-    return STUDY.extraction_settings(wildcards.model).model_dump()
+    return STUDY.extraction_settings(wildcards.model).as_params()
+
+
+def prefixes():
+    """A rule's param of the prefix; in a study without one none, so that params are as they always were."""
+    settings = {model: STUDY.extraction_settings(model) for model in MODELS}
+    if not any(each.prefix for each in settings.values()):
+        return {}
+    return {"prefix": lambda wildcards: settings[wildcards.model].prefix}
 
 
 def training_tokens(wildcards):

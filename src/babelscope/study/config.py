@@ -340,8 +340,9 @@ class Study(StudySettings):
     def extraction_settings(self, run_id: str) -> ExtractionSettings:
         """Settings of extraction for one model: the study's, with the model's own in their place."""
         model = self.models[run_id]
-        own = {"compute_dtype": model.compute_dtype, "batch_size": model.batch_size}
-        return self.extraction.model_copy(update={name: value for name, value in own.items() if value})
+        own = {name: getattr(model, name) for name in ("compute_dtype", "batch_size", "prefix")}
+        given = {name: value for name, value in own.items() if value is not None}
+        return self.extraction.model_copy(update=given)
 
     def n_units(self, run_id: str) -> int:
         """Units of a model at the sites of the study."""
