@@ -23,11 +23,11 @@ rule audit_checkpoint:
         **needs("audit_checkpoint"),
         gpu=1,
     params:
+        **prefixes(),
         folders=folders(steps_of),
         langs=list(STUDY.languages),
         n_sentences=STUDY.audit.sentences,
         max_length=STUDY.extraction.max_length,
-        **prefixes(),
         compute_dtype=lambda wildcards: run_settings(wildcards)["compute_dtype"],
         device=STUDY.extraction.device,
         version=version("audit_checkpoint"),

@@ -14,6 +14,7 @@ from babelscope.errors import BabelscopeError, explained
 from babelscope.io.files import check_contained, check_writable
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine, lift_timers, log_all, named_study
+from babelscope.ops.languages import changed_languages
 from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
@@ -48,7 +49,11 @@ try:
         check_text(STUDY)
         check_kept(STUDY, last_study(STUDY))
         check_writable(Path(STUDY.results))
-        for warning in [*STUDY.warnings, *cautions(STUDY), *unused_files(STUDY, named=named_study(workflow))]:
+        told = [
+            *changed_languages(STUDY, last_study(STUDY)),
+            *unused_files(STUDY, named=named_study(workflow)),
+        ]
+        for warning in [*STUDY.warnings, *cautions(STUDY), *told]:
             logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:
     raise WorkflowError(f"{explained(error)}\nNothing was run.") from None
