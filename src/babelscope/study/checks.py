@@ -199,7 +199,7 @@ def _check_sentences(study: Study) -> None:
             _check_template("sentences.groups", sentences.groups, ["concept", "label"])
         if not study.concept_ids:
             lang = study.original(study.languages[0])
-            where = study.fill(concepts.path, concept="*", lang=lang, label="positive")
+            where = study.fill(concepts.path, concept="*", lang=lang, label="positive", group="*")
             hint = f"no file is at {where}"
             if "{data}" in concepts.path:
                 hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
@@ -221,7 +221,8 @@ def _fields_of_path(study: Study) -> list[str]:
     concepts = study.concepts
     assert isinstance(concepts, FileConcepts)
     if concepts.columns is None:
-        return ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
+        fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
+        return [*fields, "group"] if "{group}" in concepts.path else fields
     if not concepts.path.endswith(ENDINGS):
         allowed = f"a table that ends in {', '.join(ENDINGS)}"
         raise StudyError("concepts.path", concepts.path, allowed, "concepts.columns are those of a table")

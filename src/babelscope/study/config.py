@@ -31,7 +31,7 @@ from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyG
 from babelscope.study.steps import chunks
 from babelscope.study.yaml import read_word_lists
 from babelscope.text.clones import MOST
-from babelscope.text.concepts import LABELS, ConceptFile, find_concepts
+from babelscope.text.concepts import LABELS, ConceptFile, find_concepts, groups_of_concepts
 from babelscope.text.labelled import read_labelled
 from babelscope.text.languages import IDENTIFIED, as_written, by_identified, identified_as
 from babelscope.text.settings import (
@@ -265,10 +265,12 @@ class Study(StudySettings):
         if columns := self._columns(lang):
             path = self.fill(template, lang=lang)
             return [(concept, "positive", path, *columns) for concept in self.concept_ids]
+        groups = groups_of_concepts(template.replace("{data}", self.data), lang)
         files: list[ConceptFile] = []
         for concept in self.concept_ids:
             for label in LABELS:
-                path = self.fill(template, concept=concept, lang=lang, label=label)
+                group = groups.get(concept, "*")
+                path = self.fill(template, concept=concept, lang=lang, label=label, group=group)
                 if label == "positive" or Path(path).exists():
                     files.append((concept, label, path))
         return files
