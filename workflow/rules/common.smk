@@ -217,6 +217,16 @@ def previous_steps(wildcards):
     return [] if step is None else MODELS[wildcards.model].files(step)
 
 
+def until_read(folder):
+    """Checkpoints that were fetched go when all that reads them has run, if the study says so."""
+    return folder if STUDY.keep_checkpoints else temp(folder)
+
+
+def fetching_threads(wildcards):
+    """A thread; all, where checkpoints go once they are read: so none is fetched while a job reads one."""
+    return 1 if STUDY.keep_checkpoints or engine(workflow).on_cluster else workflow.cores
+
+
 def training_threads(wildcards):
     """Several runs train side by side; one run alone may use every core. On a cluster a GPU trains."""
     return 4 if engine(workflow).on_cluster else max(1, workflow.cores // len(STUDY.pretrained))
@@ -282,6 +292,12 @@ RANK_FIRST = AUDIT_FIRST + 1
 def earlier_first(wildcards):
     """Priority of the cells of a range of steps."""
     return TRAIN + PLACES[wildcards.model, wildcards.steps] + 1
+
+
+def next_first(wildcards):
+    """Priority of a checkpoint that is fetched: after all that reads one, and in the order of the analysis."""
+    (steps,) = RANGES.analysis[wildcards.model].holding([int(wildcards.step)])
+    return WRITE * (PLACES[wildcards.model, steps] + 1) / (len(PLACES) + 1)
 
 
 # ------------------------------------------------------------------------------------ report

@@ -58,6 +58,7 @@ def cross_check(study: Study) -> None:
     _check_generation(study)
     _check_palette(study.report.style.palette)
     _check_traces(study)
+    _check_kept_checkpoints(study)
     _check_groups(study)
     _check_assumed(study)
     _check_retrain(study)
@@ -462,6 +463,17 @@ def _check_traces(study: Study) -> None:
         raise StudyError("traces.units", list(traces.units), allowed, "raise traces.max_units")
     for name in traces.units:
         _check_unit(study, name)
+
+
+def _check_kept_checkpoints(study: Study) -> None:
+    """Checkpoints that go are read by nothing that waits for all of them."""
+    if study.keep_checkpoints:
+        return
+    for name, model in study.models.items():
+        if isinstance(model, HubSeries) and study.traced_steps(name):
+            allowed = "true, or with it `traces: {enabled: false}`"
+            hint = f"traces choose sentences when all steps of {name} are known, and read them again then"
+            raise StudyError("keep_checkpoints", False, allowed, hint)
 
 
 def _check_unit(study: Study, name: str) -> None:

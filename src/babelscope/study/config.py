@@ -99,6 +99,9 @@ class StudySettings(Settings):
     retrain: Text = ""
     """Name of a model of source pretrain, or all: its checkpoints are trained anew where settings that they
     depend on have changed, which else stops planning. Give it once, as `--config retrain=NAME`."""
+    keep_checkpoints: bool = True
+    """Keep checkpoints that are fetched from the hub; else each goes once all that reads it has run, and the
+    next is fetched then, so that a long series fits on a small disk. What runs a model later fetches anew."""
     keep_activations: bool = False
     """Keep the pooled unit activations, which are large, for other tools, and so that other concepts can be
     scored without the model; else units are scored as the model runs, and nothing pooled is written."""
