@@ -35,6 +35,7 @@ from typing import Any, Literal
 from babelscope.complaints import nearest
 from babelscope.errors import StudyError
 from babelscope.io.yaml import packaged_yaml
+from babelscope.models.wrappers import WRAPPERS
 
 End = Literal["in", "out"]
 Kind = Literal["decoder", "encoder"]
@@ -172,6 +173,11 @@ def architecture(model_type: Any) -> Architecture:
 
 def why_unknown(model_type: Any) -> str:
     """What to do about a model type that is no architecture here."""
+    if model_type in WRAPPERS:
+        inside = WRAPPERS[model_type]["text"]
+        return (
+            f"{model_type} is read as the text model inside it: say {inside}, with the sizes of text_config"
+        )
     kinds = packaged_yaml("babelscope.models", "unsupported.yaml")
     for kind, entry in kinds.items():
         if model_type in entry["types"]:

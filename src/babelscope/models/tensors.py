@@ -18,6 +18,7 @@ from babelscope.models.architectures import Architecture, architecture
 from babelscope.models.dimensions import Dimensions, dimensions
 from babelscope.models.files import read_config, read_header, read_weight_map, weight_files
 from babelscope.models.other_formats import MERGE_ZERO
+from babelscope.models.wrappers import text_name
 
 #: Types that a weight may be stored in. All others hold a part of it, beside scales that somebody must apply.
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -133,8 +134,8 @@ def check_stored(
 ) -> dict[str, tuple[int, ...]]:
     """The same as :func:`check_tensors`, of tensors that are known by name."""
     entry, sizes = architecture(config.get("model_type")), dimensions(config)
-    names = {name: full_name(name, entry) for name in stored}
-    used = {name: full for name, full in names.items() if not is_unused(name, entry)}
+    texts = {name: text for name in stored if (text := text_name(name, config)) is not None}
+    used = {name: full_name(text, entry) for name, text in texts.items() if not is_unused(text, entry)}
     packed = sorted(name for name in used if stored[name].type not in _FLOATS)
     if packed:
         type_ = stored[packed[0]].type
