@@ -244,9 +244,15 @@ def _check_model(study: Study, model: Model) -> None:
     if isinstance(model, HubSeries):
         _check_hub_series(key, model)
         return
-    decoders = [name for name, entry in ARCHITECTURES.items() if entry.kind == "decoder"]
+    decoders = [
+        name for name, entry in ARCHITECTURES.items() if entry.kind == "decoder" and entry.experts is None
+    ]
     if model.architecture not in decoders:
         hint = "an encoder has no text to predict from left to right"
+        if ARCHITECTURES[model.architecture].experts:
+            hint = (
+                "training here does not balance experts, so most would stay unused; bring checkpoints of it"
+            )
         raise StudyError(f"{key}.architecture", model.architecture, ", ".join(decoders), hint)
     _check_known(f"{key}.corpus", model.corpus, study.corpora)
     _check_known(f"{key}.tokenizer", model.tokenizer, study.tokenizers)

@@ -27,6 +27,7 @@ from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel, check_weights, load_checkpoint
 from babelscope.models.files import read_config, read_manifest, weight_files, weights_hash
 from babelscope.models.tokenizer_files import cut_hash
+from babelscope.models.wrappers import text_name
 from babelscope.text.clones import plain
 
 logger = logging.getLogger(__name__)
@@ -82,10 +83,12 @@ def measure_weights(folder: Path | str) -> WeightFacts:
 
 def _sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Weights of a folder by their names without prefix, one at a time; no buffers, no masks."""
+    config = read_config(folder) if (folder / "config.json").is_file() else {}
     places = [
-        (_PREFIX.sub("", name), name, file, read)
+        (_PREFIX.sub("", text), name, file, read)
         for file in weight_files(folder)
         for name, read in _readers(file).items()
+        if (text := text_name(name, config)) is not None
     ]
     for bare, name, file, read in sorted(places, key=lambda place: place[:2]):
         try:
