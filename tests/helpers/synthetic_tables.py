@@ -71,6 +71,10 @@ def synthetic_tables(
              "words": ["shared-word"]}
         ),
     }  # fmt: skip
+    tables["purity"] = pd.DataFrame(
+        [(lang, 240, 240, 236, 2, 2, 2 / 240, "en 2") for lang in languages],
+        columns=["lang", "n_sentences", "n_tested", "n_own", "n_foreign", "n_undecided", "foreign_share", "strangers"],
+    )  # fmt: skip
     tables["choices"] = _choices(models, steps, sharing, rng)
     tables["choice_conclusions"] = _conclusions(tables["choices"], models)
     tables["overlap_changes"] = _overlap_changes(tables["overlap"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -580,6 +580,13 @@ class CostModel:
         seconds = _START["plain"] + cells * languages * 0.02 + rows * 2e-6
         kept = 20 * rows if job.stage == "collect_alignment" else 1e5
         return Cost(seconds, _PLAIN_MEMORY + 400 * rows, kept)
+
+    def collect_text(self, job: JobCells) -> Cost:
+        """Reads a small table of every language, and identifies the languages of its sentences."""
+        cost, languages = self.collect(job), len(self.study.languages)
+        lines = sum(min(self._text(lang).sentences, 2000) for lang in self.study.languages)
+        seconds = cost.seconds + 0.6 * languages + 1.2e-3 * lines
+        return replace(cost, seconds=seconds, memory=cost.memory + 30_000_000 * languages)
 
     def onset(self, _: JobCells) -> Cost:
         """Reads the experts of every step, and resamples curves of every pair of languages."""

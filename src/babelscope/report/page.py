@@ -115,6 +115,7 @@ def render_report(
         settings=yaml_of(study),
         concepts=views.shown_table(present, "concepts"),
         concept_words=views.shown_table(present, "concept_words"),
+        purity=views.shown_table(present, "purity"),
         concept_pairs=views.shown_table(present, "concept_pairs"),
         audit=views.audit(study, present),
         assumed=views.assumed(study),
