@@ -82,6 +82,7 @@ def synthetic_tables(
     tables |= _onsets(models, steps)
     tables["left_out"] = _left_out(models, steps, sharing, languages)
     tables["representations"] = _representations(models, steps, sharing)
+    tables |= _confounds(models, steps, sharing)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -607,3 +608,22 @@ def _representations(models, steps, sharing):
             )
     columns = ["model", "step", "layer", "measure", "centred", "lang_a", "lang_b", "value", "low", "high"]
     return pd.DataFrame(rows, columns=[*columns, "null", "null_high", "p_value", "n"])
+
+
+def _confounds(models, steps, sharing):
+    """Length predicts a little; two scripts share nearly what all pairs do, whatever else they have in common."""
+    cells, pairs = [], []
+    for m in models.itertuples():
+        cells.append(
+            {"model": m.model, "step": max(steps), "lang": "*", "concept": "*", "ap_bytes": 0.2, "ap_tokens": 0.22,
+             "ap_shared_tokens": 0.19, "ap_all": 0.25, "low": 0.22, "high": 0.28, "ap_experts": 0.6, "gain": 0.35,
+             "gain_low": 0.3, "gain_high": 0.4, "chance_ap": 0.18, "positive_rate": 1 / 6, "n": 48}
+        )  # fmt: skip
+        shares = {"same_script": 0.1, "all_pairs": 1.0, "other_script": 0.9, "other_script_left": 0.8}
+        for step, (term, share) in itertools.product(steps, shares.items()):
+            value = share * _growth(step, m.role, sharing)
+            tested = (0.02, 0.4) if term == "same_script" else (np.nan, np.nan)
+            pairs.append((m.model, step, term, value, value - 0.03, value + 0.03, *tested, 28, 8, 6))
+    columns = ["model", "step", "term", "value", "low", "high", "null_high", "p_value"]
+    counts = ["n_pairs", "n_langs", "n_concepts"]
+    return {"confounds": pd.DataFrame(cells), "confound_pairs": pd.DataFrame(pairs, columns=columns + counts)}

@@ -178,6 +178,9 @@ class ViewSettings(Settings):
     """Whether units that are chosen in some languages are tested in those that were left out."""
     representations: bool = True
     """Whether the states of parallel sentences are compared: retrieval, neighbours, CKA."""
+    confounds: bool = False
+    """Whether length, spelling, frequency and corpus share are measured beside expertise, and what languages
+    share is regressed on what they have in common outside the models."""
     steps: Annotated[int, Field(ge=1)] = 5
     """Steps of a model, from the first to the last and evenly spread over its list, at which views are taken
     that read much: `left_out` and `representations`. More show more and take longer."""

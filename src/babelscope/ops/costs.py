@@ -621,6 +621,18 @@ class CostModel:
             seconds += layers * (0.003 * languages + n**2 * (5e-7 * languages + 1e-8 * pairs))
         return Cost(seconds, _SCIENCE_MEMORY + 40 * languages * n**2, 100 * pairs)
 
+    def confounds(self, _: JobCells) -> Cost:
+        """Reads the experts of every step, cuts sentences, and fits small classifiers of every concept."""
+        study, onset = self.study, self.onset(JobCells("measure_onset"))
+        languages, cells = len(study.languages), len(study.languages) * self._n_concepts
+        lines = sum(self._text(lang).sentences for lang in study.languages)
+        trained = sum(isinstance(model, PretrainedModel) for model in study.models.values())
+        seconds = len(study.models) * (1e-4 * lines + 8 * cells * (2e-3 + 2e-6 * lines / languages))
+        seconds += trained * languages * 4  # a million characters of text each
+        for model in study.models.values():
+            seconds += len(model.steps) * (languages + self._n_concepts + 0.1 * languages) * 2e-3
+        return replace(onset, seconds=onset.seconds + seconds, memory=onset.memory + 2000 * lines, kept=1e5)
+
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
         every = JobCells("rank_units", job.model, job.steps, tuple(self.study.languages))

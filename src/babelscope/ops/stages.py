@@ -210,6 +210,7 @@ AXES: dict[str, Axes] = {
     "study with onset": _viewed("onset"),
     "study with left_out": _viewed("left_out"),
     "study with representations": _viewed("representations"),
+    "study with confounds": _viewed("confounds"),
     "grammar corpus": _corpus("grammar"),
     "text corpus": _corpus("text"),
     "dataset corpus": _corpus("dataset"),

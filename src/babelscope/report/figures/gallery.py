@@ -16,6 +16,7 @@ from babelscope.io.files import written_whole
 from babelscope.io.tables import columns_asked
 from babelscope.report.figures import (
     choices,
+    confounds,
     doses,
     generation,
     left_out,
@@ -56,6 +57,8 @@ FIGURES: dict[str, FigureSpec] = {
         onset.ONSET,
         left_out.LEFT_OUT,
         representations.REPRESENTATIONS,
+        confounds.CONFOUNDS,
+        confounds.CONFOUND_PAIRS,
         choices.CHOICES,
     )
 }
