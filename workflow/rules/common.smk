@@ -208,7 +208,9 @@ def cut_and_trained():
             found[name] |= dict(
                 windows=f"{STUDY.results}/tokens/{model.corpus}.{model.tokenizer}.{length}.h5",
                 mixture=STUDY.mixture(model.corpus),
-                documents={lang: f"{STUDY.results}/corpora/{model.corpus}/{lang}.jsonl" for lang in languages},
+                documents={
+                    lang: f"{STUDY.results}/corpora/{model.corpus}/{lang}.jsonl" for lang in languages
+                },
             )
     return found
 
