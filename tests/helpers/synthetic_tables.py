@@ -83,6 +83,7 @@ def synthetic_tables(
     tables["left_out"] = _left_out(models, steps, sharing, languages)
     tables["representations"] = _representations(models, steps, sharing)
     tables |= _confounds(models, steps, sharing)
+    tables |= _language_units(models, steps)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -627,3 +628,22 @@ def _confounds(models, steps, sharing):
     columns = ["model", "step", "term", "value", "low", "high", "null_high", "p_value"]
     counts = ["n_pairs", "n_langs", "n_concepts"]
     return {"confounds": pd.DataFrame(cells), "confound_pairs": pd.DataFrame(pairs, columns=columns + counts)}
+
+
+def _language_units(models, steps):
+    """Units tell languages sooner in late layers; they are experts of concepts by chance."""
+    counts, overlap = [], []
+    for m, step in itertools.product(models.itertuples(), steps):
+        for layer in (-1, *LAYERS[1:]):
+            ap = 0.3 + 0.05 * np.log2(step + 1) + 0.01 * layer
+            counts.append(
+                {"model": m.model, "step": step, "lang": "*", "layer": layer, "share": 0.01 * ap, "low": 0.008 * ap,
+                 "high": 0.012 * ap, "null": 0.0, "ap": ap, "ap_low": ap - 0.05, "ap_high": ap + 0.05, "null_ap": 0.2,
+                 "lape": 0.00125, "n_units": 2304, "n_neurons": 1024, "n": 100}
+            )  # fmt: skip
+        overlap.append(
+            {"model": m.model, "step": step, "lang": "*", "overlap": 0.03, "low": 0.02, "high": 0.04, "other_languages": 0.03,
+             "difference": 0.0, "difference_low": -0.01, "difference_high": 0.01, "chance": CHANCE, "k": 46, "n_units": 2304,
+             "n_concepts": 6}
+        )  # fmt: skip
+    return {"language_units": pd.DataFrame(counts), "language_overlap": pd.DataFrame(overlap)}

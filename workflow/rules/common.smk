@@ -95,6 +95,10 @@ def tracing_steps(wildcards):
     return list(RANGES.tracing[wildcards.model][wildcards.steps])
 
 
+def viewing_steps(wildcards):
+    return list(RANGES.viewing[wildcards.model][wildcards.steps])
+
+
 def real_steps(wildcards):
     return MODELS[wildcards.model].real_steps
 

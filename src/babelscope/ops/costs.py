@@ -621,6 +621,18 @@ class CostModel:
             seconds += layers * (0.003 * languages + n**2 * (5e-7 * languages + 1e-8 * pairs))
         return Cost(seconds, _SCIENCE_MEMORY + 40 * languages * n**2, 100 * pairs)
 
+    def language_units(self, job: JobCells) -> Cost:
+        """A pass over some sentences of each language at each step, whose units are sorted all together."""
+        study, settings = self.study, self._settings(job.model)
+        n = sum(min(200, self._text(lang).sentences) for lang in study.languages)
+        share = n / max(1, sum(self._text(lang).sentences for lang in study.languages))
+        one = self._load(job.model) + self._scoring(job.model, n)
+        one += 2 * share * sum(self._measuring(job.model, lang) for lang in study.languages)
+        held = n * study.n_units(job.model) * STORED[settings.unit_type(settings.poolings[0])]
+        scores = 6 * 8 * len(study.languages) * study.n_units(job.model)
+        memory = self._host(job.model, sizes.tracing_memory(self._config(job.model), settings))
+        return Cost(_START["torch"] + len(job.steps) * one, memory + 1.2 * held + scores, kept=1e5)
+
     def confounds(self, _: JobCells) -> Cost:
         """Reads the experts of every step, cuts sentences, and fits small classifiers of every concept."""
         study, onset = self.study, self.onset(JobCells("measure_onset"))

@@ -58,6 +58,7 @@ def cross_check(study: Study) -> None:
     _check_generation(study)
     _check_palette(study.report.style.palette)
     _check_traces(study)
+    _check_views(study)
     _check_groups(study)
     _check_assumed(study)
     _check_retrain(study)
@@ -461,6 +462,14 @@ def _check_traces(study: Study) -> None:
         raise StudyError("traces.units", list(traces.units), allowed, "raise traces.max_units")
     for name in traces.units:
         _check_unit(study, name)
+
+
+def _check_views(study: Study) -> None:
+    """Languages are told apart on sentences that say the same."""
+    if study.views.language_units and study.sentences.source == "concepts":
+        allowed = "false where sentences are of concept files, since these say other things in every language"
+        hint = "bring parallel sentences (sentences.source: parallel), or leave it out"
+        raise StudyError("views.language_units", True, allowed, hint)
 
 
 def _check_unit(study: Study, name: str) -> None:

@@ -19,6 +19,7 @@ from babelscope.report.figures import (
     confounds,
     doses,
     generation,
+    language_units,
     left_out,
     lifelines,
     losses,
@@ -59,6 +60,7 @@ FIGURES: dict[str, FigureSpec] = {
         representations.REPRESENTATIONS,
         confounds.CONFOUNDS,
         confounds.CONFOUND_PAIRS,
+        language_units.LANGUAGE_UNITS,
         choices.CHOICES,
     )
 }
