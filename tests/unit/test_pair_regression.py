@@ -93,6 +93,17 @@ def test_the_order_of_languages_is_no_matter(order):
     np.testing.assert_allclose(after[columns], before[columns], atol=1e-9)
 
 
+def test_what_is_left_of_two_scripts_is_told_only_where_scripts_are():
+    values, predictors = made_up(6)
+    several = {"other_script", "other_script_left"}
+    assert several <= set(regress_pairs(values, predictors, SETTINGS)["term"])
+    assert several <= set(regress_pairs(values, predictors.assign(same_script=0.0), SETTINGS)["term"])
+    of_one = [float(7 not in pair) for pair in combinations(range(8), 2)]  # its script alone is another
+    alone = set(regress_pairs(values, predictors.assign(same_script=of_one), SETTINGS)["term"])
+    assert "same_script" not in alone
+    assert several & alone == {"other_script"}
+
+
 def test_what_cannot_be_told_apart_is_left_out():
     values, predictors = made_up(3)
     odd = predictors.assign(

@@ -56,9 +56,9 @@ def regress_pairs(
         predictors (``value``: change per standard deviation of the predictor over pairs, the others held);
         ``r_squared``; and means over pairs: ``all_pairs``, ``other_script``, and ``other_script_left``, what
         a pair of two scripts is expected to share that has no token in common and is else as the mean
-        of all pairs. The last is missing where there is no such pair or no predictor. ``null_high`` is what
-        5 % of permutations reach, of either sign; NaN of means, whose null is 0. Of ``r_squared`` there is
-        no interval.
+        of all pairs. The last is missing where the script is no predictor and not all pairs are of two.
+        ``null_high`` is what 5 % of permutations reach, of either sign; NaN of means, whose null is 0. Of
+        ``r_squared`` there is no interval.
 
     Raises:
         ValueError: If a pair lacks a row or values.
@@ -118,7 +118,8 @@ def _estimates(value_PC: Floats, design: _Design, other_P: NDArray[np.bool_]) ->
     found[ALL_PAIRS] = float(mean_P.mean())
     if other_P.any():
         found[OTHER_SCRIPT] = float(mean_P[other_P].mean())
-        if design.names:
+        # Without the script among the predictors what is expected would not be of two scripts.
+        if design.names and (_SCRIPT in design.names or other_P.all()):
             from_zero = [name in (_SCRIPT, _TOKENS) for name in design.names]
             based_PX = design.raw_PX - np.where(from_zero, 0, design.raw_PX.mean(axis=0))
             fitted_X = np.linalg.lstsq(np.hstack([constant_P1, based_PX]), mean_P)[0]
