@@ -133,6 +133,7 @@ def _half_widths(
     """Half of each 95 % interval: the variances of leaving out a language and a concept, added.
 
     Student's quantile is for as many languages. What they vary together counts twice, on the wide side.
+    Of two languages the interval is over concepts alone.
     """
     from scipy.special import stdtrit  # slow to import, needed once
 
@@ -145,9 +146,11 @@ def _half_widths(
     def without_concept(concept: int) -> dict[str, float]:
         return _estimates(np.delete(value_PC, concept, axis=1), design, other_P)
 
-    languages = _jackknife(without_language, n_langs)
     concepts = _jackknife(without_concept, value_PC.shape[1])
-    factor = float(stdtrit(max(1, n_langs - 1), 0.975))
+    # Of two languages none can be left out.
+    languages = _jackknife(without_language, n_langs) if n_langs > 2 else dict.fromkeys(concepts, 0.0)
+    freedom = (n_langs if n_langs > 2 else value_PC.shape[1]) - 1
+    factor = float(stdtrit(max(1, freedom), 0.975))
     return {term: factor * np.sqrt(languages.get(term, np.nan) + concepts[term]) for term in concepts}
 
 
