@@ -147,22 +147,28 @@ def _sketch(name: str, tensor: torch.Tensor) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def heldout_loss(
-    loaded: LoadedModel, sentences: Sequence[tuple[str, str]], *, max_length: int, where: str
+    loaded: LoadedModel,
+    sentences: Sequence[tuple[str, str]],
+    *,
+    max_length: int,
+    where: str,
+    prefix: str = "",
 ) -> HeldOutLoss:
-    """Negative log-likelihood of each sentence after the start token, padding left out.
+    """Negative log-likelihood of each sentence after the start token and the prefix, padding left out.
 
     Args:
         loaded: A causal language model and its tokenizer.
         sentences: Id and text.
-        max_length: Longest input in tokens with its start token; longer ones are cut.
+        max_length: Longest input in tokens with its start token and prefix; longer ones are cut.
         where: Names the sentences in an error.
+        prefix: Text before every sentence, whose tokens do not count.
 
     Returns:
         Per sentence its nats, its tokens and, unless it was cut, its bytes of UTF-8; of a clone those of its
         original, whose letters are shorter.
     """
-    encoded = encode_sentences(loaded, sentences, max_length=max_length, where=where)
-    rows = encoded.rows
+    encoded = encode_sentences(loaded, sentences, max_length=max_length, where=where, prefix=prefix)
+    rows, first = encoded.rows, encoded.first
     nats = np.zeros(len(rows), dtype=np.float64)
     longest = max(len(row) for row in rows)
     row_bytes = 4 * longest * int(loaded.model.config.vocab_size)
@@ -172,9 +178,11 @@ def heldout_loss(
             input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False
         ).logits
         # Real tokens only: half of a batch may be padding, and the softmax costs more than the model.
-        is_next_BS = batch.mask_BS[:, 1:] == 1
+        is_next_BS = batch.mask_BS[:, first:] == 1
         loss_T = torch.nn.functional.cross_entropy(
-            logits_BSV[:, :-1][is_next_BS].float(), batch.input_ids_BS[:, 1:][is_next_BS], reduction="none"
+            logits_BSV[:, first - 1 : -1][is_next_BS].float(),
+            batch.input_ids_BS[:, first:][is_next_BS],
+            reduction="none",
         )
         of_row_T = is_next_BS.nonzero()[:, 0].cpu().numpy()
         nats[batch.rows] = np.bincount(
@@ -187,7 +195,7 @@ def heldout_loss(
     return HeldOutLoss(
         sentence_ids=tuple(encoded.sentence_ids),
         nats_N=nats,
-        tokens_N=np.array([len(row) - 1 for row in rows], dtype=np.int64),
+        tokens_N=np.array([len(row) - first for row in rows], dtype=np.int64),
         bytes_N=np.array(n_bytes, dtype=np.int64),
     )
 
@@ -206,6 +214,7 @@ def audit_checkpoint(
     step: int,
     n_sentences: int,
     max_length: int,
+    prefix: str = "",
     compute_dtype: str = "float32",
     device: str = "auto",
 ) -> CheckpointAudit:
@@ -219,7 +228,8 @@ def audit_checkpoint(
         model: Run id.
         step: Its training step.
         n_sentences: Sentences of a language, at most.
-        max_length: Tokens of an input with its start token, as in extraction.
+        max_length: Tokens of an input with its start token and prefix, as in extraction.
+        prefix: Text before every sentence, as in extraction.
         compute_dtype: Of the forward pass: float32, bfloat16 or float16.
         device: ``auto``, ``cpu`` or ``cuda``.
 
@@ -240,7 +250,9 @@ def audit_checkpoint(
         loaded = load_checkpoint(folder, tokenizer=tokenizer, dtype=compute_dtype, device=device)
         for lang, pairs in sentences.items():
             chosen = choose_sentences(pairs, n_sentences)
-            losses[lang] = heldout_loss(loaded, chosen, max_length=max_length, where=f"sentences of {lang}")
+            losses[lang] = heldout_loss(
+                loaded, chosen, max_length=max_length, where=f"sentences of {lang}", prefix=prefix
+            )
         of_files = loaded.weights_hash  # reading gigabytes again takes seconds
     else:
         of_files = weights_hash(folder)
