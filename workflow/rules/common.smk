@@ -102,6 +102,10 @@ def tracing_steps(wildcards):
     return list(RANGES.tracing[wildcards.model][wildcards.steps])
 
 
+def viewing_steps(wildcards):
+    return list(RANGES.viewing[wildcards.model][wildcards.steps])
+
+
 def real_steps(wildcards):
     return MODELS[wildcards.model].real_steps
 
@@ -211,6 +215,30 @@ def prefixes():
 def training_tokens(wildcards):
     model = MODELS[wildcards.model]
     return f"<results>/tokens/{model.corpus}.{model.tokenizer}.{model.training.sequence_length}.h5"
+
+
+def cut_and_trained():
+    """By model the folder of its tokenizer and, if it is trained here, of what text and windows, and how drawn."""
+    found = {}
+    for name, model in MODELS.items():
+        found[name] = dict(tokenizer=str(model.tokenizer_folder(model.steps[-1])))
+        if model in STUDY.pretrained:
+            length, languages = model.training.sequence_length, STUDY.corpora[model.corpus].languages
+            found[name] |= dict(
+                windows=f"{STUDY.results}/tokens/{model.corpus}.{model.tokenizer}.{length}.h5",
+                mixture=STUDY.mixture(model.corpus),
+                documents={
+                    lang: f"{STUDY.results}/corpora/{model.corpus}/{lang}.jsonl" for lang in languages
+                },
+            )
+    return found
+
+
+def training_text():
+    """Every file of text and windows that a model of this study is trained on."""
+    models = cut_and_trained().values()
+    files = [file for of in models for file in (of.get("windows"), *of.get("documents", {}).values()) if file]
+    return list(dict.fromkeys(files))
 
 
 def previous_steps(wildcards):

@@ -178,9 +178,15 @@ class ViewSettings(Settings):
     """Whether units that are chosen in some languages are tested in those that were left out."""
     representations: bool = True
     """Whether the states of parallel sentences are compared: retrieval, neighbours, CKA."""
+    confounds: bool = False
+    """Whether length, spelling, frequency and corpus share are measured beside expertise, and what languages
+    share is regressed on what they have in common outside the models."""
+    language_units: bool = False
+    """Whether units are looked for that tell a language, whatever is said: by expertise, and neurons by LAPE.
+    It runs the models once more and needs sentences that are translations of each other."""
     steps: Annotated[int, Field(ge=1)] = 5
     """Steps of a model, from the first to the last and evenly spread over its list, at which views are taken
-    that read much: `left_out` and `representations`. More show more and take longer."""
+    that read much: `left_out`, `representations` and `language_units`. More show more and take longer."""
 
 
 class AuditSettings(Settings):

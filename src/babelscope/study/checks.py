@@ -58,6 +58,7 @@ def cross_check(study: Study) -> None:
     _check_generation(study)
     _check_palette(study.report.style.palette)
     _check_traces(study)
+    _check_views(study)
     _check_kept_checkpoints(study)
     _check_groups(study)
     _check_assumed(study)
@@ -471,6 +472,14 @@ def _check_traces(study: Study) -> None:
         _check_unit(study, name)
 
 
+def _check_views(study: Study) -> None:
+    """Languages are told apart on sentences that say the same."""
+    if study.views.language_units and study.sentences.source == "concepts":
+        allowed = "false where sentences are of concept files, since these say other things in every language"
+        hint = "bring parallel sentences (sentences.source: parallel), or leave it out"
+        raise StudyError("views.language_units", True, allowed, hint)
+
+
 def _check_kept_checkpoints(study: Study) -> None:
     """Checkpoints that go are read by nothing that waits for all of them."""
     if study.keep_checkpoints:
@@ -479,6 +488,10 @@ def _check_kept_checkpoints(study: Study) -> None:
         if isinstance(model, HubSeries) and study.traced_steps(name):
             allowed = "true, or with it `traces: {enabled: false}`"
             hint = f"traces choose sentences when all steps of {name} are known, and read them again then"
+            raise StudyError("keep_checkpoints", False, allowed, hint)
+        if isinstance(model, HubSeries) and study.views.confounds:
+            allowed = "true, or with it `views: {confounds: false}`"
+            hint = f"confounds read the tokenizer of {name} when all its steps are known"
             raise StudyError("keep_checkpoints", False, allowed, hint)
 
 

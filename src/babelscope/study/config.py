@@ -394,6 +394,12 @@ class Study(StudySettings):
         """Steps of a model at which views are taken that read much."""
         return evenly_spread(self.models[run_id].steps, self.views.steps)
 
+    def viewing_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
+        """The same where a view runs the model, batched as the steps are."""
+        viewed = self.viewed_steps(run_id) if self.views.language_units else ()
+        batches = (tuple(step for step in batch if step in viewed) for batch in self.analysis_batches(run_id))
+        return tuple(filter(None, batches))
+
     # ------------------------------------------------------------------------ generation
 
     def generation_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from babelscope.errors import TextError
 from babelscope.io.files import fitting_fields
@@ -439,23 +439,21 @@ def positive_sentences(labels: Path, sentences: Path) -> dict[str, list[tuple[st
     }
 
 
-def write_concept_words(
+def words_of_concepts(
     source: str,
-    out: Path,
     *,
     words: Mapping[str, Mapping[str, Sequence[str]]],
     concepts: Sequence[str],
     languages: Sequence[str],
     clones: Clones = NO_CLONES,
-) -> None:
-    """Write the words by which a concept is found in generated text: concept -> language -> words.
+) -> dict[str, dict[str, list[str]]]:
+    """The words by which a concept is found in text: concept -> language -> words.
 
     From the grammar, words of every language; else those of the languages that word lists name, if there are
     lists. Those of a clone are its original's, in their own letters.
 
     Args:
         source: grammar, words or files.
-        out: JSON file.
         words: words, files: per concept and language its words.
         concepts: The concepts.
         languages: grammar: the languages.
@@ -474,5 +472,16 @@ def write_concept_words(
             found[concept] = {
                 lang: [fold(form, originals.get(lang, lang)) for form in own] for lang, own in named.items()
             }
+    return found
+
+
+def write_concept_words(source: str, out: Path, **about: Any) -> None:
+    """Write the words by which a concept is found in generated text.
+
+    Args:
+        source: grammar, words or files.
+        out: JSON file.
+        about: As :func:`words_of_concepts` has it.
+    """
     with text_file(out) as file:
-        file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        file.write(json.dumps(words_of_concepts(source, **about), ensure_ascii=False, indent=1) + "\n")
