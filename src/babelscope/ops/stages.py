@@ -108,6 +108,11 @@ def _if_any_is_traced(study: Study, ranges: StudyRanges) -> Iterator[dict[str, s
         yield {}
 
 
+def _if_any_is_ablated(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
+    if ranges.ablating:
+        yield {}
+
+
 def _viewed(view: str) -> Axes:
     """One job, if the study says that it wants the view."""
 
@@ -207,6 +212,7 @@ AXES: dict[str, Axes] = {
     "study": Axes((), _once),
     "study that writes": Axes((), _if_any_writes),
     "study that traces": Axes((), _if_any_is_traced),
+    "study that ablates": Axes((), _if_any_is_ablated),
     "study with onset": _viewed("onset"),
     "study with left_out": _viewed("left_out"),
     "study with representations": _viewed("representations"),
@@ -224,6 +230,7 @@ AXES: dict[str, Axes] = {
     "steps": _STEPS,
     "writing steps": _steps("writing"),
     "traced steps": _steps("tracing"),
+    "ablating steps": _steps("ablating"),
     "steps x languages": Axes(("model", "steps", "langs"), _steps_and_languages),
     "stored steps x languages": Axes(("model", "steps", "langs"), _stored),
     "steps x layers": Axes(("model", "steps", "layers"), _steps_and_layers),

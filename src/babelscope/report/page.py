@@ -17,6 +17,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from babelscope.analysis.settings import ViewSettings
 from babelscope.io.files import written_whole
 from babelscope.models.architectures import ARCHITECTURES
 from babelscope.report import views
@@ -141,8 +142,8 @@ def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:
 
 def _is_asked(spec: FigureSpec, study: Mapping[str, Any], tables: Tables) -> bool:
     """Whether a figure is not switched off, and some model has what it asks for."""
-    key = spec.caption.asks
-    if not (study.get("views") or {}).get(spec.caption.view, True):
+    key, view = spec.caption.asks, spec.caption.view
+    if view and not (study.get("views") or {}).get(view, getattr(ViewSettings(), view)):
         return False
     if spec.caption.decoders and _only_encoders(tables.get("models")):
         return False

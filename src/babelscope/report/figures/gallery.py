@@ -15,6 +15,7 @@ from babelscope.errors import shown
 from babelscope.io.files import written_whole
 from babelscope.io.tables import columns_asked
 from babelscope.report.figures import (
+    ablation,
     choices,
     doses,
     generation,
@@ -56,6 +57,8 @@ FIGURES: dict[str, FigureSpec] = {
         onset.ONSET,
         left_out.LEFT_OUT,
         representations.REPRESENTATIONS,
+        ablation.ABLATION,
+        ablation.PAIRS,
         choices.CHOICES,
     )
 }
