@@ -79,12 +79,7 @@ class MiniStudy:
 
     def planned(self, *args: str) -> Counter[str]:
         """Jobs per stage that a run would do now."""
-        done = self.snakemake(*args, "--dry-run", "--quiet", "host", "reason")
-        text = done.stdout + done.stderr
-        if "Nothing to be done" in text:
-            return Counter()
-        table = text.split("Job stats:")[1].split("total")[0]
-        return Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.M)})
+        return jobs_of(self.dry_run(*args, "--quiet", "host", "reason"))
 
     def dry_run(self, *args: str) -> str:
         """All that a plan says."""
@@ -115,6 +110,14 @@ class MiniStudy:
     @property
     def results(self) -> Path:
         return self.folder / "results" / self.config["study"]
+
+
+def jobs_of(text: str) -> Counter[str]:
+    """Jobs per stage that a dry run tells of."""
+    if "Nothing to be done" in text:
+        return Counter()
+    table = text.split("Job stats:")[1].split("total")[0]
+    return Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.M)})
 
 
 def break_weights(study: MiniStudy, step: int) -> None:

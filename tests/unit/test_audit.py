@@ -520,6 +520,19 @@ def test_the_loss_is_that_of_each_sentence_alone(architecture: str) -> None:
     assert held.bits_per_byte == pytest.approx(held.nats_N.sum() / np.log(2) / held.bytes_N.sum())
 
 
+def test_the_loss_behind_a_prefix_is_that_of_the_sentence_alone() -> None:
+    """The loss of the whole less that of the prefix: what comes before is given, and does not count."""
+    loaded, prefix = tiny_loaded("xglm"), "la casa "
+    held = heldout_loss(loaded, SENTENCES, max_length=32, where="sentences", prefix=prefix)
+    whole = heldout_loss(
+        loaded, [(name, prefix + text) for name, text in SENTENCES], max_length=32, where="x"
+    )
+    (before,) = heldout_loss(loaded, [("a", prefix)], max_length=32, where="x").nats_N
+    np.testing.assert_allclose(held.nats_N, whole.nats_N - before, rtol=1e-4)
+    assert held.tokens_N.tolist() == [len(text.split()) for _, text in SENTENCES]
+    assert held.bytes_N.tolist() == [len(text.encode()) for _, text in SENTENCES]
+
+
 def test_cut_sentences_count_for_the_loss_but_not_for_bits_per_byte() -> None:
     held = heldout_loss(tiny_loaded("bloom"), SENTENCES, max_length=8, where="sentences")
     assert held.tokens_N.max() == 7

@@ -62,9 +62,9 @@ def audits(folder: Path, steps=STEPS) -> dict[tuple[str, int], CheckpointAudit]:
     }
 
 
-def kinds(folder: Path, steps=STEPS) -> dict[int, str]:
+def kinds(found: dict[tuple[str, int], CheckpointAudit]) -> dict[int, str]:
     """What is said of each step that is flagged."""
-    table, _ = collect_audit(audits(folder, steps))
+    table, _ = collect_audit(found)
     return {row.step: f"{row.kinds}: {row.reasons}" for row in table[table["flag"]].itertuples()}
 
 
@@ -73,12 +73,18 @@ def series(tmp_path_factory) -> Path:
     return trained(tmp_path_factory.mktemp("series"))
 
 
+@pytest.fixture(scope="module")
+def sound(series) -> dict[tuple[str, int], CheckpointAudit]:
+    """The audits of the series; a step is audited by itself, so those of other steps stay."""
+    return audits(series)
+
+
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_what_the_audit_says_of_a_fault(series, tmp_path, fault):
+def test_what_the_audit_says_of_a_fault(series, sound, tmp_path, fault):
     folder = tmp_path / "series"
-    shutil.copytree(series, folder)
+    shutil.copytree(series, folder)  # faults take tensors of other steps
     fault.spoil(folder / "40")
-    found = kinds(folder)
+    found = kinds({**sound, **audits(folder, (40,))})
     if not fault.expected:
         assert found == {}
         return
@@ -86,8 +92,8 @@ def test_what_the_audit_says_of_a_fault(series, tmp_path, fault):
     assert re.search(fault.expected.replace("(", r"\(").replace(")", r"\)"), found[40]), found[40]
 
 
-def test_a_sound_series_is_not_flagged(series):
-    assert kinds(series) == {}
+def test_a_sound_series_is_not_flagged(sound):
+    assert kinds(sound) == {}
 
 
 @pytest.mark.parametrize(
@@ -103,32 +109,30 @@ def test_a_sound_series_is_not_flagged(series):
 )
 def test_other_sound_series_are_not_flagged(tmp_path, how):
     """In 16 bits, with a restart of the learning rate, with steps close together and ever farther apart."""
-    assert kinds(trained(tmp_path, **how), how.get("steps", STEPS)) == {}
+    assert kinds(audits(trained(tmp_path, **how), how.get("steps", STEPS))) == {}
 
 
-def test_another_tokenizer_at_one_step_is_flagged(series, tmp_path):
+def test_another_tokenizer_at_one_step_is_flagged(series, sound, tmp_path):
     """As in steps that were fetched, which planning cannot compare."""
-    folder = tmp_path / "series"
-    shutil.copytree(series, folder)
-    file = folder / "60/tokenizer.json"
+    shutil.copytree(series / "60", tmp_path / "60")
+    file = tmp_path / "60/tokenizer.json"
     content = json.loads(file.read_text())
     words = content["model"]["vocab"]
     words["house"], words["water"] = words["water"], words["house"]
     file.write_text(json.dumps(content))
-    found = kinds(folder)
+    found = kinds({**sound, **audits(tmp_path, (60,))})
     assert list(found) == [60]
     assert found[60].startswith(
         "tokenizer: its tokenizer is not that of 7 other steps, 0, 5, 10, 20, 40 among them"
     )
 
 
-def test_matrices_of_zeros_are_named_and_no_fault_where_a_series_begins_so(series, tmp_path):
-    folder = tmp_path / "series"
-    shutil.copytree(series, folder)
+def test_matrices_of_zeros_are_named_and_no_fault_where_a_series_begins_so(series, sound, tmp_path):
+    shutil.copytree(series / "0", tmp_path / "0")
     for layer in (0, 1):
         name = f"model.layers.{layer}.mlp.down_proj.weight"
-        edit(folder / "0", lambda tensors, name=name: tensors[name].zero_())
-    table, _ = collect_audit(audits(folder))
+        edit(tmp_path / "0", lambda tensors, name=name: tensors[name].zero_())
+    table, _ = collect_audit({**sound, **audits(tmp_path, (0,))})
     assert not table["flag"].any()
     assert table.set_index("step")["constant"].to_dict() == {
         **dict.fromkeys(STEPS, ""),

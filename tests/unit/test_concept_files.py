@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from babelscope.errors import DataError
-from babelscope.text.concepts import check_same_labels, find_concepts, read_concept_files, read_list
+from babelscope.text.concepts import (
+    check_same_labels,
+    find_concepts,
+    groups_of_concepts,
+    read_concept_files,
+    read_list,
+)
 
 
 def write_json(path: Path, positive, negative) -> str:
@@ -136,6 +142,26 @@ def test_concepts_are_found_by_their_files(tmp_path, template):
     (tmp_path / "README.md").touch()
     assert find_concepts(f"{tmp_path}/{template}", "en") == ["house", "water"]
     assert find_concepts(f"{tmp_path}/{template}", "fr") == []
+
+
+@pytest.mark.parametrize("ending", ["json", "{label}.txt"])
+def test_concepts_lie_in_folders_of_any_group(tmp_path, ending):
+    template = f"{tmp_path}/{{lang}}/{{group}}/{{concept}}.{ending}"
+    for group, concept in (("sense", "football-1_04_00__"), ("homograph", "bank-1_14_00__")):
+        path = Path(template.format(lang="en", group=group, concept=concept, label="positive"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "en/concept_list.csv").touch()
+    assert find_concepts(template, "en") == ["bank-1_14_00__", "football-1_04_00__"]
+    assert groups_of_concepts(template, "en") == {
+        "bank-1_14_00__": "homograph",
+        "football-1_04_00__": "sense",
+    }
+    path.with_name(path.name.replace("bank", "x")).touch()
+    Path(tmp_path, "en/sense", path.name).touch()
+    with pytest.raises(DataError, match=r"bank-1_14_00__ stands in homograph and in sense") as raised:
+        find_concepts(template, "en")
+    assert "rename one" in raised.value.hint
 
 
 def test_negatives_for_all_languages_or_none(tmp_path):

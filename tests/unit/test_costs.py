@@ -52,7 +52,7 @@ def test_every_job_of_the_demo_has_a_cost():
         assert min(cost.kept, cost.temporary, cost.download) >= 0, work
 
 
-def _published(**models: dict) -> CostModel:
+def _published(keep_checkpoints: bool = True, **models: dict) -> CostModel:
     """Costs of models of the hub, by their sizes."""
     entry = {"source": "hub", "repo": "org/name", "revision": "main", "steps": [1]}
     return CostModel(
@@ -64,9 +64,27 @@ def _published(**models: dict) -> CostModel:
                 "sentences": {"source": "grammar"},
                 "concepts": {"source": "grammar"},
                 "experts": {"k": 10},
+                "keep_checkpoints": keep_checkpoints,
+                "traces": {"enabled": keep_checkpoints},
             }
         )
     )
+
+
+def test_checkpoints_that_go_take_the_room_of_those_that_a_job_reads_and_one_more_of_each_model():
+    sizes = {"vocab_size": 100_000, "hidden_size": 512, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = {"architecture": "gpt_neox", "architecture_config": sizes, "steps": [1, [2, 3, 4], 5]}
+    model["revision"] = "step{step}"
+    kept, dropped = (
+        make_plan(_published(keep, one=model, two=model), concurrent=1) for keep in (True, False)
+    )
+    (of_kept,), (of_dropped,) = (
+        [row for row in plan.rows if row.stage == "fetch_checkpoint"] for plan in (kept, dropped)
+    )
+    assert of_kept.download == of_dropped.download == of_kept.kept == of_dropped.temporary
+    assert of_kept.temporary == of_dropped.kept == 0
+    each = of_kept.kept / of_kept.jobs
+    assert dropped.peak_temporary - kept.peak_temporary == pytest.approx((3 + 2) * each)
 
 
 def _audit_of(costs: CostModel, model: str) -> Cost:

@@ -41,18 +41,25 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
     path = blocks()[2]["concepts"]["path"]
     assert path.format(data="d", lang="en", concept="house") == "d/concepts/en/house.json"
     for lang in ("en", "sw", "te"):
+        for concept in ("sense/football-1_04_00__", "homograph/bank-1_14_00__"):
+            file = tmp_path / lang / f"{concept}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    grouped = load_study({**config, **blocks()[3]})
+    assert grouped.concept_files("sw")[0][2] == f"{tmp_path}/sw/sense/football-1_04_00__.json"
+    for lang in ("en", "sw", "te"):
         table = tmp_path / "sib200" / f"{lang}.tsv"
         table.parent.mkdir(exist_ok=True)
         table.write_text("category\ttext\nscience/technology\tA.\ntravel\tB.\n")
-    sib = load_study({**config, **blocks()[3]})
+    sib = load_study({**config, **blocks()[4]})
     assert sib.concept_ids == ("science-technology", "travel")
-    massive = load_study({**config, **blocks()[3], **blocks()[4]})
+    massive = load_study({**config, **blocks()[4], **blocks()[5]})
     assert massive.concept_files("sw")[1][1:] == (
         "positive", f"{tmp_path}/massive/test.parquet", "utt", "intent", "locale", "sw"
     )  # fmt: skip
-    cloned = load_study({**config, **blocks()[5]})
+    cloned = load_study({**config, **blocks()[6]})
     assert cloned.corpus_path("web", "en2") == cloned.corpus_path("web", "en")
-    local = {**config, **blocks()[6]}
+    local = {**config, **blocks()[7]}
     del local["corpora"], local["tokenizers"]
     models = load_study(local).models
     assert models["mine"].steps == (1000, 2000, 4000)

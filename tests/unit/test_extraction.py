@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from babelscope.capture import extraction
 from babelscope.capture import pooling as pooling_of_units
@@ -409,6 +413,108 @@ def test_every_token_of_a_sentence_can_be_drawn_and_no_other(tmp_path, name):
     assert list(zip(tokens.token_sentence_ids, tokens.token_positions, strict=True)) == expected
     assert loaded.end_id not in tokens.token_ids
     assert loaded.start_id not in tokens.token_ids
+
+
+@pytest.mark.parametrize("name", ["xglm", "bert"])
+def test_a_prefix_is_seen_and_no_token_of_it_counts(tmp_path, name):
+    """Against a plain forward pass over the whole input; 13 tokens, so that long sentences are cut."""
+    loaded, prefix, poolings = (
+        tiny_loaded(name),
+        "the big ",
+        ("mean", "max", "last", "lang_neuron", "ml-selfcond"),
+    )
+    settings = SETTINGS.model_copy(
+        update={"sites": ("mlp_out",), "poolings": poolings, "prefix": prefix, "max_length": 13}
+    )
+    units, tokens = run(tmp_path, loaded, settings)
+    assert units.provenance.prefix == tokens.provenance.prefix == prefix
+    before, end = loaded.tokenizer(prefix, add_special_tokens=False)["input_ids"], end_tokens(loaded)
+    room = 13 - 3 - len(end)
+    for row, (sentence_id, text) in enumerate(SENTENCES):
+        own = loaded.tokenizer(text, add_special_tokens=False)["input_ids"][:room]
+        assert units.n_tokens[row] == len(own)
+        x = record(loaded.model, torch.tensor([[0, *before, *own, *end]]))
+        y = x[1, "mlp_out"]
+        expected = {pooling: POOL[pooling](y[3 : 3 + len(own)]) for pooling in POOL}
+        expected["lang_neuron"] = y.mean(dim=0)
+        expected["ml-selfcond"] = padded_max(loaded, [*before, *own], first=2, width=13)
+        for pooling, values in expected.items():
+            cell = "128/en" if pooling == "mean" else f"128/en/{pooling}"
+            got = UnitFile(units.path, cell).read(1, "mlp_out")[row]
+            np.testing.assert_allclose(got, values, rtol=1e-4, atol=1e-4, err_msg=pooling)
+        for token, owner in enumerate(tokens.token_sentence_ids):
+            if owner == sentence_id:
+                at = tokens.token_positions[token]
+                assert at >= 3
+                assert tokens.token_ids[token] == own[at - 3]
+                np.testing.assert_allclose(tokens.states(1)[token], x[1, "resid"][at], rtol=1e-4, atol=1e-4)
+
+
+def padded_max(loaded, ids, *, first, width):
+    """Largest values at ``mlp_out`` of layer 1 from a position on, of an input that is padded."""
+    found = []
+    (place,) = site_modules(loaded.model, "mlp_out", 1)
+    padded = torch.tensor([ids + [loaded.pad_id] * (width - len(ids))])
+    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids))])
+    with torch.inference_mode(), watching([(place, found.append)]):
+        loaded.model(padded, attention_mask=mask)
+    return found[0][0, first:].max(dim=0).values
+
+
+def test_the_same_text_before_and_in_a_sentence_is_one_input():
+    """A prefix changes what counts, not what the model sees."""
+    loaded = tiny_loaded("xglm")
+    apart = encode_sentences(loaded, SENTENCES, max_length=20, where="x", prefix="la casa ")
+    whole = encode_sentences(
+        loaded, [(name, "la casa " + text) for name, text in SENTENCES], max_length=20, where="x"
+    )
+    assert (apart.rows, apart.n_truncated) == (whole.rows, whole.n_truncated)
+    assert (apart.first, whole.first) == (3, 1)
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "word marks"])
+def test_a_prefix_ends_before_the_space_for_every_kind_of_tokenizer(kind):
+    """The space is the sentence's own, also where it is a token by itself; places are those in the sentence."""
+    texts = ["query: how many dogs", "查询: 中文 的 句子", "query: 中文"] * 3
+    tokenizer = Tokenizer(models.BPE())
+    initial = pre_tokenizers.ByteLevel.alphabet() if kind == "byte-level" else []
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
+    tokenizer.pre_tokenizer = byte_level if kind == "byte-level" else pre_tokenizers.Metaspace()
+    special = ["<s>", "</s>", "<pad>"]
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(special_tokens=special, initial_alphabet=initial, show_progress=False)
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>")
+    loaded = dataclasses.replace(tiny_loaded("xglm"), tokenizer=fast)
+    sentences = [("a", "how many dogs"), ("b", "中文"), ("c", "dogs")]
+    found = encode_sentences(loaded, sentences, max_length=64, where="x", prefix="query: ", bounds=True)
+    for (_, text), row, bounds in zip(sentences, found.rows, found.bounds, strict=True):
+        assert row[1:] == fast("query: " + text)["input_ids"]
+        assert "".join(fast.convert_ids_to_tokens(row[1 : found.first])).strip("▁") == "query:"
+        assert len(bounds) == len(row) - found.first
+        covered = {at for start, end in bounds for at in range(start, end)}
+        assert covered == set(range(len(text)))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "length", "message"),
+    [
+        ("the", 20, r"`extraction.prefix`: got 'the'.*not before 'house-0000' .* end it with a space"),
+        (
+            "the big ",
+            3,
+            "`extraction.max_length`: got 3; allowed: 4 or more: the start token, 2 of the prefix",
+        ),
+    ],
+)
+def test_a_prefix_that_cannot_be_told_from_sentences_is_refused(prefix, length, message):
+    with pytest.raises(StudyError, match=re.compile(message, re.S)):
+        encode_sentences(tiny_loaded("xglm"), SENTENCES, max_length=length, where="x", prefix=prefix)
+
+
+def test_without_a_prefix_jobs_have_the_parameters_of_before_there_were_some():
+    assert "prefix" not in ExtractionSettings().as_params()
+    assert ExtractionSettings(**ExtractionSettings(prefix="query: ").as_params()).prefix == "query: "
 
 
 def test_a_model_that_cuts_its_input_up_is_an_error(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -335,6 +336,26 @@ def test_two_runs_on_one_step(server, tmp_path):
 
 
 # ------------------------------------------------------------------------------------ duplicates
+
+
+@pytest.mark.parametrize("kept", ["whole", "damaged", "of another disk"])
+def test_what_the_cache_of_the_libraries_holds_is_not_downloaded(server, tmp_path, monkeypatch, kept):
+    server.add_repo("org/name", {"step1": MODEL})
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    arguments = {"revision": "step1", "cache_dir": cache, "endpoint": server.endpoint}
+    blob = Path(huggingface_hub.hf_hub_download("org/name", "model.safetensors", **arguments)).resolve()
+    assert len(server.downloads("model.safetensors")) == 1
+    if kept == "damaged":
+        blob.write_bytes(WEIGHTS[::-1])
+    if kept == "of another disk":
+        monkeypatch.setattr("os.link", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EXDEV, "disk")))
+    fetch(tmp_path / "1", HubPlace("org/name", "step1"))
+    ours = tmp_path / "1/model.safetensors"
+    assert ours.read_bytes() == WEIGHTS
+    assert not ours.is_symlink()
+    assert ours.samefile(blob) == (kept == "whole")
+    assert len(server.downloads("model.safetensors")) == (2 if kept == "damaged" else 1)
 
 
 def test_equal_weights_are_linked_and_not_downloaded(server, tmp_path, caplog):

@@ -180,6 +180,18 @@ def test_windows_begin_with_documents_and_are_cut(corpus, tokenizer_dir, tmp_pat
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_width_of_ids_changes_no_window(corpus, tokenizer_dir, tmp_path, monkeypatch):
+    """The hash by which training goes on is that of the ids, not of how they are kept."""
+    tokenize_corpus(corpus, tokenizer_dir, tmp_path / "narrow.h5", sequence_length=16)
+    monkeypatch.setattr("babelscope.text.tokenization.SMALL_VOCABULARY", 10)
+    tokenize_corpus(corpus, tokenizer_dir, tmp_path / "wide.h5", sequence_length=16)
+    narrow, wide = open_windows(tmp_path / "narrow.h5"), open_windows(tmp_path / "wide.h5")
+    assert narrow.tokens_hash == wide.tokens_hash
+    for lang in corpus:
+        assert (narrow.train[lang].dtype, wide.train[lang].dtype) == (np.uint16, np.int32)
+        np.testing.assert_array_equal(narrow.train[lang], wide.train[lang])
+
+
 def test_special_tokens_come_by_id_alone(corpus, tokenizer_dir, tmp_path):
     """A document that holds how one is written holds these characters, here and as a sentence to analyse."""
     path = tmp_path / "en.jsonl"

@@ -112,6 +112,21 @@ def test_the_pooled_value_is_that_of_extraction(pooling):
             assert row["value"] == pytest.approx(reduce(row["values"]), abs=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["max", "ml-selfcond"])
+def test_of_a_prefix_nothing_is_shown(planted, pooling):
+    """Tokens stand where they stand in the sentence, and the unit's word in the prefix is not seen."""
+    settings = RESID.model_copy(update={"prefix": "water in ", "poolings": (pooling,)})
+    chosen = choose(planted, units_of((0, "resid", 3, "water")), TraceSettings(strongest=7), settings)
+    table = trace_step(planted, chosen, {"en": SENTENCES}, step=8, settings=settings)
+    assert len(table) == len(SENTENCES)
+    for _, row in table.iterrows():
+        words = [row["text"][a:b] for a, b in zip(row["starts"], row["ends"], strict=True)]
+        assert words == row["text"].split()
+        assert row["values"].tolist() == [5.0 * (word == "water") for word in words]
+        assert row["value"] >= row["values"].max()
+        assert pooling != "max" or row["value"] == 5.0 * (row["sentence"] in WATER)
+
+
 def test_what_is_cut_has_no_values():
     loaded = tiny_loaded("llama")
     settings = ExtractionSettings(sites=("resid",), max_length=4)

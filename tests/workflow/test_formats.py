@@ -103,17 +103,17 @@ def test_a_table_has_the_columns_of_the_page(finished, pattern):
                 assert may_be_empty or kind.startswith("float"), (file.name, name)
 
 
-def attributes(cell: bool) -> dict[str, str]:
+def attributes(cell: bool) -> dict[str, tuple[str, bool]]:
     """Of a cell: where it is from."""
     text = PAGE.partition("**where they are from**")[2].partition("###")[0]
-    return {f"{{step}}/{{lang}}@{name}": kind for name, (kind, _) in elements(text).items()} if cell else {}
+    return {f"{{step}}/{{lang}}@{name}": kind for name, kind in elements(text).items()} if cell else {}
 
 
 def told_elements(pattern: str) -> dict[str, tuple[str, bool]]:
     told = elements(SECTIONS[pattern])
     of_cells = attributes(told.pop("{step}/{lang}@…", None) is not None)
     told.pop("{step}/{lang}/{pooling}/…", None)  # as of the first pooling, see test_choices_study.py
-    return {**told, **{name: (kind, False) for name, kind in of_cells.items()}}
+    return {**told, **of_cells}
 
 
 def is_in(name: str, told: dict[str, tuple[str, bool]]) -> str | None:

@@ -96,9 +96,11 @@ def test_sizes_that_differ_stop_before_the_weights(hub, study):
     assert not [r for r in hub.requests if "resolve" in str(r) and "model.safetensors" in str(r)]
 
 
-def test_the_random_baseline(hub, study):
-    study.config["models"]["theirs"] |= {"steps": [4], "random_baseline": True}
-    online(study, "--until", "score_units")
+def test_the_random_baseline_and_checkpoints_that_go_once_they_are_read(hub, study):
+    study.config["models"]["theirs"] |= {"steps": [4, 8], "random_baseline": True}
+    study.config |= {"keep_checkpoints": False, "keep_activations": False, "traces": {"enabled": False}}
+    study.config["generation"]["enabled"] = False
+    online(study, "--until", "extract_activations")
     config = json.loads((study.results / "models/theirs/0/config.json").read_text())
     assert config["num_layers"] == 2
     with (
@@ -109,6 +111,11 @@ def test_the_random_baseline(hub, study):
         drawn, learned = random[f"0/en/{name}"][:], trained[f"4/en/{name}"][:]
         assert drawn.shape == learned.shape
         assert not np.array_equal(drawn, learned)
+    assert not list((study.results / "models/theirs").glob("[48]"))
+    # The next was fetched when the one before had been read, and not earlier.
+    read = max(file.stat().st_mtime for file in (study.results / "activations/theirs/4").iterdir())
+    assert (study.results / "logs/fetch_checkpoint/theirs/8.log").stat().st_mtime > read
+    assert study.planned("--until", "extract_activations") == {}
 
 
 def test_a_suite_of_the_registry(study):

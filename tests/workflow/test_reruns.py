@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mini_study import jobs_of
+
 pytestmark = pytest.mark.workflow
 
 #: Jobs that read everything and so follow any new result.
@@ -94,6 +96,25 @@ def test_one_language_more(finished, tmp_path: Path):
         "collect_generation": 1,
         **END,
     }
+
+
+@pytest.mark.parametrize("languages", [["en", "de"], ["en", "ru", "de"]], ids=["less", "reordered"])
+def test_a_language_less_or_another_order(finished, tmp_path: Path, languages):
+    study = finished.copy(tmp_path)
+    study.config["languages"] = languages
+    said = study.dry_run("--quiet", "host", "reason")
+    assert "languages: the last run had en, de, ru, now there are " + ", ".join(languages) in said
+    planned = jobs_of(said)
+    assert not {"prepare_sentences", "extract_activations", "score_units", "pretrain_step"} & set(planned)
+    again = {
+        "audit_checkpoint",
+        "rank_units",
+        "fit_language_probe",
+        "align_experts",
+        "compare_choices",
+        "trace_units",
+    }
+    assert again <= set(planned)
 
 
 def test_one_concept_more(finished, tmp_path: Path):

@@ -23,6 +23,7 @@ rule audit_checkpoint:
         **needs("audit_checkpoint"),
         gpu=1,
     params:
+        **prefixes(),
         folders=folders(steps_of),
         langs=list(STUDY.languages),
         n_sentences=STUDY.audit.sentences,

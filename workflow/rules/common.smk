@@ -14,6 +14,7 @@ from babelscope.errors import BabelscopeError, explained
 from babelscope.io.files import check_contained, check_writable
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine, lift_timers, log_all, named_study
+from babelscope.ops.languages import changed_languages
 from babelscope.ops.layout import CONSTRAINTS
 from babelscope.ops.progress import start_page
 from babelscope.ops.ranges import StudyRanges
@@ -48,7 +49,11 @@ try:
         check_text(STUDY)
         check_kept(STUDY, last_study(STUDY))
         check_writable(Path(STUDY.results))
-        for warning in [*STUDY.warnings, *cautions(STUDY), *unused_files(STUDY, named=named_study(workflow))]:
+        told = [
+            *changed_languages(STUDY, last_study(STUDY)),
+            *unused_files(STUDY, named=named_study(workflow)),
+        ]
+        for warning in [*STUDY.warnings, *cautions(STUDY), *told]:
             logger.warning(f"babelscope: {warning}")
 except BabelscopeError as error:
     raise WorkflowError(f"{explained(error)}\nNothing was run.") from None
@@ -194,7 +199,15 @@ def folders(steps):
 
 def run_settings(wildcards):
     """Settings of extraction for one model: the study's, with the model's own in their place."""
-    return STUDY.extraction_settings(wildcards.model).model_dump()
+    return STUDY.extraction_settings(wildcards.model).as_params()
+
+
+def prefixes():
+    """A rule's param of the prefix; in a study without one none, so that params are as they always were."""
+    settings = {model: STUDY.extraction_settings(model) for model in MODELS}
+    if not any(each.prefix for each in settings.values()):
+        return {}
+    return {"prefix": lambda wildcards: settings[wildcards.model].prefix}
 
 
 def training_tokens(wildcards):
@@ -206,6 +219,16 @@ def previous_steps(wildcards):
     """Input function: the range that holds the step which the first step of this range goes on from."""
     step = resumed_from(STUDY, wildcards.model, training_steps(wildcards)[0])
     return [] if step is None else MODELS[wildcards.model].files(step)
+
+
+def until_read(folder):
+    """Checkpoints that were fetched go when all that reads them has run, if the study says so."""
+    return folder if STUDY.keep_checkpoints else temp(folder)
+
+
+def fetching_threads(wildcards):
+    """A thread; all, where checkpoints go once they are read: so none is fetched while a job reads one."""
+    return 1 if STUDY.keep_checkpoints or engine(workflow).on_cluster else workflow.cores
 
 
 def training_threads(wildcards):
@@ -273,6 +296,12 @@ RANK_FIRST = AUDIT_FIRST + 1
 def earlier_first(wildcards):
     """Priority of the cells of a range of steps."""
     return TRAIN + PLACES[wildcards.model, wildcards.steps] + 1
+
+
+def next_first(wildcards):
+    """Priority of a checkpoint that is fetched: after all that reads one, and in the order of the analysis."""
+    (steps,) = RANGES.analysis[wildcards.model].holding([int(wildcards.step)])
+    return WRITE * (PLACES[wildcards.model, steps] + 1) / (len(PLACES) + 1)
 
 
 # ------------------------------------------------------------------------------------ report

@@ -19,15 +19,17 @@ ruleorder: initialise_checkpoint > fetch_checkpoint
 # The only rule that needs network. It is local, so that it runs on the login node of a cluster.
 rule fetch_checkpoint:
     output:
-        directory("<results>/models/{model}/{step}"),
+        until_read(directory("<results>/models/{model}/{step}")),
     log:
         "<logs>/fetch_checkpoint/{model}/{step}.log",
     benchmark:
         "<benchmarks>/fetch_checkpoint/{model}/{step}.tsv"
     wildcard_constraints:
         model=one_of(name for name, model in MODELS.items() if model.source == "hub"),
+    priority: next_first
     conda:
         "../../envs/cpu.yaml"
+    threads: fetching_threads
     resources:
         **needs("fetch_checkpoint"),
         network=1,
@@ -52,6 +54,7 @@ rule initialise_checkpoint:
     wildcard_constraints:
         model=one_of(name for name, model in MODELS.items() if model.random_baseline),
         step="0",
+    priority: AUDIT_FIRST
     conda:
         "../../envs/gpu.yaml"
     resources:

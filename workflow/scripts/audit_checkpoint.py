@@ -28,6 +28,7 @@ with (
             step=step,
             n_sentences=snakemake.params.n_sentences,
             max_length=snakemake.params.max_length,
+            prefix=snakemake.params.get("prefix", ""),
             compute_dtype=snakemake.params.compute_dtype,
             device=snakemake.params.device,
         )

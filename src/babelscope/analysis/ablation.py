@@ -60,7 +60,7 @@ class LanguageTexts(NamedTuple):
 
 
 class Moves(NamedTuple):
-    """Units that are moved, at all positions but the start token: by as much as a leader is off its mean.
+    """Units that are moved at a sentence's own tokens: each by as much as a leader is off its mean.
 
     A unit that leads itself, at factor 1, is set to its mean.
     """
@@ -146,13 +146,16 @@ def ablate_step(
             read = choose_sentences(of_target.read.get(concept, ()), n_sentences)
             if not read:
                 continue
-            inputs = encode_sentences(loaded, read, max_length=extraction.max_length, where=named).rows
-            n_tokens = sum(len(row) - 1 for row in inputs)
-            loss = nats_of_inputs(loaded, inputs).sum() / n_tokens
+            encoded = encode_sentences(
+                loaded, read, max_length=extraction.max_length, where=named, prefix=extraction.prefix
+            )
+            rows_of, first = encoded.rows, encoded.first
+            n_tokens = sum(len(row) - first for row in rows_of)
+            loss = nats_of_inputs(loaded, rows_of, first).sum() / n_tokens
             for source, of_source in sets.items():
                 for condition, moves in _conditions(of_source, concept, means):
-                    with moving(loaded.model, moves, units):
-                        moved = nats_of_inputs(loaded, inputs).sum() / n_tokens
+                    with moving(loaded.model, moves, units, first):
+                        moved = nats_of_inputs(loaded, rows_of, first).sum() / n_tokens
                     if not np.isfinite(moved - loss):
                         raise NumericsError(f"{named}, {concept}: the loss is not finite")
                     at = model, step, source, target, concept, condition
@@ -162,37 +165,38 @@ def ablate_step(
 
 
 @contextmanager
-def moving(model: Any, moves: Moves, units: UnitIndex) -> Iterator[None]:
+def moving(model: Any, moves: Moves, units: UnitIndex, first: int = 1) -> Iterator[None]:
     """Move units while the body runs; see :class:`Moves`.
 
     Args:
         model: A language model of transformers.
         moves: What is moved.
         units: All units of the model.
+        first: Position from which on they are moved: the start token and a prefix have no part in the means.
     """
     watchers: list[Watcher] = []
     for layer, site, part in units.parts():
         for place, within in site_parts(model, site, layer):
-            first = part.start + within.start
-            here_K = (first <= moves.units_K) & (moves.units_K < part.start + within.stop)
+            start = part.start + within.start
+            here_K = (start <= moves.units_K) & (moves.units_K < part.start + within.stop)
             if here_K.any():
-                watchers.append((place, _mover(Moves(*(each[here_K] for each in moves)), first)))
+                watchers.append((place, _mover(Moves(*(each[here_K] for each in moves)), start, first)))
     with watching(watchers):
         yield
 
 
-def _mover(moves: Moves, first: int) -> Watch:
-    """Moves units of one module, whose first unit has this number."""
-    units_K, leaders_K = (torch.from_numpy(each - first) for each in moves[:2])
+def _mover(moves: Moves, start: int, first: int) -> Watch:
+    """Moves units of one module, whose first unit has the number ``start``."""
+    units_K, leaders_K = (torch.from_numpy(each - start) for each in moves[:2])
     mean_K, factor_K = (torch.from_numpy(each).float() for each in moves[2:])
 
     def move(values_BTU: torch.Tensor) -> torch.Tensor:
         device = values_BTU.device  # a model may be spread over several
         units, leaders, mean, factor = (each.to(device) for each in (units_K, leaders_K, mean_K, factor_K))
-        own_BTU = values_BTU[:, 1:]
+        own_BTU = values_BTU[:, first:]
         shift_BTK = (mean - own_BTU[..., leaders].float()) * factor
         moved_BTU = values_BTU.clone()
-        moved_BTU[:, 1:, units] = (own_BTU[..., units].float() + shift_BTK).to(values_BTU.dtype)
+        moved_BTU[:, first:, units] = (own_BTU[..., units].float() + shift_BTK).to(values_BTU.dtype)
         return moved_BTU
 
     return move

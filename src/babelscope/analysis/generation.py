@@ -41,8 +41,8 @@ MIN_DISTINCT_SHARE = 0.3
 #: ... or one token stands so often in a row, or nothing is written at all.
 MAX_REPEATS = 6
 
-#: Logits held at once when the texts are scored.
-_LOGITS_AT_ONCE = 1 << 26
+#: Logits held at once when the texts are scored: on a GPU few large passes are faster, on a CPU they are not.
+_LOGITS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
 
 TEXT_COLUMNS = (
     "condition", "lang", "concept", "sample", "seed", "text", "token_ids", "prompt_ids", "nll",
@@ -369,7 +369,8 @@ def _score(
     """Mean nats per token under the model as it is; NaN for empty texts."""
     n_rows, width = ids_BT.shape
     nll_B = np.full(n_rows, np.nan)
-    at_once = max(1, _LOGITS_AT_ONCE // (width * loaded.model.config.vocab_size))
+    logits = _LOGITS_AT_ONCE.get(loaded.device.type, _LOGITS_AT_ONCE["cpu"])
+    at_once = max(1, logits // (width * loaded.model.config.vocab_size))
     for start in range(0, n_rows, at_once):
         rows = slice(start, start + at_once)
         ids = torch.from_numpy(ids_BT[rows]).to(loaded.device)

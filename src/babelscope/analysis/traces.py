@@ -151,7 +151,9 @@ def _trace_language(
     where: str,
 ) -> pd.DataFrame:
     """The same of one language."""
-    encoded = encode_sentences(loaded, sentences, max_length=settings.max_length, where=where, bounds=True)
+    encoded = encode_sentences(
+        loaded, sentences, max_length=settings.max_length, where=where, prefix=settings.prefix, bounds=True
+    )
     row_of = {name: row for row, name in enumerate(encoded.sentence_ids)}
     places = list(dict.fromkeys(_places(chosen)))
     unit_R = [places.index(place) for place in _places(chosen)]

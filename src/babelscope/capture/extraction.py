@@ -27,7 +27,7 @@ from babelscope.capture.inputs import (
     encode_sentences,
     end_tokens,
     make_batches,
-    own_tokens,
+    without_special,
 )
 from babelscope.capture.parity import parity_check
 from babelscope.capture.pooling import Recorder
@@ -88,7 +88,9 @@ def extract_language(
     """
     pairs = list(sentences)
     where = f"sentences of {lang}"
-    encoded = encode_sentences(loaded, pairs, max_length=settings.max_length, where=where)
+    encoded = encode_sentences(
+        loaded, pairs, max_length=settings.max_length, where=where, prefix=settings.prefix
+    )
     parity_check(loaded, encoded, settings)
     provenance = Provenance(
         model=model,
@@ -104,6 +106,7 @@ def extract_language(
         dtype=settings.unit_type(settings.poolings[0]),
         package_version=__version__,
         n_truncated=encoded.n_truncated,
+        prefix=settings.prefix,
     )
     kept = _States(loaded, encoded, settings, lang=lang, seed=seed)
     for poolings in settings.passes:
@@ -160,11 +163,11 @@ def pooling_batches(
         settings: Size of a batch, and length of padded inputs.
         chosen: Rows to take; all by default.
     """
-    loaded, size = recorder.loaded, settings.batch_size
+    loaded, size, first = recorder.loaded, settings.batch_size, encoded.first
     if not is_padded(recorder.poolings):
-        return make_batches(loaded, encoded.rows, batch_size=size, chosen=chosen)
-    rows, width = own_tokens(loaded, encoded.rows), settings.max_length
-    return make_batches(loaded, rows, batch_size=size, chosen=chosen, width=width)
+        return make_batches(loaded, encoded.rows, batch_size=size, first=first, chosen=chosen)
+    rows, width = without_special(loaded, encoded.rows), settings.max_length
+    return make_batches(loaded, rows, batch_size=size, first=first - 1, chosen=chosen, width=width)
 
 
 def pooled_batches(
@@ -185,7 +188,9 @@ def pooled_batches(
         DataError: If a sentence has no token, or an id stands twice.
         NumericsError: If a value is not finite or does not fit the stored type.
     """
-    encoded = encode_sentences(loaded, sentences, max_length=settings.max_length, where=where)
+    encoded = encode_sentences(
+        loaded, sentences, max_length=settings.max_length, where=where, prefix=settings.prefix
+    )
     pooling = settings.poolings[0]
     recorder = Recorder(loaded, settings.sites, (pooling,))
     for batch in pooling_batches(recorder, encoded, settings):
@@ -219,9 +224,9 @@ class _States:
         self, loaded: LoadedModel, encoded: Encoded, settings: ExtractionSettings, *, lang: str, seed: int
     ) -> None:
         self.loaded, self.encoded = loaded, encoded
-        self.n_own = [len(row) - 1 - len(end_tokens(loaded)) for row in encoded.rows]
+        self.n_own = [len(row) - encoded.first - len(end_tokens(loaded)) for row in encoded.rows]
         self.rows, self.positions = _sample_tokens(
-            self.n_own, settings.tokens_per_language, seed=seed, lang=lang
+            self.n_own, settings.tokens_per_language, first=encoded.first, seed=seed, lang=lang
         )
         self.mean_rows = _rows_with_means(encoded.sentence_ids, settings.mean_sentences)
         self._mean_index = np.full(len(encoded.rows), -1, dtype=np.intp)
@@ -265,11 +270,11 @@ class _States:
 
 
 def _sample_tokens(
-    n_own: Sequence[int], n: int, *, seed: int, lang: str
+    n_own: Sequence[int], n: int, *, first: int = 1, seed: int, lang: str
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Sentences and positions of ``n`` tokens drawn uniformly, in order.
 
-    ``n_own`` are the tokens of each sentence without start and end token; the first is at position 1.
+    ``n_own`` are the own tokens of each sentence; ``first`` is the position of the first of them.
     """
     n_tokens = np.asarray(n_own)
     total = int(n_tokens.sum())
@@ -277,7 +282,7 @@ def _sample_tokens(
     drawn = np.sort(generator.choice(total, size=min(n, total), replace=False, shuffle=False))
     ends = np.cumsum(n_tokens)
     sentences = np.searchsorted(ends, drawn, side="right")
-    positions = drawn - (ends - n_tokens)[sentences] + 1
+    positions = drawn - (ends - n_tokens)[sentences] + first
     return sentences.astype(np.intp), positions.astype(np.intp)
 
 

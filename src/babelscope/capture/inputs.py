@@ -1,7 +1,8 @@
 """Sentences as inputs of a model, and the forward pass over them.
 
-An input is the start token, a sentence's tokens and, for encoders, the end token, padded on the right
-under an attention mask. Names of shapes: ``B`` sentences of a batch, ``S`` positions.
+An input is the start token, the tokens of a prefix if there is one, a sentence's own tokens and, for
+encoders, the end token, padded on the right under an attention mask. Names of shapes: ``B`` sentences of a
+batch, ``S`` positions.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +32,8 @@ class Encoded:
     n_truncated: int
     bounds: list[list[tuple[int, int]]] = field(default_factory=list)
     """Where a sentence's own tokens begin and end in its text, in characters; empty unless asked for."""
+    first: int = 1
+    """Position of a sentence's first own token: after the start token and the prefix."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,10 @@ class InputBatch:
     """Which sentences they are; shape ``(B,)``."""
     lengths: NDArray[np.intp]
     """Tokens of each input with its start and end token; shape ``(B,)``."""
+    first: int
+    """Position of the first of a sentence's own tokens, the same in all."""
     stops: NDArray[np.intp]
-    """Position after the last of a sentence's own tokens, which start at 1; shape ``(B,)``."""
+    """Position after the last of them; shape ``(B,)``."""
     input_ids_BS: torch.Tensor
     mask_BS: torch.Tensor
 
@@ -52,6 +58,7 @@ def encode_sentences(
     *,
     max_length: int,
     where: str,
+    prefix: str = "",
     bounds: bool = False,
 ) -> Encoded:
     """Turn sentences into inputs.
@@ -59,23 +66,27 @@ def encode_sentences(
     Args:
         loaded: Model and tokenizer.
         sentences: Id and text.
-        max_length: Longest input in tokens, with the start and the end token.
+        max_length: Longest input in tokens, with the start token, the prefix and the end token.
         where: Names the sentences in an error.
+        prefix: Text before every sentence; its tokens are no own tokens of it.
         bounds: Say also where tokens stand in the text. Of a tokenizer that cannot say it, every token has
             the whole text.
 
     Raises:
         DataError: If there are none, an id stands twice, or a sentence has no token.
-        StudyError: If the model admits no input of this length.
+        StudyError: If the model admits no input of this length, or the tokens of the prefix depend on the
+            sentence.
     """
     limit = max_positions(loaded.config)
     if limit is not None and max_length > limit:
         allowed = f"at most {limit}, the longest input of {loaded.folder}"
         raise StudyError("extraction.max_length", max_length, allowed)
     end = end_tokens(loaded)
-    n_own = max_length - 1 - len(end)
+    before = _prefix_tokens(loaded, prefix)
+    n_own = max_length - 1 - len(before) - len(end)
     if n_own < 1:
-        allowed = f"{2 + len(end)} or more: the start token, one of the sentence, the end token"
+        least, of_prefix = 2 + len(before) + len(end), f"{len(before)} of the prefix, " if before else ""
+        allowed = f"{least} or more: the start token, {of_prefix}one of the sentence, the end token"
         raise StudyError("extraction.max_length", max_length, allowed)
     pairs = list(sentences)
     ids = [sentence_id for sentence_id, _ in pairs]
@@ -84,15 +95,15 @@ def encode_sentences(
     if len(set(ids)) != len(ids):
         twice = next(sentence_id for sentence_id in ids if ids.count(sentence_id) > 1)
         raise DataError(where, f"the sentence id {twice!r} stands twice")
-    texts = [text for _, text in pairs]
-    options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
-    if bounds and loaded.tokenizer.is_fast:
-        options["return_offsets_mapping"] = True
-    # Special tokens enter by id alone: a text that holds how one is written holds these characters.
-    encoded = loaded.tokenizer(texts, split_special_tokens=True, **options)
+    encoded = _tokenize(loaded, [prefix + text for _, text in pairs], bounds=bounds)
     special = set(loaded.tokenizer.all_special_ids) - {loaded.tokenizer.unk_token_id}
     rows, n_truncated = [], 0
-    for sentence_id, tokens in zip(ids, encoded["input_ids"], strict=True):
+    for sentence_id, whole in zip(ids, encoded["input_ids"], strict=True):
+        if whole[: len(before)] != before:
+            allowed = "text whose tokens are the same before every sentence"
+            hint = f"they are not before {sentence_id!r} ({where}): end it with a space or a line break"
+            raise StudyError("extraction.prefix", prefix, allowed, hint)
+        tokens = whole[len(before) :]
         if not tokens:
             problem = f"sentence {sentence_id!r} has no token besides the start token"
             raise DataError(where, problem, "remove empty sentences, in all languages if they are parallel")
@@ -101,14 +112,36 @@ def encode_sentences(
             problem = f"sentence {sentence_id!r} holds {name!r}, which the tokenizer takes for its own"
             raise DataError(where, problem, "remove it from the text; in all languages, if they are parallel")
         n_truncated += len(tokens) > n_own
-        rows.append([loaded.start_id, *tokens[:n_own], *end])
-    stand = encoded.get("offset_mapping") or [
-        [(0, len(text))] * len(tokens) for text, tokens in zip(texts, encoded["input_ids"], strict=True)
-    ]
-    return Encoded(ids, rows, n_truncated, [of_text[:n_own] for of_text in stand] if bounds else [])
+        rows.append([loaded.start_id, *before, *tokens[:n_own], *end])
+    first = 1 + len(before)
+    stand: list[list[tuple[int, int]]] = []
+    if bounds:
+        found = encoded.get("offset_mapping") or [[(0, len(prefix + text))] * max_length for _, text in pairs]
+        n_of = [len(row) - first - len(end) for row in rows]
+        stand = [
+            [(max(0, start - len(prefix)), max(0, stop - len(prefix))) for start, stop in own]
+            for own in (of[len(before) :][:n] for of, n in zip(found, n_of, strict=True))
+        ]
+    return Encoded(ids, rows, n_truncated, stand, first)
 
 
-def own_tokens(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+def _tokenize(loaded: LoadedModel, texts: Sequence[str], *, bounds: bool) -> Any:
+    """Tokens of texts, and where they stand if the tokenizer can say it."""
+    options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+    if bounds and loaded.tokenizer.is_fast:
+        options["return_offsets_mapping"] = True
+    # Special tokens enter by id alone: a text that holds how one is written holds these characters.
+    return loaded.tokenizer(texts, split_special_tokens=True, **options)
+
+
+def _prefix_tokens(loaded: LoadedModel, prefix: str) -> list[int]:
+    """Tokens that a prefix brings before a sentence; the space at its end is the sentence's."""
+    # Tokenizers put the space between two words with the second one, or in a mark of its own.
+    text = prefix.rstrip()
+    return list(_tokenize(loaded, [text], bounds=False)["input_ids"][0]) if text else []
+
+
+def without_special(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> list[list[int]]:
     """Inputs without the start and the end token."""
     return [list(row[1 : len(row) - len(end_tokens(loaded))]) for row in rows]
 
@@ -123,6 +156,7 @@ def make_batches(
     rows: Sequence[Sequence[int]],
     *,
     batch_size: int,
+    first: int = 1,
     chosen: Sequence[int] | None = None,
     extra_padding: int = 0,
     width: int | None = None,
@@ -133,6 +167,7 @@ def make_batches(
         loaded: Says the device and the padding.
         rows: Token ids of each input.
         batch_size: Inputs in a batch.
+        first: Position of a sentence's first own token.
         chosen: The inputs to take; all by default.
         extra_padding: Positions to add to every batch.
         width: Positions of every batch; by default those of its longest input.
@@ -152,6 +187,7 @@ def make_batches(
         yield InputBatch(
             rows=np.array(members, dtype=np.intp),
             lengths=lengths,
+            first=first,
             stops=lengths - len(end_tokens(loaded)),
             input_ids_BS=torch.from_numpy(ids_BS).to(device),
             mask_BS=torch.from_numpy(mask_BS).to(device),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -53,12 +55,13 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
     extra = min(4, (max_positions(loaded.config) or longest + 4) - longest)
     (plain,) = (poolings for poolings in settings.passes if not is_padded(poolings))
     recorder = Recorder(loaded, settings.sites, plain)
+    batches = partial(make_batches, loaded, encoded.rows, first=encoded.first)
     with watching(recorder.watchers()):
-        (together,) = make_batches(loaded, encoded.rows, batch_size=n, chosen=chosen, extra_padding=extra)
+        (together,) = batches(batch_size=n, chosen=chosen, extra_padding=extra)
         in_batch = _all_values(recorder, together)
         alone: dict[tuple[str, LayerSite], list[NDArray[np.float32]]] = {}
         for row in together.rows:
-            (single,) = make_batches(loaded, encoded.rows, batch_size=1, chosen=[int(row)])
+            (single,) = batches(batch_size=1, chosen=[int(row)])
             for where, values in _all_values(recorder, single).items():
                 alone.setdefault(where, []).append(values)
     worst, worst_where = -1.0, ("", (0, ""))

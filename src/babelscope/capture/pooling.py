@@ -61,7 +61,7 @@ class _Pooler:
 
     def __init__(self, batch: InputBatch, device: torch.device, over: str) -> None:
         n, width = batch.mask_BS.shape
-        self.first = 1 if over == "own" else 0
+        self.first = 0 if over == "special" else batch.first
         stops_B = {"own": batch.stops, "special": batch.lengths, "padded": np.full(n, width)}[over]
         self.last_B = torch.from_numpy(stops_B - 1).to(device)
         self.rows_B = torch.arange(n, device=device)

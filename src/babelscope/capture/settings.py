@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from babelscope.errors import StudyError
-from babelscope.settings import EACH_ONCE, LIST, Count, Settings
+from babelscope.settings import EACH_ONCE, LIST, Count, Settings, Text
 
 Site = Literal["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
 Sites = Annotated[tuple[Site, ...], LIST, Field(min_length=1), *EACH_ONCE]
@@ -76,6 +76,9 @@ class ExtractionSettings(Settings):
     """Tokens whose states are kept; more make probes better and files larger."""
     mean_sentences: Annotated[int, Field(ge=0)] = 1000
     """Sentences whose mean state is kept, the same in every language; more are more exact."""
+    prefix: Text = ""
+    """Text before every sentence at the model's input, such as "query: " of the E5 models. Its tokens count
+    for max_length, and are left out of pooling, token states and traces."""
     parity_sentences: Annotated[int, Field(ge=2)] = 8
     """Sentences of the parity self-test; more make it stricter and slower."""
 
@@ -86,6 +89,10 @@ class ExtractionSettings(Settings):
             given = values["pooling"]
             raise StudyError("pooling", given, "nothing: the key is `poolings`", f"write poolings: [{given}]")
         return values
+
+    def as_params(self) -> dict[str, Any]:
+        """As parameters of a job: without a prefix those of before there was one, so nothing runs anew."""
+        return self.model_dump(exclude=None if self.prefix else {"prefix"})
 
     @property
     def passes(self) -> tuple[tuple[str, ...], ...]:

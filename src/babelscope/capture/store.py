@@ -58,6 +58,8 @@ class Provenance:
     package_version: str = ""
     n_truncated: int = 0
     """Sentences that were cut at the maximal length."""
+    prefix: str = ""
+    """Text before every sentence; kept only if there is one."""
 
     @property
     def cell(self) -> str:
@@ -65,9 +67,14 @@ class Provenance:
         return f"model {self.model}, step {self.step}, language {self.lang}"
 
 
+_MAY_LACK = ("prefix",)
+
+
 def write_provenance(group: h5py.Group, provenance: Provenance) -> None:
     """Keep the provenance as attributes of a cell."""
     for name, value in asdict(provenance).items():
+        if name in _MAY_LACK and not value:
+            continue
         group.attrs[name] = " ".join(value) if isinstance(value, tuple) else value
 
 
@@ -77,11 +84,12 @@ def read_provenance(group: h5py.Group) -> Provenance:
     Raises:
         StoreError: If an attribute is missing.
     """
-    missing = [name for name in Provenance.__dataclass_fields__ if name not in group.attrs]
+    known = [name for name in Provenance.__dataclass_fields__ if name not in _MAY_LACK or name in group.attrs]
+    missing = [name for name in known if name not in group.attrs]
     if missing:
         problem = f"{group.name} lacks the attributes {', '.join(missing)}"
         raise StoreError(group.file.filename, problem, AGAIN)
-    fields = {name: group.attrs[name] for name in Provenance.__dataclass_fields__}
+    fields = {name: group.attrs[name] for name in known}
     for name in ("step", "n_truncated"):
         fields[name] = int(fields[name])
     return Provenance(**{**fields, "sites": tuple(fields["sites"].split())})

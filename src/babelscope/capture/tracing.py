@@ -89,8 +89,8 @@ def traced_batches(
     """
     pooling = settings.poolings[0]
     recorder, wanted = Recorder(loaded, settings.sites, (pooling,)), _TokenValues(loaded, places)
-    n_special = 1 + len(end_tokens(loaded))
-    first = 0 if is_padded([pooling]) else 1  # padded inputs have no start token
+    n_others = encoded.first + len(end_tokens(loaded))
+    first = encoded.first - is_padded([pooling])  # padded inputs have no start token
     for batch in pooling_batches(recorder, encoded, settings):
         # Hooks and the mode without gradients end before the caller goes on, who may stop at any batch.
         with watching([*recorder.watchers(), *wanted.watchers()]), torch.inference_mode():
@@ -100,7 +100,7 @@ def traced_batches(
             values_BSK = wanted.read()
         names = [encoded.sentence_ids[row] for row in batch.rows]
         pooled_BK = check_values(_columns(pooled, places), settings.unit_type(pooling), names, where)
-        stops = [first + len(encoded.rows[row]) - n_special for row in batch.rows]
+        stops = [first + len(encoded.rows[row]) - n_others for row in batch.rows]
         yield TracedBatch(
             batch.rows, pooled_BK.astype(np.float32), partial(_own_tokens, values_BSK, first, stops)
         )

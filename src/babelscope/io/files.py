@@ -17,7 +17,7 @@ import secrets
 import shutil
 import socket
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,16 +212,21 @@ def fitting_paths(template: str, field: str, **known: str) -> dict[str, str]:
         field: Its name.
         known: Values of the other fields.
     """
+    return {value: path for (value,), path in fitting_fields(template, (field,), **known).items()}
+
+
+def fitting_fields(template: str, fields: Sequence[str], **known: str) -> dict[tuple[str, ...], str]:
+    """The same by the values of several fields, in their order."""
     pattern, wanted = "", ""
     for text, name, _, _ in Formatter().parse(template):
-        text += known[name] if name not in (None, field) else ""
+        text += known[name] if name not in (None, *fields) else ""
         pattern += re.escape(text)
         wanted += glob.escape(text)
-        if name == field:
-            pattern += "(?P<value>[^/]+)" if "(?P<value>" not in pattern else "(?P=value)"
+        if name in fields:
+            pattern += f"(?P<{name}>[^/]+)" if f"(?P<{name}>" not in pattern else f"(?P={name})"
             wanted += "*"
     matches = [re.fullmatch(pattern, path) for path in glob.glob(wanted)]
-    return {match["value"]: match[0] for match in matches if match}
+    return {tuple(match[name] for name in fields): match[0] for match in matches if match}
 
 
 def file_sha256(file: Path) -> str:

@@ -534,7 +534,9 @@ class CostModel:
         stored = self.study.models[job.model].stored_type or "float32"
         size = sizes.weight_bytes(config, stored) + 5e6
         seconds = len(job.steps) * size / self.rates.network
-        return Cost(_START["plain"] + seconds, kept=len(job.steps) * size, download=len(job.steps) * size)
+        total = len(job.steps) * size
+        lasting = {"kept" if self.study.keep_checkpoints else "temporary": total}
+        return Cost(_START["plain"] + seconds, download=total, **lasting)
 
     def initialise(self, job: JobCells) -> Cost:
         """Reads weights and writes as many."""

@@ -45,7 +45,8 @@ class Plan:
 
     Attributes:
         rows: Per rule, in the order of the pipeline.
-        peak_temporary: Most bytes of scores that lie on the disk until they are ranked, at a time.
+        peak_temporary: Most bytes of scores that lie on the disk until they are ranked, and of checkpoints
+            until they are read, at a time.
         concurrent: Jobs that were taken to run at a time.
     """
 
@@ -81,10 +82,29 @@ def make_plan(costs: CostModel, *, concurrent: int, limit: float | None = None) 
     for work in all_jobs(costs.study):
         row = _row(work.stage, costs.cost(work), costs.gpu)
         by_stage.setdefault(work.stage, []).append(row)
-        if row.temporary:
+        if row.temporary and work.stage != "fetch_checkpoint":
             written.append(((work.model, work.steps), row.temporary))
     rows = tuple(_together(stage, jobs) for stage, jobs in by_stage.items())
-    return Plan(rows, _most_at_a_time(written, concurrent, limit), concurrent)
+    scores = _most_at_a_time(written, concurrent, limit)
+    return Plan(rows, scores + _fetched_at_a_time(costs), concurrent)
+
+
+def _fetched_at_a_time(costs: CostModel) -> float:
+    """Most bytes of checkpoints that go once they are read, where one machine fetches and reads.
+
+    Each is fetched when no job runs, in the order of the analysis: there lie those that a job takes together,
+    and of each model one more, since the last is described when all models are there.
+    """
+    fetched = [work for work in all_jobs(costs.study) if work.stage == "fetch_checkpoint"]
+    sizes = {(work.model, work.steps[0]): costs.cost(work).temporary for work in fetched}
+    models = dict.fromkeys(model for model, _ in sizes)
+    together = [
+        sum(sizes.get((model, step), 0.0) for step in batch)
+        for model in models
+        for batch in costs.study.analysis_batches(model)
+    ]
+    ones = [max(size for (of, _), size in sizes.items() if of == model) for model in models]
+    return max(together, default=0.0) + sum(ones)
 
 
 def _most_at_a_time(written: Sequence[tuple[Hashable, float]], concurrent: int, limit: float | None) -> float:

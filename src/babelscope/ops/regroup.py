@@ -34,7 +34,7 @@ from babelscope.study.loading import load_study
 #: The column of a table, or part of a group's name, that a wildcard ranges over.
 _PARTS = {"langs": "lang", "layers": "layer"}
 #: Parts of the config that do not change what a cell holds.
-_GROUPING = ("granularity", "keep_activations", "keep_scores", "report", "assumed")
+_GROUPING = ("granularity", "keep_activations", "keep_checkpoints", "keep_scores", "report", "assumed")
 #: Sentences on unused files, at most.
 _MOST = 6
 _Key = tuple[str, str]

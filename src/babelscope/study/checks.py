@@ -59,6 +59,7 @@ def cross_check(study: Study) -> None:
     _check_ablation(study)
     _check_palette(study.report.style.palette)
     _check_traces(study)
+    _check_kept_checkpoints(study)
     _check_groups(study)
     _check_assumed(study)
     _check_retrain(study)
@@ -200,7 +201,7 @@ def _check_sentences(study: Study) -> None:
             _check_template("sentences.groups", sentences.groups, ["concept", "label"])
         if not study.concept_ids:
             lang = study.original(study.languages[0])
-            where = study.fill(concepts.path, concept="*", lang=lang, label="positive")
+            where = study.fill(concepts.path, concept="*", lang=lang, label="positive", group="*")
             hint = f"no file is at {where}"
             if "{data}" in concepts.path:
                 hint += f". {{data}} stands for `{study.data}`, which `--config data=PATH` changes"
@@ -222,7 +223,8 @@ def _fields_of_path(study: Study) -> list[str]:
     concepts = study.concepts
     assert isinstance(concepts, FileConcepts)
     if concepts.columns is None:
-        return ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
+        fields = ["concept", "lang"] if concepts.path.endswith(".json") else ["concept", "lang", "label"]
+        return [*fields, "group"] if "{group}" in concepts.path else fields
     if not concepts.path.endswith(ENDINGS):
         allowed = f"a table that ends in {', '.join(ENDINGS)}"
         raise StudyError("concepts.path", concepts.path, allowed, "concepts.columns are those of a table")
@@ -469,6 +471,17 @@ def _check_traces(study: Study) -> None:
         raise StudyError("traces.units", list(traces.units), allowed, "raise traces.max_units")
     for name in traces.units:
         _check_unit(study, name)
+
+
+def _check_kept_checkpoints(study: Study) -> None:
+    """Checkpoints that go are read by nothing that waits for all of them."""
+    if study.keep_checkpoints:
+        return
+    for name, model in study.models.items():
+        if isinstance(model, HubSeries) and study.traced_steps(name):
+            allowed = "true, or with it `traces: {enabled: false}`"
+            hint = f"traces choose sentences when all steps of {name} are known, and read them again then"
+            raise StudyError("keep_checkpoints", False, allowed, hint)
 
 
 def _check_unit(study: Study, name: str) -> None:

@@ -31,7 +31,7 @@ from babelscope.study.settings import Entry, Granularity, ReportSettings, StudyG
 from babelscope.study.steps import chunks
 from babelscope.study.yaml import read_word_lists
 from babelscope.text.clones import MOST
-from babelscope.text.concepts import LABELS, ConceptFile, find_concepts
+from babelscope.text.concepts import LABELS, ConceptFile, find_concepts, groups_of_concepts
 from babelscope.text.labelled import read_labelled
 from babelscope.text.languages import IDENTIFIED, as_written, by_identified, identified_as
 from babelscope.text.settings import (
@@ -99,6 +99,9 @@ class StudySettings(Settings):
     retrain: Text = ""
     """Name of a model of source pretrain, or all: its checkpoints are trained anew where settings that they
     depend on have changed, which else stops planning. Give it once, as `--config retrain=NAME`."""
+    keep_checkpoints: bool = True
+    """Keep checkpoints that are fetched from the hub; else each goes once all that reads it has run, and the
+    next is fetched then, so that a long series fits on a small disk. What runs a model later fetches anew."""
     keep_activations: bool = False
     """Keep the pooled unit activations, which are large, for other tools, and so that other concepts can be
     scored without the model; else units are scored as the model runs, and nothing pooled is written."""
@@ -265,10 +268,12 @@ class Study(StudySettings):
         if columns := self._columns(lang):
             path = self.fill(template, lang=lang)
             return [(concept, "positive", path, *columns) for concept in self.concept_ids]
+        groups = groups_of_concepts(template.replace("{data}", self.data), lang)
         files: list[ConceptFile] = []
         for concept in self.concept_ids:
             for label in LABELS:
-                path = self.fill(template, concept=concept, lang=lang, label=label)
+                group = groups.get(concept, "*")
+                path = self.fill(template, concept=concept, lang=lang, label=label, group=group)
                 if label == "positive" or Path(path).exists():
                     files.append((concept, label, path))
         return files
@@ -340,8 +345,9 @@ class Study(StudySettings):
     def extraction_settings(self, run_id: str) -> ExtractionSettings:
         """Settings of extraction for one model: the study's, with the model's own in their place."""
         model = self.models[run_id]
-        own = {"compute_dtype": model.compute_dtype, "batch_size": model.batch_size}
-        return self.extraction.model_copy(update={name: value for name, value in own.items() if value})
+        own = {name: getattr(model, name) for name in ("compute_dtype", "batch_size", "prefix")}
+        given = {name: value for name, value in own.items() if value is not None}
+        return self.extraction.model_copy(update=given)
 
     def n_units(self, run_id: str) -> int:
         """Units of a model at the sites of the study."""

@@ -31,6 +31,7 @@ class Model(ABC):
         data: What ``{data}`` stands for in paths.
         compute_dtype: Instead of the study's.
         batch_size: Instead of the study's.
+        prefix: Instead of the study's.
         dose: Of what ties languages together, as the study counts it.
         tokens: Tokens seen at a step, where they are not proportional to it.
         random_baseline: Whether its step 0 is made here, with random weights.
@@ -48,6 +49,7 @@ class Model(ABC):
     data: str
     compute_dtype: str | None = None
     batch_size: int | None = None
+    prefix: str | None = None
     dose: float | None = None
     tokens_per_step: float | None = None
     tokens: Mapping[int, int] = field(default_factory=dict)
@@ -247,7 +249,8 @@ def make_models(entries: Mapping[str, Entry], *, data: str, results: str) -> dic
         key = f"models.{name}"
         common = {
             "id": name, "role": entry.role, "results": results, "data": data,
-            "compute_dtype": entry.compute_dtype, "batch_size": entry.batch_size, "dose": entry.dose,
+            "compute_dtype": entry.compute_dtype, "batch_size": entry.batch_size, "prefix": entry.prefix,
+            "dose": entry.dose,
         }  # fmt: skip
         if isinstance(entry, PretrainEntry):
             runs: Sequence[Model] = _pretrained(key, entry, common)

@@ -73,6 +73,8 @@ class ModelEntry(Settings):
     """Instead of extraction.compute_dtype for this model."""
     batch_size: Count | None = None
     """Instead of extraction.batch_size for this model."""
+    prefix: Text | None = None
+    """Instead of extraction.prefix for this model."""
 
 
 class PretrainEntry(ModelEntry):

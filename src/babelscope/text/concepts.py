@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.errors import TextError
-from babelscope.io.files import fitting_paths
+from babelscope.io.files import fitting_fields
 from babelscope.io.json import parse_json
 from babelscope.text.clones import NO_CLONES, Clones
 from babelscope.text.grammar.generate import concept_words
@@ -71,11 +71,27 @@ def find_concepts(template: str, lang: str) -> list[str]:
     """Concepts of a language whose file of positive sentences is there, by name.
 
     Args:
-        template: Path with ``{concept}``, ``{lang}`` and, unless it is JSON, ``{label}``.
+        template: Path with ``{concept}``, ``{lang}``, unless it is JSON ``{label}``, and maybe ``{group}``.
         lang: The language.
+
+    Raises:
+        TextError: If a concept stands in two groups.
     """
-    found = fitting_paths(template, "concept", lang=lang, label="positive")
-    return sorted(concept for concept, path in found.items() if Path(path).is_file())
+    return sorted(groups_of_concepts(template, lang))
+
+
+def groups_of_concepts(template: str, lang: str) -> dict[str, str]:
+    """The same with the ``{group}`` of each, any folder or part of a name; empty if the path has none."""
+    fields = ("concept", "group") if "{group}" in template else ("concept",)
+    found: dict[str, str] = {}
+    there = fitting_fields(template, fields, lang=lang, label="positive")
+    for (concept, *group), path in sorted(there.items()):
+        if Path(path).is_file():
+            if concept in found:
+                problem = f"{concept} stands in {found[concept]} and in {group[0]}"
+                raise TextError(path, problem, "a concept has one file in each language: rename one")
+            found[concept] = "".join(group)
+    return found
 
 
 def _sentences_of(file: ConceptFile, *, duplicates: str) -> list[tuple[int, str]]:

@@ -161,8 +161,8 @@ class FileConcepts(_Concepts):
 
     source: Literal["files"]
     path: Template
-    """With {concept}, {lang} and {label} (positive, negative), and maybe {data}; of a labelled table with
-    {lang}, unless a column has the languages."""
+    """With {concept}, {lang} and {label} (positive, negative; not of JSON), and maybe {data} and {group}, any
+    folder; of a labelled table with {lang}, unless a column has the languages."""
     columns: Columns | None = None
     """Columns of a labelled table (.tsv, .csv, .jsonl, .parquet), of which each label is a concept."""
     lists: Text = ""

@@ -51,6 +51,8 @@ MIN_CHARACTER_SHARE = 2e-5
 MAX_PIECE_LENGTH = 16
 
 TOKENS_KIND = "windows"
+#: Ids of at most so many pieces are kept in 16 bits.
+SMALL_VOCABULARY = 2**16
 _DOCUMENTS_AT_ONCE = 4096
 
 
@@ -216,7 +218,8 @@ def tokenize_corpus(
     Args:
         documents: Per language the JSONL file of its documents (``text``, ``split``).
         tokenizer_dir: Folder of the tokenizer.
-        out_h5: Receives per language the datasets ``train`` and ``heldout``, int32, ``(N, L)``.
+        out_h5: Receives per language the datasets ``train`` and ``heldout``, ``(N, L)``, uint16, or int32 if
+            the tokenizer has more than 65,536 pieces.
         sequence_length: Tokens of a window.
 
     Raises:
@@ -270,7 +273,10 @@ def _write_windows(
 ) -> None:
     """Copy the windows of a split from a raw file into a dataset, and into the hash of the corpus."""
     # Contiguous and not compressed, so that training can map the file into memory.
-    data = group.create_dataset(split, (count.n_windows, length), "<i4", track_times=False)
+    small = group.file.attrs["vocabulary_size"] <= SMALL_VOCABULARY
+    data = group.create_dataset(
+        split, (count.n_windows, length), "<u2" if small else "<i4", track_times=False
+    )
     if count.n_windows:
         windows = np.memmap(raw, "<i4", "r", shape=data.shape)
         for row in range(0, count.n_windows, 65536):
@@ -328,15 +334,15 @@ class TokenWindows:
         sequence_length: Tokens of a window.
         tokenizer_hash: Of the tokenizer that made the windows.
         tokens_hash: Of all windows.
-        train: Per language the training windows, int32, shape ``(N, L)``.
-        heldout: Per language the held-out windows, int32, shape ``(N, L)``; may have no rows.
+        train: Per language the training windows, uint16 or int32, shape ``(N, L)``.
+        heldout: Per language the held-out windows, shape ``(N, L)``; may have no rows.
     """
 
     sequence_length: int
     tokenizer_hash: str
     tokens_hash: str
-    train: Mapping[str, NDArray[np.int32]]
-    heldout: Mapping[str, NDArray[np.int32]]
+    train: Mapping[str, NDArray[np.integer]]
+    heldout: Mapping[str, NDArray[np.integer]]
 
 
 def open_windows(path: Path) -> TokenWindows:
@@ -347,14 +353,14 @@ def open_windows(path: Path) -> TokenWindows:
     """
     try:
         with open_h5(path, kind=TOKENS_KIND) as file:
-            splits: dict[str, dict[str, NDArray[np.int32]]] = {"train": {}, "heldout": {}}
+            splits: dict[str, dict[str, NDArray[np.integer]]] = {"train": {}, "heldout": {}}
             for lang, group in file.items():
                 for split, windows in splits.items():
                     data = group[split]
-                    windows[lang] = np.empty(data.shape, np.int32)
+                    windows[lang] = np.empty(data.shape, data.dtype)
                     if len(data):
                         offset = data.id.get_offset()
-                        windows[lang] = np.memmap(path, "<i4", "r", offset=offset, shape=data.shape)
+                        windows[lang] = np.memmap(path, data.dtype, "r", offset=offset, shape=data.shape)
             return TokenWindows(
                 sequence_length=int(file.attrs["sequence_length"]),
                 tokenizer_hash=str(file.attrs["tokenizer_hash"]),

@@ -146,42 +146,49 @@ def _sketch(name: str, tensor: torch.Tensor) -> NDArray[np.float32]:
 
 
 def heldout_loss(
-    loaded: LoadedModel, sentences: Sequence[tuple[str, str]], *, max_length: int, where: str
+    loaded: LoadedModel,
+    sentences: Sequence[tuple[str, str]],
+    *,
+    max_length: int,
+    where: str,
+    prefix: str = "",
 ) -> HeldOutLoss:
-    """Negative log-likelihood of each sentence after the start token, padding left out.
+    """Negative log-likelihood of each sentence after the start token and the prefix, padding left out.
 
     Args:
         loaded: A causal language model and its tokenizer.
         sentences: Id and text.
-        max_length: Longest input in tokens with its start token; longer ones are cut.
+        max_length: Longest input in tokens with its start token and prefix; longer ones are cut.
         where: Names the sentences in an error.
+        prefix: Text before every sentence, whose tokens do not count.
 
     Returns:
         Per sentence its nats, its tokens and, unless it was cut, its bytes of UTF-8; of a clone those of its
         original, whose letters are shorter.
     """
-    encoded = encode_sentences(loaded, sentences, max_length=max_length, where=where)
-    rows = encoded.rows
+    encoded = encode_sentences(loaded, sentences, max_length=max_length, where=where, prefix=prefix)
+    rows, first = encoded.rows, encoded.first
     n_bytes = [
         len(plain(text).encode("utf-8")) if len(row) < max_length else 0
         for (_, text), row in zip(sentences, rows, strict=True)
     ]
     return HeldOutLoss(
         sentence_ids=tuple(encoded.sentence_ids),
-        nats_N=nats_of_inputs(loaded, rows),
-        tokens_N=np.array([len(row) - 1 for row in rows], dtype=np.int64),
+        nats_N=nats_of_inputs(loaded, rows, first),
+        tokens_N=np.array([len(row) - first for row in rows], dtype=np.int64),
         bytes_N=np.array(n_bytes, dtype=np.int64),
     )
 
 
 @torch.inference_mode()
-def nats_of_inputs(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """Negative log-likelihood of each input after its first token, in nats; ``(N,)``.
+def nats_of_inputs(loaded: LoadedModel, rows: Sequence[Sequence[int]], first: int = 1) -> NDArray[np.float64]:
+    """Negative log-likelihood of each input after its first tokens, in nats; ``(N,)``.
 
     Args:
         loaded: A causal language model.
         rows: Token ids of each input, the start token first, as
             :func:`babelscope.capture.inputs.encode_sentences` gives them.
+        first: Position of the first token that counts: those before it are the start token and a prefix.
     """
     nats = np.zeros(len(rows), dtype=np.float64)
     longest = max(len(row) for row in rows)
@@ -192,9 +199,11 @@ def nats_of_inputs(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> NDArra
             input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False
         ).logits
         # Real tokens only: half of a batch may be padding, and the softmax costs more than the model.
-        is_next_BS = batch.mask_BS[:, 1:] == 1
+        is_next_BS = batch.mask_BS[:, first:] == 1
         loss_T = torch.nn.functional.cross_entropy(
-            logits_BSV[:, :-1][is_next_BS].float(), batch.input_ids_BS[:, 1:][is_next_BS], reduction="none"
+            logits_BSV[:, first - 1 : -1][is_next_BS].float(),
+            batch.input_ids_BS[:, first:][is_next_BS],
+            reduction="none",
         )
         of_row_T = is_next_BS.nonzero()[:, 0].cpu().numpy()
         nats[batch.rows] = np.bincount(
@@ -217,6 +226,7 @@ def audit_checkpoint(
     step: int,
     n_sentences: int,
     max_length: int,
+    prefix: str = "",
     compute_dtype: str = "float32",
     device: str = "auto",
 ) -> CheckpointAudit:
@@ -230,7 +240,8 @@ def audit_checkpoint(
         model: Run id.
         step: Its training step.
         n_sentences: Sentences of a language, at most.
-        max_length: Tokens of an input with its start token, as in extraction.
+        max_length: Tokens of an input with its start token and prefix, as in extraction.
+        prefix: Text before every sentence, as in extraction.
         compute_dtype: Of the forward pass: float32, bfloat16 or float16.
         device: ``auto``, ``cpu`` or ``cuda``.
 
@@ -251,7 +262,9 @@ def audit_checkpoint(
         loaded = load_checkpoint(folder, tokenizer=tokenizer, dtype=compute_dtype, device=device)
         for lang, pairs in sentences.items():
             chosen = choose_sentences(pairs, n_sentences)
-            losses[lang] = heldout_loss(loaded, chosen, max_length=max_length, where=f"sentences of {lang}")
+            losses[lang] = heldout_loss(
+                loaded, chosen, max_length=max_length, where=f"sentences of {lang}", prefix=prefix
+            )
         of_files = loaded.weights_hash  # reading gigabytes again takes seconds
     else:
         of_files = weights_hash(folder)

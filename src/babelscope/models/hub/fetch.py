@@ -3,8 +3,8 @@
 The files of a step are downloaded into a scratch folder beside it and checked against the hashes that the
 hub names; only then does the folder come under its name, with these files and no others. A download that was
 cut off, or whose process was killed, goes on where it stopped; that of another repository, commit or folder
-begins anew. Weights that another step of the model holds already are linked, not
-downloaded again: the hub says their hashes beforehand.
+begins anew. Weights that another step of the model holds already, or the cache of Hugging Face's own
+libraries, are linked, not downloaded again: the hub says their hashes beforehand.
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ def fetch_checkpoint(
             hub.download(file, scratch)
         twin = _link_weights(large, siblings, scratch)
         if twin is None:
-            _check_space(large, scratch)
-            for file in large:
+            missing = [file for file in large if not _from_cache(file, scratch)]
+            _check_space(missing, scratch)
+            for file in missing:
                 hub.download(file, scratch)
         hashes = {file.name: file.sha256 or file_sha256(scratch / file.name) for file in [*small, *large]}
         manifest = Manifest(
@@ -179,6 +180,28 @@ def _link_weights(files: Sequence[RemoteFile], siblings: Sequence[Path], scratch
     return None
 
 
+def _from_cache(file: RemoteFile, scratch: Path) -> bool:
+    """Link a file of weights from the cache of Hugging Face's own libraries, if it holds it.
+
+    On another disk it is copied, since links that lead out of the results would not go with them.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    if file.sha256 is None:
+        return False
+    folder = repo_folder_name(repo_id=file.repo, repo_type="model")
+    blob = Path(constants.HF_HUB_CACHE, folder, "blobs", file.sha256)
+    if not is_own_file(blob):
+        return False
+    if blob.stat().st_dev != scratch.stat().st_dev:
+        _check_space([file], scratch)
+    if not _linked(blob, file, scratch, claim="its name"):
+        return False
+    logger.info("%s: taken from %s, not downloaded", file.path, blob)
+    return True
+
+
 def _held(folder: Path) -> dict[str, Path]:
     """Files of a folder by the hashes that its manifest claims; none if it is broken."""
     try:
@@ -189,8 +212,10 @@ def _held(folder: Path) -> dict[str, Path]:
     return {str(entry["sha256"]): folder / str(entry["name"]) for entry in entries}
 
 
-def _linked(source: Path, file: RemoteFile, scratch: Path) -> bool:
-    """Link a file into the scratch folder, if it is what its manifest claims."""
+def _linked(
+    source: Path, file: RemoteFile, scratch: Path, *, claim: str = "its folder's fetched.json"
+) -> bool:
+    """Link a file into the scratch folder, if it is what is claimed of it."""
     target = scratch / file.name
     if not is_own_file(source) or source.stat().st_size != file.n_bytes:
         return False
@@ -202,7 +227,7 @@ def _linked(source: Path, file: RemoteFile, scratch: Path) -> bool:
     if is_own_file(target) and file_sha256(target) == file.sha256:
         return True
     remove(target)
-    logger.warning("%s is not what its folder's fetched.json says; it is not taken", source)
+    logger.warning("%s is not what %s says; it is not taken", source, claim)
     return False
 
 

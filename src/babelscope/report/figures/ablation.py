@@ -53,8 +53,6 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     }
     figure, axes = by_model(frame, style, axis, "kind", looks, height=3.6)
     axes[0].set_ylabel("more nats per token")
-    for ax in axes:
-        ax.axhline(0, color=GREY, lw=0.8, zorder=0)
     return figure
 
 
