@@ -268,12 +268,12 @@ def token_files():
     return [f"{STUDY.results}/{file}" for job in jobs for file in job.files if file.endswith(".tokens.h5")]
 
 
-def of_writing_steps(pattern):
-    """Input function: files of the analysis that hold the steps and the languages that write."""
+def holding(steps, pattern):
+    """Input function: files of the analysis that hold these steps of a model."""
     return lambda wildcards: expand(
         pattern,
         model=wildcards.model,
-        steps=RANGES.analysis[wildcards.model].holding(writing_steps(wildcards)),
+        steps=RANGES.analysis[wildcards.model].holding(steps(wildcards)),
     )
 
 

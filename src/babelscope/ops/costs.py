@@ -647,6 +647,21 @@ class CostModel:
             seconds += len(model.steps) * (languages + self._n_concepts + 0.1 * languages) * 2e-3
         return replace(onset, seconds=onset.seconds + seconds, memory=onset.memory + 2000 * lines, kept=1e5)
 
+    def ablate(self, job: JobCells) -> Cost:
+        """A pass over each language's sentences; over those of a concept one per source and kind of unit."""
+        study, config, settings = self.study, self._config(job.model), self._settings(job.model)
+        languages, concepts = study.languages, len(study.ablated_concepts)
+        passes = len(languages) * concepts * (4 * len(languages) + 1)
+        tokens = sum(self._text(lang).tokens for lang in languages) / len(languages)
+        read = passes * study.views.ablated_sentences * tokens
+        calls = passes * dimensions(config).n_layers * (12 + 8 * len(settings.sites))
+        one = self._load(job.model) + self._computing(2 * n_parameters(config) * read, calls)
+        one += sum(self._measuring(job.model, lang) for lang in languages)
+        memory = max(sizes.loss_memory(config, settings), sizes.tracing_memory(config, settings))
+        memory += 8 * (3 * concepts + 4) * study.n_units(job.model)
+        kept = 8 * len(job.steps) * passes
+        return Cost(_START["torch"] + len(job.steps) * one, self._host(job.model, memory), kept)
+
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
         every = JobCells("rank_units", job.model, job.steps, tuple(self.study.languages))

@@ -56,6 +56,7 @@ def cross_check(study: Study) -> None:
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
+    _check_ablation(study)
     _check_palette(study.report.style.palette)
     _check_traces(study)
     _check_views(study)
@@ -440,6 +441,13 @@ def _check_generation(study: Study) -> None:
     if isinstance(generation.concepts, tuple):
         for concept in generation.concepts:
             _check_known("generation.concepts", concept, study.concept_ids)
+
+
+def _check_ablation(study: Study) -> None:
+    for model in study.models.values():
+        if study.views.ablation and ARCHITECTURES[model.config["model_type"]].kind == "encoder":
+            hint = f"model {model.id} is an encoder, which has no loss from left to right; turn the view off"
+            raise StudyError("views.ablation", True, "false where a model is an encoder", hint)
 
 
 def _check_palette(name: str) -> None:
