@@ -191,6 +191,8 @@ rule collect_language_units:
         "collect the units that tell a language, and compare them with experts"
     script:
         "../scripts/collect_language_units.py"
+
+
 rule ablate_experts:
     input:
         model=checkpoints(viewing_steps),
