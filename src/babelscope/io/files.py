@@ -219,7 +219,7 @@ def fitting_fields(template: str, fields: Sequence[str], **known: str) -> dict[t
     """The same by the values of several fields, in their order."""
     pattern, wanted = "", ""
     for text, name, _, _ in Formatter().parse(template):
-        text += known[name] if name not in (None, *fields) else ""
+        text += known[name] if name is not None and name not in fields else ""
         pattern += re.escape(text)
         wanted += glob.escape(text)
         if name in fields:

@@ -535,8 +535,8 @@ class CostModel:
         size = sizes.weight_bytes(config, stored) + 5e6
         seconds = len(job.steps) * size / self.rates.network
         total = len(job.steps) * size
-        lasting = {"kept" if self.study.keep_checkpoints else "temporary": total}
-        return Cost(_START["plain"] + seconds, download=total, **lasting)
+        kept = total if self.study.keep_checkpoints else 0.0
+        return Cost(_START["plain"] + seconds, kept=kept, temporary=total - kept, download=total)
 
     def initialise(self, job: JobCells) -> Cost:
         """Reads weights and writes as many."""
