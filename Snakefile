@@ -13,6 +13,7 @@ Where files lie, under results/<study>/ (results/README.md says more):
     choices/{model}/{steps}.parquet              other poolings, sites and numbers of experts
     probes/{model}/{steps}/{layers}.tsv          language probes
     experts/  alignment/  traces/  generation/   per (model, steps)
+    language_units/                              the same, where a study asks for this view
     tables/  figures/  report.html               the study as a whole
     logs/  benchmarks/                           per rule, then as above
 

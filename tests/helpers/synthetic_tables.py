@@ -71,6 +71,10 @@ def synthetic_tables(
              "words": ["shared-word"]}
         ),
     }  # fmt: skip
+    tables["purity"] = pd.DataFrame(
+        [(lang, 240, 240, 236, 2, 2, 2 / 240, "en 2") for lang in languages],
+        columns=["lang", "n_sentences", "n_tested", "n_own", "n_foreign", "n_undecided", "foreign_share", "strangers"],
+    )  # fmt: skip
     tables["choices"] = _choices(models, steps, sharing, rng)
     tables["choice_conclusions"] = _conclusions(tables["choices"], models)
     tables["overlap_changes"] = _overlap_changes(tables["overlap"])
@@ -78,6 +82,9 @@ def synthetic_tables(
     tables |= _onsets(models, steps)
     tables["left_out"] = _left_out(models, steps, sharing, languages)
     tables["representations"] = _representations(models, steps, sharing)
+    tables |= _confounds(models, steps, sharing)
+    tables |= _language_units(models, steps)
+    tables["ablation"] = _ablation(models, steps, sharing, languages)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -603,3 +610,62 @@ def _representations(models, steps, sharing):
             )
     columns = ["model", "step", "layer", "measure", "centred", "lang_a", "lang_b", "value", "low", "high"]
     return pd.DataFrame(rows, columns=[*columns, "null", "null_high", "p_value", "n"])
+
+
+def _confounds(models, steps, sharing):
+    """Length predicts a little; two scripts share nearly what all pairs do, whatever else they have in common."""
+    cells, pairs = [], []
+    for m in models.itertuples():
+        cells.append(
+            {"model": m.model, "step": max(steps), "lang": "*", "concept": "*", "ap_bytes": 0.2, "ap_tokens": 0.22,
+             "ap_shared_tokens": 0.19, "ap_all": 0.25, "low": 0.22, "high": 0.28, "ap_experts": 0.6, "gain": 0.35,
+             "gain_low": 0.3, "gain_high": 0.4, "chance_ap": 0.18, "positive_rate": 1 / 6, "n": 48}
+        )  # fmt: skip
+        shares = {"same_script": 0.1, "all_pairs": 1.0, "other_script": 0.9, "other_script_left": 0.8}
+        for step, (term, share) in itertools.product(steps, shares.items()):
+            value = share * _growth(step, m.role, sharing)
+            tested = (0.02, 0.4) if term == "same_script" else (np.nan, np.nan)
+            pairs.append((m.model, step, term, value, value - 0.03, value + 0.03, *tested, 28, 8, 6))
+    columns = ["model", "step", "term", "value", "low", "high", "null_high", "p_value"]
+    counts = ["n_pairs", "n_langs", "n_concepts"]
+    return {"confounds": pd.DataFrame(cells), "confound_pairs": pd.DataFrame(pairs, columns=columns + counts)}
+
+
+def _language_units(models, steps):
+    """Units tell languages sooner in late layers; they are experts of concepts by chance."""
+    counts, overlap = [], []
+    for m, step in itertools.product(models.itertuples(), steps):
+        for layer in (-1, *LAYERS[1:]):
+            ap = 0.3 + 0.05 * np.log2(step + 1) + 0.01 * layer
+            counts.append(
+                {"model": m.model, "step": step, "lang": "*", "layer": layer, "share": 0.01 * ap, "low": 0.008 * ap,
+                 "high": 0.012 * ap, "null": 0.0, "ap": ap, "ap_low": ap - 0.05, "ap_high": ap + 0.05, "null_ap": 0.2,
+                 "lape": 0.00125, "n_units": 2304, "n_neurons": 1024, "n": 100}
+            )  # fmt: skip
+        overlap.append(
+            {"model": m.model, "step": step, "lang": "*", "overlap": 0.03, "low": 0.02, "high": 0.04, "other_languages": 0.03,
+             "difference": 0.0, "difference_low": -0.01, "difference_high": 0.01, "chance": CHANCE, "k": 46, "n_units": 2304,
+             "n_concepts": 6}
+        )  # fmt: skip
+    return {"language_units": pd.DataFrame(counts), "language_overlap": pd.DataFrame(overlap)}
+
+
+def _ablation(models, steps, sharing, languages):
+    """Experts are used in their own language by all models, in others as far as these share; controls do nothing."""
+    rows = []
+    conditions = ("experts", "random", "random_dose", "other_concept")
+    pairs = [("*", "*"), ("=", "="), *itertools.product(languages, languages)]
+    for m, step, (source, target), condition in itertools.product(
+        models.itertuples(), steps, pairs, conditions
+    ):
+        is_own, is_control = source == target != "*", condition != "experts"
+        used = 0.01 * np.log2(step + 1) if is_own else _growth(step, m.role, sharing)
+        damage = 0.002 if is_control else used
+        gain = (used - 0.002, used - 0.012, used + 0.008) if is_control else (np.nan,) * 3
+        relative = (0.5, 0.3, 0.7) if source == "*" and step else (np.nan,) * 3
+        band = (damage - 0.01, damage + 0.01)
+        at = (m.model, step, source, target, condition)
+        rows.append((*at, damage, *band, *gain, *relative, 2.0, len(CONCEPTS), 96))
+    columns = ["model", "step", "source", "target", "condition", "damage", "low", "high", "gain", "gain_low"]
+    columns += ["gain_high", "relative", "relative_low", "relative_high", "loss", "n_concepts", "n_sentences"]
+    return pd.DataFrame(rows, columns=columns)

@@ -818,6 +818,17 @@ def test_words_beside_concept_files():
     )
 
 
+def test_language_units_ask_for_parallel_sentences():
+    expect(
+        files_config(views={"language_units": True}),
+        "views.language_units",
+        True,
+        "false where sentences are of concept files",
+        "bring parallel sentences",
+    )
+    assert load_study(text_config(views={"language_units": True})).views.language_units
+
+
 def test_languages_of_any_convention_are_one():
     config = text_config(languages=["eng_Latn", "de"], concepts__label_language="en")
     assert load_study(config).concepts.label_language == "eng_Latn"

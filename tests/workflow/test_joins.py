@@ -140,8 +140,9 @@ def jobs(study: MiniStudy, out: Path) -> dict[str, dict[str, Any]]:
                 for name in ("concepts", "sentences")
             } | {"label_text": [str(study.folder / "data/parallel/en.txt")]},
             "output": outputs("tables", concepts="concepts.tsv", pairs="pairs.tsv",
-                              words="concept_words.tsv", shared="concept_pairs.tsv"),
-            "params": {"languages": langs, "words": settings.word_lists, "label_language": "en"},
+                              words="concept_words.tsv", shared="concept_pairs.tsv", purity="purity.tsv"),
+            "params": {"languages": langs, "words": settings.word_lists, "label_language": "en",
+                       "clones": {}},
         },
     }  # fmt: skip
 
@@ -156,6 +157,6 @@ def test_files_in_another_order_give_the_same_bytes(finished, tmp_path, monkeypa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     written = [file for job in planned.values() for file in map(Path, job["output"].values())]
-    assert len(written) == 24
+    assert len(written) == 25
     for file in written:
         assert file.read_bytes() == (finished.results / file.relative_to(out)).read_bytes(), file.name

@@ -35,9 +35,13 @@ def study(tmp_path_factory) -> MiniStudy:
     folder = tmp_path_factory.mktemp("planted")
     build(folder / "data" / "planted")
     config = yaml.safe_load((ROOT / "config/studies/planted.yaml").read_text(encoding="utf-8"))
+    config["views"] |= {"confounds": True, "language_units": True}
     run = MiniStudy(folder, config)
     run.snakemake(
-        *(f"results/planted/tables/{name}.parquet" for name in (*TABLES, "traces")),
+        *(
+            f"results/planted/tables/{name}.parquet"
+            for name in (*TABLES, "traces", "confounds", "language_units", "ablation")
+        ),
         "results/planted/tables/models.tsv",
     )
     return run
@@ -127,6 +131,18 @@ def test_traces_of_a_shared_unit_are_at_words_of_its_concept_in_every_language(s
     assert noise["quantile"].mean() == pytest.approx(0.5, abs=0.1)
 
 
+def test_ablation_does_damage_in_another_language_where_experts_are_shared_alone(study):
+    """On these lines the model expects words of the concept that do not come: it does better without."""
+    table = read_table(study.results / "tables/ablation.parquet").set_index(["model", "source", "condition"])
+    assert set(table["step"]) == {SHARING.steps[-1]}
+    own = {series.name: table.loc[series.name, "=", "experts"]["damage"] for series in (SHARING, PRIVATE)}
+    assert max(own.values()) < -0.02
+    assert abs(table.loc[PRIVATE.name, "*", "experts"]["damage"]) < 1e-5
+    for control in ("random", "random_dose", "other_concept"):
+        assert table.loc[SHARING.name, "*", control]["gain_high"] < -0.02
+        assert abs(table.loc[SHARING.name, "=", control]["damage"]) < 0.005
+
+
 def best_units(reliability: pd.DataFrame) -> pd.DataFrame:
     """Of every concept the unit that is best in its worst language, at the last step."""
     rows = reliability[
@@ -137,3 +153,27 @@ def best_units(reliability: pd.DataFrame) -> pd.DataFrame:
         & (reliability["concept"] != "*")
     ]
     return rows[["layer", "site", "unit", "concept"]]
+
+
+def test_sharing_is_no_more_and_no_less_above_other_concepts_beside_what_could_pass_for_it(study):
+    """The languages share no words, so nothing is taken away; lines are of one length, which tells no concept."""
+    pairs = read_table(study.results / "tables/confound_pairs.parquet")
+    pairs = pairs[pairs["term"] == "all_pairs"].set_index(["model", "step"])
+    for series in (SHARING, PRIVATE):
+        for step in series.shared:
+            assert pairs.loc[(series.name, step), "value"] == pytest.approx(series.overlap(step), abs=0.01)
+    cells = read_table(study.results / "tables/confounds.parquet")
+    assert (cells.loc[cells["concept"] == "*", "shared_tokens"].dropna() == 0).all()
+    mean = cells[cells["lang"] == "*"].set_index("model").loc[SHARING.name]
+    assert mean["ap_tokens"] < mean["chance_ap"]
+    assert mean["gain_low"] > 0
+
+
+def test_units_of_a_language_are_experts_in_it_where_nothing_is_shared(study):
+    """Of the control every unit knows one concept in one language: it is an expert of it, and of the language."""
+    overlap = read_table(study.results / "tables/language_overlap.parquet")
+    last = overlap[(overlap["lang"] == "*") & (overlap["step"] == PRIVATE.steps[-1])].set_index("model")
+    assert last.loc[PRIVATE.name, "overlap"] == pytest.approx(1 / len(MISSED), abs=0.01)
+    assert last.loc[PRIVATE.name, "other_languages"] == pytest.approx(0, abs=0.01)
+    units = read_table(study.results / "tables/language_units.parquet")
+    assert (units["null"] == 0).all()

@@ -24,7 +24,7 @@ from babelscope.ops.runs import record_run, refuse_beside_others
 from babelscope.ops.stages import STAGES, all_jobs, figures, job_cells, stage_versions, tables
 from babelscope.ops.trained import changed_weights, check_kept, resumed_from
 from babelscope.report.captions import STEP_TABLES, load_captions
-from babelscope.runtime import export_source
+from babelscope.runtime import export_source, keep_compiled
 from babelscope.study.cautions import cautions
 from babelscope.study.checks import check_text
 from babelscope.study.loading import load_study, read_study
@@ -36,6 +36,8 @@ from snakemake.logging import logger
 
 # A job in an environment of its own (--sdm conda) finds the package of this checkout.
 export_source(Path(workflow.basedir, "src"))
+# It may be only read: nothing is written but in the folder where the command is typed.
+keep_compiled(Path(".snakemake/numba"))
 
 try:
     if workflow.is_main_process:  # what Snakemake has read is refused as `babelscope plan` refuses it
@@ -98,6 +100,10 @@ def writing_steps(wildcards):
 
 def tracing_steps(wildcards):
     return list(RANGES.tracing[wildcards.model][wildcards.steps])
+
+
+def viewing_steps(wildcards):
+    return list(RANGES.viewing[wildcards.model][wildcards.steps])
 
 
 def real_steps(wildcards):
@@ -211,6 +217,30 @@ def training_tokens(wildcards):
     return f"<results>/tokens/{model.corpus}.{model.tokenizer}.{model.training.sequence_length}.h5"
 
 
+def cut_and_trained():
+    """By model the folder of its tokenizer and, if it is trained here, of what text and windows, and how drawn."""
+    found = {}
+    for name, model in MODELS.items():
+        found[name] = dict(tokenizer=str(model.tokenizer_folder(model.steps[-1])))
+        if model in STUDY.pretrained:
+            length, languages = model.training.sequence_length, STUDY.corpora[model.corpus].languages
+            found[name] |= dict(
+                windows=f"{STUDY.results}/tokens/{model.corpus}.{model.tokenizer}.{length}.h5",
+                mixture=STUDY.mixture(model.corpus),
+                documents={
+                    lang: f"{STUDY.results}/corpora/{model.corpus}/{lang}.jsonl" for lang in languages
+                },
+            )
+    return found
+
+
+def training_text():
+    """Every file of text and windows that a model of this study is trained on."""
+    models = cut_and_trained().values()
+    files = [file for of in models for file in (of.get("windows"), *of.get("documents", {}).values()) if file]
+    return list(dict.fromkeys(files))
+
+
 def previous_steps(wildcards):
     """Input function: the range that holds the step which the first step of this range goes on from."""
     step = resumed_from(STUDY, wildcards.model, training_steps(wildcards)[0])
@@ -238,12 +268,12 @@ def token_files():
     return [f"{STUDY.results}/{file}" for job in jobs for file in job.files if file.endswith(".tokens.h5")]
 
 
-def of_writing_steps(pattern):
-    """Input function: files of the analysis that hold the steps and the languages that write."""
+def holding(steps, pattern):
+    """Input function: files of the analysis that hold these steps of a model."""
     return lambda wildcards: expand(
         pattern,
         model=wildcards.model,
-        steps=RANGES.analysis[wildcards.model].holding(writing_steps(wildcards)),
+        steps=RANGES.analysis[wildcards.model].holding(steps(wildcards)),
     )
 
 

@@ -161,6 +161,7 @@ rule collect_concepts:
         words="<results>/tables/concept_words.tsv",
         shared="<results>/tables/concept_pairs.tsv",
         pairs=report("<results>/tables/pairs.tsv", category="tables", labels={"table": "language pairs"}),
+        purity=report("<results>/tables/purity.tsv", category="tables", labels={"table": "purity"}),
     log:
         "<logs>/collect_concepts.log",
     conda:
@@ -171,8 +172,9 @@ rule collect_concepts:
         languages=list(STUDY.languages),
         words=STUDY.word_lists,
         label_language=STUDY.concepts.label_language,
+        clones=STUDY.clones_among(STUDY.languages),
         version=version("collect_concepts"),
     message:
-        "count the sentences of every concept, and compare how languages are written"
+        "count the sentences of every concept, identify their languages and compare how these are written"
     script:
         "../scripts/collect_concepts.py"

@@ -131,7 +131,7 @@ def measure_onsets(
         Tables with the columns that docs/formats.md explains. Models of fewer than :data:`LEAST_STEPS` steps
         or :data:`LEAST_CONCEPTS` concepts, and studies of one language, have no rows.
     """
-    shared = {key: found for table in experts for key, found in _shared_by_step(table)}
+    shared = {key: found for table in experts for key, found in shared_by_step(table)}
     own = transfer[(transfer["source"] == transfer["target"]) & (transfer["concept"] != ALL)]
     parts: list[tuple[list[Any], list[Any], list[Any]]] = []
     for model in own["model"].unique():
@@ -155,10 +155,18 @@ def _table(rows: list[Any], columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(types)
 
 
-def _shared_by_step(
+def shared_by_step(
     experts: pd.DataFrame,
 ) -> Iterator[tuple[tuple[str, int], dict[tuple[int, int], Floats]]]:
-    """Overlap above the null by model and step, languages and concepts by name."""
+    """Overlap above the null by model and step, languages and concepts by name.
+
+    Args:
+        experts: As :func:`measure_onsets` takes one.
+
+    Yields:
+        Model and step; and by numbers of two languages, which may be one and the same, a number for each
+        concept, ``(C,)``. Steps of a single concept have none.
+    """
     rows = experts[(experts["scope"] == "model") & experts["subset"].isin(list(OTHER_HALF))]
     key: Any
     for key, of_step in rows.groupby(["model", "step"], sort=False):

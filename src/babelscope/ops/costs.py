@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -583,6 +583,13 @@ class CostModel:
         kept = 20 * rows if job.stage == "collect_alignment" else 1e5
         return Cost(seconds, _PLAIN_MEMORY + 400 * rows, kept)
 
+    def collect_text(self, job: JobCells) -> Cost:
+        """Reads a small table of every language, and identifies the languages of its sentences."""
+        cost, languages = self.collect(job), len(self.study.languages)
+        lines = sum(min(self._text(lang).sentences, 2000) for lang in self.study.languages)
+        seconds = cost.seconds + 0.6 * languages + 1.2e-3 * lines
+        return replace(cost, seconds=seconds, memory=cost.memory + 30_000_000 * languages)
+
     def onset(self, _: JobCells) -> Cost:
         """Reads the experts of every step, and resamples curves of every pair of languages."""
         study, seconds, most = self.study, _START["science"], 0.0
@@ -615,6 +622,45 @@ class CostModel:
             layers = len(study.viewed_steps(name)) * (model.n_layers + 1)
             seconds += layers * (0.003 * languages + n**2 * (5e-7 * languages + 1e-8 * pairs))
         return Cost(seconds, _SCIENCE_MEMORY + 40 * languages * n**2, 100 * pairs)
+
+    def language_units(self, job: JobCells) -> Cost:
+        """A pass over some sentences of each language at each step, whose units are sorted all together."""
+        study, settings = self.study, self._settings(job.model)
+        n = sum(min(200, self._text(lang).sentences) for lang in study.languages)
+        share = n / max(1, sum(self._text(lang).sentences for lang in study.languages))
+        one = self._load(job.model) + self._scoring(job.model, n)
+        one += 2 * share * sum(self._measuring(job.model, lang) for lang in study.languages)
+        held = n * study.n_units(job.model) * STORED[settings.unit_type(settings.poolings[0])]
+        scores = 6 * 8 * len(study.languages) * study.n_units(job.model)
+        memory = self._host(job.model, sizes.tracing_memory(self._config(job.model), settings))
+        return Cost(_START["torch"] + len(job.steps) * one, memory + 1.2 * held + scores, kept=1e5)
+
+    def confounds(self, _: JobCells) -> Cost:
+        """Reads the experts of every step, cuts sentences, and fits small classifiers of every concept."""
+        study, onset = self.study, self.onset(JobCells("measure_onset"))
+        languages, cells = len(study.languages), len(study.languages) * self._n_concepts
+        lines = sum(self._text(lang).sentences for lang in study.languages)
+        trained = sum(isinstance(model, PretrainedModel) for model in study.models.values())
+        seconds = len(study.models) * (1e-4 * lines + 8 * cells * (2e-3 + 2e-6 * lines / languages))
+        seconds += trained * languages * 4  # a million characters of text each
+        for model in study.models.values():
+            seconds += len(model.steps) * (languages + self._n_concepts + 0.1 * languages) * 2e-3
+        return replace(onset, seconds=onset.seconds + seconds, memory=onset.memory + 2000 * lines, kept=1e5)
+
+    def ablate(self, job: JobCells) -> Cost:
+        """A pass over each language's sentences; over those of a concept one per source and kind of unit."""
+        study, config, settings = self.study, self._config(job.model), self._settings(job.model)
+        languages, concepts = study.languages, len(study.ablated_concepts)
+        passes = len(languages) * concepts * (4 * len(languages) + 1)
+        tokens = sum(self._text(lang).tokens for lang in languages) / len(languages)
+        read = passes * study.views.ablated_sentences * tokens
+        calls = passes * dimensions(config).n_layers * (12 + 8 * len(settings.sites))
+        one = self._load(job.model) + self._computing(2 * n_parameters(config) * read, calls)
+        one += sum(self._measuring(job.model, lang) for lang in languages)
+        memory = max(sizes.loss_memory(config, settings), sizes.tracing_memory(config, settings))
+        memory += 8 * (3 * concepts + 4) * study.n_units(job.model)
+        kept = 8 * len(job.steps) * passes
+        return Cost(_START["torch"] + len(job.steps) * one, self._host(job.model, memory), kept)
 
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""

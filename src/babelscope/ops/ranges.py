@@ -66,6 +66,7 @@ class StudyRanges:
         analysis: Per model the steps that one job analyses: the inner lists, and so many of the others.
         writing: Per model that writes the steps that do, cut as in the analysis.
         tracing: Per model whose units are traced the steps at which they are.
+        viewing: Per model the steps at which views run it, where the study asks for one that does.
         layers: Per model the layers that one job probes, the embedding (0) among them.
     """
 
@@ -74,6 +75,7 @@ class StudyRanges:
     analysis: Mapping[str, Ranges[int]]
     writing: Mapping[str, Ranges[int]]
     tracing: Mapping[str, Ranges[int]]
+    viewing: Mapping[str, Ranges[int]]
     layers: Mapping[str, Ranges[int]]
 
     @classmethod
@@ -83,6 +85,7 @@ class StudyRanges:
         models = study.models
         writing = {run_id: study.generation_batches(run_id) for run_id in models}
         tracing = {run_id: study.tracing_batches(run_id) for run_id in models}
+        viewing = {run_id: study.viewing_batches(run_id) for run_id in models}
         return cls(
             langs=Ranges("languages", chunks(study.languages, size.languages_per_job)),
             training={
@@ -100,6 +103,11 @@ class StudyRanges:
             tracing={
                 run_id: Ranges(f"steps of {run_id} that are traced", ranges)
                 for run_id, ranges in tracing.items()
+                if ranges
+            },
+            viewing={
+                run_id: Ranges(f"steps of {run_id} at which views run it", ranges)
+                for run_id, ranges in viewing.items()
                 if ranges
             },
             layers={

@@ -37,7 +37,7 @@ class Caption:
     decoders: bool = False
     """Encoders have no such numbers; a study of encoders alone has no such figure."""
     view: str = ""
-    """Setting below ``views`` that switches it off; a study that does so has no such figure."""
+    """Setting below ``views`` that asks for it; a study that does not has no such figure."""
     lacks: str = "rows for this figure"
     """What its main table lacks if there is nothing to draw."""
     columns: list[str] = field(default_factory=list)

@@ -17,6 +17,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from babelscope.analysis.settings import ViewSettings
 from babelscope.io.files import written_whole
 from babelscope.models.architectures import ARCHITECTURES
 from babelscope.report import views
@@ -115,6 +116,7 @@ def render_report(
         settings=yaml_of(study),
         concepts=views.shown_table(present, "concepts"),
         concept_words=views.shown_table(present, "concept_words"),
+        purity=views.shown_table(present, "purity"),
         concept_pairs=views.shown_table(present, "concept_pairs"),
         audit=views.audit(study, present),
         assumed=views.assumed(study),
@@ -142,7 +144,8 @@ def _sections(figures: Sequence[FigureView]) -> Iterator[dict[str, Any]]:
 def _is_asked(spec: FigureSpec, study: Mapping[str, Any], tables: Tables) -> bool:
     """Whether a figure is not switched off, and some model has what it asks for."""
     key = spec.caption.asks
-    if not (study.get("views") or {}).get(spec.caption.view, True):
+    wanted = ViewSettings().model_dump() | dict(study.get("views") or {})
+    if not wanted.get(spec.caption.view, True):
         return False
     if spec.caption.decoders and _only_encoders(tables.get("models")):
         return False

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from babelscope.analysis.purity import foreign_rows
 from babelscope.report.figures.spec import Tables, part, points
 from babelscope.report.findings.criteria import TITLES, Finding
 from babelscope.report.formats import TableView, cell, inline, table_view, text
@@ -199,6 +200,9 @@ def warnings(study: Study, tables: Tables, provenance: Mapping[str, Any]) -> Ite
         yield say("flagged", n=len(flagged), checkpoints=checkpoints, cells=cells, how=how)
     if "concepts" in tables:
         yield from _few_positives(tables["concepts"])
+    if "purity" in tables:
+        for row in foreign_rows(tables["purity"]).to_dict("records"):
+            yield say("foreign", **row)
     if "probes" in tables:
         yield from _probe_warnings(tables["probes"])
 

@@ -56,8 +56,10 @@ def cross_check(study: Study) -> None:
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
+    _check_ablation(study)
     _check_palette(study.report.style.palette)
     _check_traces(study)
+    _check_views(study)
     _check_kept_checkpoints(study)
     _check_groups(study)
     _check_assumed(study)
@@ -441,6 +443,13 @@ def _check_generation(study: Study) -> None:
             _check_known("generation.concepts", concept, study.concept_ids)
 
 
+def _check_ablation(study: Study) -> None:
+    for model in study.models.values():
+        if study.views.ablation and ARCHITECTURES[model.config["model_type"]].kind == "encoder":
+            hint = f"model {model.id} is an encoder, which has no loss from left to right; turn the view off"
+            raise StudyError("views.ablation", True, "false where a model is an encoder", hint)
+
+
 def _check_palette(name: str) -> None:
     """A palette that seaborn has; it is asked only where the name is not the default."""
     if name == Style().palette:
@@ -471,6 +480,14 @@ def _check_traces(study: Study) -> None:
         _check_unit(study, name)
 
 
+def _check_views(study: Study) -> None:
+    """Languages are told apart on sentences that say the same."""
+    if study.views.language_units and study.sentences.source == "concepts":
+        allowed = "false where sentences are of concept files, since these say other things in every language"
+        hint = "bring parallel sentences (sentences.source: parallel), or leave it out"
+        raise StudyError("views.language_units", True, allowed, hint)
+
+
 def _check_kept_checkpoints(study: Study) -> None:
     """Checkpoints that go are read by nothing that waits for all of them."""
     if study.keep_checkpoints:
@@ -479,6 +496,10 @@ def _check_kept_checkpoints(study: Study) -> None:
         if isinstance(model, HubSeries) and study.traced_steps(name):
             allowed = "true, or with it `traces: {enabled: false}`"
             hint = f"traces choose sentences when all steps of {name} are known, and read them again then"
+            raise StudyError("keep_checkpoints", False, allowed, hint)
+        if isinstance(model, HubSeries) and study.views.confounds:
+            allowed = "true, or with it `views: {confounds: false}`"
+            hint = f"confounds read the tokenizer of {name} when all its steps are known"
             raise StudyError("keep_checkpoints", False, allowed, hint)
 
 

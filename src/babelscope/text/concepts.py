@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from babelscope.errors import TextError
 from babelscope.io.files import fitting_fields
@@ -422,16 +422,19 @@ def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
     return pd.DataFrame([{"lang": lang, "concept": name, **each} for (lang, name), each in counts.items()])
 
 
-def positive_sentences(labels: Path, sentences: Path) -> dict[str, list[tuple[str, str]]]:
+def positive_sentences(
+    labels: Path, sentences: Path, *, half: str | None = None
+) -> dict[str, list[tuple[str, str]]]:
     """The sentences that express each concept, in the order of the language: id and text.
 
     Args:
         labels: A language's table of ``concept, sentence_id, half, label``.
         sentences: Its table of ``sentence_id, half, text``.
+        half: Of the concept's sentences, ``a`` or ``b``; both by default.
     """
     expressed: dict[str, set[str]] = {}
     for row in read_tsv(labels):
-        if row["label"] == "1":
+        if row["label"] == "1" and half in (None, row["half"]):
             expressed.setdefault(row["concept"], set()).add(row["sentence_id"])
     texts = [(row["sentence_id"], row["text"]) for row in read_tsv(sentences)]
     return {
@@ -439,23 +442,21 @@ def positive_sentences(labels: Path, sentences: Path) -> dict[str, list[tuple[st
     }
 
 
-def write_concept_words(
+def words_of_concepts(
     source: str,
-    out: Path,
     *,
     words: Mapping[str, Mapping[str, Sequence[str]]],
     concepts: Sequence[str],
     languages: Sequence[str],
     clones: Clones = NO_CLONES,
-) -> None:
-    """Write the words by which a concept is found in generated text: concept -> language -> words.
+) -> dict[str, dict[str, list[str]]]:
+    """The words by which a concept is found in text: concept -> language -> words.
 
     From the grammar, words of every language; else those of the languages that word lists name, if there are
     lists. Those of a clone are its original's, in their own letters.
 
     Args:
         source: grammar, words or files.
-        out: JSON file.
         words: words, files: per concept and language its words.
         concepts: The concepts.
         languages: grammar: the languages.
@@ -474,5 +475,16 @@ def write_concept_words(
             found[concept] = {
                 lang: [fold(form, originals.get(lang, lang)) for form in own] for lang, own in named.items()
             }
+    return found
+
+
+def write_concept_words(source: str, out: Path, **about: Any) -> None:
+    """Write the words by which a concept is found in generated text.
+
+    Args:
+        source: grammar, words or files.
+        out: JSON file.
+        about: As :func:`words_of_concepts` has it.
+    """
     with text_file(out) as file:
-        file.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        file.write(json.dumps(words_of_concepts(source, **about), ensure_ascii=False, indent=1) + "\n")

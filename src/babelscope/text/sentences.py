@@ -77,3 +77,8 @@ def prepare_sentences(
 def read_sentences(path: Path) -> list[tuple[str, str]]:
     """(id, text) of the analysed sentences, in order."""
     return [(row["sentence_id"], row["text"]) for row in read_tsv(path)]
+
+
+def read_halves(path: Path) -> dict[str, str]:
+    """The half of each analysed sentence, by its id."""
+    return {row["sentence_id"]: row["half"] for row in read_tsv(path)}

@@ -15,9 +15,12 @@ from babelscope.errors import shown
 from babelscope.io.files import written_whole
 from babelscope.io.tables import columns_asked
 from babelscope.report.figures import (
+    ablation,
     choices,
+    confounds,
     doses,
     generation,
+    language_units,
     left_out,
     lifelines,
     losses,
@@ -56,6 +59,11 @@ FIGURES: dict[str, FigureSpec] = {
         onset.ONSET,
         left_out.LEFT_OUT,
         representations.REPRESENTATIONS,
+        confounds.CONFOUNDS,
+        confounds.CONFOUND_PAIRS,
+        language_units.LANGUAGE_UNITS,
+        ablation.ABLATION,
+        ablation.PAIRS,
         choices.CHOICES,
     )
 }
