@@ -86,13 +86,13 @@ def test_an_expert_that_is_ablated_gives_nothing():
         torch.testing.assert_close(logits(model), logits(other), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MIXTURES)
-def test_shares_are_those_of_the_own_tokens(name):
+@pytest.mark.parametrize(("name", "prefix"), [*((name, "") for name in MIXTURES), ("olmoe", "la casa ")])
+def test_shares_are_those_of_the_own_tokens(name, prefix):
     loaded = tiny_loaded(name)
-    encoded = encode_sentences(loaded, SENTENCES, max_length=20, where="sentences")
+    encoded = encode_sentences(loaded, SENTENCES, max_length=20, where="sentences", prefix=prefix)
     counts, n_tokens = 0, 0
     for row in encoded.rows:
-        own = sent(loaded.model, torch.tensor([row]))[1:]
+        own = sent(loaded.model, torch.tensor([row]))[encoded.first :]
         counts, n_tokens = counts + own.sum(dim=0).numpy(), n_tokens + len(own)
     shares_LE = routed_shares(loaded, encoded, batch_size=3)
     np.testing.assert_allclose(shares_LE[LAYER - 1], counts / n_tokens)

@@ -22,7 +22,7 @@ def routed_shares(loaded: LoadedModel, encoded: Encoded, *, batch_size: int) -> 
 
     Args:
         loaded: A mixture of experts.
-        encoded: The sentences as inputs; start and end token do not count.
+        encoded: The sentences as inputs; start token, prefix and end token do not count.
         batch_size: Sentences at a time.
 
     Returns:
@@ -39,7 +39,7 @@ def routed_shares(loaded: LoadedModel, encoded: Encoded, *, batch_size: int) -> 
     sizes = dimensions(config)
     counts_LE = np.zeros((sizes.n_layers, sizes.experts))
     n_tokens = 0
-    for batch in make_batches(loaded, encoded.rows, batch_size=batch_size):
+    for batch in make_batches(loaded, encoded.rows, batch_size=batch_size, first=encoded.first):
         own_BS = _own(batch)
         n_tokens += int(own_BS.sum())
         watchers = [
@@ -54,7 +54,7 @@ def routed_shares(loaded: LoadedModel, encoded: Encoded, *, batch_size: int) -> 
 
 def _own(batch: InputBatch) -> NDArray[np.bool_]:
     positions_S = np.arange(batch.mask_BS.shape[1])
-    own: NDArray[np.bool_] = (positions_S >= 1) & (positions_S < batch.stops[:, None])
+    own: NDArray[np.bool_] = (positions_S >= batch.first) & (positions_S < batch.stops[:, None])
     return own
 
 
