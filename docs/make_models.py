@@ -34,6 +34,10 @@ of yours, and says what no check of one checkpoint can know. Another architectur
 [extend.md](extend.md#an-architecture).
 
 """
+FOOT = """
+Multimodal models that are read as the text model inside them: {inside}. With text alone they compute what it
+computes: the tests compare logits and sites with the class that sees.
+"""
 
 
 def page() -> str:
@@ -42,6 +46,7 @@ def page() -> str:
 
     from babelscope.analysis.model_checks import check_model
     from babelscope.models.architectures import SITES
+    from babelscope.models.wrappers import WRAPPERS
     from tiny_models import CONFIGS, tiny_loaded
 
     checks = ["padding", "order", *(f"site {site}" for site in SITES)]
@@ -54,7 +59,10 @@ def page() -> str:
         found = {one.check: MARKS[one.level] for one in check_model(loaded, TEXTS)}
         kind = "decoder" if loaded.end_id is None else "encoder"
         lines.append(f"| `{name}` | {kind} | " + " | ".join(found.get(check, "–") for check in checks) + " |")
-    return HEAD.format(version=transformers.__version__) + "\n".join(lines) + "\n"
+    inside = ", ".join(f"`{name}` (as `{row['text']}`)" for name, row in WRAPPERS.items())
+    return (
+        HEAD.format(version=transformers.__version__) + "\n".join(lines) + "\n" + FOOT.format(inside=inside)
+    )
 
 
 def main() -> None:

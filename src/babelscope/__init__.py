@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         load_model,
         overlap,
         probe_language,
+        routing,
         score_units,
     )
     from babelscope.results import open_studies, open_study
@@ -30,7 +31,7 @@ _HOME = {
     **dict.fromkeys(
         (
             *("load_model", "activations", "score_units", "experts", "overlap"),
-            *("probe_language", "force", "ablate", "generate"),
+            *("probe_language", "force", "ablate", "generate", "routing"),
         ),
         "notebook",
     ),
@@ -49,6 +50,7 @@ __all__ = [
     "open_study",
     "overlap",
     "probe_language",
+    "routing",
     "score_units",
 ]
 

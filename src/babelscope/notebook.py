@@ -35,15 +35,17 @@ from babelscope.analysis.settings import (
     ProbeSettings,
 )
 from babelscope.capture.extraction import extract_language
+from babelscope.capture.inputs import encode_sentences
+from babelscope.capture.routing import routed_shares
 from babelscope.capture.settings import ExtractionSettings, Site
 from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files, write_units
 from babelscope.errors import DataError
 from babelscope.io.cells import cell_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import LoadedModel, load_checkpoint
-from babelscope.models.dimensions import max_positions, site_widths
+from babelscope.models.dimensions import dimensions, max_positions, site_widths
 from babelscope.text.lines import half_of
-from babelscope.units import UnitIndex, UnitPlace, place_of
+from babelscope.units import UnitIndex, UnitPlace, expert_place, place_of
 
 Sentences = Mapping[str, Mapping[str, str] | Sequence[str]]
 """Per language its sentences: by id, or a list, whose ids are then ``0``, ``1``, ..."""
@@ -457,7 +459,7 @@ def _unit_set(model: LoadedModel, units: Units, value: float | None) -> UnitSet:
         own = units["forced_value"].tolist() if "forced_value" in units else [None] * len(units)
     else:
         values = dict(units) if isinstance(units, Mapping) else dict.fromkeys(units)
-        places, own = [place_of(name) for name in values], list(values.values())
+        places, own = [_place_in(model, name) for name in values], list(values.values())
     held = [at if value is None else value for at in own]
     if not held:
         raise ValueError("there are no units to hold")
@@ -469,6 +471,50 @@ def _unit_set(model: LoadedModel, units: Units, value: float | None) -> UnitSet:
     # Names the first unit that the model does not have.
     UnitIndex.of((*place, width) for place, width in widths.items()).numbers(layers, sites, indices)
     return UnitSet(layers, sites, indices, known)
+
+
+def _place_in(model: LoadedModel, name: str) -> UnitPlace:
+    """The place of a unit by either of its names."""
+    of_expert = expert_place(name)
+    if of_expert is None:
+        return place_of(name)
+    (layer, expert, neuron), sizes = of_expert, dimensions(model.config)
+    if sizes.experts == 1 or expert >= sizes.experts or neuron >= sizes.mlp:
+        there = f"{sizes.experts} experts of {sizes.mlp} neurons" if sizes.experts > 1 else "no experts"
+        raise ValueError(f"there is no unit {name}: a block of {model.folder} has {there}")
+    return layer, "mlp_act", expert * sizes.mlp + neuron
+
+
+def routing(model: LoadedModel, sentences: Sentences, *, batch_size: int = 32) -> pd.DataFrame:
+    """Where the router of a mixture of experts sends the tokens of each language.
+
+    Args:
+        model: Of :func:`load_model`; a mixture of experts.
+        sentences: Per language its sentences.
+        batch_size: Sentences at a time.
+
+    Returns:
+        Columns ``lang, layer, expert, share``: of the language's tokens, without start and end token, the
+        share that is sent to the expert. The units of the expert at ``mlp_act`` are 0 for all others. In a
+        layer shares add up to the number of experts that each token is sent to.
+
+    Raises:
+        StudyError: If the model is no mixture of experts.
+
+    Example:
+        >>> bs.routing(model, texts).pivot(index="expert", columns="lang", values="share")  # of one layer
+    """
+    longest = max_positions(model.config) or ExtractionSettings().max_length
+    tables = []
+    for lang, texts in sentences.items():
+        pairs, where = _by_id(lang, texts), f"sentences of {lang}"
+        length = min(longest, ExtractionSettings().max_length)
+        encoded = encode_sentences(model, pairs, max_length=length, where=where)
+        shares_LE = routed_shares(model, encoded, batch_size=batch_size)
+        table = pd.DataFrame(shares_LE, index=range(1, len(shares_LE) + 1)).rename_axis("layer")
+        long = table.reset_index().melt("layer", var_name="expert", value_name="share")
+        tables.append(long.sort_values(["layer", "expert"], ignore_index=True).assign(lang=lang))
+    return pd.concat(tables, ignore_index=True)[["lang", "layer", "expert", "share"]]
 
 
 def generate(model: LoadedModel, n: int = 4, *, seed: int = 0, **settings: Any) -> pd.DataFrame:

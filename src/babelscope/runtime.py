@@ -103,6 +103,13 @@ def export_source(folder: Path) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *others])
 
 
+def keep_compiled(folder: Path) -> None:
+    """Have the processes that are started from here keep what numba compiles in ``folder``, if it cannot lie
+    beside the modules, as in a checkout that is only read; by itself numba then needs a home."""
+    if not os.access(Path(__file__).parent, os.W_OK):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(folder.absolute()))
+
+
 def tune_memory(model_bytes: int | None) -> None:
     """Have glibc keep the memory of a small model's activations, and give that of others back at once.
 

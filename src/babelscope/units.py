@@ -131,6 +131,23 @@ def place_of(name: str) -> UnitPlace:
     return int(match[1]), match[2], int(match[3])
 
 
+def expert_place(name: str) -> tuple[int, int, int] | None:
+    """Layer, expert and neuron by a name such as ``L03.mlp_act.e5.117``; None if it is no such name."""
+    match = re.fullmatch(r"L(\d+)\.mlp_act\.e(\d+)\.(\d+)", name)
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
+
+
+def expert_name(layer: int, unit: int, width: int) -> str:
+    """The name by its expert of a unit at ``mlp_act`` of a mixture of experts.
+
+    Args:
+        layer: Its layer.
+        unit: Its index in the site.
+        width: Neurons of an expert.
+    """
+    return f"L{layer:02d}.mlp_act.e{unit // width}.{unit % width}"
+
+
 def unit_name(layer: int, site: str, unit: int) -> str:
     """The name of a unit by its place."""
     return f"L{layer:02d}.{site}.{unit}"

@@ -84,6 +84,7 @@ def synthetic_tables(
     tables["representations"] = _representations(models, steps, sharing)
     tables |= _confounds(models, steps, sharing)
     tables |= _language_units(models, steps)
+    tables["ablation"] = _ablation(models, steps, sharing, languages)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -647,3 +648,24 @@ def _language_units(models, steps):
              "n_concepts": 6}
         )  # fmt: skip
     return {"language_units": pd.DataFrame(counts), "language_overlap": pd.DataFrame(overlap)}
+
+
+def _ablation(models, steps, sharing, languages):
+    """Experts are used in their own language by all models, in others as far as these share; controls do nothing."""
+    rows = []
+    conditions = ("experts", "random", "random_dose", "other_concept")
+    pairs = [("*", "*"), ("=", "="), *itertools.product(languages, languages)]
+    for m, step, (source, target), condition in itertools.product(
+        models.itertuples(), steps, pairs, conditions
+    ):
+        is_own, is_control = source == target != "*", condition != "experts"
+        used = 0.01 * np.log2(step + 1) if is_own else _growth(step, m.role, sharing)
+        damage = 0.002 if is_control else used
+        gain = (used - 0.002, used - 0.012, used + 0.008) if is_control else (np.nan,) * 3
+        relative = (0.5, 0.3, 0.7) if source == "*" and step else (np.nan,) * 3
+        band = (damage - 0.01, damage + 0.01)
+        at = (m.model, step, source, target, condition)
+        rows.append((*at, damage, *band, *gain, *relative, 2.0, len(CONCEPTS), 96))
+    columns = ["model", "step", "source", "target", "condition", "damage", "low", "high", "gain", "gain_low"]
+    columns += ["gain_high", "relative", "relative_low", "relative_high", "loss", "n_concepts", "n_sentences"]
+    return pd.DataFrame(rows, columns=columns)

@@ -39,6 +39,7 @@ _BERT = {
     "intermediate_size": 40,
     "max_position_embeddings": 64,
 }
+_EXPERTS = {"intermediate_size": 12, "num_experts_per_tok": 2}
 _FIRST_SLIDES = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
 
 #: Two blocks of width 16 each. Key heads, head sizes and MLPs have widths that tell them apart, and
@@ -73,6 +74,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "olmo3": {**_LLAMA, **_FIRST_SLIDES},
     "smollm3": {**_LLAMA, "no_rope_layers": [1, 0]},
     "apertus": {**_LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+    "olmoe": {**_LLAMA, **_EXPERTS, "num_experts": 5, "clip_qkv": 1.0},
+    "mixtral": {**_LLAMA, **_EXPERTS, "num_local_experts": 5, "sliding_window": 4},
+    "qwen3_moe": {
+        **_LLAMA,
+        "num_experts": 5,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 12,
+        "head_dim": 6,
+    },
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
@@ -80,6 +90,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 ARCHITECTURES = tuple(CONFIGS)
 DECODERS = tuple(name for name in CONFIGS if find_architecture(name).kind == "decoder")
+MIXTURES = tuple(name for name in CONFIGS if find_architecture(name).experts)
 ENCODERS = tuple(name for name in CONFIGS if find_architecture(name).kind == "encoder")
 
 SENTENCES = [

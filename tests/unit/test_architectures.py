@@ -11,7 +11,7 @@ from babelscope.models import architectures
 from babelscope.models.architectures import SITES, is_encoder
 from babelscope.models.dimensions import dimensions, max_positions, n_layers, n_parameters, site_widths
 from babelscope.models.hooks import site_modules
-from tiny_models import ARCHITECTURES, CONFIGS, VOCABULARY_SIZE, tiny_model
+from tiny_models import ARCHITECTURES, CONFIGS, MIXTURES, VOCABULARY_SIZE, tiny_model
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -100,6 +100,32 @@ def test_published_models_have_the_parameters_that_are_published():
         assert n_parameters(config) == pytest.approx(published, rel=0.01)
 
 
+def test_active_parameters_are_those_that_a_token_is_computed_with():
+    """As their authors say: Mixtral 8x7B 46.7 and 12.9 billion, OLMoE 6.9 and 1.3, Qwen3-30B-A3B 30.5 and 3.3."""
+    olmoe = {"model_type": "olmoe", "intermediate_size": 1024}
+    qwen = {"model_type": "qwen3_moe", "num_hidden_layers": 48, "head_dim": 128, "num_key_value_heads": 4}
+    for config, whole, active in (
+        ({"model_type": "mixtral"}, 46.7e9, 12.9e9),
+        (olmoe, 6.9e9, 1.3e9),
+        (qwen, 30.5e9, 3.3e9),
+    ):
+        assert n_parameters(config) == pytest.approx(whole, rel=0.01)
+        assert n_parameters(config, active=True) == pytest.approx(active, rel=0.03)
+    dense = {"model_type": "llama"}
+    assert n_parameters(dense, active=True) == n_parameters(dense)
+
+
+def test_mixtures_that_cannot_be_read_are_refused():
+    given = {"model_type": "qwen3_moe", **CONFIGS["qwen3_moe"]}
+    for name, value in (("mlp_only_layers", [0]), ("decoder_sparse_step", 2)):
+        with pytest.raises(StudyError, match=f"{name}`: got .*experts in all"):
+            dimensions({**given, name: value})
+    with pytest.raises(StudyError, match="num_experts_per_tok`: got 6; allowed: at most the 5 experts"):
+        dimensions({**given, "num_experts_per_tok": 6})
+    with pytest.raises(StudyError, match=r"qwen2_moe is a mixture of experts: olmoe, mixtral and qwen3_moe"):
+        dimensions({"model_type": "qwen2_moe"})
+
+
 def test_gates_and_kinds():
     gated = {name for name in ARCHITECTURES if dimensions({"model_type": name}).gated}
     assert "apertus" not in gated
@@ -137,6 +163,11 @@ def test_widths_are_those_of_the_modules(name):
             continue
         sizes = []
         for module, end, _ in site_modules(model, site, layer):
+            if name in MIXTURES and site.startswith("mlp"):
+                experts = model.model.layers[layer - 1].mlp.experts
+                n, wide, narrow = experts.down_proj.shape
+                sizes.append(wide if site == "mlp_out" else n * narrow)
+                continue
             rows, columns = module.weight.shape
             if type(module).__name__ == "Conv1D":  # GPT-2 keeps its weights transposed
                 rows, columns = columns, rows

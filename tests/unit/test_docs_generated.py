@@ -177,8 +177,9 @@ def test_ranges_that_stages_take_are_those_of_the_page():
 
     class Kinds:
         training, analysis, writing, tracing = "training", "analysis", "writing", "tracing"
+        viewing = "viewing"
 
-    for stages, kind in zip(rows, ("training", "analysis", "writing", "tracing"), strict=True):
+    for stages, kind in zip(rows, ("training", "analysis", "writing", "tracing", "viewing"), strict=True):
         assert stages == {
             name
             for name, stage in STAGES.items()

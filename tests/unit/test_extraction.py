@@ -23,7 +23,7 @@ from babelscope.errors import BabelscopeError, DataError, NumericsError, StoreEr
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.architectures import SITES
 from babelscope.models.hooks import ModuleEnd, block_list, site_modules, watching
-from tiny_models import ARCHITECTURES, ENCODERS, SENTENCES, WORDS, record, tiny_loaded, tiny_model
+from tiny_models import ARCHITECTURES, ENCODERS, MIXTURES, SENTENCES, WORDS, record, tiny_loaded, tiny_model
 
 IDS = torch.tensor([[0, 4, 9, 11, 6, 20]])
 SETTINGS = ExtractionSettings(
@@ -282,6 +282,8 @@ def test_tokens_are_drawn_uniformly():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_batch_equals_its_sentences(name, dtype):
+    if name in MIXTURES and dtype == "bfloat16":
+        pytest.skip("in 16 bits tokens may be sent to other experts: test_experts has what is said then")
     loaded = tiny_loaded(name)
     loaded.model.to(getattr(torch, dtype))
     settings = SETTINGS.model_copy(update={"compute_dtype": dtype})

@@ -42,7 +42,7 @@ from babelscope.models.hooks import site_modules, watching
 from babelscope.stats import interval_over_runs
 from babelscope.units import UnitIndex
 from score_files import rank, score
-from tiny_models import DECODERS, ENCODERS, SENTENCES, WORDS, tiny_loaded
+from tiny_models import DECODERS, ENCODERS, MIXTURES, SENTENCES, WORDS, tiny_loaded
 
 SITES = ["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
 SAMPLING = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.9, "batch_size": 4}
@@ -244,7 +244,9 @@ def test_forced_units_change_what_is_predicted(architecture):
     loaded = tiny_loaded(architecture)
     ids = torch.tensor([[0, 5, 6, 7]])
     for site in SITES:
-        unit = UnitSet([1], [site], [3], [5.0])
+        # One of each expert: some token is sent to one of them.
+        units = range(3, 60, 12) if architecture in MIXTURES and site in ("mlp_in", "mlp_act") else [3]
+        unit = UnitSet([1] * len(units), [site] * len(units), units, [5.0] * len(units))
         with torch.inference_mode():
             before = loaded.model(input_ids=ids).logits
             with force_units(loaded.model, [unit]):

@@ -123,6 +123,9 @@ FAMILY = {
     "olmo2": OLMO_2,
     "olmo3": {**OLMO_2, "windows": (4, None), "thetas": (5e5, 5e5)},
     "smollm3": {**LLAMA, "thetas": (2e6, None)},
+    "olmoe": {**LLAMA, "head_norm": "whole", "clip": 1.0, "experts": "scores"},
+    "mixtral": {**LLAMA, "windows": (4, 4), "thetas": (1e6, 1e6), "experts": "shares"},
+    "qwen3_moe": {**LLAMA, "head_norm": "head", "experts": "scores"},
     "apertus": {
         **LLAMA, "before": ("attention_layernorm", "feedforward_layernorm"), "head_norm": "head",
         "xielu": True,
@@ -137,9 +140,28 @@ def xielu(x, hand):
     return torch.where(x > 0, positive, negative)
 
 
+def mixture(mlp, config, normed, act, weighting):
+    """A plain loop over tokens and the experts that each is sent to; the rest of the neurons is 0."""
+    scores = linear(normed, mlp("gate.weight")).softmax(dim=-1)
+    weight, chosen = scores.topk(config.num_experts_per_tok, dim=-1)
+    if weighting == "shares":
+        weight = weight / weight.sum(dim=-1, keepdim=True)
+    first, last = mlp("experts.gate_up_proj"), mlp("experts.down_proj")
+    n, width = last.shape[0], last.shape[2]
+    gates, others, acts = (torch.zeros(S, n, width) for _ in range(3))
+    out = torch.zeros_like(normed)
+    for token in range(S):
+        for place, expert in enumerate(chosen[token].tolist()):
+            both = first[expert] @ normed[token]
+            gates[token, expert], others[token, expert] = both[:width], both[width:]
+            acts[token, expert] = act(both[:width]) * both[width:]
+            out[token] += weight[token, place] * (last[expert] @ acts[token, expert])
+    return torch.cat([gates.flatten(1), others.flatten(1)], -1), acts.flatten(1), out
+
+
 def by_hand_llama(model, *, before, after, act=silu, one=0.0, factor=False, head_norm="", clip=None,
                   plain_norm=False, xielu_=False, windows=(None, None), thetas=(1e4, 1e4), scale=None,
-                  cap=None):  # fmt: skip
+                  cap=None, experts=""):  # fmt: skip
     hand, config = Hand(model, "model."), model.config
     n, n_keys = config.num_attention_heads, config.num_key_value_heads
 
@@ -158,9 +180,10 @@ def by_hand_llama(model, *, before, after, act=silu, one=0.0, factor=False, head
         normed = norm(block, x, before[0])
         qkv = [attention.map(normed, name) for name in ("q_proj", "k_proj", "v_proj")]
         hand.keep(layer, attn_qkv=torch.cat(qkv, -1))
-        q, k, v = (part if clip is None else part.clamp(-clip, clip) for part in qkv)
+        q, k, v = qkv
         if head_norm == "whole":
             q, k = attention.rms_norm(q, "q_norm", one), attention.rms_norm(k, "k_norm", one)
+        q, k, v = (part if clip is None else part.clamp(-clip, clip) for part in (q, k, v))
         q, k, v = heads(q, n), heads(k, n_keys), heads(v, n_keys)
         if head_norm == "head":
             q, k = attention.rms_norm(q, "q_norm", one), attention.rms_norm(k, "k_norm", one)
@@ -171,13 +194,16 @@ def by_hand_llama(model, *, before, after, act=silu, one=0.0, factor=False, head
         hand.keep(layer, attn_out=out)
         x = x + norm(block, out, after[0])
         normed = norm(block, x, before[1])
-        up = mlp.map(normed, "up_proj")
-        if xielu_:
-            mlp_in, mlp_act = up, xielu(up, mlp.inside("act_fn"))
+        if experts:
+            mlp_in, mlp_act, out = mixture(mlp, config, normed, act, experts)
         else:
-            gate = mlp.map(normed, "gate_proj")
-            mlp_in, mlp_act = torch.cat([gate, up], -1), act(gate) * up
-        out = mlp.map(mlp_act, "down_proj")
+            up = mlp.map(normed, "up_proj")
+            if xielu_:
+                mlp_in, mlp_act = up, xielu(up, mlp.inside("act_fn"))
+            else:
+                gate = mlp.map(normed, "gate_proj")
+                mlp_in, mlp_act = torch.cat([gate, up], -1), act(gate) * up
+            out = mlp.map(mlp_act, "down_proj")
         x = x + norm(block, out, after[1])
         hand.keep(layer, mlp_in=mlp_in, mlp_act=mlp_act, mlp_out=out, resid=x)
     hand.last = layer_norm(x, x.shape[-1:]) if plain_norm else hand.rms_norm(x, "norm", one)
@@ -441,7 +467,7 @@ def test_layers_are_block_outputs_before_the_final_norm(name):
 
 
 #: Norms over all queries together, as in OLMo-2, let one head change the others.
-HEADS_APART = tuple(name for name in ARCHITECTURES if name not in ("olmo2", "olmo3"))
+HEADS_APART = tuple(name for name in ARCHITECTURES if name not in ("olmo2", "olmo3", "olmoe"))
 
 
 def head_units(config, what: str, head: int) -> range:

@@ -18,11 +18,12 @@ from babelscope.study.steps import chunks, label
 DEMO = yaml.safe_load((Path(__file__).resolve().parents[2] / "config/config.yaml").read_text())
 
 
-def demo(steps, *, keep=False, traces=None, **granularity):
+def demo(steps, *, keep=False, traces=None, views=None, **granularity):
     config = {**copy.deepcopy(DEMO), "keep_activations": keep}
     for model in config["models"].values():
         model["steps"] = steps
     parts = {"granularity": granularity, "generation": {"enabled": False}, "traces": traces or {}}
+    parts["views"] = views or {}
     return load_study({**config, **parts})
 
 
@@ -138,3 +139,12 @@ def test_controls_are_traced_where_a_study_asks_for_it():
     both = StudyRanges.of(demo([0, 64], traces={"controls": True})).tracing
     assert list(both) == ["bridged-seed0", "isolated-seed0"]
     assert not StudyRanges.of(demo([0, 64], traces={"enabled": False, "controls": True})).tracing
+
+
+def test_experts_are_ablated_at_the_steps_of_views_where_a_study_asks_for_it():
+    assert not StudyRanges.of(demo([0, 64, 128])).viewing
+    ranges = StudyRanges.of(demo([[0, 64], 128, 256, 512], views={"ablation": True, "steps": 3})).viewing
+    assert {name: list(found) for name, found in ranges.items()} == {
+        "bridged-seed0": ["0", "128", "512"], "isolated-seed0": ["0", "128", "512"],
+    }  # fmt: skip
+    assert ranges["bridged-seed0"]["0"] == (0,)

@@ -245,7 +245,9 @@ def test_a_study_of_encoders_has_no_headings_of_what_they_lack(tmp_path):
         assert (f">{heading}<" in text) == there
 
 
-@pytest.mark.parametrize("view", ["onset", "left_out", "representations", "confounds", "language_units"])
+@pytest.mark.parametrize(
+    "view", ["onset", "left_out", "representations", "confounds", "language_units", "ablation"]
+)
 def test_a_view_that_is_switched_off_has_no_heading(view, tables, tmp_path):
     heading = load_sections()[view]
     for on in (True, False):

@@ -1,9 +1,13 @@
 """What a job sets around its work: which freed memory glibc keeps, and how many threads there are."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from babelscope.runtime import keep_compiled
 
 # Whether a block of 8 MB comes from memory that malloc keeps, in a process of its own: there is no way back.
 BLOCK = """
@@ -41,3 +45,17 @@ def test_memory_of_small_models_alone_is_kept(tmp_path):
     if done.stdout.strip() == "none":
         pytest.skip("this malloc does not say which blocks it keeps")
     assert done.stdout.strip() == "[1, 1, 0]"
+
+
+@pytest.mark.parametrize(
+    ("writable", "told", "kept"), [(True, None, None), (False, None, "own"), (False, "x", "x")]
+)
+def test_what_is_compiled_is_kept_where_it_can_be_written(tmp_path, monkeypatch, writable, told, kept):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    if told:
+        monkeypatch.setenv("NUMBA_CACHE_DIR", told)
+    monkeypatch.setattr("os.access", lambda path, mode: writable)
+    monkeypatch.chdir(tmp_path)
+    keep_compiled(Path("own"))
+    assert os.environ.get("NUMBA_CACHE_DIR") == (str(tmp_path / "own") if kept == "own" else kept)
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)

@@ -40,7 +40,7 @@ def study(tmp_path_factory) -> MiniStudy:
     run.snakemake(
         *(
             f"results/planted/tables/{name}.parquet"
-            for name in (*TABLES, "traces", "confounds", "language_units")
+            for name in (*TABLES, "traces", "confounds", "language_units", "ablation")
         ),
         "results/planted/tables/models.tsv",
     )
@@ -129,6 +129,18 @@ def test_traces_of_a_shared_unit_are_at_words_of_its_concept_in_every_language(s
             assert row["quantile"] > 0.85
     noise = own[(own["step"] == 0) & (own["kind"] == "strongest")]
     assert noise["quantile"].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_ablation_does_damage_in_another_language_where_experts_are_shared_alone(study):
+    """On these lines the model expects words of the concept that do not come: it does better without."""
+    table = read_table(study.results / "tables/ablation.parquet").set_index(["model", "source", "condition"])
+    assert set(table["step"]) == {SHARING.steps[-1]}
+    own = {series.name: table.loc[series.name, "=", "experts"]["damage"] for series in (SHARING, PRIVATE)}
+    assert max(own.values()) < -0.02
+    assert abs(table.loc[PRIVATE.name, "*", "experts"]["damage"]) < 1e-5
+    for control in ("random", "random_dose", "other_concept"):
+        assert table.loc[SHARING.name, "*", control]["gain_high"] < -0.02
+        assert abs(table.loc[SHARING.name, "=", control]["damage"]) < 0.005
 
 
 def best_units(reliability: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from babelscope.ops.runs import record_run, refuse_beside_others
 from babelscope.ops.stages import STAGES, all_jobs, figures, job_cells, stage_versions, tables
 from babelscope.ops.trained import changed_weights, check_kept, resumed_from
 from babelscope.report.captions import STEP_TABLES, load_captions
-from babelscope.runtime import export_source
+from babelscope.runtime import export_source, keep_compiled
 from babelscope.study.cautions import cautions
 from babelscope.study.checks import check_text
 from babelscope.study.loading import load_study, read_study
@@ -36,6 +36,8 @@ from snakemake.logging import logger
 
 # A job in an environment of its own (--sdm conda) finds the package of this checkout.
 export_source(Path(workflow.basedir, "src"))
+# It may be only read: nothing is written but in the folder where the command is typed.
+keep_compiled(Path(".snakemake/numba"))
 
 try:
     if workflow.is_main_process:  # what Snakemake has read is refused as `babelscope plan` refuses it
@@ -266,12 +268,12 @@ def token_files():
     return [f"{STUDY.results}/{file}" for job in jobs for file in job.files if file.endswith(".tokens.h5")]
 
 
-def of_writing_steps(pattern):
-    """Input function: files of the analysis that hold the steps and the languages that write."""
+def holding(steps, pattern):
+    """Input function: files of the analysis that hold these steps of a model."""
     return lambda wildcards: expand(
         pattern,
         model=wildcards.model,
-        steps=RANGES.analysis[wildcards.model].holding(writing_steps(wildcards)),
+        steps=RANGES.analysis[wildcards.model].holding(steps(wildcards)),
     )
 
 

@@ -9,8 +9,8 @@ Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
 rule generate_text:
     input:
         model=checkpoints(writing_steps),
-        best=of_writing_steps("<results>/best/{model}/{steps}.h5"),
-        experts=of_writing_steps("<results>/experts/{model}/{steps}.parquet"),
+        best=holding(writing_steps, "<results>/best/{model}/{steps}.h5"),
+        experts=holding(writing_steps, "<results>/experts/{model}/{steps}.parquet"),
         # Random units are held at their medians over the sentences of the concept, and at the experts' z-scores.
         sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.generation.languages),
         concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.generation.languages),

@@ -1,11 +1,15 @@
-"""Views behind the four findings, from what is there already; each can be switched off (`views` in a study).
+"""Views behind the four findings; each can be switched on and off (`views` in a study).
+
+Units of languages and ablation run the models once more; the others are made from what is there already.
 
 Reads   <results>/{experts,best}/{model}/{steps}.*, <results>/activations/{model}/{steps}/{langs}.tokens.h5,
-        <results>/tables/transfer.parquet, audit.tsv; for confounds also the text: sentences, concepts, corpora
+        <results>/tables/transfer.parquet, audit.tsv; for confounds also the text: sentences, concepts, corpora;
+        for units of languages and ablation the checkpoints, sentences and concepts
 Writes  <results>/tables/onset.parquet, onset_gaps.parquet, onset_curves.parquet
         <results>/tables/left_out.parquet, representations.parquet
         <results>/tables/confounds.parquet, confound_pairs.parquet
         <results>/language_units/{model}/{steps}.*.parquet, <results>/tables/language_{units,overlap}.parquet
+        <results>/ablation/{model}/{steps}.parquet, <results>/tables/ablation.parquet
 """
 
 
@@ -187,3 +191,55 @@ rule collect_language_units:
         "collect the units that tell a language, and compare them with experts"
     script:
         "../scripts/collect_language_units.py"
+rule ablate_experts:
+    input:
+        model=checkpoints(viewing_steps),
+        experts=holding(viewing_steps, "<results>/experts/{model}/{steps}.parquet"),
+        sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages),
+        concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.languages),
+    output:
+        "<results>/ablation/{model}/{steps}.parquet",
+    log:
+        "<logs>/ablate_experts/{model}/{steps}.log",
+    benchmark:
+        "<benchmarks>/ablate_experts/{model}/{steps}.tsv"
+    priority: WRITE
+    conda:
+        "../../envs/gpu.yaml"
+    resources:
+        **needs("ablate_experts"),
+        gpu=1,
+    params:
+        folders=folders(viewing_steps),
+        langs=list(STUDY.languages),
+        concepts=list(STUDY.ablated_concepts),
+        n_sentences=STUDY.views.ablated_sentences,
+        extraction=run_settings,
+        seed=STUDY.seed,
+        version=version("ablate_experts"),
+    message:
+        "set experts of {wildcards.model}, step {wildcards.steps}, to their means"
+    script:
+        "../scripts/ablate_experts.py"
+
+
+rule collect_ablation:
+    input:
+        each("<results>/ablation/{model}/{steps}.parquet", "viewing"),
+    output:
+        report("<results>/tables/ablation.parquet", category="tables", labels={"table": "ablation"}),
+    log:
+        "<logs>/collect_ablation.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_ablation"),
+    params:
+        langs=list(STUDY.languages),
+        bootstrap=STUDY.experts.bootstrap,
+        seed=STUDY.seed,
+        version=version("collect_ablation"),
+    message:
+        "compare the damage of ablation across languages and within them"
+    script:
+        "../scripts/collect_ablation.py"

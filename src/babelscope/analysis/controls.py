@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +55,14 @@ class Measured(NamedTuple):
 
 
 def draw_random(
-    forced: pd.DataFrame, experts: pd.DataFrame, units: UnitIndex, *, lang: str, concept: str, seed: int
+    forced: pd.DataFrame,
+    experts: pd.DataFrame,
+    units: UnitIndex,
+    *,
+    lang: str,
+    concept: str,
+    seed: int,
+    parts: Iterable[tuple[int, str, slice]] | None = None,
 ) -> Ints:
     """Random units to force: their numbers, one for each expert that is forced.
 
@@ -68,14 +75,16 @@ def draw_random(
         lang: The language; it and the concept seed the draw.
         concept: The concept.
         seed: Of the study.
+        parts: Layer, site and numbers of the units that a random one is drawn from in place of an expert
+            among them; whole sites by default.
 
     Raises:
-        StudyError: If a site has too few other units.
+        StudyError: If there are too few other units.
     """
     numbers, excluded = (numbers_of(table, units) for table in (forced, experts))
     rng = np.random.default_rng([seed, zlib.crc32(f"random/{lang}/{concept}".encode())])
     drawn = np.empty_like(numbers)
-    for layer, site, part in sorted(units.parts(), key=lambda part: part[:2]):
+    for layer, site, part in sorted(units.parts() if parts is None else parts, key=lambda part: part[:2]):
         here = (part.start <= numbers) & (numbers < part.stop)
         count, free = int(here.sum()), np.setdiff1d(np.arange(part.start, part.stop), excluded)
         if len(free) < count:
@@ -165,14 +174,14 @@ def measure_units(
         settings: How activations were extracted.
         where: Names the sentences in an error.
     """
-    sample = _sample(sentences)
+    sample = sample_sentences(sentences)
     wanted = sample.union(*positive.values())
     kept = [(name, text) for name, text in sentences if name in wanted]
     in_sample_S = np.array([name in sample for name, _ in kept])
     names = np.array([name for name, _ in kept], dtype=object)
     rows = {concept: np.flatnonzero(np.isin(names, list(ids))) for concept, ids in positive.items()}
     values = {concept: np.empty((len(rows[concept]), len(drawn[concept])), np.float32) for concept in drawn}
-    parts, moments = list(units.parts()), _Moments(len(units))
+    parts, moments = list(units.parts()), Moments(len(units))
     for batch, pooled in pooled_batches(loaded, kept, settings, where=where):
         values_BN = np.concatenate([pooled[layer, site] for layer, site, _ in parts], axis=1)
         moments.add(values_BN[in_sample_S[batch]])
@@ -186,13 +195,13 @@ def measure_units(
     return Measured(moments.mean_N, moments.sd_N, medians)
 
 
-def _sample(sentences: Sequence[tuple[str, str]]) -> set[str]:
+def sample_sentences(sentences: Sequence[tuple[str, str]]) -> set[str]:
     """The first sentences in the order of a hash: whatever else a study analyses."""
     names = sorted((name for name, _ in sentences), key=lambda name: hashlib.sha256(name.encode()).digest())
     return set(names[:MOMENT_SENTENCES])
 
 
-class _Moments:
+class Moments:
     """Mean and standard deviation of columns, a batch of rows at a time.
 
     Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance".

@@ -14,11 +14,12 @@ import torch
 from babelscope.analysis.forcing import UnitSet, force_units
 from babelscope.capture.inputs import encode_sentences
 from babelscope.capture.parity import PARITY_TOLERANCE, parity_check
+from babelscope.capture.routing import routed_shares
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import BabelscopeError
 from babelscope.models.architectures import SITES, is_encoder
 from babelscope.models.checkpoints import LoadedModel, weight_bytes
-from babelscope.models.dimensions import max_positions, n_layers, site_widths
+from babelscope.models.dimensions import dimensions, max_positions, n_layers, n_parameters, site_widths
 from babelscope.models.hooks import Watcher, site_modules, watching
 from babelscope.units import unit_name
 
@@ -64,6 +65,8 @@ def check_model(loaded: LoadedModel, sentences: Mapping[str, Sequence[str]]) -> 
     except BabelscopeError as error:
         what, _, remedy = str(error).partition("\nhint: ")
         return [*found, ModelCheck("padding", "problem", what, remedy)]
+    if dimensions(loaded.config).experts > 1:
+        found.append(_routing(loaded, pairs))
     ids = _inputs(loaded, max((text for _, text in pairs), key=len))
     if not is_encoder(loaded.config):
         found.append(_order(loaded, ids))
@@ -78,6 +81,8 @@ def _sizes(loaded: LoadedModel) -> ModelCheck:
         f"{config['model_type']}, {n_layers(config)} blocks, {n_weights:,} weights in {_type(loaded)} "
         f"({weight_bytes(model) / 1e9:.2f} GB), {sum(width.values()):,} units at mlp_act"
     )
+    if dimensions(config).experts > 1:
+        what += f"; a token is computed with about {n_parameters(config, active=True):,} weights"
     return ModelCheck("weights", "ok", what)
 
 
@@ -129,6 +134,20 @@ def _padding(loaded: LoadedModel, pairs: Sequence[tuple[str, str]]) -> ModelChec
     worst = parity_check(loaded, encoded, settings)
     what = f"a sentence is the same in a batch as alone, to {worst:.1g} of the largest value"
     return ModelCheck("padding", "ok", f"{what} (allowed: {PARITY_TOLERANCE[computed]:g})")
+
+
+def _routing(loaded: LoadedModel, pairs: Sequence[tuple[str, str]]) -> ModelCheck:
+    """How evenly the router spreads tokens; units of an expert that gets none are 0 everywhere."""
+    sizes = dimensions(loaded.config)
+    longest = min(_LONGEST, max_positions(loaded.config) or _LONGEST)
+    encoded = encode_sentences(loaded, pairs, max_length=longest, where="sentences of the check")
+    shares_LE = routed_shares(loaded, encoded, batch_size=len(pairs))
+    unused = int((shares_LE == 0).sum())
+    what = (
+        f"{sizes.experts} experts a block, {sizes.chosen} for each token: of the tokens of the sentences "
+        f"here one gets up to {shares_LE.max():.0%}; {unused} of {shares_LE.size} get none"
+    )
+    return ModelCheck("experts", "ok", what)
 
 
 def _logits(loaded: LoadedModel, ids: torch.Tensor) -> torch.Tensor:

@@ -168,7 +168,7 @@ class GenerationSettings(Sampling):
 
 
 class ViewSettings(Settings):
-    """Views behind the four findings, each of which can be switched off."""
+    """Views behind the four findings, each of which can be switched on and off."""
 
     section: ClassVar[str] = "views"
 
@@ -184,9 +184,17 @@ class ViewSettings(Settings):
     language_units: bool = False
     """Whether units are looked for that tell a language, whatever is said: by expertise, and neurons by LAPE.
     It runs the models once more and needs sentences that are translations of each other."""
+    ablation: bool = False
+    """Whether the experts of a concept are set to their mean, and the loss on its sentences is compared in
+    every language. It runs the models once more."""
+    ablated_concepts: Count = 8
+    """Concepts whose experts are ablated, the first by name; all if there are fewer. More take longer."""
+    ablated_sentences: Count = 16
+    """Sentences of a concept and language on which the loss is measured; more are steadier and slower."""
     steps: Annotated[int, Field(ge=1)] = 5
     """Steps of a model, from the first to the last and evenly spread over its list, at which views are taken
-    that read much: `left_out`, `representations` and `language_units`. More show more and take longer."""
+    that read much: `left_out`, `representations`, `language_units` and `ablation`. More show more and take
+    longer."""
 
 
 class AuditSettings(Settings):

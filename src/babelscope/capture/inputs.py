@@ -77,17 +77,8 @@ def encode_sentences(
         StudyError: If the model admits no input of this length, or the tokens of the prefix depend on the
             sentence.
     """
-    limit = max_positions(loaded.config)
-    if limit is not None and max_length > limit:
-        allowed = f"at most {limit}, the longest input of {loaded.folder}"
-        raise StudyError("extraction.max_length", max_length, allowed)
-    end = end_tokens(loaded)
-    before = _prefix_tokens(loaded, prefix)
-    n_own = max_length - 1 - len(before) - len(end)
-    if n_own < 1:
-        least, of_prefix = 2 + len(before) + len(end), f"{len(before)} of the prefix, " if before else ""
-        allowed = f"{least} or more: the start token, {of_prefix}one of the sentence, the end token"
-        raise StudyError("extraction.max_length", max_length, allowed)
+    before, end = _prefix_tokens(loaded, prefix), end_tokens(loaded)
+    n_own = _room(loaded, max_length, len(before), len(end))
     pairs = list(sentences)
     ids = [sentence_id for sentence_id, _ in pairs]
     if not ids:
@@ -113,16 +104,32 @@ def encode_sentences(
             raise DataError(where, problem, "remove it from the text; in all languages, if they are parallel")
         n_truncated += len(tokens) > n_own
         rows.append([loaded.start_id, *before, *tokens[:n_own], *end])
-    first = 1 + len(before)
     stand: list[list[tuple[int, int]]] = []
     if bounds:
-        found = encoded.get("offset_mapping") or [[(0, len(prefix + text))] * max_length for _, text in pairs]
-        n_of = [len(row) - first - len(end) for row in rows]
-        stand = [
-            [(max(0, start - len(prefix)), max(0, stop - len(prefix))) for start, stop in own]
-            for own in (of[len(before) :][:n] for of, n in zip(found, n_of, strict=True))
+        found = encoded.get("offset_mapping") or [
+            [(0, len(prefix + text))] * len(whole)
+            for (_, text), whole in zip(pairs, encoded["input_ids"], strict=True)
         ]
-    return Encoded(ids, rows, n_truncated, stand, first)
+        own = slice(len(before), len(before) + n_own)
+        stand = [
+            [(max(0, start - len(prefix)), max(0, stop - len(prefix))) for start, stop in of_text[own]]
+            for of_text in found
+        ]
+    return Encoded(ids, rows, n_truncated, stand, first=1 + len(before))
+
+
+def _room(loaded: LoadedModel, max_length: int, n_prefix: int, n_end: int) -> int:
+    """Own tokens that an input holds beside the start token, the prefix and the end token."""
+    limit = max_positions(loaded.config)
+    if limit is not None and max_length > limit:
+        allowed = f"at most {limit}, the longest input of {loaded.folder}"
+        raise StudyError("extraction.max_length", max_length, allowed)
+    others = 1 + n_prefix + n_end
+    if max_length <= others:
+        of_prefix = f"{n_prefix} of the prefix, " if n_prefix else ""
+        allowed = f"{others + 1} or more: the start token, {of_prefix}one of the sentence, the end token"
+        raise StudyError("extraction.max_length", max_length, allowed)
+    return max_length - others
 
 
 def _tokenize(loaded: LoadedModel, texts: Sequence[str], *, bounds: bool) -> Any:

@@ -14,7 +14,7 @@ from babelscope.capture.settings import ExtractionSettings, is_padded
 from babelscope.capture.store import LayerSite
 from babelscope.errors import BabelscopeError
 from babelscope.models.checkpoints import LoadedModel
-from babelscope.models.dimensions import max_positions
+from babelscope.models.dimensions import dimensions, max_positions
 from babelscope.models.hooks import watching
 
 #: Largest difference between a sentence alone and in a batch, as a share of the largest value of
@@ -76,11 +76,17 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
     tolerance = PARITY_TOLERANCE[settings.compute_dtype]
     if worst > tolerance:
         layer, site = worst_where[1]
+        hint = "the model looks at padding, so it cannot be run in batches"
+        if dimensions(loaded.config).experts > 1 and settings.compute_dtype != "float32":
+            hint = (
+                "rounding may have changed which experts tokens are sent to: set extraction.compute_dtype: "
+                "float32; if that is refused too, the model looks at padding"
+            )
         raise ParityError(
             f"{loaded.folder}: sentences give other values in a batch than alone: largest "
             f"difference {worst:.2g} of the largest value at layer {layer}, site {site}; "
             f"allowed for {settings.compute_dtype}: {tolerance:g}"
-            "\nhint: the model looks at padding, so it cannot be run in batches"
+            f"\nhint: {hint}"
         )
     return worst
 

@@ -19,6 +19,12 @@ resid     residual stream: layer 0 the input of block 1, layer i the output of b
           before any final norm
 ========  ==============================================================================
 
+Of a mixture of experts a unit of ``mlp_in`` or ``mlp_act`` belongs to one expert: unit ``e * F + i`` of a
+block whose experts have ``F`` neurons is neuron ``i`` of expert ``e``. It has a value where the router sent
+the token to this expert, and is 0 where it did not; the weight that the router gives the expert is no part
+of it.
+``mlp_out`` is the weighted sum over experts.
+
 ``mlp_out`` and ``attn_out`` are what is added to the residual stream, except where a norm stands
 between: after the map in OLMo-2, OLMo-3, Gemma 2 and Gemma 3, and after the sum in BERT, RoBERTa,
 XLM-RoBERTa and OPT-350m. The input of block 1 holds what the model adds to or does with the word
@@ -35,6 +41,7 @@ from typing import Any, Literal
 from babelscope.complaints import nearest
 from babelscope.errors import StudyError
 from babelscope.io.yaml import packaged_yaml
+from babelscope.models.wrappers import WRAPPERS
 
 End = Literal["in", "out"]
 Kind = Literal["decoder", "encoder"]
@@ -50,12 +57,27 @@ class Part:
         end: ``in`` is what the module takes, ``out`` what it gives.
         width: The field of :class:`babelscope.models.dimensions.Dimensions` that is its number of units.
         flat: The module sees ``(B * S, width)``, where all others see ``(B, S, width)``.
+        tap: Of the maps of experts: which of :data:`babelscope.models.experts.TAPS` of the module it is.
     """
 
     module: str
     end: End
     width: str
     flat: bool = False
+    tap: str = ""
+
+
+@dataclass(frozen=True)
+class Experts:
+    """What stands in place of the MLP in a mixture of experts.
+
+    Attributes:
+        maps: Names of an expert's maps in files, with ``{}`` for its number: the gate, the other, the last.
+        router: Name of the router's map in files.
+    """
+
+    maps: tuple[str, str, str]
+    router: str
 
 
 @dataclass(frozen=True)
@@ -97,6 +119,7 @@ class Architecture:
         biases: Keys of the config that say whether the maps of attention, or of the MLP, have biases.
         unused: Patterns of tensors that files may hold and the model never reads.
         transposed: Maps are stored as (in, out).
+        experts: Of a mixture of experts, whose key ``mlp`` is the width of one expert.
     """
 
     model_type: str
@@ -113,6 +136,8 @@ class Architecture:
     key_heads: Key = Key()
     head_size: Key = Key()
     embedding: Key = Key()
+    n_experts: Key = Key()
+    n_chosen: Key = Key()
     kind: Kind = "decoder"
     position_rows: int | None = None
     padding: int | None = None
@@ -122,6 +147,7 @@ class Architecture:
     biases: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     transposed: bool = False
+    experts: Experts | None = None
 
 
 _SIZES = ("n_layers", "hidden", "heads", "key_heads", "head_size", "mlp", "max_positions")
@@ -130,7 +156,9 @@ _SIZES = ("n_layers", "hidden", "heads", "key_heads", "head_size", "mlp", "max_p
 def _read(model_type: str, row: Mapping[str, Any]) -> Architecture:
     """An architecture from its row of the table, whose head says what stands there."""
     *defaults, vocab = row["defaults"]
+    experts = row.get("experts", {})
     sizes = {**dict(zip(_SIZES, defaults, strict=True)), "embedding": None}
+    sizes |= {"n_experts": experts.get("n"), "n_chosen": experts.get("chosen")}
     keys: dict[str, Any] = {
         size: Key(tuple(row["names"].get(size, ())), default) for size, default in sizes.items()
     }
@@ -144,8 +172,17 @@ def _read(model_type: str, row: Mapping[str, Any]) -> Architecture:
         "attn_qkv": tuple(Part(m, "out", width) for m, width in zip(row["attn_qkv"], queries, strict=True)),
         "attn_out": (Part(row["attn_out"], "out", "hidden"),),
     }
+    if experts:
+        taps = {name: Part(experts["module"], "in", "acts", True, name) for name in ("gate", "other", "act")}
+        sites |= {
+            "mlp_act": (taps["act"],),
+            "mlp_in": (taps["gate"], taps["other"]),
+            "mlp_out": (Part(mlp_out, "out", "hidden"),),
+        }
     same = ("config_class", "blocks", "tied", "kind", "position_rows", "padding", "transposed")
     given = {name: row[name] for name in same if name in row}
+    if experts:
+        given["experts"] = Experts(tuple(experts["maps"]), experts["router"])
     lists: dict[str, Any] = {
         name: tuple(row.get(name, ())) for name in ("dropouts", "inside", "outside", "biases", "unused")
     }
@@ -172,6 +209,11 @@ def architecture(model_type: Any) -> Architecture:
 
 def why_unknown(model_type: Any) -> str:
     """What to do about a model type that is no architecture here."""
+    if model_type in WRAPPERS:
+        inside = WRAPPERS[model_type]["text"]
+        return (
+            f"{model_type} is read as the text model inside it: say {inside}, with the sizes of text_config"
+        )
     kinds = packaged_yaml("babelscope.models", "unsupported.yaml")
     for kind, entry in kinds.items():
         if model_type in entry["types"]:

@@ -41,6 +41,7 @@ from babelscope.models.tensors import (
     refuse_left_over,
 )
 from babelscope.models.tokenizer_files import written_tokenizer
+from babelscope.models.wrappers import INSIDE, WRAPPERS, text_name
 from babelscope.runtime import tune_memory
 
 logger = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
                 output_loading_info=True,
                 use_safetensors=files[0].suffix == ".safetensors",
                 weights_only=True,
-                **_OUTPUTS,
+                **_how_to_read(folder, config),
                 # Straight to its place, without a copy in the host's memory on the way to a GPU.
                 device_map="auto" if where == "spread" else {"": where},
             )
@@ -190,10 +191,39 @@ def load_model(folder: Path | str, *, dtype: str = "float32", device: str = "cpu
     # They would be drawn at random, with a warning only; those of an encoder's head are never run.
     if missing := sorted(key for key in report["missing_keys"] if not is_of_head(key, entry)):
         raise ModelError(folder, f"lacks {len(missing)} weights; the first is {missing[0]}")
-    refuse_left_over(folder, [key for key in report["unexpected_keys"] if not is_unused(key, entry)])
+    unexpected = [text for key in report["unexpected_keys"] if (text := text_name(key, config)) is not None]
+    refuse_left_over(folder, [name for name in unexpected if not is_unused(name, entry)])
     _check_tied(folder, model)
     tune_memory(weight_bytes(model))
     return model.eval()
+
+
+def _how_to_read(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``from_pretrained`` is told besides: of a wrapper its text model, and where its tensors are."""
+    if INSIDE not in config:
+        return _OUTPUTS
+    inner = _config_of_model(folder, config)
+    inner.update(_OUTPUTS)
+    names = WRAPPERS[config[INSIDE]]["names"]
+    return {
+        "config": inner,
+        "key_mapping": {f"^{re.escape(begin)}": instead for begin, instead in names.items()},
+    }
+
+
+def _config_of_model(folder: Path, config: Mapping[str, Any]) -> Any:
+    """The config of transformers of a folder's model; of a wrapper that of its text model alone."""
+    from transformers import AutoConfig
+
+    whole = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if INSIDE not in config:
+        return whole
+    text = {**whole.get_text_config().to_dict(), "tie_word_embeddings": config["tie_word_embeddings"]}
+    # Of text alone all sections of Qwen's positions in time, height and width are the same: plain rotation.
+    rotation = text.get("rope_parameters") or {}
+    text["rope_parameters"] = {key: value for key, value in rotation.items() if not key.startswith("mrope_")}
+    text.pop("model_type")
+    return AutoConfig.for_model(config["model_type"], **text)
 
 
 def check_weights(folder: Path) -> None:
@@ -411,12 +441,11 @@ def initialise_checkpoint(folder: Path, *, tokenizer: Path, out: Path, seed: int
     Raises:
         ModelError: If the config cannot be used.
     """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    known = read_config(folder)
+    config = _config_of_model(folder, known)
     torch.manual_seed(seed)
     # In float32, whatever the series is stored in: 16 bits would round the random numbers.
-    model = auto_class(read_config(folder)).from_config(config, dtype=torch.float32)
+    model = auto_class(known).from_config(config, dtype=torch.float32)
     load_tokenizer(tokenizer)
     save_model(model, tokenizer, out)
 

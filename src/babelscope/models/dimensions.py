@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from babelscope.errors import StudyError
-from babelscope.models.architectures import Key, architecture, check_sites
+from babelscope.models.architectures import Architecture, Key, architecture, check_sites
 
 _MOST_LAYERS, _MOST = 10_000, 100_000_000
+#: Keys of config.json by which some blocks of a mixture of experts are dense, and their values if none is.
+_ALL_BLOCKS = {"mlp_only_layers": [], "decoder_sparse_step": 1}
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,20 @@ class Dimensions:
     """Whether the word embeddings are also the last map."""
     gated: bool
     """Whether the MLP has a gate."""
+    experts: int = 1
+    """MLPs that stand beside each other, ``mlp`` wide each; 1 in a dense model."""
+    chosen: int = 1
+    """Experts that a token is sent to."""
 
     @property
     def query_key_value(self) -> int:
         """Width of query, key and value beside each other."""
         return self.query + 2 * self.key
+
+    @property
+    def acts(self) -> int:
+        """Width of the MLPs of all experts together."""
+        return self.experts * self.mlp
 
     @property
     def gate_and_other(self) -> int:
@@ -57,7 +68,8 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
 
     Raises:
         StudyError: If the architecture is unknown, a size is no positive integer, key heads do not
-            divide the heads, or no position is left beside those for padding.
+            divide the heads, no position is left beside those for padding, a token would be sent to more
+            experts than there are, or some blocks of a mixture of experts are dense.
     """
     entry = architecture(config.get("model_type"))
     hidden = _required(config, entry.hidden)
@@ -93,7 +105,25 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
         position_rows=rows,
         tied=entry.tied if tied is None else bool(tied),
         gated=len(mlp_in) == 2 or mlp_in == ["gate_and_other"],
+        **_experts(config, entry),
     )
+
+
+def _experts(config: Mapping[str, Any], entry: Architecture) -> dict[str, int]:
+    """How many experts there are, and how many a token is sent to."""
+    if entry.experts is None:
+        return {}
+    n, chosen = _required(config, entry.n_experts), _required(config, entry.n_chosen)
+    if chosen > n:
+        name = entry.n_chosen.names[0]
+        raise StudyError(f"architecture_config.{name}", chosen, f"at most the {n} experts that there are")
+    for name, all_blocks in _ALL_BLOCKS.items():
+        if config.get(name, all_blocks) not in (all_blocks, None):
+            hint = "a model whose blocks differ in their sites cannot be read"
+            raise StudyError(
+                f"architecture_config.{name}", config[name], f"{all_blocks}: experts in all", hint
+            )
+    return {"experts": n, "chosen": chosen}
 
 
 def _positive(config: Mapping[str, Any], key: Key) -> int | None:
@@ -119,7 +149,7 @@ def _required(config: Mapping[str, Any], key: Key) -> int:
     return value
 
 
-def n_parameters(config: Mapping[str, Any]) -> int:
+def n_parameters(config: Mapping[str, Any], *, active: bool = False) -> int:
     """Number of parameters of the model that a config describes, with its language head, within 1 %.
 
     Counted are the matrices and the tables: word embeddings (tied ones once, as they lie in memory and in
@@ -128,13 +158,17 @@ def n_parameters(config: Mapping[str, Any]) -> int:
 
     Args:
         config: As for :func:`dimensions`.
+        active: Of the experts only as many as a token is sent to: what a token is computed with.
 
     Raises:
         StudyError: As for :func:`dimensions`.
     """
     entry, sizes = architecture(config.get("model_type")), dimensions(config)
-    mlp_in = sum(int(getattr(sizes, part.width)) for part in entry.sites["mlp_in"])
-    block = sizes.hidden * (sizes.query_key_value + sizes.query + mlp_in + sizes.mlp)
+    mlp = sum(int(getattr(sizes, part.width)) for part in entry.sites["mlp_in"]) + sizes.acts
+    if active:
+        mlp = mlp // sizes.experts * sizes.chosen
+    router = sizes.experts if entry.experts else 0
+    block = sizes.hidden * (sizes.query_key_value + sizes.query + mlp + router)
     tables = sizes.vocab * sizes.embedding * (1 if sizes.tied else 2) + sizes.position_rows * sizes.hidden
     if sizes.embedding != sizes.hidden:
         tables += 2 * sizes.embedding * sizes.hidden

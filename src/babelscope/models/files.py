@@ -24,6 +24,7 @@ from typing import Any
 from babelscope.errors import DataError, ModelError
 from babelscope.io.files import file_sha256, fitting_paths, is_plain_name, written_whole
 from babelscope.io.json import LARGEST, parse_json, read_json
+from babelscope.models.wrappers import text_config
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
@@ -228,14 +229,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """``config.json`` of a folder.
+    """``config.json`` of a folder; of a multimodal model that of the text model inside it.
 
     Raises:
         ModelError: If it is not there or no JSON.
     """
     file = Path(folder) / "config.json"
     try:
-        return dict(read_json(file))
+        return text_config(dict(read_json(file)))
     except FileNotFoundError as error:
         raise ModelError(folder, "has no config.json, so it is no folder of a model") from error
     except (OSError, ValueError, TypeError) as error:

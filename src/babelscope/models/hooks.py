@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from babelscope.models.architectures import End, architecture
+from babelscope.models.architectures import End, Part, architecture
 from babelscope.models.dimensions import site_widths
+from babelscope.models.experts import tap
 
 
 class ModuleEnd(NamedTuple):
@@ -56,11 +57,24 @@ def site_modules(model: nn.Module, site: str, layer: int) -> list[ModuleEnd]:
     sites = architecture(_model_type(model)).sites
     if site not in sites:
         raise ValueError(f"no site {site!r}; there are {', '.join([*sites, 'resid'])}")
-    block = blocks[layer - 1]
-    return [
-        ModuleEnd(block.get_submodule(part.module), part.end, block if part.flat else None)
-        for part in sites[site]
-    ]
+    return [_place(blocks[layer - 1], part, part.tap) for part in sites[site]]
+
+
+def _place(block: nn.Module, part: Part, name: str) -> ModuleEnd:
+    module = block.get_submodule(part.module)
+    return ModuleEnd(tap(module, name) if name else module, part.end, block if part.flat else None)
+
+
+def expert_place(model: nn.Module, layer: int, name: str) -> ModuleEnd:
+    """A tap of the experts of a block.
+
+    Args:
+        model: A mixture of experts of transformers, with its head.
+        layer: 1 to L.
+        name: One of :data:`babelscope.models.experts.TAPS`.
+    """
+    (part,) = architecture(_model_type(model)).sites["mlp_act"]
+    return _place(block_list(model)[layer - 1], part, name)
 
 
 def site_parts(model: nn.Module, site: str, layer: int) -> list[tuple[ModuleEnd, slice]]:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from babelscope.errors import ModelError
-from babelscope.models.architectures import Architecture, architecture
+from babelscope.models.architectures import Architecture, Part, architecture
 from babelscope.models.dimensions import Dimensions, dimensions
 from babelscope.models.files import read_config, read_header, read_weight_map, weight_files
 from babelscope.models.other_formats import MERGE_ZERO
+from babelscope.models.wrappers import text_name
 
 #: Types that a weight may be stored in. All others hold a part of it, beside scales that somebody must apply.
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -133,8 +134,8 @@ def check_stored(
 ) -> dict[str, tuple[int, ...]]:
     """The same as :func:`check_tensors`, of tensors that are known by name."""
     entry, sizes = architecture(config.get("model_type")), dimensions(config)
-    names = {name: full_name(name, entry) for name in stored}
-    used = {name: full for name, full in names.items() if not is_unused(name, entry)}
+    texts = {name: text for name in stored if (text := text_name(name, config)) is not None}
+    used = {name: full_name(text, entry) for name, text in texts.items() if not is_unused(text, entry)}
     packed = sorted(name for name in used if stored[name].type not in _FLOATS)
     if packed:
         type_ = stored[packed[0]].type
@@ -173,6 +174,8 @@ def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, 
     there = [name for name in heads if name in shapes]
     if there or not sizes.tied:
         expected[(there or heads)[0]] = (sizes.vocab, sizes.embedding)
+    inner = {name: _of_block(name.rpartition(".")[0], entry) for name in shapes if name not in expected}
+    refuse_left_over(folder, [name for name, module in inner.items() if _is_of_expert(module, entry)])
     missing = [name for name in expected if name not in shapes]
     if missing:
         problem = f"lacks {len(missing)} weights; the first is {missing[0]}"
@@ -231,7 +234,7 @@ def full_name(name: str, entry: Architecture) -> str | None:
         if leaf not in _LEAVES:
             continue
         if module in entry.outside or (
-            _in_block(full, entry) and _of_block(module, entry) in _modules(entry)
+            _in_block(full, entry) and _is_in_blocks(_of_block(module, entry), entry)
         ):
             return full
     return None
@@ -251,8 +254,22 @@ def _of_block(module: str, entry: Architecture) -> str:
     return module.removeprefix(f"{entry.blocks}.").partition(".")[2]
 
 
-def _modules(entry: Architecture) -> set[str]:
-    return {*entry.inside, *(part.module for parts in entry.sites.values() for part in parts)}
+def _is_in_blocks(inner: str, entry: Architecture) -> bool:
+    """Whether blocks have a module of this name that holds weights, as files name it."""
+    if inner in entry.inside or any(inner == part.module for _, part in _mapped(entry)):
+        return True
+    return entry.experts is not None and (inner == entry.experts.router or _is_of_expert(inner, entry))
+
+
+def _mapped(entry: Architecture) -> list[tuple[str, Part]]:
+    """Each map of a site with its site; those of experts are no modules of their own."""
+    sites = ("attn_qkv", "attn_out") if entry.experts else _SITES_WITH_MAPS
+    return [(site, part) for site in sites for part in entry.sites[site]]
+
+
+def _is_of_expert(inner: str, entry: Architecture) -> bool:
+    maps = () if entry.experts is None else entry.experts.maps
+    return any(re.fullmatch(re.escape(name).replace(r"\{\}", r"(0|[1-9]\d*)"), inner) for name in maps)
 
 
 def _is_tied(full: str) -> bool:
@@ -267,8 +284,7 @@ def _biases(entry: Architecture, sizes: Dimensions) -> dict[str, tuple[str, tupl
     return {
         f"{entry.blocks}.{layer}.{part.module}.bias": (site, (getattr(sizes, part.width),))
         for layer in range(sizes.n_layers)
-        for site in _SITES_WITH_MAPS
-        for part in entry.sites[site]
+        for site, part in _mapped(entry)
     }
 
 
@@ -277,9 +293,20 @@ def _maps(entry: Architecture, sizes: Dimensions) -> dict[str, tuple[int, ...]]:
     inputs = {"mlp_in": sizes.hidden, "attn_qkv": sizes.hidden, "mlp_out": sizes.mlp, "attn_out": sizes.query}
     shapes: dict[str, tuple[int, ...]] = {f"{entry.outside[0]}.weight": (sizes.vocab, sizes.embedding)}
     for layer in range(sizes.n_layers):
-        for site, width in inputs.items():
-            for part in entry.sites[site]:
-                shape = getattr(sizes, part.width), width
-                name = f"{entry.blocks}.{layer}.{part.module}.weight"
-                shapes[name] = shape[::-1] if entry.transposed else shape
+        for site, part in _mapped(entry):
+            shape = getattr(sizes, part.width), inputs[site]
+            name = f"{entry.blocks}.{layer}.{part.module}.weight"
+            shapes[name] = shape[::-1] if entry.transposed else shape
+        of_experts = _maps_of_experts(entry, sizes).items()
+        shapes |= {f"{entry.blocks}.{layer}.{name}.weight": shape for name, shape in of_experts}
     return shapes
+
+
+def _maps_of_experts(entry: Architecture, sizes: Dimensions) -> dict[str, tuple[int, ...]]:
+    """Shape of each map of the experts of a block and of its router, by the name inside the block."""
+    if entry.experts is None:
+        return {}
+    first, last = (sizes.mlp, sizes.hidden), (sizes.hidden, sizes.mlp)
+    maps = zip(entry.experts.maps, (first, first, last), strict=True)
+    of_each = {name.format(expert): shape for name, shape in maps for expert in range(sizes.experts)}
+    return {entry.experts.router: (sizes.experts, sizes.hidden), **of_each}

@@ -173,7 +173,7 @@ class CostModel:
         """Parameters that every token meets; of the tables for words it meets one row."""
         sizes_ = dimensions(self._config(run_id))
         tables = sizes_.vocab * (1 if sizes_.tied else 2) * sizes_.embedding
-        return max(1, n_parameters(self._config(run_id)) - tables)
+        return max(1, n_parameters(self._config(run_id), active=True) - tables)
 
     def _weights(self, run_id: str) -> float:
         return sizes.weight_bytes(self._config(run_id), self._settings(run_id).compute_dtype)
@@ -308,7 +308,7 @@ class CostModel:
             min(self.study.experts.block_units, self.study.n_units(run_id)),
         )
         concepts = self._n_concepts if at_once == sentences else 1
-        widest = max(dimensions(self._config(run_id)).mlp, 1)
+        widest = max(dimensions(self._config(run_id)).acts, 1)
         # Keys of a block; of a layer and site what was found, before it is written.
         return threads * block * (12 * at_once + 32 * concepts) + 2 * 28 * widest * concepts
 
@@ -324,7 +324,7 @@ class CostModel:
             most = max(most, n)
         seconds = _START["numba"] + len(job.steps) * seconds
         threads = max(1, min(self.max_threads, math.ceil(seconds / _LONG)))
-        widest = max(dimensions(self._config(job.model)).mlp, 1)
+        widest = max(dimensions(self._config(job.model)).acts, 1)
         memory = self._scoring_memory(job.model, most, threads) + 2 * max(stored) * widest * most
         scores = len(job.steps) * len(job.parts) * self._score_bytes(job.model)
         keep = self.study.keep_scores
@@ -352,7 +352,7 @@ class CostModel:
         lists = languages * concepts * kept
         size = lists * (self._best_width + languages * _ABROAD_BYTES) + 16.0 * n_units * languages
         size += self._choices(job.model)
-        widest = max(dimensions(self._config(job.model)).mlp, 1)
+        widest = max(dimensions(self._config(job.model)).acts, 1)
         return Cost(
             _START["science"] + len(job.steps) * seconds,
             _SCIENCE_MEMORY
@@ -463,7 +463,7 @@ class CostModel:
             )
             return Cost(_START["torch"] + len(job.steps) * hashing, memory, kept=len(job.steps) * 4e5)
         # Every position meets the head too, and its outputs are large.
-        forward = 4 * n_parameters(config) * read / self._flops()
+        forward = 4 * n_parameters(config, active=True) * read / self._flops()
         seconds = len(job.steps) * (self._load(job.model) + hashing + forward + 0.02 * len(texts))
         memory = sizes.loss_memory(config, settings)
         return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept=len(job.steps) * 4e5)
@@ -480,7 +480,7 @@ class CostModel:
         shape = dimensions(config)
         new = generation.max_new_tokens
         # One pass for each new token, which meets the head too; small models pay for the calls.
-        operations = 2 * n_parameters(config) * texts * new
+        operations = 2 * n_parameters(config, active=True) * texts * new
         seconds = self._computing(operations, batches * new * shape.n_layers * 12)
         seconds += sum(self._measuring(job.model, lang) for lang in generation.languages)
         seconds = len(job.steps) * (seconds + self._load(job.model))
@@ -518,7 +518,7 @@ class CostModel:
         tokens = trained * training.batch_size * training.sequence_length
         shape = dimensions(config)
         calls = trained * training.accumulation * shape.n_layers * 40
-        seconds = self._computing(6 * n_parameters(config) * tokens, calls)
+        seconds = self._computing(6 * n_parameters(config, active=True) * tokens, calls)
         weights = sizes.weight_bytes(config, "float32")
         seconds += len(job.steps) * (1.5 + 3 * weights / self.rates.disk)
         positions = training.batch_size // training.accumulation * training.sequence_length
@@ -646,6 +646,21 @@ class CostModel:
         for model in study.models.values():
             seconds += len(model.steps) * (languages + self._n_concepts + 0.1 * languages) * 2e-3
         return replace(onset, seconds=onset.seconds + seconds, memory=onset.memory + 2000 * lines, kept=1e5)
+
+    def ablate(self, job: JobCells) -> Cost:
+        """A pass over each language's sentences; over those of a concept one per source and kind of unit."""
+        study, config, settings = self.study, self._config(job.model), self._settings(job.model)
+        languages, concepts = study.languages, len(study.ablated_concepts)
+        passes = len(languages) * concepts * (4 * len(languages) + 1)
+        tokens = sum(self._text(lang).tokens for lang in languages) / len(languages)
+        read = passes * study.views.ablated_sentences * tokens
+        calls = passes * dimensions(config).n_layers * (12 + 8 * len(settings.sites))
+        one = self._load(job.model) + self._computing(2 * n_parameters(config) * read, calls)
+        one += sum(self._measuring(job.model, lang) for lang in languages)
+        memory = max(sizes.loss_memory(config, settings), sizes.tracing_memory(config, settings))
+        memory += 8 * (3 * concepts + 4) * study.n_units(job.model)
+        kept = 8 * len(job.steps) * passes
+        return Cost(_START["torch"] + len(job.steps) * one, self._host(job.model, memory), kept)
 
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""

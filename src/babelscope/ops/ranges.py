@@ -66,7 +66,7 @@ class StudyRanges:
         analysis: Per model the steps that one job analyses: the inner lists, and so many of the others.
         writing: Per model that writes the steps that do, cut as in the analysis.
         tracing: Per model whose units are traced the steps at which they are.
-        viewing: Per model the steps at which a view runs it, where the study asks for one.
+        viewing: Per model the steps at which views run it, where the study asks for one that does.
         layers: Per model the layers that one job probes, the embedding (0) among them.
     """
 

@@ -49,11 +49,12 @@ def activation_bytes(config: Mapping[str, Any], settings: ExtractionSettings) ->
     """What one block holds of a batch at the same time, at most.
 
     The input and the output of the block, its norm, queries, keys and values; and, larger, the MLP:
-    before and after its non-linearity, of gated ones also the gate and the product.
+    before and after its non-linearity, of gated ones also the gate and the product. Of experts those that a
+    token is sent to, and the neurons of all side by side, as they are seen and as they are changed.
     """
     sizes = dimensions(config)
     attention = sizes.query_key_value + 2 * sizes.query
-    mlp = (4 if sizes.gated else 3) * sizes.mlp
+    mlp = (4 if sizes.gated else 3) * sizes.mlp * sizes.chosen + (2 * sizes.acts if sizes.experts > 1 else 0)
     width = 4 * sizes.hidden + max(attention, mlp)
     positions = settings.batch_size * settings.max_length
     return positions * width * WIDTH[settings.compute_dtype]
@@ -144,6 +145,6 @@ def training_memory(config: Mapping[str, Any], *, positions: int) -> int:
         positions: Tokens of a part of a batch: windows over ``accumulation``, times their length.
     """
     sizes = dimensions(config)
-    block = 6 * sizes.hidden + sizes.query_key_value + (4 if sizes.gated else 3) * sizes.mlp
+    block = 6 * sizes.hidden + sizes.query_key_value + (4 if sizes.gated else 3) * sizes.mlp * sizes.chosen
     activations = 4 * positions * (3 * sizes.vocab + sizes.n_layers * block)
     return RUNTIME + 5 * weight_bytes(config, "float32") + activations

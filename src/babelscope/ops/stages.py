@@ -8,7 +8,7 @@ in the change that moves the stage's numbers, and the stage and all that follows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -181,6 +181,17 @@ def _steps(kind: str) -> Axes:
     return Axes(("model", "steps"), jobs, steps)
 
 
+def _viewed_steps(view: str) -> Axes:
+    """The steps at which views run models, if the study says that it wants this one."""
+    steps = _steps("viewing")
+
+    def jobs(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
+        if getattr(study.views, view):
+            yield from steps.jobs(study, ranges)
+
+    return replace(steps, jobs=jobs)
+
+
 def _steps_and_languages(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
     for wildcards in _STEPS.jobs(study, ranges):
         for name in ranges.langs:
@@ -212,6 +223,7 @@ AXES: dict[str, Axes] = {
     "study with representations": _viewed("representations"),
     "study with confounds": _viewed("confounds"),
     "study with language_units": _viewed("language_units"),
+    "study with ablation": _viewed("ablation"),
     "grammar corpus": _corpus("grammar"),
     "text corpus": _corpus("text"),
     "dataset corpus": _corpus("dataset"),
@@ -226,7 +238,8 @@ AXES: dict[str, Axes] = {
     "steps": _STEPS,
     "writing steps": _steps("writing"),
     "traced steps": _steps("tracing"),
-    "viewed steps": _steps("viewing"),
+    "viewed steps with language_units": _viewed_steps("language_units"),
+    "viewed steps with ablation": _viewed_steps("ablation"),
     "steps x languages": Axes(("model", "steps", "langs"), _steps_and_languages),
     "stored steps x languages": Axes(("model", "steps", "langs"), _stored),
     "steps x layers": Axes(("model", "steps", "layers"), _steps_and_layers),

@@ -123,6 +123,23 @@ class PlantedWeights:
             for name, weights in found.items()
         }
 
+    def experts(self, step: int, concept: str, lang: str) -> list[tuple[int, int]]:
+        """Layer and number of the MLP units that know a concept in a language, shared ones among them."""
+        return [
+            (layer, self._unit(layer, concept, slot, LANGUAGES[0] if shared else lang))
+            for layer in range(1, LAYERS + 1)
+            for slot in range(PER_LAYER)
+            for shared in [slot < self.series.n_shared(step, concept, layer)]
+        ]
+
+    def _unit(self, layer: int, concept: str, slot: int, lang: str) -> int:
+        """Number of the unit for a concept and a language; that of the first language may be shared."""
+        at = list(MISSED).index(concept) * PER_LAYER + slot
+        return int(self._order(layer)[at * len(LANGUAGES) + LANGUAGES.index(lang)])
+
+    def _order(self, layer: int) -> NDArray[np.int64]:
+        return self._rng("order", layer).permutation(UNITS)
+
     # ------------------------------------------------------------------------ words, in and out
 
     def _embeddings(self) -> Floats:
@@ -208,7 +225,7 @@ class PlantedWeights:
         """Maps ``(U, d)``, ``(d, U)`` and biases of a block's MLP."""
         reads, biases, writes = self._idle(step, layer)
         at, opens = self.directions, self.directions["opens"]
-        order = self._rng("order", layer).permutation(UNITS)
+        order = self._order(layer)
         per_unit = WRITTEN / EXPERTS / self._fired(step, layer)
         for c, concept in enumerate(MISSED):
             n_shared = self.series.n_shared(step, concept, layer)

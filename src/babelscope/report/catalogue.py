@@ -17,6 +17,7 @@ from babelscope.io.cells import cells_of
 from babelscope.io.h5 import open_h5
 from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.files import read_config, weight_files
+from babelscope.models.wrappers import text_name
 
 #: What of a provenance is shown.
 _ORIGIN = ("model", "step", "lang", "n_truncated", "pooling", "dtype", "weights_hash", "tokenizer_hash",
@@ -66,10 +67,10 @@ def count_parameters(folder: Path) -> int | None:
     files = weight_files(folder)
     if files[0].suffix != ".safetensors":
         return None
-    total = 0
+    config, total = read_config(folder), 0
     for file in files:
         with safe_open(file, framework="numpy") as tensors:
-            names = tensors.keys()
+            names = [name for name in tensors.keys() if text_name(name, config) is not None]  # noqa: SIM118
             total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
     return total
 

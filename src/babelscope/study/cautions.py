@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.models.files import read_config
+from babelscope.models.wrappers import INSIDE
 from babelscope.study.models import PretrainedModel
 from babelscope.text.settings import FileConcepts, WordConcepts
 
@@ -21,7 +22,17 @@ _SHOWN = 10
 
 def cautions(study: Study) -> list[str]:
     """What a user would want to know of the files that a study names, in sentences."""
-    return [*_code(study), *_words(study), *_names(study)]
+    return [*_code(study), *_inside(study), *_words(study), *_names(study)]
+
+
+def _inside(study: Study) -> list[str]:
+    """Multimodal models, of which the text model alone is read."""
+    return [
+        f"{model.id}: {model.config[INSIDE]} is read as the text model inside it "
+        f"({model.config['model_type']}); what sees is not loaded"
+        for model in study.models.values()
+        if INSIDE in model.config
+    ]
 
 
 def _code(study: Study) -> list[str]:

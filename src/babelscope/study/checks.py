@@ -56,6 +56,7 @@ def cross_check(study: Study) -> None:
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
+    _check_ablation(study)
     _check_palette(study.report.style.palette)
     _check_traces(study)
     _check_views(study)
@@ -245,9 +246,15 @@ def _check_model(study: Study, model: Model) -> None:
     if isinstance(model, HubSeries):
         _check_hub_series(key, model)
         return
-    decoders = [name for name, entry in ARCHITECTURES.items() if entry.kind == "decoder"]
+    decoders = [
+        name for name, entry in ARCHITECTURES.items() if entry.kind == "decoder" and entry.experts is None
+    ]
     if model.architecture not in decoders:
         hint = "an encoder has no text to predict from left to right"
+        if ARCHITECTURES[model.architecture].experts:
+            hint = (
+                "training here does not balance experts, so most would stay unused; bring checkpoints of it"
+            )
         raise StudyError(f"{key}.architecture", model.architecture, ", ".join(decoders), hint)
     _check_known(f"{key}.corpus", model.corpus, study.corpora)
     _check_known(f"{key}.tokenizer", model.tokenizer, study.tokenizers)
@@ -434,6 +441,13 @@ def _check_generation(study: Study) -> None:
     if isinstance(generation.concepts, tuple):
         for concept in generation.concepts:
             _check_known("generation.concepts", concept, study.concept_ids)
+
+
+def _check_ablation(study: Study) -> None:
+    for model in study.models.values():
+        if study.views.ablation and ARCHITECTURES[model.config["model_type"]].kind == "encoder":
+            hint = f"model {model.id} is an encoder, which has no loss from left to right; turn the view off"
+            raise StudyError("views.ablation", True, "false where a model is an encoder", hint)
 
 
 def _check_palette(name: str) -> None:

@@ -84,7 +84,7 @@ class StudySettings(Settings):
     traces: TraceSettings = TraceSettings()
     """What chosen units do on every token of a few sentences, over training."""
     views: ViewSettings = ViewSettings()
-    """Views behind the four findings, each of which can be switched off."""
+    """Views behind the four findings, each of which can be switched on and off."""
     generation: StudyGeneration = StudyGeneration(enabled=False)
     """What a model writes with its experts forced."""
     audit: AuditSettings = AuditSettings()
@@ -395,10 +395,15 @@ class Study(StudySettings):
         return evenly_spread(self.models[run_id].steps, self.views.steps)
 
     def viewing_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
-        """The same where a view runs the model, batched as the steps are."""
-        viewed = self.viewed_steps(run_id) if self.views.language_units else ()
+        """Those at which views run the model, batched as the steps are; none if none of these views is on."""
+        viewed = self.viewed_steps(run_id) if self.views.language_units or self.views.ablation else ()
         batches = (tuple(step for step in batch if step in viewed) for batch in self.analysis_batches(run_id))
         return tuple(filter(None, batches))
+
+    @property
+    def ablated_concepts(self) -> tuple[str, ...]:
+        """Concepts whose experts are ablated."""
+        return self._first_concepts(self.views.ablated_concepts)
 
     # ------------------------------------------------------------------------ generation
 
@@ -418,6 +423,10 @@ class Study(StudySettings):
         wanted = self.generation.concepts
         if isinstance(wanted, tuple):
             return wanted
+        return self._first_concepts(wanted)
+
+    def _first_concepts(self, wanted: int | None) -> tuple[str, ...]:
+        """So many concepts, the first by name; all if None."""
         first = sorted(self.concept_ids)[:wanted]
         return tuple(concept for concept in self.concept_ids if concept in first)
 

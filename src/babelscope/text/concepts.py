@@ -422,16 +422,19 @@ def count_concepts(files: Mapping[str, Path]) -> pd.DataFrame:
     return pd.DataFrame([{"lang": lang, "concept": name, **each} for (lang, name), each in counts.items()])
 
 
-def positive_sentences(labels: Path, sentences: Path) -> dict[str, list[tuple[str, str]]]:
+def positive_sentences(
+    labels: Path, sentences: Path, *, half: str | None = None
+) -> dict[str, list[tuple[str, str]]]:
     """The sentences that express each concept, in the order of the language: id and text.
 
     Args:
         labels: A language's table of ``concept, sentence_id, half, label``.
         sentences: Its table of ``sentence_id, half, text``.
+        half: Of the concept's sentences, ``a`` or ``b``; both by default.
     """
     expressed: dict[str, set[str]] = {}
     for row in read_tsv(labels):
-        if row["label"] == "1":
+        if row["label"] == "1" and half in (None, row["half"]):
             expressed.setdefault(row["concept"], set()).add(row["sentence_id"])
     texts = [(row["sentence_id"], row["text"]) for row in read_tsv(sentences)]
     return {

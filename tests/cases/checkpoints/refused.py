@@ -273,3 +273,27 @@ def placeholders_of_deepspeed_as_bin(folder: Path) -> None:
     """The same in a pickle."""
     edit(folder, _emptied)
     as_bin(folder)
+
+
+@case("olmoe", "lacks 1 weights; the first is model.layers.1.mlp.experts.3.up_proj.weight")
+def an_expert_without_a_map(folder: Path) -> None:
+    """One of the maps of one expert is gone."""
+    edit(folder, lambda tensors: tensors.pop("model.layers.1.mlp.experts.3.up_proj.weight"))
+
+
+@case("mixtral", "holds 3 tensors .* the first is model.layers.0.block_sparse_moe.experts.5.w1.weight")
+def an_expert_too_many(folder: Path) -> None:
+    """A sixth expert, of which config.json does not know."""
+
+    def add(tensors):
+        for name in ("w1", "w2", "w3"):
+            path = "model.layers.0.block_sparse_moe.experts"
+            tensors[f"{path}.5.{name}.weight"] = tensors[f"{path}.4.{name}.weight"]
+
+    edit(folder, add)
+
+
+@case("qwen3_moe", r"its model.layers.1.mlp.gate.weight has shape \(4, 16\); config.json says \(5, 16\)")
+def a_router_for_fewer_experts(folder: Path) -> None:
+    """As many rows as another model has experts."""
+    edit(folder, lambda tensors: tensors.update({"model.layers.1.mlp.gate.weight": torch.ones(4, 16)}))

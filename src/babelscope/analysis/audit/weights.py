@@ -27,6 +27,7 @@ from babelscope.models.architectures import is_encoder
 from babelscope.models.checkpoints import LoadedModel, check_weights, load_checkpoint
 from babelscope.models.files import read_config, read_manifest, weight_files, weights_hash
 from babelscope.models.tokenizer_files import cut_hash
+from babelscope.models.wrappers import text_name
 from babelscope.text.clones import plain
 
 logger = logging.getLogger(__name__)
@@ -82,10 +83,12 @@ def measure_weights(folder: Path | str) -> WeightFacts:
 
 def _sorted_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Weights of a folder by their names without prefix, one at a time; no buffers, no masks."""
+    config = read_config(folder) if (folder / "config.json").is_file() else {}
     places = [
-        (_PREFIX.sub("", name), name, file, read)
+        (_PREFIX.sub("", text), name, file, read)
         for file in weight_files(folder)
         for name, read in _readers(file).items()
+        if (text := text_name(name, config)) is not None
     ]
     for bare, name, file, read in sorted(places, key=lambda place: place[:2]):
         try:
@@ -145,7 +148,6 @@ def _sketch(name: str, tensor: torch.Tensor) -> NDArray[np.float32]:
     return np.asarray(flat.float().numpy(), dtype=np.float32).copy()
 
 
-@torch.inference_mode()
 def heldout_loss(
     loaded: LoadedModel,
     sentences: Sequence[tuple[str, str]],
@@ -169,6 +171,28 @@ def heldout_loss(
     """
     encoded = encode_sentences(loaded, sentences, max_length=max_length, where=where, prefix=prefix)
     rows, first = encoded.rows, encoded.first
+    n_bytes = [
+        len(plain(text).encode("utf-8")) if len(row) < max_length else 0
+        for (_, text), row in zip(sentences, rows, strict=True)
+    ]
+    return HeldOutLoss(
+        sentence_ids=tuple(encoded.sentence_ids),
+        nats_N=nats_of_inputs(loaded, rows, first),
+        tokens_N=np.array([len(row) - first for row in rows], dtype=np.int64),
+        bytes_N=np.array(n_bytes, dtype=np.int64),
+    )
+
+
+@torch.inference_mode()
+def nats_of_inputs(loaded: LoadedModel, rows: Sequence[Sequence[int]], first: int = 1) -> NDArray[np.float64]:
+    """Negative log-likelihood of each input after its first tokens, in nats; ``(N,)``.
+
+    Args:
+        loaded: A causal language model.
+        rows: Token ids of each input, the start token first, as
+            :func:`babelscope.capture.inputs.encode_sentences` gives them.
+        first: Position of the first token that counts: those before it are the start token and a prefix.
+    """
     nats = np.zeros(len(rows), dtype=np.float64)
     longest = max(len(row) for row in rows)
     row_bytes = 4 * longest * int(loaded.model.config.vocab_size)
@@ -188,16 +212,7 @@ def heldout_loss(
         nats[batch.rows] = np.bincount(
             of_row_T, weights=loss_T.double().cpu().numpy(), minlength=len(batch.rows)
         )
-    n_bytes = [
-        len(plain(text).encode("utf-8")) if len(row) < max_length else 0
-        for (_, text), row in zip(sentences, rows, strict=True)
-    ]
-    return HeldOutLoss(
-        sentence_ids=tuple(encoded.sentence_ids),
-        nats_N=nats,
-        tokens_N=np.array([len(row) - first for row in rows], dtype=np.int64),
-        bytes_N=np.array(n_bytes, dtype=np.int64),
-    )
+    return nats
 
 
 def choose_sentences(sentences: Sequence[tuple[str, str]], n: int) -> list[tuple[str, str]]:

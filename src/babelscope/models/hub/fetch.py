@@ -160,7 +160,7 @@ def _compare_sizes(place: HubPlace, config: Mapping[str, Any], believed: Mapping
     found, expected = dimensions(config), dimensions(believed)
     differing = [
         f"{name}: the study says {getattr(expected, name)}, the model has {getattr(found, name)}"
-        for name in ("n_layers", "hidden", "mlp", "query", "key")
+        for name in ("n_layers", "hidden", "mlp", "query", "key", "experts", "chosen")
         if getattr(found, name) != getattr(expected, name)
     ]
     if differing:

@@ -16,6 +16,7 @@ from babelscope.models.architectures import ARCHITECTURES, Key
 from babelscope.models.files import combined_hash, is_vocabulary
 from babelscope.models.hub.client import WAITS, Hub, HubPlace
 from babelscope.models.hub.revisions import Series, series_of
+from babelscope.models.wrappers import INSIDE
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ def entry(listing: Listing, name: str) -> str:
         notes.append("the steps have no tokenizer: name the repository that has")
     if "auto_map" in listing.config:
         notes.append("it names code of its own (auto_map), which is not run")
+    if INSIDE in listing.config:
+        notes.append(f"{listing.config[INSIDE]}: the text model inside it is read alone, as {model_type}")
     if isinstance(model_type, str) and model_type in ARCHITECTURES:
         content["architecture"] = model_type
         content["architecture_config"] = _sizes(listing.config)

@@ -15,6 +15,7 @@ from babelscope.errors import shown
 from babelscope.io.files import written_whole
 from babelscope.io.tables import columns_asked
 from babelscope.report.figures import (
+    ablation,
     choices,
     confounds,
     doses,
@@ -61,6 +62,8 @@ FIGURES: dict[str, FigureSpec] = {
         confounds.CONFOUNDS,
         confounds.CONFOUND_PAIRS,
         language_units.LANGUAGE_UNITS,
+        ablation.ABLATION,
+        ablation.PAIRS,
         choices.CHOICES,
     )
 }

@@ -15,6 +15,7 @@ from scipy import stats
 from babelscope.report import summaries
 from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
+from babelscope.report.figures.matrices import at_three_steps, draw_matrices
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points, present, stack
 from babelscope.report.figures.style import (
     GREY,
@@ -30,7 +31,6 @@ from babelscope.report.figures.style import (
     model_looks,
     on_cells,
     panels,
-    thin,
 )
 from babelscope.report.summaries import ALL, SAME, Key, model_label, overlap_totals
 from babelscope.report.words import say
@@ -211,45 +211,14 @@ def _pairs(tables: Tables) -> pd.DataFrame:
     rows, keys = _pair_rows(tables), ["step", "lang_a", "lang_b"]
     cells = points(rows, tables.get("models"), keys, "overlap", kind="cell", band=False)
     cells = cells.assign(top=cells["value"].max())
-    of_model = cells.groupby(["id", "role"])["step"]
-    cells = cells[of_model.transform(lambda steps: steps.isin(thin(sorted(steps.unique()), 3))).astype(bool)]
+    cells = at_three_steps(cells)
     turned = cells.rename(columns={"lang_a": "lang_b", "lang_b": "lang_a"})
     return stack(cells, turned[turned["lang_a"] != turned["lang_b"]])
 
 
 def _draw_pairs(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     """Language by language matrices at the first, a middle and the last step, a row per model."""
-    languages = sorted(frame["lang_a"].unique())
-    steps = {key: sorted(part(frame, key)["step"].unique()) for key in axis.models}
-    columns = max(map(len, steps.values()))
-    size = min(max(0.3 * len(languages) + 0.6, 2.4), 5.0)
-    figure, axes = panels(len(steps), columns, style, width=columns * size + 1.2, height=size)
-    top = float(frame["top"].iloc[0])
-    for row, key in enumerate(steps):
-        for ax in axes[row, len(steps[key]) :]:
-            ax.set_visible(False)
-        for ax, step in zip(axes[row], steps[key], strict=False):
-            cells = part(frame, key, step=step).pivot(index="lang_a", columns="lang_b", values="value")
-            grid = cells.reindex(index=languages, columns=languages)
-            mesh = heat_map(ax, grid, vmax=top, linewidth=0.5, **_HEAT)
-            category_axes(ax, languages, languages, most=24)
-            ax.tick_params(axis="x", rotation=90 if len(languages) > 10 else 0)
-            ax.invert_yaxis()
-            ax.set_aspect("equal")
-            ax.set_title(f"{key[0]}, {axis.name(int(step), key)}", fontsize="medium")
-            if len(languages) <= 8:
-                _write_cells(ax, grid.to_numpy(), top, 6.5 * style.font_scale)
-    figure.colorbar(mesh, ax=axes, label="overlap", shrink=0.8, pad=0.02)
-    return figure
-
-
-def _write_cells(ax: Any, grid: np.ndarray[Any, Any], top: float, size: float) -> None:
-    for (i, j), value in np.ndenumerate(grid):
-        if np.isfinite(value):
-            colour = "white" if value > 0.55 * top else INK
-            text = f"{value:.2f}".removeprefix("0") if value < 1 else "1"
-            place = {"ha": "center", "va": "center", "gid": f"{on_cells(ax)}-{i}-{j}"}
-            ax.text(j + 0.5, i + 0.5, text, color=colour, fontsize=size, **place)
+    return draw_matrices(frame, style, axis, vmax=float(frame["top"].iloc[0]), label="overlap", **_HEAT)
 
 
 def _pair_sentences(tables: Tables) -> Iterator[str]:
