@@ -70,8 +70,9 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
 
 def _sentences(tables: Tables) -> Iterator[str]:
     models = tables.get("models")
-    rows, overlap = _means(tables["language_units"]), _means(tables["language_overlap"])
-    known = {(row["model"], row["step"]): row for row in overlap.to_dict("records")}
+    rows, overlap = _means(tables["language_units"]), tables.get("language_overlap")
+    shares = [] if overlap is None else _means(overlap).to_dict("records")
+    known = {(row["model"], row["step"]): row for row in shares}
     for label, of_model in per_model(at_last_step(rows[rows["layer"] == _WHOLE]), models):
         for row in of_model.to_dict("records"):
             name = label if of_model["model"].nunique() == 1 else f"{label}, {row['model']}"
