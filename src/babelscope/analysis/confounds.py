@@ -67,7 +67,7 @@ def predicted_by(traits_NF: Floats, label_N: NDArray[np.int64], half_N: NDArray[
             model = LogisticRegression().fit(scaled_NF[fit_N][:, columns], label_N[fit_N])
             score_N = model.decision_function(scaled_NF[held_N][:, columns])
             found[at] += average_precision_score(label_N[held_N], score_N) / 2
-    return found.tolist()
+    return [float(value) for value in found]
 
 
 def measure_confounds(
@@ -97,7 +97,8 @@ def measure_confounds(
     cells, pairs = [], []
     for model, of_model in transfer[transfer["model"].isin(cuts.keys())].groupby("model", sort=False):
         at_last = of_model[of_model["step"] == of_model["step"].max()]
-        about = cuts[model], labels, at_last, training[model], settings
+        name = str(model)
+        about = cuts[name], labels, at_last, training[name], settings
         cells.append(confound_table(*about, parallel=parallel))
     kept = set(zip(transfer["model"], transfer["step"], strict=True))
     alike = {name: pair_traits(of, training[name].shares, parallel=parallel) for name, of in cuts.items()}
@@ -153,15 +154,16 @@ def confound_table(
         row_of = {name: row for row, name in enumerate(of.ids)}
         for concept, data in labels[lang].groupby("concept", sort=True):
             label_N = data["label"].to_numpy(np.int64)
-            half_N = (data["half"] == "b").to_numpy(np.int64)
+            half_N = (data["half"] == "b").to_numpy().astype(np.int64)
             traits_NF = measured[lang][[row_of[name] for name in data["sentence_id"]]]
-            known_ap = own.loc[(lang, concept)]
+            known_ap = own.loc[(lang, str(concept)), :]
             frequency = training.frequencies.get(lang, {}).get(str(concept), np.nan)
             row = known | {"concept": concept, "n": int(label_N.sum()), "word_frequency": frequency}
             row |= _means(traits_NF[label_N == 1])
             row |= dict(zip(_APS, predicted_by(traits_NF, label_N, half_N), strict=True))
             row |= {"ap_experts": known_ap["ap"], "gain": known_ap["ap"] - row["ap_all"]}
-            rows.append(row | known_ap[["chance_ap", "positive_rate"]].to_dict())
+            row |= {name: known_ap[name] for name in ("chance_ap", "positive_rate")}
+            rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     means = pd.DataFrame([about | _mean_row(table, settings)]).reindex(columns=_COLUMNS)
     return _stacked([table, means], _COLUMNS)
@@ -185,7 +187,7 @@ def _mean_row(table: pd.DataFrame, settings: AlignmentSettings) -> dict[str, Any
     n_langs = cells["lang"].nunique()
     cells = cells[cells.groupby("concept")["lang"].transform("nunique") == n_langs]
     row: dict[str, Any] = {"lang": ALL, "concept": ALL, "script": "", "n": len(cells)}
-    row |= cells[[*_APS, "ap_experts", "gain", "chance_ap", "positive_rate"]].mean().to_dict()
+    row |= {name: cells[name].mean() for name in (*_APS, "ap_experts", "gain", "chance_ap", "positive_rate")}
     themselves = [(at, at) for at in range(n_langs)]
     for value, low, high in (("ap_all", "low", "high"), ("gain", "gain_low", "gain_high")):
         values_LC = cells.pivot_table(value, "lang", "concept").to_numpy()

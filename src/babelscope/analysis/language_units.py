@@ -306,8 +306,8 @@ def _shared(
     number = both.groupby(places, sort=False).ngroup().to_numpy()
     of_best, of_experts = number[: len(best)], number[len(best) :]
     found = np.zeros((len(langs), len(langs), len(concepts)))
-    lang_E = pd.Index(langs).get_indexer(experts["lang"])
-    concept_E = pd.Index(concepts).get_indexer(experts["concept"])
+    lang_E = pd.Index(langs).get_indexer(pd.Index(experts["lang"]))
+    concept_E = pd.Index(concepts).get_indexer(pd.Index(experts["concept"]))
     for half, other in OTHER_HALF.items():
         on_half = (experts["subset"] == other).to_numpy()
         for at, lang in enumerate(langs):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -95,6 +95,11 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
         return table if columns is None else table[list(columns)]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(path, f"is not a readable table: {error}", AGAIN) from error
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows, each as a mapping by column."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from babelscope.analysis.purity import foreign_rows
+from babelscope.io.tables import records
 from babelscope.report.figures.spec import Tables, part, points
 from babelscope.report.findings.criteria import TITLES, Finding
 from babelscope.report.formats import TableView, cell, inline, table_view, text
@@ -201,7 +202,7 @@ def warnings(study: Study, tables: Tables, provenance: Mapping[str, Any]) -> Ite
     if "concepts" in tables:
         yield from _few_positives(tables["concepts"])
     if "purity" in tables:
-        for row in foreign_rows(tables["purity"]).to_dict("records"):
+        for row in records(foreign_rows(tables["purity"])):
             yield say("foreign", **row)
     if "probes" in tables:
         yield from _probe_warnings(tables["probes"])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
+from babelscope.io.tables import records
 from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, by_model, part, points, present, stack
@@ -67,7 +68,7 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
 
 def _sentences(tables: Tables) -> Iterator[str]:
     for label, rows in per_model(_means(tables["confounds"]), tables.get("models")):
-        for row in rows.to_dict("records"):
+        for row in records(rows):
             name = label if rows["model"].nunique() == 1 else f"{label}, {row['model']}"
             yield say("confounds", **{**row, "model": name})
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
+from babelscope.io.tables import records
 from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points, stack
@@ -71,10 +72,10 @@ def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
 def _sentences(tables: Tables) -> Iterator[str]:
     models = tables.get("models")
     rows, overlap = _means(tables["language_units"]), tables.get("language_overlap")
-    shares = [] if overlap is None else _means(overlap).to_dict("records")
+    shares = [] if overlap is None else records(_means(overlap))
     known = {(row["model"], row["step"]): row for row in shares}
     for label, of_model in per_model(at_last_step(rows[rows["layer"] == _WHOLE]), models):
-        for row in of_model.to_dict("records"):
+        for row in records(of_model):
             name = label if of_model["model"].nunique() == 1 else f"{label}, {row['model']}"
             yield say("language units", **{**row, "model": name})
             if shared := known.get((row["model"], row["step"])):
