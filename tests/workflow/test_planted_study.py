@@ -140,6 +140,7 @@ def test_ablation_does_damage_in_another_language_where_experts_are_shared_alone
     assert abs(table.loc[PRIVATE.name, "*", "experts"]["damage"]) < 1e-5
     for control in ("random", "random_dose", "other_concept"):
         assert table.loc[SHARING.name, "*", control]["gain_high"] < -0.02
+    for control in ("random_dose", "other_concept"):  # a unit at random may do something else that is missed
         assert abs(table.loc[SHARING.name, "=", control]["damage"]) < 0.005
 
 
