@@ -16,6 +16,7 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 GPU = {
     "pretrain_step", "extract_activations", "generate_text", "audit_checkpoint", "initialise_checkpoint",
     "choose_sentences", "trace_sentences", "ablate_experts",
+    "find_language_units",
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ STUDY = {
     "models": {"bridged": {"source": "pretrain", "seeds": [0]}},
     "sentences": {"source": "grammar"},
     "experts": {"k": 46},
+    "views": {"confounds": True, "language_units": True, "ablation": True},
     "report": {"title": "A title <script>alert(1)</script>"},
 }
 
