@@ -25,7 +25,7 @@ from snakemake.utils import min_version
 min_version("9.12")
 
 # A study given with --configfile stands alone; the demo is the default, not a base to merge into.
-if "study" not in config:
+if not {"study", "extends"} & config.keys():
 
     configfile: "config/config.yaml"
 

@@ -232,7 +232,10 @@ def _type_hint(given: Any, kind: str) -> str:
         return name_hint(given)
     if kind == "true or false" and isinstance(given, str) and given.lower() in _TRUTHS:
         named = str(given.lower() in ("true", "yes", "on"))
-        return f"it is text here: write it without quotes; in `--config` write {named}"
+        return (
+            f"it is text here: write it without quotes; in `--config` write {named} by itself, "
+            "since what stands inside of a mapping is text there: give that in a file"
+        )
     if kind in ("a number", "a whole number") and isinstance(given, str):
         with contextlib.suppress(ValueError):
             float(given)

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+import yaml
 
 from mini_study import ROOT
 
@@ -94,6 +95,14 @@ def test_other_steps_of_one_model_rename_no_rule(mini):
     after = mini.planned()
     assert set(after) == set(before)
     assert after["pretrain_step"] == before["pretrain_step"] + 3
+
+
+def test_a_study_that_extends_another_and_has_no_name_is_that_one(mini):
+    """It is not laid over the demo, which is what runs where nothing is named."""
+    before = mini.planned()
+    (mini.folder / "base.yaml").write_text(yaml.safe_dump(mini.config, allow_unicode=True))
+    mini.config = {"extends": "base.yaml", "report": {"title": "Another title"}}
+    assert mini.planned() == before
 
 
 @pytest.mark.parametrize("option", ["--set-resources=score_unit:mem_mb=1", "--set-threads=score_unit=2"])
