@@ -16,6 +16,7 @@ from babelscope.planted.compare import TABLES, compare, read_tables
 from babelscope.planted.text import words_of
 from babelscope.planted.truth import MISSED, PRIVATE, SHARING
 from babelscope.report.findings.evaluate import evaluate_findings
+from formats_page import ASKED_FOR, check_table
 from mini_study import ROOT, MiniStudy
 
 pytestmark = pytest.mark.workflow
@@ -45,6 +46,11 @@ def study(tmp_path_factory) -> MiniStudy:
         "results/planted/tables/models.tsv",
     )
     return run
+
+
+@pytest.mark.parametrize("pattern", ASKED_FOR)
+def test_a_table_that_a_study_asks_for_has_the_columns_of_the_page(study, pattern):
+    check_table(study, pattern)
 
 
 @pytest.fixture(scope="module")
