@@ -96,26 +96,29 @@ def test_sizes_that_differ_stop_before_the_weights(hub, study):
     assert not [r for r in hub.requests if "resolve" in str(r) and "model.safetensors" in str(r)]
 
 
+#: What reads checkpoints beside extraction, where nothing is written or traced.
+AUDITED = "results/hub/tables/audit.tsv"
+
+
 def test_the_random_baseline_and_checkpoints_that_go_once_they_are_read(hub, study):
     study.config["models"]["theirs"] |= {"steps": [4, 8], "random_baseline": True}
     study.config |= {"keep_checkpoints": False, "keep_activations": False, "traces": {"enabled": False}}
     study.config["generation"]["enabled"] = False
-    online(study, "--until", "extract_activations")
+    online(study, "alignment", "probes", AUDITED)
     config = json.loads((study.results / "models/theirs/0/config.json").read_text())
     assert config["num_layers"] == 2
     with (
-        h5py.File(study.results / "scores/theirs/0/en.h5") as random,
-        h5py.File(study.results / "scores/theirs/4/en.h5") as trained,
+        h5py.File(study.results / "best/theirs/0.h5") as random,
+        h5py.File(study.results / "best/theirs/4.h5") as trained,
     ):
-        name = "layer-02/mlp_act/ap_all"
-        drawn, learned = random[f"0/en/{name}"][:], trained[f"4/en/{name}"][:]
+        drawn, learned = random["0/en/all/ap"][:], trained["4/en/all/ap"][:]
         assert drawn.shape == learned.shape
         assert not np.array_equal(drawn, learned)
     assert not list((study.results / "models/theirs").glob("[48]"))
     # The next was fetched when the one before had been read, and not earlier.
     read = max(file.stat().st_mtime for file in (study.results / "activations/theirs/4").iterdir())
     assert (study.results / "logs/fetch_checkpoint/theirs/8.log").stat().st_mtime > read
-    assert study.planned("--until", "extract_activations") == {}
+    assert study.planned("alignment", "probes", AUDITED) == {}
 
 
 def test_a_suite_of_the_registry(study):
