@@ -11,6 +11,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
+    from babelscope.analysis.settings import ViewSettings
     from babelscope.report.figures.gallery import FIGURES, draw, save_figure
     from babelscope.report.findings.evaluate import evaluate_findings
     from babelscope.report.page import render_report
@@ -22,7 +23,14 @@ def report(tmp_path_factory):
     for name, path in figures.items():
         save_figure(draw(name, tables), path)
     findings, _ = evaluate_findings(tables)
-    study = {"study": "demo", "languages": ["de", "en", "es", "zh"], "report": {"title": "Test"}}
+    study = {
+        "study": "demo",
+        "languages": ["de", "en", "es", "zh"],
+        "views": {
+            name: True for name, field in ViewSettings.model_fields.items() if field.annotation is bool
+        },
+        "report": {"title": "Test"},
+    }
     out = folder / "report.html"
     render_report(study=study, tables=tables, figures=figures, findings=findings, provenance={}, out=out)
     return out

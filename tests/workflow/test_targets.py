@@ -111,7 +111,9 @@ def test_an_override_for_no_rule_is_refused_before_any_job(mini, option):
     said = done.stdout + done.stderr
     assert done.returncode != 0
     name = option.partition("=")[0]
-    assert f"`{name}`: got 'score_unit'; allowed: a rule: activations, align_experts, " in said, said
+    assert (
+        f"`{name}`: got 'score_unit'; allowed: a rule: ablate_experts, activations, align_experts, " in said
+    ), said
     assert "did you mean `score_units`?" in said
     assert "Job stats" not in said
     assert "Traceback" not in said
