@@ -209,7 +209,7 @@ def architecture(model_type: Any) -> Architecture:
 
 def why_unknown(model_type: Any) -> str:
     """What to do about a model type that is no architecture here."""
-    if model_type in WRAPPERS:
+    if isinstance(model_type, str) and model_type in WRAPPERS:
         inside = WRAPPERS[model_type]["text"]
         return (
             f"{model_type} is read as the text model inside it: say {inside}, with the sizes of text_config"
