@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,18 +10,10 @@ from matplotlib.figure import Figure
 from babelscope.io.tables import records
 from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
-from babelscope.report.figures.spec import FigureSpec, Tables, part, points, stack
-from babelscope.report.figures.style import (
-    GREY,
-    Look,
-    PlotStyle,
-    from_zero,
-    legend,
-    line,
-    panels,
-    shaded_looks,
-)
-from babelscope.report.summaries import ALL, at_last_step, model_label, per_model
+from babelscope.report.figures.layer_lines import layer_lines
+from babelscope.report.figures.spec import FigureSpec, Tables, points, stack
+from babelscope.report.figures.style import GREY, Look, PlotStyle
+from babelscope.report.summaries import ALL, at_last_step, per_model
 from babelscope.report.words import say
 
 _NULL = Look("languages at random", GREY, "-.")
@@ -48,25 +39,7 @@ def _data(tables: Tables) -> pd.DataFrame:
 
 
 def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
-    """A line per layer against step; a row per measure, a column per model."""
-    names, layers = load_labels("language_units"), sorted(frame["layer"].dropna().unique())
-    first, *_, last = names
-    looks = shaded_looks({at: f"layer {at:.0f}" for at in layers}, ".")
-    figure, axes = panels(len(names), len(axis.models), style, height=2.6, sharey="row")
-    for row, (name, label) in zip(axes, names.items(), strict=True):
-        for ax, key in zip(row, axis.models, strict=True):
-            of_model = part(frame, key, measure=name)
-            for layer, look in looks.items():
-                line(ax, part(of_model, kind="layer", layer=layer), look)
-            line(ax, part(of_model, kind="null"), _NULL)
-            axis.lines(ax, frame["step"], key)
-            ax.set_title(model_label(key) if name == first else "")
-            if name != last:
-                ax.set_xlabel("")
-        row[0].set_ylabel(label)
-        from_zero(*row)
-    legend(figure, [*(replace(look, marker="") for look in looks.values()), _NULL], frame)
-    return figure
+    return layer_lines(frame, style, axis, load_labels("language_units"), _NULL, height=2.6)
 
 
 def _sentences(tables: Tables) -> Iterator[str]:
