@@ -19,6 +19,8 @@ import yaml
 from slurm_lab import SlurmLab
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Seconds after which a test says that what it waits for never comes. A busy machine is slow, and that is no fault.
+PATIENCE = 1500
 TRACKED = ("Snakefile", "config", "envs", "profiles", "slurm", "src", "workflow")
 
 
@@ -59,7 +61,7 @@ class ClusterStudy:
                 start_new_session=True,
             )
 
-    def run(self, *args: str, check: bool = True, timeout: int = 600) -> str:
+    def run(self, *args: str, check: bool = True, timeout: float = PATIENCE) -> str:
         """Run the command to its end; what it printed."""
         process = self.start(*args)
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from test_slurm_faults import (
     forget_audit,
     forget_probes,
     plan_fault,
+    release,
     struck,
     wait_for,
 )
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.slurm
 
 #: What the tests' small cluster has; the scripts ask for more.
 SMALL = ("--partition=cpu", "--mem=1500", "--time=30", "--signal=B:USR1@60")
+#: The signal that the time limit comes near is sent between nothing and a minute after `bring_the_limit_near`.
+NEAR = "--signal=B:USR1@400"
 #: States that something else comes after.
 PASSING = ("PENDING", "RUNNING", "SIGNALING", "COMPLETING")
 QUICK = ("--slurm-init-seconds-before-status-checks", "3")
@@ -40,7 +42,7 @@ def job_of(study: ClusterStudy, job: int) -> SlurmJob:
     return next(found for found in study.lab.jobs() if found.job == job)
 
 
-def wait_until(study: ClusterStudy, job: int, state: str, seconds: float = 240) -> None:
+def wait_until(study: ClusterStudy, job: int, state: str) -> None:
     """Wait for a state of a job; one that has ended in another never comes to it."""
 
     def there() -> bool:
@@ -49,9 +51,17 @@ def wait_until(study: ClusterStudy, job: int, state: str, seconds: float = 240) 
         return now == state
 
     try:
-        wait_for(there, f"job {job} is not {state}", seconds)
+        wait_for(there, f"job {job} is not {state}")
     except AssertionError as error:
         raise AssertionError(f"{error}\n{study.printed()[-6000:]}") from None
+
+
+def bring_the_limit_near(study: ClusterStudy, job: int) -> None:
+    """Set a running job's time limit so that it gets its signal soon, however slow the machine; wait until it has."""
+    ran = study.lab.run("squeue", "--noheader", "--format=%M", f"--jobs={job}").stdout.strip()
+    *hours, minutes, _seconds = (int(part) for part in ran.split(":"))
+    study.lab.run("scontrol", "update", f"JobId={job}", f"TimeLimit={60 * sum(hours) + minutes + 7}")
+    wait_for(lambda: "no more jobs are started" in study.printed(), "the limit is not told")
 
 
 def last_run(study: ClusterStudy) -> dict:
@@ -68,12 +78,12 @@ def test_the_controllers_snakemake_is_killed(study, undisturbed):
     """It clears away what that has left and goes on by itself; a second controller is refused meanwhile."""
     forget_probes(study)
     forget_audit(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=300)
+    marker = plan_fault(study, "fit_language_probe", "hold")
     controller = study.submit("controller.sbatch", SMALL, "tables", *QUICK)
     pid = struck(marker)
     text = study.printed()
     second = study.submit("controller.sbatch", SMALL, "tables", *QUICK)
-    wait_until(study, second, "FAILED", 30)
+    wait_until(study, second, "FAILED")
     assert f"Slurm job {controller} runs this study (running)" in study.printed()
     (study.folder / "run.log").write_text(text)
     run = last_run(study)
@@ -90,13 +100,13 @@ def test_the_controllers_snakemake_is_killed(study, undisturbed):
 def test_the_controllers_time_limit(study, undisturbed):
     """No more jobs are started; the one that runs ends and counts; then the controller goes on with the rest."""
     forget_probes(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=40)
-    controller = study.submit(
-        "controller.sbatch", [*SMALL, "--time=2", "--signal=B:USR1@85"], "tables", *QUICK
-    )
+    marker = plan_fault(study, "fit_language_probe", "hold")
+    controller = study.submit("controller.sbatch", [*SMALL, NEAR], "tables", *QUICK)
     struck(marker)
-    wait_until(study, controller, "PENDING", 120)
-    assert "no more jobs are started" in study.printed()
+    bring_the_limit_near(study, controller)
+    release(study)
+    wait_until(study, controller, "PENDING")
+    study.lab.run("scontrol", "update", f"JobId={controller}", "TimeLimit=30")
     assert "back to the queue" in study.printed()
     assert [job.state for job in attempts(study, PROBE)] == ["COMPLETED"]
     assert not (study.results / "tables/probes.parquet").exists()
@@ -109,7 +119,7 @@ def test_the_controllers_time_limit(study, undisturbed):
 def test_the_controllers_node_is_lost(study, undisturbed):
     """Slurm puts the job back into the queue; started anew it cancels what was left and goes on."""
     forget_probes(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=300)
+    marker = plan_fault(study, "fit_language_probe", "hold")
     controller = study.submit(
         "controller.sbatch", [*SMALL, "--nodelist=c2", "--cpus-per-task=4"], "tables", *QUICK
     )
@@ -120,7 +130,7 @@ def test_the_controllers_node_is_lost(study, undisturbed):
     for process in processes_of(controller):
         os.kill(process, signal.SIGKILL)
     try:
-        wait_until(study, controller, "PENDING", 120)
+        wait_until(study, controller, "PENDING")
     finally:
         study.lab.start_node("c2")
     wait_until(study, controller, "COMPLETED")
@@ -130,7 +140,7 @@ def test_the_controllers_node_is_lost(study, undisturbed):
 
 def test_a_cancelled_controller_is_submitted_again(study, undisturbed):
     forget_probes(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=300)
+    marker = plan_fault(study, "fit_language_probe", "hold")
     first = study.submit("controller.sbatch", SMALL, "tables", *QUICK)
     struck(marker)
     study.lab.run("scancel", "--signal=KILL", str(first))
@@ -147,14 +157,14 @@ def test_a_job_that_fails_ends_the_controller(study):
     forget_audit(study)
     study.config["granularity"]["no_such_key"] = 1
     controller = study.submit("controller.sbatch", SMALL, "tables", *QUICK)
-    wait_until(study, controller, "FAILED", 60)
+    wait_until(study, controller, "FAILED")
     assert "no_such_key" in study.printed()
 
 
 def test_a_whole_study_in_one_allocation(lab, undisturbed, tmp_path):
     """Its Snakemake is killed, then its time limit comes. No other job is submitted; the tables are the same."""
     study = checkout(tmp_path, lab)
-    marker = plan_fault(study, "pretrain_step", "hold", seconds=60)
+    marker = plan_fault(study, "pretrain_step", "hold")
     before = {found.job for found in lab.jobs()}
     # As many cores as this machine has for a job of the cluster: sums of another order round differently.
     cores = min(4, len(os.sched_getaffinity(0)))
@@ -166,20 +176,19 @@ def test_a_whole_study_in_one_allocation(lab, undisturbed, tmp_path):
             f"--cpus-per-task={cores}",
             "--mem=12000",
             "--time=30",
-            "--signal=B:USR1@170",
+            NEAR,
         ],
     )
-    submitted = time.monotonic()
-    wait_for(lambda: list(study.results.glob("sentences/*.tsv")), "no job has ended", 60)
+    wait_for(lambda: list(study.results.glob("sentences/*.tsv")), "no job has ended")
     os.kill(last_run(study)["pid"], signal.SIGKILL)
     pid = struck(marker)
     seen = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     assert seen.count(b"CUDA_VISIBLE_DEVICES=0") == 1  # one of the two
-    # However slow the machine, the limit comes near while this job is held: two minutes and what is left of a third.
-    lab.run("scontrol", "update", f"JobId={job}", f"TimeLimit={int(time.monotonic() - submitted) // 60 + 3}")
-    wait_until(study, job, "PENDING", 120)
+    bring_the_limit_near(study, job)
+    release(study)
+    wait_until(study, job, "PENDING")
     lab.run("scontrol", "update", f"JobId={job}", "TimeLimit=30")
-    wait_until(study, job, "COMPLETED", 480)
+    wait_until(study, job, "COMPLETED")
     text = study.printed()
     assert "Snakemake was killed (status 137)" in text
     assert text.count("back to the queue") == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster_study import ClusterStudy
+from cluster_study import PATIENCE, ClusterStudy
 
 pytestmark = pytest.mark.slurm
 
@@ -31,9 +31,16 @@ def study(undisturbed: ClusterStudy, tmp_path: Path) -> ClusterStudy:
 def plan_fault(study: ClusterStudy, script: str, what: str, **arguments: object) -> Path:
     """Have the first job of a rule struck; the file that says it was."""
     marker = study.folder / "struck"
+    if what == "hold":
+        arguments["until"] = str(study.folder / "released")
     fault = {"script": script, "marker": str(marker), "what": what, "with": arguments}
     study.environment = {"BABELSCOPE_FAULT": json.dumps(fault), "PYTHONPATH": str(FAULTS)}
     return marker
+
+
+def release(study: ClusterStudy) -> None:
+    """Let the job go on that is held."""
+    (study.folder / "released").touch()
 
 
 def forget_probes(study: ClusterStudy) -> None:
@@ -44,7 +51,7 @@ def forget_audit(study: ClusterStudy) -> None:
     study.forget("audit", "tables/audit.tsv", "tables/audit_losses.tsv")
 
 
-def wait_for(ready: Callable[[], object], what: str, seconds: float = 90) -> None:
+def wait_for(ready: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, f"{what}: not after {seconds} s"
@@ -70,8 +77,8 @@ def kill_step(pid: int) -> None:
         os.kill(each, signal.SIGKILL)
 
 
-def finish(study: ClusterStudy, process: subprocess.Popen[str], seconds: float = 240) -> None:
-    assert process.wait(seconds) == 0, study.printed()[-5000:]
+def finish(study: ClusterStudy, process: subprocess.Popen[str]) -> None:
+    assert process.wait(PATIENCE) == 0, study.printed()[-5000:]
 
 
 def attempts(study: ClusterStudy, rule: str) -> list:
@@ -86,7 +93,7 @@ def unfinished(study: ClusterStudy) -> list[Path]:
 
 def test_a_cancelled_job_is_submitted_again(study, undisturbed):
     forget_probes(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=300)
+    marker = plan_fault(study, "fit_language_probe", "hold")
     process = study.start("tables")
     struck(marker)
     study.lab.run("scancel", str(attempts(study, PROBE)[0].job))
@@ -97,7 +104,7 @@ def test_a_cancelled_job_is_submitted_again(study, undisturbed):
 
 def test_a_job_that_is_killed_is_submitted_again(study, undisturbed):
     forget_probes(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=300)
+    marker = plan_fault(study, "fit_language_probe", "hold")
     process = study.start("tables")
     kill_step(struck(marker))
     finish(study, process)
@@ -128,18 +135,18 @@ def test_a_job_over_its_memory_gets_more(study, undisturbed):
 
 def test_a_job_over_its_time_gets_more(study, undisturbed):
     forget_probes(study)
-    plan_fault(study, "fit_language_probe", "hold", seconds=300)
-    finish(study, study.start("tables", "--set-resources", f"{PROBE}:runtime=attempt"))
+    plan_fault(study, "fit_language_probe", "hold")
+    finish(study, study.start("tables", "--set-resources", f"{PROBE}:runtime=1+19*(attempt-1)"))
     first, second = attempts(study, PROBE)
     assert (first.state, second.state) == ("TIMEOUT", "COMPLETED")
-    assert (first.minutes, second.minutes) == (1, 2)
+    assert (first.minutes, second.minutes) == (1, 20)
     assert study.tables() == undisturbed.tables()
 
 
 def test_a_lost_node_whose_job_goes_on_writing(study, undisturbed):
     """The cluster gives the node up; its job lives on, and writes the same file as its retry elsewhere."""
     forget_probes(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=75)
+    marker = plan_fault(study, "fit_language_probe", "hold")
     process = study.start("tables")
     pid = struck(marker)
     lost = attempts(study, PROBE)[0].node
@@ -151,7 +158,8 @@ def test_a_lost_node_whose_job_goes_on_writing(study, undisturbed):
         assert second.node != lost
         assert study.tables() == undisturbed.tables()
         # The first job ends after all is done, and must take nothing away.
-        wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the first job does not end", 120)
+        release(study)
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the first job does not end")
         time.sleep(5)
         assert study.tables() == undisturbed.tables()
         assert sorted(study.results.glob("probes/*/*/*.tsv"))
@@ -163,7 +171,7 @@ def test_a_lost_node_whose_job_goes_on_writing(study, undisturbed):
 def test_snakemake_is_killed_and_the_study_goes_on(study, undisturbed):
     forget_probes(study)
     forget_audit(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=300)
+    marker = plan_fault(study, "fit_language_probe", "hold")
     process = study.start("tables")
     pid = struck(marker)
     process.kill()
@@ -179,7 +187,7 @@ def test_snakemake_is_killed_and_the_study_goes_on(study, undisturbed):
     said = recover(study)
     assert "cancelled" in said
     assert not study.lab.queue()
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the old job does not end", 20)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the old job does not end")
     study.run("tables")
     assert study.tables() == undisturbed.tables()
     assert not unfinished(study)
@@ -187,7 +195,7 @@ def test_snakemake_is_killed_and_the_study_goes_on(study, undisturbed):
 
 def test_two_runs_at_once(study, undisturbed):
     forget_probes(study)
-    marker = plan_fault(study, "fit_language_probe", "hold", seconds=15)
+    marker = plan_fault(study, "fit_language_probe", "hold")
     first = study.start("tables")
     struck(marker)
     log = (study.folder / "run.log").rename(study.folder / "first.log")
@@ -196,6 +204,7 @@ def test_two_runs_at_once(study, undisturbed):
     assert not study.submitted()
     # Nor does recovery end a run that is alive.
     assert "a run of this study is alive" in recover(study, status=1)
+    release(study)
     log.rename(study.folder / "run.log")
     finish(study, first)
     assert len(attempts(study, PROBE)) == 1

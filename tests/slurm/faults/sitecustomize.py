@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 
-def hold(seconds: float) -> None:
-    """Do nothing for a while, then go on as if nothing had been."""
-    time.sleep(seconds)
+def hold(until: str) -> None:
+    """Do nothing until there is a file, then go on as if nothing had been; half an hour at most."""
+    deadline = time.monotonic() + 1800
+    while not Path(until).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def eat(megabytes: int, seconds: float) -> None:
