@@ -219,6 +219,14 @@ def figures() -> str:
     return "\n".join(parts)
 
 
+def report_captions() -> dict[Path, str]:
+    """What Snakemake's own report says under each figure: a file for each, since its captions are files."""
+    return {
+        ROOT / f"workflow/report/figures/{name}.rst": textwrap.fill(caption.read.strip(), 110) + "\n"
+        for name, caption in load_captions().items()
+    }
+
+
 def commands() -> str:
     """What every subcommand of ``babelscope`` says of itself."""
     head = "Beside Snakemake, which runs a study: what helps to write, size and mend one."
@@ -393,6 +401,7 @@ def main() -> None:
         FIGURES: figures(),
         COMMANDS: commands(),
         COLUMNS: columns(),
+        **report_captions(),
     }
     for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,13 @@ def test_the_page_of_figures_has_all():
     assert all(f"### `{name}`" in make.figures() for name in load_captions())
 
 
+def test_snakemakes_own_report_has_the_captions_of_the_figures():
+    captions = make.report_captions()
+    for path, text in captions.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: {RENEW}"
+    assert set((ROOT / "workflow/report/figures").iterdir()) == set(captions)
+
+
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words its help anew in every version")
 def test_the_page_of_commands_has_all():
     assert make.COMMANDS.read_text(encoding="utf-8") == make.commands(), f"docs/commands.md: {RENEW}"

@@ -188,7 +188,7 @@ def test_a_figure_leaves_flagged_checkpoints_out(tmp_path):
     assert ends[1] < ends[0] == last
 
 
-@pytest.mark.parametrize("script", ["render_report", "plot_figure"])
+@pytest.mark.parametrize("script", ["render_report", "plot_figures"])
 def test_the_workflow_reads_results_through_the_same_door(script):
     text = (Path(__file__).resolve().parents[2] / f"workflow/scripts/{script}.py").read_text(encoding="utf-8")
     assert "open_study(" in text

@@ -92,7 +92,7 @@ def test_the_table():
             *files("fit_language_probe", DONE, FAILED),
             *files("align_experts", INTERRUPTED),
             *files("rank_units", DONE, WAITING),
-            *files("plot_figure", WAITING, steps=()),
+            *files("plot_figures", WAITING, steps=()),
         ),
         (),
         None,
@@ -101,7 +101,7 @@ def test_the_table():
     assert head.split()[:5] == ["model", "step", "model", "audit", "extract"]
     for mark in ("ok", "run 1/3", " . ", "FAILED 1/2", "cut 0/1", "1/2"):
         assert mark in row, mark
-    assert beside == "beside: plot_figure ."
+    assert beside == "beside: plot_figures ."
     assert counts == "13 files: 5 done, 1 under way, 1 failed, 1 interrupted, 5 waiting"
     assert "`babelscope recover --configfile mine.yaml`" in cut
 

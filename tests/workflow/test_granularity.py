@@ -15,7 +15,7 @@ COARSE = {"steps_per_job": 2, "languages_per_job": 2, "layers_per_job": 3}
 COLLECTORS = {
     "collect_models", "collect_audit", "collect_extraction", "collect_probes", "collect_alignment",
     "collect_choices", "collect_generation", "collect_traces", "measure_onset", "measure_left_out",
-    "compare_states", "plot_figure", "render_report", "all",
+    "compare_states", "plot_figures", "render_report", "all",
 }  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def test_weights_drawn_anew_are_marked_and_can_be_left_out(trained, tmp_path):
     # Left out: only figures, what choices come to and the report are made anew, and the page says what is missing.
     study.config["report"]["exclude_flagged"] = True
     planned = study.planned()
-    assert set(planned) <= {"collect_choices", "plot_figure", "render_report", "all"}
+    assert set(planned) <= {"collect_choices", "plot_figures", "render_report", "all"}
     study.snakemake()
     page = (study.results / "report.html").read_text(encoding="utf-8")
     assert "They are left out of all figures, tables and findings but those of the audit." in page

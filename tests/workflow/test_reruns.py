@@ -22,7 +22,7 @@ VIEWS = {"measure_onset": 1, "measure_left_out": 1, "compare_states": 1}
 
 def stages(planned, *leave_out):
     """The counts without the figures (their number is the report's business), views and ``leave_out``."""
-    return {rule: n for rule, n in planned.items() if rule not in {"plot_figure", *VIEWS, *leave_out}}
+    return {rule: n for rule, n in planned.items() if rule not in {"plot_figures", *VIEWS, *leave_out}}
 
 
 def views(planned):
@@ -234,7 +234,7 @@ def test_a_figure_style_renders_again_only(finished, tmp_path: Path):
     study = finished.copy(tmp_path)
     study.config["report"]["style"] = {"palette": "deep"}
     planned = study.planned()
-    assert set(planned) == {"plot_figure", "render_report", "all"}
+    assert set(planned) == {"plot_figures", "render_report", "all"}
 
 
 def test_what_moves_no_number_computes_nothing_again(finished, tmp_path: Path):

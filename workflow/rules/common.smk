@@ -332,14 +332,10 @@ def next_first(wildcards):
 
 # ------------------------------------------------------------------------------------ report
 
-# Every table that the report reads, and every figure with the tables that it is drawn from.
+# Every table that the report reads, every figure, and the tables that these are drawn from.
 TABLES = {name: f"<results>/{path}" for name, path in tables(STUDY).items()}
-FIGURES = {name: load_captions()[name].tables for name in figures(STUDY)}
-
-
-def tables_of(wildcards):
-    """Input function: the tables that a figure is drawn from, and those that all figures take."""
-    return {name: TABLES[name] for name in [*FIGURES[wildcards.figure], *STEP_TABLES]}
+FIGURES = figures(STUDY)
+DRAWN = {table for figure in FIGURES for table in load_captions()[figure].tables} | {*STEP_TABLES}
 
 
 # ------------------------------------------------------------------------------------- costs

@@ -6,38 +6,41 @@ Writes  <results>/figures/{figure}.{svg,png,pdf}
 """
 
 
-rule plot_figure:
+rule plot_figures:
     input:
-        unpack(tables_of),
+        **{name: path for name, path in TABLES.items() if name in DRAWN},
     output:
         # Of all formats, `snakemake --report` shows the one that scales.
-        report(
-            "<results>/figures/{figure}.svg",
-            caption="../report/figure.rst",
-            category="figures",
-            labels={"figure": "{figure}"},
-        ),
-        expand(
-            "<results>/figures/{{figure}}.{format}",
-            format=[each for each in STUDY.report.figure_formats if each != "svg"],
-        ),
+        **{
+            figure: [
+                report(
+                    f"<results>/figures/{figure}.svg",
+                    caption=f"../report/figures/{figure}.rst",
+                    category="figures",
+                    labels={"figure": figure},
+                ),
+                *[
+                    f"<results>/figures/{figure}.{format}"
+                    for format in STUDY.report.figure_formats
+                    if format != "svg"
+                ],
+            ]
+            for figure in FIGURES
+        },
     log:
-        "<logs>/plot_figure/{figure}.log",
-    wildcard_constraints:
-        figure=one_of(FIGURES),
+        "<logs>/plot_figures.log",
     conda:
         "../../envs/report.yaml"
     resources:
-        **needs("plot_figure"),
+        **needs("plot_figures"),
     params:
-        caption=lambda wildcards: load_captions()[wildcards.figure].read,
         style=STUDY.report.style.model_dump(),
         exclude_flagged=STUDY.report.exclude_flagged,
-        version=version("plot_figure"),
+        version=version("plot_figures"),
     message:
-        "draw figure {wildcards.figure}"
+        "draw the figures"
     script:
-        "../scripts/plot_figure.py"
+        "../scripts/plot_figures.py"
 
 
 rule render_report:

@@ -668,8 +668,8 @@ class CostModel:
         seconds = _START["plain"] + (self.rank(every).kept + self._weights(job.model)) / self.rates.disk
         return Cost(seconds, kept=2e7)
 
-    def plot(self, _: JobCells) -> Cost:
-        """Reads collected tables and draws."""
+    def plot(self, job: JobCells) -> Cost:
+        """Reads collected tables and draws the figures, or writes the page."""
         cells = sum(len(model.steps) for model in self.study.models.values())
         rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
         seconds = _START["science"] + 3 + cells * 0.05 + rows * 1e-6

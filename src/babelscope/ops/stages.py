@@ -26,7 +26,7 @@ class JobCells:
         stage: The rule.
         model: Run id.
         steps: Steps of the model.
-        parts: Languages or layers of each step.
+        parts: Languages or layers of each step; of the figures, their names.
         wildcards: Those of the rule, by name, as they stand in the paths of the job's files.
     """
 
@@ -39,7 +39,11 @@ class JobCells:
     @property
     def files(self) -> list[str]:
         """The files that the job writes, below the results."""
-        return [pattern.format_map(dict(self.wildcards)) for pattern in STAGES[self.stage].writes]
+        return [
+            pattern.format_map({"figure": name, **dict(self.wildcards)})
+            for pattern in STAGES[self.stage].writes
+            for name in (self.parts if "{figure}" in pattern else ("",))
+        ]
 
     @property
     def words(self) -> str:
@@ -49,7 +53,7 @@ class JobCells:
         for name, word in (("step", "step"), ("steps", "step"), ("layers", "layer")):
             if name in ends:
                 said.append(f"{word}{'s' if ' to ' in ends[name] else ''} {ends[name]}")
-        said += [ends[name] for name in ("corpus", "tokenizer", "lang", "langs", "figure") if name in ends]
+        said += [ends[name] for name in ("corpus", "tokenizer", "lang", "langs") if name in ends]
         return ", ".join(said)
 
 
@@ -208,11 +212,6 @@ def _steps_and_layers(study: Study, ranges: StudyRanges) -> Iterator[dict[str, s
             yield {**wildcards, "layers": name}
 
 
-def _figures(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
-    for name in figures(study):
-        yield {"figure": name}
-
-
 _STEPS = _steps("analysis")
 AXES: dict[str, Axes] = {
     "study": Axes((), _once),
@@ -243,7 +242,7 @@ AXES: dict[str, Axes] = {
     "steps x languages": Axes(("model", "steps", "langs"), _steps_and_languages),
     "stored steps x languages": Axes(("model", "steps", "langs"), _stored),
     "steps x layers": Axes(("model", "steps", "layers"), _steps_and_layers),
-    "figure": Axes(("figure",), _figures),
+    "figures": Axes((), _once),
     "nothing": Axes(("model", "step"), lambda study, ranges: iter(())),
 }
 
@@ -301,6 +300,8 @@ def job_cells(rule: str, wildcards: Mapping[str, str], study: Study, ranges: Stu
         parts = tuple(map(str, ranges.layers[model][wildcards["layers"]]))
     elif "lang" in wildcards:
         parts = (wildcards["lang"],)
+    elif axes is AXES["figures"]:
+        parts = tuple(figures(study))
     return JobCells(rule, model, steps, parts, tuple(wildcards.items()))
 
 

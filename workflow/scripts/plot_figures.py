@@ -1,4 +1,4 @@
-"""Entry point of rule ``plot_figure``: unpack, call, nothing else."""
+"""Entry point of rule ``plot_figures``: unpack, call, nothing else."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ with job(snakemake.log[0]):
     style = PlotStyle(**snakemake.params.style)
     results = open_study(Path(snakemake.output[0]).parents[1])
     exclude_flagged = snakemake.params.get("exclude_flagged", False)
-    figure = results.figure(snakemake.wildcards.figure, style=style, exclude_flagged=exclude_flagged)
-    for output in snakemake.output:
-        save_figure(figure, Path(output), style)
+    for name, files in snakemake.output.items():
+        figure = results.figure(name, style=style, exclude_flagged=exclude_flagged)
+        for file in files:
+            save_figure(figure, Path(file), style)
