@@ -246,7 +246,7 @@ def test_a_pretraining_job_costs_the_steps_that_it_trains():
 
 
 def test_only_rules_that_run_a_model_use_a_gpu():
-    found = rows(demo(views={"ablation": True, "language_units": True}), gpu=True)
+    found = rows(demo(views={"ablation": True, "language_units": True, "patching": True}), gpu=True)
     assert {stage for stage, row in found.items() if row.gpu_hours} == {
         name for name, stage in STAGES.items() if stage.runs_a_model
     }

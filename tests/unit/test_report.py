@@ -29,7 +29,7 @@ STUDY = {
     "models": {"bridged": {"source": "pretrain", "seeds": [0]}},
     "sentences": {"source": "grammar"},
     "experts": {"k": 46},
-    "views": {"confounds": True, "language_units": True, "ablation": True},
+    "views": {"confounds": True, "language_units": True, "ablation": True, "patching": True},
     "report": {"title": "A title <script>alert(1)</script>"},
 }
 
@@ -247,7 +247,7 @@ def test_a_study_of_encoders_has_no_headings_of_what_they_lack(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "view", ["onset", "left_out", "representations", "confounds", "language_units", "ablation"]
+    "view", ["onset", "left_out", "representations", "confounds", "language_units", "ablation", "patching"]
 )
 def test_a_view_that_is_switched_off_has_no_heading(view, tables, tmp_path):
     heading = load_sections()[view]
