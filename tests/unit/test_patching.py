@@ -6,22 +6,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from transformers import OPTConfig, OPTForCausalLM
 
 from babelscope.analysis.continuations import Said, concept_texts, log_probabilities, make_prompts
 from babelscope.analysis.movement import ACROSS, CONDITIONS, CONTROLS, OWN, PATCHES, movement_table
 from babelscope.analysis.patching import patch_step
 from babelscope.capture.settings import ExtractionSettings
-from babelscope.errors import NumericsError
+from babelscope.errors import NumericsError, StudyError
 from babelscope.models.checkpoints import LoadedModel
+from babelscope.ops.stages import all_jobs
 from babelscope.planted.build import word_tokenizer
 from babelscope.planted.text import SPECIAL, START, parallel_lines, vocabulary, words_of
 from babelscope.planted.truth import CONCEPT_LOGIT, EXPERTS, LANGUAGE_LOGIT, MISSED, PIVOT, PRIVATE, SHARING
 from babelscope.planted.weights import PlantedWeights, model_config
+from babelscope.study.loading import load_study
 from babelscope.text.clones import respell
 from babelscope.text.words import WordFinder, in_text
 from tiny_models import tiny_loaded
 
+ROOT = Path(__file__).resolve().parents[2]
 EXTRACTION = ExtractionSettings(sites=("mlp_act",), max_length=16, batch_size=64)
 CONCEPTS = list(MISSED)[:2]
 LANGS = (PIVOT, "de", "tr")
@@ -365,3 +369,46 @@ def test_one_pair_of_concepts_has_no_intervals():
     table = tabled(made_up(n_couples=1))
     assert table["moved"].notna().all()
     assert table[["low", "high", "gain_low", "left_high", "relative"]].isna().all(axis=None)
+
+
+# ------------------------------------------------------------------------------------------- the study
+
+
+def asked_for(**views):
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    return {**config, "generation": {"enabled": False}, "views": {"patching": True, **views}}
+
+
+def test_concepts_are_patched_two_and_two():
+    concepts = load_study(asked_for(patched_concepts=5)).patched_concepts
+    assert concepts == tuple(c for c in load_study(asked_for()).concept_ids if c in concepts)
+    assert len(concepts) == 4
+    with pytest.raises(StudyError, match="patched_concepts"):
+        load_study(asked_for(patched_concepts=1))
+
+
+def test_words_are_looked_for_where_a_study_patches():
+    def stages(config):
+        return {work.stage for work in all_jobs(load_study(config))}
+
+    assert {"write_concept_words", "patch_experts", "collect_patching"} <= stages(asked_for())
+    assert "write_concept_words" not in stages(asked_for(patching=False))
+
+
+def test_a_study_without_words_in_a_language_is_refused(tmp_path):
+    def words(of):
+        (tmp_path / "words.yaml").write_text(yaml.safe_dump(of), encoding="utf-8")
+        config = yaml.safe_load((ROOT / "config/studies/planted.yaml").read_text(encoding="utf-8"))
+        config["concepts"]["lists"] = str(tmp_path / "words.yaml")
+        run = {**asked_for()["models"]["bridged"], "steps": [0, 8]}
+        demo = {name: asked_for()[name] for name in ("corpora", "tokenizers")}
+        demo["corpora"] = {"bridged": asked_for()["corpora"]["bridged"]}
+        return {**config, **demo, "languages": ["en", "de"], "models": {"bridged": run}, "generation": {"enabled": False},
+                "experts": {"k": 5, "min_languages": 2}, "granularity": {}, "views": {"patching": True}}  # fmt: skip
+
+    known = {c: {"en": [c], "de": [c]} for c in ("ship", "water")}
+    assert load_study(words(known)).patched_concepts == ("ship", "water")
+    with pytest.raises(StudyError) as raised:
+        load_study(words({**known, "water": {"en": ["water"]}}))
+    assert raised.value.key == "views.patching"
+    assert "of water no words are known in de" in raised.value.hint
