@@ -672,8 +672,9 @@ class CostModel:
         """Reads collected tables and draws the figures, or writes the page."""
         cells = sum(len(model.steps) for model in self.study.models.values())
         rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
-        seconds = _START["science"] + 3 + cells * 0.05 + rows * 1e-6
-        return Cost(seconds, 2 * _PLAIN_MEMORY + 500 * rows, kept=2e5)
+        figures = len(job.parts)
+        seconds = _START["science"] + 3 + figures + cells * 0.05 + rows * 1e-6
+        return Cost(seconds, 2 * _PLAIN_MEMORY + 500 * rows, kept=2.7e5 * figures if figures else 5e6)
 
 
 # Fitted constants; docs/cost.md shows how well.
