@@ -220,8 +220,9 @@ def _check_sentences(study: Study) -> None:
 
 
 def _check_shown(study: Study) -> None:
-    """The forms of every language show every concept."""
-    from babelscope.text.grammar.syntax import SYNTAX, concepts_of
+    """The clauses of every language show every concept, and there are enough of them."""
+    from babelscope.text.grammar.generate import PREFIXES
+    from babelscope.text.grammar.syntax import SYNTAX, choose_pairs, concepts_of
 
     shown = {lang: concepts_of(study.original(lang)) for lang in study.languages}
     lacking = {
@@ -230,12 +231,22 @@ def _check_shown(study: Study) -> None:
     }
     if said := [f"{concept} in {', '.join(langs)}" for concept, langs in lacking.items() if langs]:
         everywhere = [concept for concept in SYNTAX if all(concept in of for of in shown.values())]
-        allowed = "concepts that the forms of every language show: " + (", ".join(everywhere) or "none here")
+        allowed = "concepts that the clauses of every language show: " + (
+            ", ".join(everywhere) or "none here"
+        )
         hint = (
-            f"cannot be told from the form: {'; '.join(said)}. Leave out these languages in `languages`, or "
+            f"the form does not tell {'; '.join(said)}. Leave out these languages in `languages`, or "
             "name in concepts.ids the concepts that every language has"
         )
         raise StudyError("concepts.ids", list(study.concept_ids), allowed, hint)
+    wanted = study.sentences.per_concept
+    for concept in study.concept_ids:
+        try:
+            choose_pairs(concept, wanted, prefixes=list(PREFIXES), seed=study.seed)
+        except ValueError as error:
+            raise StudyError(
+                "sentences.per_concept", wanted, "as many pairs as there are", str(error)
+            ) from error
 
 
 def _fields_of_path(study: Study) -> list[str]:

@@ -52,7 +52,7 @@ def make_documents_file(
         heldout: Share of documents that are held out.
         seed: Of everything random.
         clones: Those among the languages.
-        syntax: Probability that a sentence is a clause in which number and order vary.
+        syntax: Probability that a sentence is a clause in which number, person and order vary.
     """
     texts = make_documents(
         lang, documents, languages=languages, weights=weights, code_switching=code_switching,

@@ -33,9 +33,9 @@ class GrammarCorpus(_Corpus):
     """Probability that a name or number is the concept's own instead of any; a larger one gives languages
     more in common."""
     syntax: Annotated[Share, UNSET] = 0
-    """Probability that a sentence is a clause in which number and order vary, as models need it for the
-    concepts of family syntax; 0, if not given: subjects are singular. Chinese, which shows neither, has
-    no such clauses."""
+    """Probability that a sentence is a clause in which number, person and order vary, as models need it
+    for the concepts of family syntax; 0, if not given: subjects are singular. Chinese, which shows no number,
+    has no such clauses."""
 
 
 class _GivenText(_Corpus):
@@ -136,9 +136,9 @@ class GrammarConcepts(_Concepts):
 
     source: Literal["grammar"]
     family: Annotated[Literal["meaning", "syntax"], UNSET] = "meaning"
-    """What the concepts are: of meaning, such as `house` (if not given), or of form, `plural_subject`,
-    `plural_object` and `verb_before_object`, with negative sentences that differ in nothing else. A language
-    must show all of them."""
+    """What the concepts are: of meaning, such as `house` (if not given), or of form, such as `plural_subject`
+    (docs/methods.md has them), with negative sentences that differ in nothing else. A language must show all
+    that the study has."""
     label_language: ClassVar[str] = ""
 
 

@@ -128,8 +128,8 @@ def make_documents(
         anchor_affinity: Probability that a name or number is the concept's own, instead of any.
         seed: Of everything random.
         clones: Those among the languages.
-        syntax: Probability that a sentence is a clause in which number and order vary, in languages that
-            have such; 0 leaves every document as it is.
+        syntax: Probability that a sentence is a clause in which number, person and order vary, in languages
+            that have such; 0 leaves every document as it is.
     """
     known = {each: clones.get(each, (each, 0)) for each in (lang, *languages)}
     lexicons = {each: load_lexicon(original) for each, (original, _) in known.items()}
@@ -201,7 +201,7 @@ def make_sentences(
 
 def _make_pairs(concept: str, lexicon: Lexicon, n: int, seed: int) -> list[Sentence]:
     if concept not in concepts_of(lexicon.code):
-        raise ValueError(f"{concept} cannot be told from the forms of language {lexicon.code!r}")
+        raise ValueError(f"{concept} is not shown by clauses of language {lexicon.code!r}")
     rng = random.Random(f"{seed}/{concept}/names")
     sentences = []
     for number, (*pair, prefix) in enumerate(choose_pairs(concept, n, prefixes=list(PREFIXES), seed=seed)):
