@@ -223,9 +223,9 @@ def label_sentences(
     """Write which sentences express which concept: ``concept, sentence_id, half, label, words, word_group``.
 
     A sentence that is absent for a concept is not part of that concept's data. ``words`` are the words of the
-    concept that a positive sentence is known to hold: of the grammar's meanings its nouns by number, of word lists those
-    of the language of the lists; of concept files none are known. ``word_group`` splits the positive
-    sentences in two, 1 and 2, that share none of them, the same in all languages; 0 is neither.
+    concept that a positive sentence is known to hold: of the grammar's meanings its nouns by number, of word
+    lists those of the language of the lists; of concept files none are known. ``word_group`` splits the
+    positive sentences in two, 1 and 2, that share none of them, the same in all languages; 0 is neither.
 
     Args:
         source: grammar, words or files.
