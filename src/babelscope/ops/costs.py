@@ -147,7 +147,8 @@ class CostModel:
     def _size_up(self, lang: str) -> _Text:
         study = self.study
         if study.sentences.source == "grammar":
-            return _Text(study.sentences.per_concept * self._n_concepts, _GRAMMAR_TOKENS)
+            each = study.sentences.per_concept * (2 if study.has_pairs else 1)
+            return _Text(each * self._n_concepts, _GRAMMAR_TOKENS)
         found = [_size_and_sentences(Path(path)) for path in study.sentence_files(lang)]
         size, sentences = (sum(column) for column in zip(*found, strict=True))
         tokens = min(size / max(1, sentences) / _BYTES_PER_TOKEN + 1, study.extraction.max_length)
