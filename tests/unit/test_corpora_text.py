@@ -118,6 +118,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 @given(st.binary(max_size=30))
 def test_the_offset_of_a_wrong_byte(tmp_path_factory, content):
     assume(b"\0" not in content and not content.startswith(tuple(_PACKED)))
+    assume(b"\r" not in content.replace(b"\r\n", b""))  # a carriage return within a line is another error
     path = tmp_path_factory.mktemp("bytes") / "text.txt"
     path.write_bytes(content)
     try:
