@@ -9,7 +9,7 @@ READY_DEV := $(VENV)/.ready-dev
 READY_SITE := $(VENV)/.ready-site
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Studies whose text is public; xglm-257m and paper need text of yours: make plan STUDIES=config/studies/paper.yaml
-STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml demo-clone.yaml demo-doses.yaml demo-choices.yaml \
+STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml demo-clone.yaml demo-doses.yaml demo-choices.yaml demo-syntax.yaml \
   real-text.yaml bloom-560m.yaml bloom-7b1.yaml)
 
 .DEFAULT_GOAL := help

@@ -16,6 +16,7 @@ from babelscope.io.files import written_whole
 from babelscope.text.concepts import count_concepts, label_sentences, match_words, write_concept_words
 from babelscope.text.corpora import make_documents_file, prepare_text_corpus
 from babelscope.text.lines import check_lines, check_parallel, check_training_text, half_of, iter_lines
+from babelscope.text.packed import _OPENERS as UNPACKED
 from babelscope.text.plain import _PACKED
 from babelscope.text.sentences import prepare_sentences, read_sentences
 
@@ -117,7 +118,8 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 
 @given(st.binary(max_size=30))
 def test_the_offset_of_a_wrong_byte(tmp_path_factory, content):
-    assume(b"\0" not in content and not content.startswith(tuple(_PACKED)))
+    assume(b"\0" not in content and not content.startswith((*_PACKED, *UNPACKED)))
+    assume(b"\r" not in content.replace(b"\r\n", b""))  # a carriage return within a line is another error
     path = tmp_path_factory.mktemp("bytes") / "text.txt"
     path.write_bytes(content)
     try:

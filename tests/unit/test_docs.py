@@ -57,9 +57,12 @@ def test_the_other_examples_fit_into_it(tmp_path, monkeypatch):
     assert massive.concept_files("sw")[1][1:] == (
         "positive", f"{tmp_path}/massive/test.parquet", "utt", "intent", "locale", "sw"
     )  # fmt: skip
-    cloned = load_study({**config, **blocks()[6]})
+    form = load_study({**config, **blocks()[6], "generation": {"enabled": False}})
+    assert form.has_pairs
+    assert not form.warnings
+    cloned = load_study({**config, **blocks()[7]})
     assert cloned.corpus_path("web", "en2") == cloned.corpus_path("web", "en")
-    local = {**config, **blocks()[7]}
+    local = {**config, **blocks()[8]}
     del local["corpora"], local["tokenizers"]
     models = load_study(local).models
     assert models["mine"].steps == (1000, 2000, 4000)

@@ -412,3 +412,12 @@ def test_a_study_without_words_in_a_language_is_refused(tmp_path):
         load_study(words({**known, "water": {"en": ["water"]}}))
     assert raised.value.key == "views.patching"
     assert "of water no words are known in de" in raised.value.hint
+
+
+def test_concepts_of_form_have_no_words_to_follow():
+    config = yaml.safe_load((ROOT / "config/studies/demo-syntax.yaml").read_text(encoding="utf-8"))
+    assert load_study(config).has_pairs
+    with pytest.raises(StudyError) as raised:
+        load_study({**config, "views": {**config.get("views", {}), "patching": True}})
+    assert raised.value.key == "views.patching"
+    assert "have none of their own" in raised.value.hint

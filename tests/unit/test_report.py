@@ -244,6 +244,17 @@ def test_a_study_of_encoders_has_no_headings_of_what_they_lack(tmp_path):
         text, _ = render(tmp_path, some, figures=())
         assert ("(table “audit_losses”)" in text) == there
         assert (f">{heading}<" in text) == there
+        assert ('id="texts"' in text) == ('href="#texts"' in text) == there
+
+
+def test_a_study_that_trains_nothing_has_no_heading_of_held_out_losses(tmp_path):
+    """Public checkpoints stood under a heading above nothing."""
+    some = synthetic_tables(steps=(512,), generation=False, languages=("en", "es", "de"))
+    heading = load_sections()["training"]
+    for source in ("hub", "pretrain"):
+        some["models"] = some["models"].assign(source=source)
+        text, _ = render(tmp_path, some, figures=())
+        assert (f">{heading}<" in text) == (source == "pretrain")
 
 
 @pytest.mark.parametrize(

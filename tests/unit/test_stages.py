@@ -75,7 +75,7 @@ def test_settings_that_a_stage_reads_are_keys_of_a_study():
         for key in stage.reads:
             section, _, part = key.partition(".")
             assert section in config
-            assert not part or part in config[section] or part in ("share", "ids", "path", "prefix")
+            assert not part or part in config[section] or part in ("share", "ids", "path", "prefix", "family")
 
 
 def test_every_file_of_the_demo_is_found_again_by_its_path():

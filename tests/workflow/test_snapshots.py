@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from babelscope.ops.layout import parse
+from babelscope.ops.stages import STAGES
 from cluster_study import shrunk_demo
 from made_up_text import LANGUAGES, write_all
 from mini_study import MiniStudy, mini_config
@@ -39,8 +40,10 @@ def planned(study: MiniStudy) -> dict[str, Any]:
     header, *rows = [line.split("\t") for line in said.splitlines() if line.count("\t") >= 5]
     rule, path = header.index("rule"), header.index("output_file")
     files = {row[path].removeprefix(f"results/{study.config['study']}/"): row[rule] for row in rows}
-    jobs = {(files[file], tuple(parse(file).wildcards.items())) for file in files}
-    return {"jobs": dict(sorted(Counter(rule for rule, _ in jobs).items())), "files": sorted(files)}
+    jobs = {
+        (rule, *map(parse(file).wildcards.get, STAGES[rule].axes.wildcards)) for file, rule in files.items()
+    }
+    return {"jobs": dict(sorted(Counter(rule for rule, *_ in jobs).items())), "files": sorted(files)}
 
 
 def columns(table: Path) -> list[str]:

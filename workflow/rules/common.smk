@@ -146,6 +146,8 @@ def grammar_settings(wildcards):
         code_switching=corpus.code_switching,
         anchor_affinity=corpus.anchor_affinity,
         clones=STUDY.clones_among(corpus.languages),
+        # Only where it is given: corpora of before stay as they are.
+        **(dict(syntax=corpus.syntax) if corpus.syntax else {}),
     )
 
 

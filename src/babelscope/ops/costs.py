@@ -147,7 +147,8 @@ class CostModel:
     def _size_up(self, lang: str) -> _Text:
         study = self.study
         if study.sentences.source == "grammar":
-            return _Text(study.sentences.per_concept * self._n_concepts, _GRAMMAR_TOKENS)
+            each = study.sentences.per_concept * (2 if study.has_pairs else 1)
+            return _Text(each * self._n_concepts, _GRAMMAR_TOKENS)
         found = [_size_and_sentences(Path(path)) for path in study.sentence_files(lang)]
         size, sentences = (sum(column) for column in zip(*found, strict=True))
         tokens = min(size / max(1, sentences) / _BYTES_PER_TOKEN + 1, study.extraction.max_length)
@@ -689,8 +690,9 @@ class CostModel:
         """Reads collected tables and draws the figures, or writes the page."""
         cells = sum(len(model.steps) for model in self.study.models.values())
         rows = cells * self._n_concepts * len(self.study.languages) ** 2 / 2
-        seconds = _START["science"] + 3 + cells * 0.05 + rows * 1e-6
-        return Cost(seconds, 2 * _PLAIN_MEMORY + 500 * rows, kept=2e5)
+        figures = len(job.parts)
+        seconds = _START["science"] + 3 + figures + cells * 0.05 + rows * 1e-6
+        return Cost(seconds, 2 * _PLAIN_MEMORY + 500 * rows, kept=2.7e5 * figures if figures else 5e6)
 
 
 # Fitted constants; docs/cost.md shows how well.

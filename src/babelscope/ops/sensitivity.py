@@ -52,7 +52,8 @@ def _fewest_sentences(study: Study) -> tuple[int, int]:
     """Positive and negative sentences of the concept that has the fewest in a half; of the first language."""
     if study.sentences.source == "grammar":
         per_concept = study.sentences.per_concept
-        return per_concept // 2, (len(study.concept_ids) - 1) * per_concept // 2
+        others = 1 if study.has_pairs else len(study.concept_ids) - 1
+        return per_concept // 2, others * per_concept // 2
     lang = study.languages[0]
     if study.concepts.source == "files":
         duplicates = study.sentences.duplicates

@@ -269,7 +269,9 @@ def figures(study: Study) -> list[str]:
     return [
         name
         for name, caption in load_captions().items()
-        if set(caption.tables) <= set(made) and (not caption.asks or _any_model_has(study, caption.asks))
+        if set(caption.tables) <= set(made)
+        and (not caption.asks or _any_model_has(study, caption.asks))
+        and (study.pretrained or not caption.trained)
     ]
 
 

@@ -36,6 +36,8 @@ class Caption:
     """Key of a model that only some studies have; where no model has it there is no such figure."""
     decoders: bool = False
     """Encoders have no such numbers; a study of encoders alone has no such figure."""
+    trained: bool = False
+    """Only models that are trained here have such numbers; a study without one has no such figure."""
     view: str = ""
     """Setting below ``views`` that asks for it; a study that does not has no such figure."""
     lacks: str = "rows for this figure"

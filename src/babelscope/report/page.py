@@ -121,6 +121,7 @@ def render_report(
         audit=views.audit(study, present),
         assumed=views.assumed(study),
         texts=views.texts(present),
+        writes=not _only_encoders(present.get("models")),
         units=views.units(present),
         lifespans=views.lifespans(present),
         provenance=flat({k: v for k, v in provenance.items() if k != "warnings"}),
@@ -149,7 +150,14 @@ def _is_asked(spec: FigureSpec, study: Mapping[str, Any], tables: Tables) -> boo
         return False
     if spec.caption.decoders and _only_encoders(tables.get("models")):
         return False
+    if spec.caption.trained and not _any_is_trained(tables.get("models")):
+        return False
     return not key or ("models" in tables and bool(tables["models"].get(key, pd.Series()).notna().any()))
+
+
+def _any_is_trained(models: pd.DataFrame | None) -> bool:
+    """Whether the study trains a model, or is not known to train none."""
+    return models is None or "source" not in models or bool((models["source"] == "pretrain").any())
 
 
 def _only_encoders(models: pd.DataFrame | None) -> bool:

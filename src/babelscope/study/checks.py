@@ -182,11 +182,11 @@ def _check_sentences(study: Study) -> None:
         hint = f"sentences.source is {sentences.source}, which goes with {_PAIRS[sentences.source]}"
         raise StudyError("concepts.source", concepts.source, allowed, hint)
     if isinstance(sentences, GrammarSentences):
-        from babelscope.text.grammar.lexicon import CONCEPTS
-
         _check_grammar_languages("languages", map(study.original, study.languages))
         for concept in concepts.ids:
-            _check_known("concepts.ids", concept, CONCEPTS)
+            _check_known("concepts.ids", concept, study.concepts_of_family)
+        if study.has_pairs:
+            _check_shown(study)
         if concepts.min_positive > sentences.per_concept:
             allowed = f"at most sentences.per_concept, {sentences.per_concept}"
             raise StudyError("concepts.min_positive", concepts.min_positive, allowed)
@@ -219,6 +219,36 @@ def _check_sentences(study: Study) -> None:
     if len(study.concept_ids) < 2:
         hint = "the sentences of one concept are compared with those of others"
         raise StudyError("concepts.ids", list(study.concept_ids), "two concepts or more", hint)
+
+
+def _check_shown(study: Study) -> None:
+    """The clauses of every language show every concept, and there are enough of them."""
+    from babelscope.text.grammar.generate import PREFIXES
+    from babelscope.text.grammar.syntax import SYNTAX, choose_pairs, concepts_of
+
+    shown = {lang: concepts_of(study.original(lang)) for lang in study.languages}
+    lacking = {
+        concept: [lang for lang in study.languages if concept not in shown[lang]]
+        for concept in study.concept_ids
+    }
+    if said := [f"{concept} in {', '.join(langs)}" for concept, langs in lacking.items() if langs]:
+        everywhere = [concept for concept in SYNTAX if all(concept in of for of in shown.values())]
+        allowed = "concepts that the clauses of every language show: " + (
+            ", ".join(everywhere) or "none here"
+        )
+        hint = (
+            f"the form does not tell {'; '.join(said)}. Leave out these languages in `languages`, or "
+            "name in concepts.ids the concepts that every language has"
+        )
+        raise StudyError("concepts.ids", list(study.concept_ids), allowed, hint)
+    wanted = study.sentences.per_concept
+    for concept in study.concept_ids:
+        try:
+            choose_pairs(concept, wanted, prefixes=list(PREFIXES), seed=study.seed)
+        except ValueError as error:
+            raise StudyError(
+                "sentences.per_concept", wanted, "as many pairs as there are", str(error)
+            ) from error
 
 
 def _fields_of_path(study: Study) -> list[str]:
@@ -459,6 +489,9 @@ def _check_patching(study: Study) -> None:
         if ARCHITECTURES[model.config["model_type"]].kind == "encoder":
             hint = f"model {model.id} is an encoder, which foretells no next word; turn the view off"
             raise StudyError("views.patching", True, "false where a model is an encoder", hint)
+    if study.has_pairs:
+        hint = "concepts of family syntax are told by the form of words, and have none of their own"
+        raise StudyError("views.patching", True, "false where concepts have no words", hint)
     if isinstance(study.concepts, GrammarConcepts):
         return
     for concept in study.patched_concepts:

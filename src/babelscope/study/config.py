@@ -164,7 +164,17 @@ class Study(StudySettings):
             if self.n_experts(name) == 1:
                 units = f"{self.experts.share} of the {self.n_units(name)} units of {name}"
                 found.append(f"experts.share: {units} is one expert, so an overlap is 0 or 1; raise it")
-        return tuple(dict.fromkeys([*found, *self._language_warnings()]))
+        return tuple(dict.fromkeys([*found, *self._unseen_forms(), *self._language_warnings()]))
+
+    def _unseen_forms(self) -> list[str]:
+        """Models that are asked for forms which their text does not have."""
+        trained = {run.corpus: run.id for run in self.pretrained} if self.has_pairs else {}
+        return [
+            f"corpora.{name}: its subjects are all singular, since its `syntax` is 0, so {model} meets the "
+            "forms of concepts of family syntax in analysis only"
+            for name, model in trained.items()
+            if isinstance(corpus := self.corpora[name], GrammarCorpus) and not corpus.syntax
+        ]
 
     def _language_warnings(self) -> list[str]:
         """What is not known of the languages of generated texts."""
@@ -331,9 +341,21 @@ class Study(StudySettings):
             template = self.concepts.path.replace("{data}", self.data)
             found = (find_concepts(template, self.original(lang)) for lang in self.languages)
             return tuple(sorted(set().union(*found)))
-        from babelscope.text.grammar.lexicon import CONCEPTS
+        return self.concepts_of_family
 
-        return tuple(CONCEPTS)
+    @property
+    def concepts_of_family(self) -> tuple[str, ...]:
+        """All that the grammar has of the family of concepts."""
+        from babelscope.text.grammar.lexicon import CONCEPTS
+        from babelscope.text.grammar.syntax import SYNTAX
+
+        assert isinstance(self.concepts, GrammarConcepts)
+        return {"meaning": CONCEPTS, "syntax": SYNTAX}[self.concepts.family]
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether each positive sentence stands beside a negative one of the same words."""
+        return isinstance(self.concepts, GrammarConcepts) and self.concepts.family == "syntax"
 
     # ---------------------------------------------------------------------------- models
 

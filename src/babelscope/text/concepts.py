@@ -223,9 +223,9 @@ def label_sentences(
     """Write which sentences express which concept: ``concept, sentence_id, half, label, words, word_group``.
 
     A sentence that is absent for a concept is not part of that concept's data. ``words`` are the words of the
-    concept that a positive sentence is known to hold: of the grammar its nouns by number, of word lists those
-    of the language of the lists; of concept files none are known. ``word_group`` splits the positive
-    sentences in two, 1 and 2, that share none of them, the same in all languages; 0 is neither.
+    concept that a positive sentence is known to hold: of the grammar's meanings its nouns by number, of word
+    lists those of the language of the lists; of concept files none are known. ``word_group`` splits the
+    positive sentences in two, 1 and 2, that share none of them, the same in all languages; 0 is neither.
 
     Args:
         source: grammar, words or files.
@@ -251,8 +251,13 @@ def label_sentences(
             labels[concept] = {name: int(name in words_of[concept]) for name in ids}
     else:
         of = {name: name.rpartition("-")[0] for name in ids}
-        concepts = dict.fromkeys(of.values())
+        lists = dict.fromkeys(of.values())
+        concepts = [concept for concept in lists if not concept.endswith("-neg")]
         labels = {concept: {name: int(of[name] == concept) for name in ids} for concept in concepts}
+        for concept in concepts:  # one with negative sentences of its own is compared with these alone
+            if (negative := f"{concept}-neg") in lists:
+                both = (concept, negative)
+                labels[concept] = {name: v for name, v in labels[concept].items() if of[name] in both}
         for row in read:
             own_words = frozenset((row.get("words") or "").split())
             words_of.setdefault(of[row["sentence_id"]], {})[row["sentence_id"]] = own_words
@@ -452,8 +457,8 @@ def words_of_concepts(
 ) -> dict[str, dict[str, list[str]]]:
     """The words by which a concept is found in text: concept -> language -> words.
 
-    From the grammar, words of every language; else those of the languages that word lists name, if there are
-    lists. Those of a clone are its original's, in their own letters.
+    From the grammar, words of every language, and none of concepts of form; else those of the languages that
+    word lists name, if there are lists. Those of a clone are its original's, in their own letters.
 
     Args:
         source: grammar, words or files.
@@ -467,7 +472,8 @@ def words_of_concepts(
     if source == "grammar":
         spoken = {lang: concept_words(originals.get(lang, lang)) for lang in languages}
         found = {
-            concept: {lang: words_of[concept] for lang, words_of in spoken.items()} for concept in concepts
+            concept: {lang: words_of[concept] for lang, words_of in spoken.items() if concept in words_of}
+            for concept in concepts
         }
     else:
         for concept, forms in words.items():

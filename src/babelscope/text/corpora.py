@@ -37,6 +37,7 @@ def make_documents_file(
     heldout: float,
     seed: int,
     clones: Clones = NO_CLONES,
+    syntax: float = 0.0,
 ) -> None:
     """Let the grammar write the documents of one language.
 
@@ -51,10 +52,11 @@ def make_documents_file(
         heldout: Share of documents that are held out.
         seed: Of everything random.
         clones: Those among the languages.
+        syntax: Probability that a sentence is a clause in which number, person and order vary.
     """
     texts = make_documents(
         lang, documents, languages=languages, weights=weights, code_switching=code_switching,
-        anchor_affinity=anchor_affinity, seed=seed, clones=clones,
+        anchor_affinity=anchor_affinity, seed=seed, clones=clones, syntax=syntax,
     )  # fmt: skip
     _write_documents(texts, out, heldout=heldout, seed=seed, source=out)
 

@@ -3,7 +3,8 @@
 A line is stripped of white space at its ends, and a sentence that holds a tab is refused. Tables are TSV
 without quotes, written whole or not at all.
 
-The id of a sentence is the same in every language where it means the same: ``house-0017`` is of the grammar,
+The id of a sentence is the same in every language where it means the same: ``house-0017`` is of the grammar
+(``plural_object-neg-0017`` the one beside ``plural_object-0017``),
 ``sun-00017`` of a concept file, ``L00042`` line 42 of parallel files.
 """
 

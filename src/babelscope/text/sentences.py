@@ -28,8 +28,8 @@ def prepare_sentences(
 ) -> None:
     """Write the analysed sentences of one language: ``sentence_id, half, text, words, group``.
 
-    Words are known of the grammar alone: which of its concept's nouns are in a sentence, ``n0`` to ``n3`` in
-    every language.
+    Words are known of the grammar's concepts of meaning alone: which of its concept's nouns are in a
+    sentence, ``n0`` to ``n3`` in every language.
 
     Args:
         source: grammar, parallel or concepts.

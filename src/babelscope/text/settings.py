@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from babelscope.settings import AS_GIVEN, Name, Names, Settings, Share, Template, Text
+from babelscope.settings import AS_GIVEN, UNSET, Name, Names, Settings, Share, Template, Text
 
 
 class _Corpus(Settings):
@@ -32,6 +32,10 @@ class GrammarCorpus(_Corpus):
     anchor_affinity: Share = 0
     """Probability that a name or number is the concept's own instead of any; a larger one gives languages
     more in common."""
+    syntax: Annotated[Share, UNSET] = 0
+    """Probability that a sentence is a clause in which number, person and order vary, as models need it
+    for the concepts of family syntax; 0, if not given: subjects are singular. Chinese, which shows no number,
+    has no such clauses."""
 
 
 class _GivenText(_Corpus):
@@ -94,7 +98,7 @@ class GrammarSentences(_Sentences):
 
     source: Literal["grammar"]
     per_concept: Annotated[int, Field(ge=4, le=100)] = _PER_CONCEPT
-    """Sentences of a concept; more measure its experts better."""
+    """Sentences of a concept, and of family syntax as many negative ones; more measure its experts better."""
     duplicates: ClassVar[str] = "error"
     groups: ClassVar[str | None] = None
 
@@ -131,6 +135,10 @@ class GrammarConcepts(_Concepts):
     """The concepts of the grammar, known for every sentence."""
 
     source: Literal["grammar"]
+    family: Annotated[Literal["meaning", "syntax"], UNSET] = "meaning"
+    """What the concepts are: of meaning, such as `house` (if not given), or of form, such as `plural_subject`
+    (docs/methods.md has them), with negative sentences that differ in nothing else. A language must show all
+    that the study has."""
     label_language: ClassVar[str] = ""
 
 

@@ -32,6 +32,17 @@ from babelscope.text.grammar.lexicon import (
     Lexicon,
     load_lexicon,
 )
+from babelscope.text.grammar.syntax import (
+    SYNTAX,
+    Clause,
+    choose_pairs,
+    clause_text,
+    concepts_of,
+    draw_clause,
+    draw_style,
+    has_forms,
+    load_forms,
+)
 
 #: How often each frame is used.
 FRAMES = {
@@ -100,6 +111,7 @@ def make_documents(
     anchor_affinity: float,
     seed: int,
     clones: Clones = NO_CLONES,
+    syntax: float = 0.0,
 ) -> Iterator[str]:
     """Write documents of one language.
 
@@ -116,6 +128,8 @@ def make_documents(
         anchor_affinity: Probability that a name or number is the concept's own, instead of any.
         seed: Of everything random.
         clones: Those among the languages.
+        syntax: Probability that a sentence is a clause in which number, person and order vary, in languages
+            that have such; 0 leaves every document as it is.
     """
     known = {each: clones.get(each, (each, 0)) for each in (lang, *languages)}
     lexicons = {each: load_lexicon(original) for each, (original, _) in known.items()}
@@ -124,10 +138,19 @@ def make_documents(
     for number in range(n):
         rng = random.Random(f"{seed}/{lexicons[lang].code}/{number}")
         topic = rng.randrange(len(CONCEPTS))
+        style = draw_style(rng) if syntax else None
         sentences = []
         for _ in range(_SENTENCES_PER_DOCUMENT):
             switched = rng.random() < code_switching and bool(others)
             spoken = rng.choices(others, shares)[0] if switched else lang
+            if style and rng.random() < syntax and has_forms(lexicons[spoken].code):
+                clause, prefix = (
+                    draw_clause(rng, style),
+                    rng.choices(list(PREFIXES), list(PREFIXES.values()))[0],
+                )
+                anchors = _anchors(rng, topic, anchor_affinity)
+                sentences.append((spoken, _render_clause(clause, prefix, lexicons[spoken], *anchors)))
+                continue
             if rng.random() < _DISTRACTOR_SHARE:
                 sentences.append((spoken, _distractor(rng, lexicons[spoken], topic, anchor_affinity)))
                 continue
@@ -152,16 +175,20 @@ def make_sentences(
 
     Args:
         lang: The language.
-        per_concept: Sentences of each concept.
+        per_concept: Sentences of each concept; of one of :data:`SYNTAX` so many pairs, of which the
+            second, that does not express it, has ``-neg`` in its id and differs in nothing else.
         seed: Chooses the meanings.
-        concepts: Some of :data:`CONCEPTS`; all if None or empty.
+        concepts: Some of :data:`CONCEPTS` or of :data:`SYNTAX`; all of the first if None or empty.
 
     Raises:
-        ValueError: If a concept has fewer meanings.
+        ValueError: If a concept has fewer meanings, or the language lacks it.
     """
     lexicon = load_lexicon(lang)
     sentences = []
     for concept in concepts or CONCEPTS:
+        if concept in SYNTAX:
+            sentences += _make_pairs(concept, lexicon, per_concept, seed)
+            continue
         rng = random.Random(f"{seed}/{concept}")
         for number, meaning in enumerate(_choose_held_out(concept, per_concept, rng)):
             organisation, digits = _anchors(rng, 0, 0.0)
@@ -169,6 +196,19 @@ def make_sentences(
             nouns = (meaning.noun, meaning.other_noun) if meaning.frame in TWO_NOUNS else (meaning.noun,)
             name = f"{concept}-{number:04d}"
             sentences.append(Sentence(name, concept, text, meaning.frame, nouns))
+    return sentences
+
+
+def _make_pairs(concept: str, lexicon: Lexicon, n: int, seed: int) -> list[Sentence]:
+    if concept not in concepts_of(lexicon.code):
+        raise ValueError(f"{concept} is not shown by clauses of language {lexicon.code!r}")
+    rng = random.Random(f"{seed}/{concept}/names")
+    sentences = []
+    for number, (*pair, prefix) in enumerate(choose_pairs(concept, n, prefixes=list(PREFIXES), seed=seed)):
+        anchors = _anchors(rng, 0, 0.0)
+        for clause, label in zip(pair, ("", "-neg"), strict=True):
+            text = _render_clause(clause, prefix, lexicon, *anchors)
+            sentences.append(Sentence(f"{concept}{label}-{number:04d}", concept, text, "clause"))
     return sentences
 
 
@@ -297,9 +337,19 @@ def render(meaning: Meaning, lexicon: Lexicon, name: str, digits: str) -> str:
         q=verbs[meaning.other_verb][second.gender],
         x=lexicon.adjectives[meaning.adjective][first.gender],
     )
-    if meaning.prefix == "plain" or lexicon.code == "de":  # in German also after a colon
+    return _after_prefix(sentence, meaning.prefix, lexicon, name, digits)
+
+
+def _render_clause(clause: Clause, prefix: str, lexicon: Lexicon, name: str, digits: str) -> str:
+    end = lexicon.frames["fact"][-1]
+    text = clause_text(clause, load_forms(lexicon.code)) + end
+    return _after_prefix(text, prefix, lexicon, name, digits)
+
+
+def _after_prefix(sentence: str, prefix: str, lexicon: Lexicon, name: str, digits: str) -> str:
+    if prefix == "plain" or lexicon.code == "de":  # in German also after a colon
         sentence = capitalised(sentence, lexicon.code)
-    whole = lexicon.prefixes[meaning.prefix].format(s=sentence, org=name, n=digits)
+    whole = lexicon.prefixes[prefix].format(s=sentence, org=name, n=digits)
     return capitalised(whole, lexicon.code)
 
 
