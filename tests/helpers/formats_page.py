@@ -23,6 +23,7 @@ ASKED_FOR = [
     pattern
     for name in (
         "measure_confounds", "find_language_units", "collect_language_units", "ablate_experts", "collect_ablation",
+        "patch_experts", "collect_patching",
     )
     for pattern in STAGES[name].writes
 ]  # fmt: skip

@@ -85,6 +85,7 @@ def synthetic_tables(
     tables |= _confounds(models, steps, sharing)
     tables |= _language_units(models, steps)
     tables["ablation"] = _ablation(models, steps, sharing, languages)
+    tables["patching"] = _patching(models, steps, sharing, languages)
     if generation:
         tables["generation"] = _generation(models, steps, languages, rng)
         tables["generation_contrasts"] = _generation_contrasts(tables["generation"], models)
@@ -669,3 +670,47 @@ def _ablation(models, steps, sharing, languages):
     columns = ["model", "step", "source", "target", "condition", "damage", "low", "high", "gain", "gain_low"]
     columns += ["gain_high", "relative", "relative_low", "relative_high", "loss", "n_concepts", "n_sentences"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _patching(models, steps, sharing, languages):
+    """Values of a model's own language move it, those of others as far as languages share; controls do nothing."""
+    rows = []
+    pairs = [("*", "*"), ("=", "="), *itertools.product(languages, languages)]
+    conditions = ["experts", "source_experts", "random", "random_dose", "state_middle"]
+    conditions += [f"{name}_control" for name in conditions]
+    for m, step, (source, target), condition in itertools.product(
+        models.itertuples(), steps, pairs, conditions
+    ):
+        is_own = source == target != "*"
+        growth = 0.1 * np.log2(step + 1) if is_own else 4 * _growth(step, m.role, sharing)
+        moves = condition in ("experts", "source_experts", "state_middle")
+        moved = growth if moves else 0.01
+        gain = (np.nan,) * 3 if condition.endswith("_control") else (moved - 0.01, moved - 0.1, moved + 0.08)
+        left = (np.nan,) * 3 if is_own else (0.5 * moves, 0.5 * moves - 0.1, 0.5 * moves + 0.1)
+        relative = (0.5, 0.3, 0.7) if source == "*" and step and moves else (np.nan,) * 3
+        at = (m.model, step, source, target, condition, 2 * condition.startswith("state"))
+        rows.append((*at, moved, moved - 0.1, moved + 0.1, *left, *gain, *relative, -3.0, len(CONCEPTS), 96))
+    columns = [
+        "model",
+        "step",
+        "source",
+        "target",
+        "condition",
+        "layer",
+        "moved",
+        "low",
+        "high",
+        "left",
+        "left_low",
+    ]
+    columns += [
+        "left_high",
+        "gain",
+        "gain_low",
+        "gain_high",
+        "relative",
+        "relative_low",
+        "relative_high",
+        "before",
+    ]
+    return pd.DataFrame(rows, columns=[*columns, "n_concepts", "n_sentences"])

@@ -246,7 +246,7 @@ def test_a_pretraining_job_costs_the_steps_that_it_trains():
 
 
 def test_only_rules_that_run_a_model_use_a_gpu():
-    found = rows(demo(views={"ablation": True, "language_units": True}), gpu=True)
+    found = rows(demo(views={"ablation": True, "language_units": True, "patching": True}), gpu=True)
     assert {stage for stage, row in found.items() if row.gpu_hours} == {
         name for name, stage in STAGES.items() if stage.runs_a_model
     }
@@ -416,6 +416,20 @@ def test_ablation_costs_what_its_settings_ask_for():
     assert few[0].seconds < twice[0].seconds < 2 * few[0].seconds
     assert jobs(ablated_sentences=64)[0].seconds > few[0].seconds
     assert 1.9 < (jobs(steps=4)[0].seconds - 6) / (few[0].seconds - 6) < 2.1  # starting aside
+
+
+def test_patching_costs_what_its_settings_ask_for():
+    def jobs(**views):
+        costs = CostModel(demo(views={"patching": True, "steps": 2, **views}))
+        return [costs.cost(work) for work in all_jobs(costs.study) if work.stage == "patch_experts"]
+
+    few = jobs()
+    assert len(few) == 2  # a model each: its steps are one range
+    assert not [work for work in all_jobs(demo()) if work.stage == "patch_experts"]
+    twice = jobs(patched_concepts=16)
+    assert few[0].seconds < twice[0].seconds < 2 * few[0].seconds
+    assert twice[0].memory > few[0].memory
+    assert jobs(patched_sentences=64)[0].seconds > few[0].seconds
 
 
 def test_wall_time_is_shared_by_threads():

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "workflow" / "scripts"
 GPU = {
     "pretrain_step", "extract_activations", "generate_text", "audit_checkpoint", "initialise_checkpoint",
-    "choose_sentences", "trace_sentences", "ablate_experts",
+    "choose_sentences", "trace_sentences", "ablate_experts", "patch_experts",
     "find_language_units",
 }  # fmt: skip
 

@@ -276,7 +276,8 @@ def test_models_stand_in_one_order(study, name):
     if FIGURES[name].shares_panels:
         assert named == []
     else:
-        matrices = name in ("overlap_pairs", "ablation_pairs")  # their panels are named by the model alone
+        # The panels of matrices are named by the model alone.
+        matrices = name in ("overlap_pairs", "ablation_pairs", "patching_pairs")
         assert named == ([key[0] for key in keys] if matrices else labels)
 
 

@@ -148,3 +148,6 @@ def test_experts_are_ablated_at_the_steps_of_views_where_a_study_asks_for_it():
         "bridged-seed0": ["0", "128", "512"], "isolated-seed0": ["0", "128", "512"],
     }  # fmt: skip
     assert ranges["bridged-seed0"]["0"] == (0,)
+    assert (
+        ranges == StudyRanges.of(demo([[0, 64], 128, 256, 512], views={"patching": True, "steps": 3})).viewing
+    )

@@ -29,7 +29,7 @@ STUDY = {
     "models": {"bridged": {"source": "pretrain", "seeds": [0]}},
     "sentences": {"source": "grammar"},
     "experts": {"k": 46},
-    "views": {"confounds": True, "language_units": True, "ablation": True},
+    "views": {"confounds": True, "language_units": True, "ablation": True, "patching": True},
     "report": {"title": "A title <script>alert(1)</script>"},
 }
 
@@ -258,7 +258,7 @@ def test_a_study_that_trains_nothing_has_no_heading_of_held_out_losses(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "view", ["onset", "left_out", "representations", "confounds", "language_units", "ablation"]
+    "view", ["onset", "left_out", "representations", "confounds", "language_units", "ablation", "patching"]
 )
 def test_a_view_that_is_switched_off_has_no_heading(view, tables, tmp_path):
     heading = load_sections()[view]

@@ -171,8 +171,9 @@ def test_an_encoder_does_not_write():
     assert load_study(given).models["theirs"].architecture == "bert"
     error = refused({**given, "generation": {"steps": [2]}}, "generation.enabled")
     assert "theirs is an encoder" in error.hint
-    error = refused({**given, "views": {"ablation": True}}, "views.ablation")
-    assert "theirs is an encoder" in error.hint
+    for view in ("ablation", "patching"):
+        error = refused({**given, "views": {view: True}}, f"views.{view}")
+        assert "theirs is an encoder" in error.hint
 
 
 def test_an_encoder_is_not_pretrained_here():

@@ -14,7 +14,7 @@ from babelscope.io.tables import read_table
 from babelscope.planted.build import build
 from babelscope.planted.compare import TABLES, compare, read_tables
 from babelscope.planted.text import words_of
-from babelscope.planted.truth import MISSED, PRIVATE, SHARING
+from babelscope.planted.truth import CONCEPT_LOGIT, LANGUAGE_LOGIT, MISSED, PRIVATE, SHARING
 from babelscope.report.findings.evaluate import evaluate_findings
 from formats_page import ASKED_FOR, check_table
 from mini_study import ROOT, MiniStudy
@@ -37,11 +37,12 @@ def study(tmp_path_factory) -> MiniStudy:
     build(folder / "data" / "planted")
     config = yaml.safe_load((ROOT / "config/studies/planted.yaml").read_text(encoding="utf-8"))
     config["views"] |= {"confounds": True, "language_units": True}
+    config["views"] |= {"patching": True, "patched_concepts": 4, "patched_sentences": 4}
     run = MiniStudy(folder, config)
     run.snakemake(
         *(
             f"results/planted/tables/{name}.parquet"
-            for name in (*TABLES, "traces", "confounds", "language_units", "ablation")
+            for name in (*TABLES, "traces", "confounds", "language_units", "ablation", "patching")
         ),
         "results/planted/tables/models.tsv",
     )
@@ -148,6 +149,26 @@ def test_ablation_does_damage_in_another_language_where_experts_are_shared_alone
         assert table.loc[SHARING.name, "*", control]["gain_high"] < -0.02
     for control in ("random_dose", "other_concept"):  # a unit at random may do something else that is missed
         assert abs(table.loc[SHARING.name, "=", control]["damage"]) < 0.005
+
+
+def test_patching_brings_a_concept_into_another_language_where_experts_are_shared_alone(study):
+    """Nothing before a word tells the concept here, so that it is brought alone, and none is taken away."""
+    table = read_table(study.results / "tables/patching.parquet").set_index(["model", "source", "condition"])
+    assert set(table["step"]) == {SHARING.steps[-1]}
+    assert table["n_concepts"].eq(4).all()
+    for series in (SHARING, PRIVATE):
+        assert table.loc[series.name, "=", "experts"]["gain_low"] > 0.8 * CONCEPT_LOGIT
+        assert abs(table.loc[series.name, "*", "random_dose"]["gain"]) < 0.05 * CONCEPT_LOGIT
+        assert abs(table.loc[series.name, "*", "state_middle"]["gain"]) < 0.05 * CONCEPT_LOGIT
+        assert table.loc[series.name, "*", "state_late"]["left_low"] > LANGUAGE_LOGIT
+    shared = table.loc[SHARING.name, "*", "experts"]
+    assert shared["relative"] == pytest.approx(SHARING.overlap(SHARING.steps[-1]), abs=0.05)
+    assert shared["relative_low"] > 0.3
+    assert abs(table.loc[PRIVATE.name, "*", "experts"]["gain"]) < 0.05 * CONCEPT_LOGIT
+    leaves = {
+        series.name: table.loc[series.name, "*", "source_experts"]["left"] for series in (SHARING, PRIVATE)
+    }
+    assert leaves[SHARING.name] < leaves[PRIVATE.name] - 1
 
 
 def best_units(reliability: pd.DataFrame) -> pd.DataFrame:

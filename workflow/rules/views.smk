@@ -1,15 +1,16 @@
 """Views behind the four findings; each can be switched on and off (`views` in a study).
 
-Units of languages and ablation run the models once more; the others are made from what is there already.
+Units of languages, ablation and patching run the models once more; the others are made from what is there.
 
 Reads   <results>/{experts,best}/{model}/{steps}.*, <results>/activations/{model}/{steps}/{langs}.tokens.h5,
         <results>/tables/transfer.parquet, audit.tsv; for confounds also the text: sentences, concepts, corpora;
-        for units of languages and ablation the checkpoints, sentences and concepts
+        for units of languages, ablation and patching the checkpoints, sentences and concepts
 Writes  <results>/tables/onset.parquet, onset_gaps.parquet, onset_curves.parquet
         <results>/tables/left_out.parquet, representations.parquet
         <results>/tables/confounds.parquet, confound_pairs.parquet
         <results>/language_units/{model}/{steps}.*.parquet, <results>/tables/language_{units,overlap}.parquet
         <results>/ablation/{model}/{steps}.parquet, <results>/tables/ablation.parquet
+        <results>/patching/{model}/{steps}.parquet, <results>/tables/patching.parquet
 """
 
 
@@ -245,3 +246,59 @@ rule collect_ablation:
         "compare the damage of ablation across languages and within them"
     script:
         "../scripts/collect_ablation.py"
+
+
+rule patch_experts:
+    input:
+        model=checkpoints(viewing_steps),
+        experts=holding(viewing_steps, "<results>/experts/{model}/{steps}.parquet"),
+        sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages),
+        concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.languages),
+        words="<results>/concepts/words.json",
+    output:
+        "<results>/patching/{model}/{steps}.parquet",
+    log:
+        "<logs>/patch_experts/{model}/{steps}.log",
+    benchmark:
+        "<benchmarks>/patch_experts/{model}/{steps}.tsv"
+    priority: WRITE
+    conda:
+        "../../envs/gpu.yaml"
+    resources:
+        **needs("patch_experts"),
+        gpu=1,
+    params:
+        folders=folders(viewing_steps),
+        langs=list(STUDY.languages),
+        clones=STUDY.clones_among(STUDY.languages),
+        concepts=list(STUDY.patched_concepts),
+        n_sentences=STUDY.views.patched_sentences,
+        extraction=run_settings,
+        seed=STUDY.seed,
+        version=version("patch_experts"),
+    message:
+        "put experts' values of {wildcards.model}, step {wildcards.steps}, into sentences of another concept"
+    script:
+        "../scripts/patch_experts.py"
+
+
+rule collect_patching:
+    input:
+        each("<results>/patching/{model}/{steps}.parquet", "viewing"),
+    output:
+        report("<results>/tables/patching.parquet", category="tables", labels={"table": "patching"}),
+    log:
+        "<logs>/collect_patching.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **needs("collect_patching"),
+    params:
+        langs=list(STUDY.languages),
+        bootstrap=STUDY.experts.bootstrap,
+        seed=STUDY.seed,
+        version=version("collect_patching"),
+    message:
+        "tell whether patched sentences move to another concept, across languages and within them"
+    script:
+        "../scripts/collect_patching.py"

@@ -70,7 +70,7 @@ class Moves(NamedTuple):
     leaders_K: Ints
     """Of each the unit that it follows, of the same module."""
     mean_K: Floats
-    """Means of the leaders."""
+    """Means of the leaders; or, shape ``(B, 1, K)``, what they are held at in each row."""
     factor_K: Floats
     """How far a unit goes for each 1 of its leader."""
 
@@ -133,7 +133,7 @@ def ablate_step(
     """
     started, where = time.monotonic(), f"model {model}, step {step}"
     units = UnitIndex.of((*place, n) for place, n in site_widths(loaded.config, extraction.sites).items())
-    modules = _modules(loaded, units)
+    modules = modules_of(loaded, units)
     sets = {
         lang: {c: found for c in concepts if (found := _unit_sets(experts, units, modules, lang, c, seed))}
         for lang in experts
@@ -180,7 +180,9 @@ def moving(model: Any, moves: Moves, units: UnitIndex, first: int = 1) -> Iterat
             start = part.start + within.start
             here_K = (start <= moves.units_K) & (moves.units_K < part.start + within.stop)
             if here_K.any():
-                watchers.append((place, _mover(Moves(*(each[here_K] for each in moves)), start, first)))
+                units_K, leaders_K, mean_K, factor_K = moves
+                here = Moves(units_K[here_K], leaders_K[here_K], mean_K[..., here_K], factor_K[here_K])
+                watchers.append((place, _mover(here, start, first)))
     with watching(watchers):
         yield
 
@@ -202,7 +204,7 @@ def _mover(moves: Moves, start: int, first: int) -> Watch:
     return move
 
 
-def _modules(loaded: LoadedModel, units: UnitIndex) -> list[tuple[int, str, slice]]:
+def modules_of(loaded: LoadedModel, units: UnitIndex) -> list[tuple[int, str, slice]]:
     """Layer, site and numbers of the units of each module: a site may have several."""
     return [
         (layer, site, slice(part.start + within.start, part.start + within.stop))

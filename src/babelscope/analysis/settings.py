@@ -191,10 +191,19 @@ class ViewSettings(Settings):
     """Concepts whose experts are ablated, the first by name; all if there are fewer. More take longer."""
     ablated_sentences: Count = 16
     """Sentences of a concept and language on which the loss is measured; more are steadier and slower."""
+    patching: bool = False
+    """Whether what a concept's experts do in a sentence of one language is put into a sentence of another
+    concept and language, and the words that may follow are compared. It runs the models once more and needs
+    the words of concepts in every language."""
+    patched_concepts: Annotated[int, Field(ge=2)] = 8
+    """Concepts that are patched, the first by name; all if there are fewer. Two and two are patched with each
+    other, an odd one is left out. More give narrower intervals and take longer."""
+    patched_sentences: Count = 8
+    """Sentences of a concept and language that are patched; more are steadier and slower."""
     steps: Annotated[int, Field(ge=1)] = 5
     """Steps of a model, from the first to the last and evenly spread over its list, at which views are taken
-    that read much: `left_out`, `representations`, `language_units` and `ablation`. More show more and take
-    longer."""
+    that read much: `left_out`, `representations`, `language_units`, `ablation` and `patching`. More show more
+    and take longer."""
 
 
 class AuditSettings(Settings):

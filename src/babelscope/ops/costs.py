@@ -663,6 +663,23 @@ class CostModel:
         kept = 8 * len(job.steps) * passes
         return Cost(_START["torch"] + len(job.steps) * one, self._host(job.model, memory), kept)
 
+    def patch(self, job: JobCells) -> Cost:
+        """A pass over each language's sentences; for two languages and concepts 7 patches and controls."""
+        study, config, settings = self.study, self._config(job.model), self._settings(job.model)
+        languages, concepts = study.languages, len(study.patched_concepts)
+        passes = len(languages) ** 2 * concepts * 15
+        tokens = sum(self._text(lang).tokens for lang in languages) / len(languages)
+        inputs = study.views.patched_sentences * _INPUTS
+        calls = passes * dimensions(config).n_layers * (12 + 8 * len(settings.sites))
+        read = passes * inputs * tokens
+        one = self._load(job.model) + self._computing(2 * n_parameters(config) * read, calls)
+        one += passes * 1e-3 * study.views.patched_sentences  # words are cut into tokens
+        one += sum(self._measuring(job.model, lang) for lang in languages)
+        memory = max(sizes.loss_memory(config, settings), sizes.tracing_memory(config, settings))
+        units = 2 * concepts * study.n_experts(job.model) * len(languages)
+        memory += 8 * len(languages) * concepts * study.views.patched_sentences * units
+        return Cost(_START["torch"] + len(job.steps) * one, self._host(job.model, memory), 60 * passes)
+
     def export(self, job: JobCells) -> Cost:
         """Reads all that there is of a checkpoint; of a study of one checkpoint everything."""
         every = JobCells("rank_units", job.model, job.steps, tuple(self.study.languages))
@@ -698,6 +715,8 @@ _LONG = 1800
 _LANGUAGE = 0.1
 #: Seconds for one pair of languages in one layer.
 _ALIGN_PAIR = 1.5e-3
+#: Inputs of a sentence that is patched: words of several tokens have some of their own.
+_INPUTS = 4
 #: Seconds for what is kept of one sentence of a traced unit; its bytes, packed, beside those of its tokens.
 _TRACE, _TRACE_BYTES = 3e-4, 70
 #: Operations of a probe on one number of its input, per class and iteration.

@@ -107,6 +107,11 @@ def _if_any_writes(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]
         yield {}
 
 
+def _if_words_are_looked_for(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
+    if ranges.writing or study.views.patching:
+        yield {}
+
+
 def _if_any_is_traced(study: Study, ranges: StudyRanges) -> Iterator[dict[str, str]]:
     if ranges.tracing:
         yield {}
@@ -216,6 +221,7 @@ _STEPS = _steps("analysis")
 AXES: dict[str, Axes] = {
     "study": Axes((), _once),
     "study that writes": Axes((), _if_any_writes),
+    "study that looks for words": Axes((), _if_words_are_looked_for),
     "study that traces": Axes((), _if_any_is_traced),
     "study with onset": _viewed("onset"),
     "study with left_out": _viewed("left_out"),
@@ -223,6 +229,7 @@ AXES: dict[str, Axes] = {
     "study with confounds": _viewed("confounds"),
     "study with language_units": _viewed("language_units"),
     "study with ablation": _viewed("ablation"),
+    "study with patching": _viewed("patching"),
     "grammar corpus": _corpus("grammar"),
     "text corpus": _corpus("text"),
     "dataset corpus": _corpus("dataset"),
@@ -239,6 +246,7 @@ AXES: dict[str, Axes] = {
     "traced steps": _steps("tracing"),
     "viewed steps with language_units": _viewed_steps("language_units"),
     "viewed steps with ablation": _viewed_steps("ablation"),
+    "viewed steps with patching": _viewed_steps("patching"),
     "steps x languages": Axes(("model", "steps", "langs"), _steps_and_languages),
     "stored steps x languages": Axes(("model", "steps", "langs"), _stored),
     "steps x layers": Axes(("model", "steps", "layers"), _steps_and_layers),

@@ -25,6 +25,7 @@ from babelscope.text.languages import check_distinct_languages, check_language, 
 from babelscope.text.settings import (
     DatasetCorpus,
     FileConcepts,
+    GrammarConcepts,
     GrammarCorpus,
     GrammarSentences,
     ParallelSentences,
@@ -57,6 +58,7 @@ def cross_check(study: Study) -> None:
         _check_k(study, model)
     _check_generation(study)
     _check_ablation(study)
+    _check_patching(study)
     _check_palette(study.report.style.palette)
     _check_traces(study)
     _check_views(study)
@@ -478,6 +480,27 @@ def _check_ablation(study: Study) -> None:
         if study.views.ablation and ARCHITECTURES[model.config["model_type"]].kind == "encoder":
             hint = f"model {model.id} is an encoder, which has no loss from left to right; turn the view off"
             raise StudyError("views.ablation", True, "false where a model is an encoder", hint)
+
+
+def _check_patching(study: Study) -> None:
+    if not study.views.patching:
+        return
+    for model in study.models.values():
+        if ARCHITECTURES[model.config["model_type"]].kind == "encoder":
+            hint = f"model {model.id} is an encoder, which foretells no next word; turn the view off"
+            raise StudyError("views.patching", True, "false where a model is an encoder", hint)
+    if study.has_pairs:
+        hint = "concepts of family syntax are told by the form of words, and have none of their own"
+        raise StudyError("views.patching", True, "false where concepts have no words", hint)
+    if isinstance(study.concepts, GrammarConcepts):
+        return
+    for concept in study.patched_concepts:
+        known = study.word_forms.get(concept, {})
+        lacking = [lang for lang in study.languages if not known.get(study.original(lang))]
+        if lacking:
+            hint = f"of {concept} no words are known in {', '.join(lacking)}; "
+            hint += "name lists of words (`concepts.lists`), or turn the view off"
+            raise StudyError("views.patching", True, "false where words of concepts are not known", hint)
 
 
 def _check_palette(name: str) -> None:

@@ -418,7 +418,9 @@ class Study(StudySettings):
 
     def viewing_batches(self, run_id: str) -> tuple[tuple[int, ...], ...]:
         """Those at which views run the model, batched as the steps are; none if none of these views is on."""
-        viewed = self.viewed_steps(run_id) if self.views.language_units or self.views.ablation else ()
+        views = self.views
+        runs = views.language_units or views.ablation or views.patching
+        viewed = self.viewed_steps(run_id) if runs else ()
         batches = (tuple(step for step in batch if step in viewed) for batch in self.analysis_batches(run_id))
         return tuple(filter(None, batches))
 
@@ -426,6 +428,12 @@ class Study(StudySettings):
     def ablated_concepts(self) -> tuple[str, ...]:
         """Concepts whose experts are ablated."""
         return self._first_concepts(self.views.ablated_concepts)
+
+    @property
+    def patched_concepts(self) -> tuple[str, ...]:
+        """Concepts that are patched, two and two with each other."""
+        first = self._first_concepts(self.views.patched_concepts)
+        return first[: len(first) // 2 * 2]
 
     # ------------------------------------------------------------------------ generation
 

@@ -13,6 +13,7 @@ and signs that one text has and another has not, such as the points of Hebrew an
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -138,6 +139,23 @@ class WordFinder:
                     if at >= free.get(concept, 0):
                         free[concept] = at + length
                         yield Found(concept, form, start, pieces[at + length - 1][2])
+
+
+def in_text(found: Found, text: str, lang: str = "") -> slice:
+    """Where a form that was found stands in the text as it is spelt, before it was folded.
+
+    Args:
+        found: Of :meth:`WordFinder.find`.
+        text: The text that it was found in.
+        lang: Language of the finder.
+    """
+
+    def folded_length(n: int) -> int:
+        return len(fold(text[:n], lang))
+
+    ends = range(len(text) + 1)
+    start, end = (bisect_right(ends, at, key=folded_length) - 1 for at in (found.start, found.end))
+    return slice(start, end)
 
 
 # Finders of several languages look through one text, one after another.

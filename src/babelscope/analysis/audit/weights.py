@@ -194,10 +194,7 @@ def nats_of_inputs(loaded: LoadedModel, rows: Sequence[Sequence[int]], first: in
         first: Position of the first token that counts: those before it are the start token and a prefix.
     """
     nats = np.zeros(len(rows), dtype=np.float64)
-    longest = max(len(row) for row in rows)
-    row_bytes = 4 * longest * int(loaded.model.config.vocab_size)
-    batch_size = max(1, _LOGIT_BYTES[loaded.device.type] // row_bytes)
-    for batch in make_batches(loaded, rows, batch_size=batch_size):
+    for batch in make_batches(loaded, rows, batch_size=rows_at_once(loaded, rows)):
         logits_BSV = loaded.model(
             input_ids=batch.input_ids_BS, attention_mask=batch.mask_BS, use_cache=False
         ).logits
@@ -213,6 +210,12 @@ def nats_of_inputs(loaded: LoadedModel, rows: Sequence[Sequence[int]], first: in
             of_row_T, weights=loss_T.double().cpu().numpy(), minlength=len(batch.rows)
         )
     return nats
+
+
+def rows_at_once(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> int:
+    """Inputs of a batch whose logits find room."""
+    row_bytes = 4 * max(len(row) for row in rows) * int(loaded.model.config.vocab_size)
+    return max(1, _LOGIT_BYTES[loaded.device.type] // row_bytes)
 
 
 def choose_sentences(sentences: Sequence[tuple[str, str]], n: int) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from babelscope.report.figures import (
     losses,
     onset,
     overlap,
+    patching,
     probes,
     reliability,
     representations,
@@ -64,6 +65,8 @@ FIGURES: dict[str, FigureSpec] = {
         language_units.LANGUAGE_UNITS,
         ablation.ABLATION,
         ablation.PAIRS,
+        patching.PATCHING,
+        patching.PAIRS,
         choices.CHOICES,
     )
 }
