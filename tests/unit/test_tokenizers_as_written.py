@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -114,6 +115,19 @@ def model(tmp_path_factory):
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases/tokenizers.yaml").read_text(encoding="utf-8"))
 
 
+def odd(file: Path, what: str) -> None:
+    """A name of a tokenizer's file that is something else."""
+    if what == "fifo":
+        os.mkfifo(file)
+    elif what == "folder":
+        file.mkdir()
+    elif what == "large":
+        with file.open("wb") as content:
+            content.truncate(2**34)
+    else:
+        file.symlink_to({"zero": "/dev/zero", "nowhere": "not-there"}[what])
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
 def test_what_a_job_would_refuse_is_said_while_planning(model, tmp_path, case, monkeypatch):
     monkeypatch.setattr("babelscope.models.tokenizer_files.find_spec", lambda name: None)
@@ -121,6 +135,8 @@ def test_what_a_job_would_refuse_is_said_while_planning(model, tmp_path, case, m
         (tmp_path / name).write_bytes((model / name).read_bytes())
     for name, text in case.get("files", {}).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
+    for name, what in case.get("odd", {}).items():
+        odd(tmp_path / name, what)
     if "tokens" in case:
         words = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
         words.add_tokens([f"new{n}" for n in range(case["tokens"])])
