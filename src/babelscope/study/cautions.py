@@ -76,8 +76,8 @@ def _configs(study: Study) -> list[str]:
                 what = f"{model.id}: config.json differs from that of step {next(iter(configs))}"
                 found.setdefault((what, ", ".join(differing)), []).append(step)
     return [
-        f"{what} in {keys}, at {'step' if len(at) == 1 else 'steps'} {', '.join(map(str, at))}: is it one training?"
-        for (what, keys), at in found.items()
+        f"{what} in {keys}, at step{'s' * (len(steps) > 1)} {', '.join(map(str, steps))}: is it one training?"
+        for (what, keys), steps in found.items()
     ]
 
 
