@@ -107,7 +107,7 @@ def read_name(name: str) -> Named | None:
 
 
 def _is_no_step(match: re.Match[str]) -> bool:
-    """Whether a number without a word of its own is a share, tells copies apart or has a unit nobody knows."""
+    """Whether a number without a word is a share, tells copies apart, or has a unit that nobody knows."""
     before, after = match.string[: match.start()], match.string[match.end() :]
     return "." in match["number"] or after[:1].isalpha() or _COPY.search(before) is not None
 
