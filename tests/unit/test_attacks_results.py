@@ -20,6 +20,8 @@ from xml.etree import ElementTree
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -226,6 +228,15 @@ def test_what_ours_hold_is_read(tmp_path):
     with open_h5(tmp_path / "a.h5", kind="tokens") as file:
         assert read_strings(file, "names") == [f"name {at}" for at in range(1000)]
         assert file["packed"].shape == (10**6,)
+
+
+def test_a_small_table_that_fills_the_memory(tmp_path):
+    rows = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10**8, "i1")), pa.array(["x"]))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"model": rows}), path, compression="zstd")
+    assert path.stat().st_size < 10**6
+    with pytest.raises(DataError, match=r"a\.parquet: is not a readable table: .* stands for 800,000,000"):
+        read_table(path)
 
 
 def test_a_pipe_is_no_hdf5_file(tmp_path):
