@@ -24,8 +24,8 @@ from snakemake.utils import min_version
 
 min_version("9.12")
 
-# A study given with --configfile stands alone; the demo is the default, not a base to merge into.
-if not {"study", "extends"} & config.keys():
+# A study given with --configfile stands alone, and must say so; the demo is the default, not a base to merge into.
+if not workflow.config_settings.configfiles and not {"study", "extends"} & config.keys():
 
     configfile: "config/config.yaml"
 

@@ -5,6 +5,7 @@ What others have written (a hub, a study, a log) is part of many messages, so it
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,13 +15,21 @@ TROUBLESHOOTING = "docs/troubleshooting.md"
 _CARRIED = Path(__file__).with_name("troubleshooting.md")
 _PAGE = str(_CARRIED) if _CARRIED.is_file() else TROUBLESHOOTING
 
-_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+#: Up to the last @ of what names the host, as a password may hold one; also where an address has no scheme.
+_LOGIN = re.compile(r"(?<=://)[^/?#\s]*@|(?<![\w/@])[\w.+%-]+:[^/?#\s]+@(?=[\w.-]+(:\d+)?(/|\s|$))")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+_BEARER = re.compile(r"(?<=\bBearer )\S{8,}", re.IGNORECASE)
+#: Where the environment may have a token of the hub, whatever it looks like.
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def without_secrets(text: str) -> str:
     """A text without the logins of addresses (``user:password@``) and without tokens of the hub."""
-    return _TOKEN.sub("hf_...", _LOGIN.sub("", text))
+    for name in TOKENS:
+        token = os.environ.get(name, "")
+        if len(token) >= 8:
+            text = text.replace(token, "hf_...")
+    return _BEARER.sub("hf_...", _TOKEN.sub("hf_...", _LOGIN.sub("", text)))
 
 
 def shown(text: object, *, one_line: bool = False) -> str:

@@ -15,15 +15,12 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from babelscope import __version__
-from babelscope.errors import BabelscopeError, explained, shown
+from babelscope.errors import TOKENS, BabelscopeError, explained, shown
 
 logger = logging.getLogger("babelscope")
 
 # Of malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-
-#: Where the environment may have a token of the hub.
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 #: Largest weights, in bytes, of a model that runs in memory which is kept when it is freed.
 SMALL_MODEL = 2**28

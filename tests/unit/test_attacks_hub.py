@@ -84,6 +84,15 @@ def test_no_stray_file_is_published(server, tmp_path):
     assert names(tmp_path / "1") == {*MODEL, "fetched.json"}
 
 
+@pytest.mark.parametrize("name", ["vocab.\x1b[31mtxt", "vocab.a\nb", "..", "vocab.\u202egnp"])
+def test_a_name_that_is_none_is_not_taken(server, tmp_path, name):
+    """It was downloaded, and the manifest that named it was damaged to every reader."""
+    server.add_repo("org/name", {"main": {**MODEL, name: b"x"}})
+    fetch(tmp_path / "1")
+    assert names(tmp_path / "1") == {*MODEL, "fetched.json"}
+    assert {entry["name"] for entry in read_manifest(tmp_path / "1").files} == set(MODEL)
+
+
 # ------------------------------------------------------------------------------------------ links
 
 
@@ -220,7 +229,10 @@ def test_jobs_that_need_no_network_have_no_token(tmp_path, network):
         "    print(build_hf_headers().get('authorization'))"
     )
     (tmp_path / "token").write_text("hf_fromthefile")
-    environment = {**os.environ, "HF_TOKEN": "hf_given", "HF_TOKEN_PATH": str(tmp_path / "token")}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith("HF_HUB_")
+    }  # of other tests
+    environment = {**kept, "HF_TOKEN": "hf_given", "HF_TOKEN_PATH": str(tmp_path / "token")}
     command = [sys.executable, "-c", code, str(tmp_path / "log")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ("Bearer hf_given" if network else "None")

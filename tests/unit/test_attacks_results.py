@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import getpass
 import json
 import logging
 import os
@@ -13,11 +14,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -226,6 +230,15 @@ def test_what_ours_hold_is_read(tmp_path):
         assert file["packed"].shape == (10**6,)
 
 
+def test_a_small_table_that_fills_the_memory(tmp_path):
+    rows = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10**8, "i1")), pa.array(["x"]))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"model": rows}), path, compression="zstd")
+    assert path.stat().st_size < 10**6
+    with pytest.raises(DataError, match=r"a\.parquet: is not a readable table: .* stands for 800,000,000"):
+        read_table(path)
+
+
 def test_a_pipe_is_no_hdf5_file(tmp_path):
     os.mkfifo(tmp_path / "a.h5")
     with pytest.raises(StoreError, match="is no file"):
@@ -297,14 +310,32 @@ def test_an_export_names_nobody(exported, results, tmp_path):
     (results / "tables/a.tsv.tmp-login7-12-ab").touch()
     packed = exported({"study": "s", "data": f"{home}/data"})
     text = packed["files/logs/score_units/m/1/en.log"].decode()
+    here = str(tmp_path).replace(getpass.getuser(), "USER")
     assert text == (
-        f"read HOME/models/x and {tmp_path}/home/anna2 and /scratch/USER/y; anna; /scratch/annabel\n"
+        f"read HOME/models/x and {here}/home/anna2 and /scratch/USER/y; anna; /scratch/annabel\n"
         "https://mirror.org/x hf_...\n"
     )
     assert "data: HOME/data" in packed["study.yaml"].decode()
     assert "files/checkpoint/weights/tokenizer.model" not in packed
     assert packed["files/checkpoint/tokenizer/spiece.model"] == b"\xff\xfe"
     assert b"login7" not in packed["contents.json"]
+
+
+@pytest.mark.parametrize("user", ["anna", "jürgen", "müller groß"])
+@pytest.mark.parametrize(
+    "spelling", [str, json.dumps, quote, lambda text: json.dumps(text).replace("/", "\\/")]
+)
+def test_an_export_names_nobody_however_it_is_spelt(exported, results, monkeypatch, user, spelling):
+    monkeypatch.setenv("HOME", f"/home/{user}")
+    paths = [f"/home/{user}/x", f"/home/{user}", f"/tmp/pytest-of-{user}/0", f"/scratch/{user}/y"]
+    others = [f"{user}@login1", f"--user={user}"] if spelling is not quote else []
+    log = results / "logs/score_units/m/1/en.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(" ".join(map(spelling, paths + others)) + ".")
+    packed = exported({"study": "s", "data": f"{'x' * 70} /home/{user}/data"})
+    text = "".join(content.decode() for content in packed.values())
+    assert not any(spelt in text for spelt in (user, quote(user), json.dumps(user)[1:-1]))
+    assert "HOME/data" in packed["study.yaml"].decode()
 
 
 def test_an_export_of_linked_results_names_the_link(exported, results, tmp_path):

@@ -54,6 +54,14 @@ def test_a_study_that_is_named_on_the_command_line_stands_alone(tmp_path, monkey
     assert study_of._config(arguments("--config", "seed=5"), "")["study"] == "demo"
 
 
+def test_a_study_that_is_extended_on_the_command_line_is_not_below_the_demo(tmp_path, monkeypatch):
+    """The plan was that of the demo with the keys of the other below it; the run took the other alone."""
+    monkeypatch.chdir(tmp_path)
+    Path("config").mkdir()
+    Path("config/config.yaml").write_text(FILE)
+    assert study_of._config(arguments("--config", "extends=mine.yaml"), "") == {"extends": "mine.yaml"}
+
+
 def test_what_the_run_refuses_is_refused(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     with pytest.raises(StudyError, match=r"`extraction.max_length`: got '64'.*\nhint: .*--config"):

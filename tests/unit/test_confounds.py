@@ -49,6 +49,14 @@ def cuts():
     return cut(TEXTS, word_tokenizer(*(text for of in TEXTS.values() for _, text in of)))
 
 
+def test_what_looks_like_a_special_token_is_cut_as_any_text(tmp_path):
+    tokenizer = word_tokenizer("a house")
+    tokenizer.add_special_tokens(["</s>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    found = read_cuts({"m": TextOfModel(str(tmp_path))}, {"en": [("a", "a </s> house")]})
+    assert found["m"]["en"].tokens == [[1, 0, 2]]
+
+
 def test_traits_are_those_counted_by_hand(cuts):
     found = traits(cuts)
     assert found["de"].tolist() == [[17, 4, 0.25], [2, 1, 0]]  # of four words one, 7, is in all others

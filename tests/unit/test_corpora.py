@@ -216,3 +216,17 @@ def test_data_sets_are_read_by_their_library(tmp_path, suffix):
         prepare_dataset_corpus(str(place), tmp_path / "o.jsonl", **{**settings, "column": "text"})
     with pytest.raises(DataError, match="cannot be read as a data set"):
         prepare_dataset_corpus(str(tmp_path / "none.parquet"), tmp_path / "o.jsonl", **settings)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"en": "a house", "de": "ein Haus"}, ["a house", "a dog"], 12],
+    ids=["pairs", "lists", "numbers"],
+)
+def test_a_column_of_other_things_than_text_is_refused(tmp_path, value):
+    """Their spelling in Python became the documents."""
+    place = tmp_path / "en.jsonl"
+    place.write_text("".join(json.dumps({"text": value}) + "\n" for _ in range(9)))
+    settings = dict(name="", split="train", column="text", heldout=0.1, seed=1)
+    with pytest.raises(DataError, match=r"column 'text', row 1 is no text: .*\nhint: "):
+        prepare_dataset_corpus(str(place), tmp_path / "o.jsonl", **settings)

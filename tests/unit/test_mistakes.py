@@ -107,6 +107,23 @@ def test_code_of_a_model_that_is_not_run_is_told(tmp_path):
     assert "mine: its config.json names code of its own (auto_map), which is not run" in told
 
 
+def test_steps_that_compute_otherwise_are_told(tmp_path):
+    for step in (1, 2, 3):
+        save_model(tiny_model("llama", seed=step), tiny_tokenizer(), tmp_path / f"m/{step}")
+    config = yaml.safe_load(TEXT_STUDY)
+    config["models"] = {"mine": {"source": "local", "path": f"{tmp_path}/m/{{step}}", "steps": [1, 2, 3]}}
+    config["extraction"] = {"max_length": 32}
+    del config["corpora"], config["tokenizers"]
+    assert not cautions(load_study(config))
+    file = tmp_path / "m/2/config.json"
+    changes = {"rms_norm_eps": 0.5, "hidden_act": "gelu", "transformers_version": "4", "use_cache": False}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    (told,) = cautions(load_study(config))
+    assert told == (
+        "mine: config.json differs from that of step 1 in hidden_act, rms_norm_eps, at step 2: is it one training?"
+    )
+
+
 def test_the_study_without_a_mistake_is_right():
     study = load_study(yaml.safe_load(TEXT_STUDY))
     check_text(study)

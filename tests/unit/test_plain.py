@@ -37,7 +37,7 @@ def test_odd_prose_is_text(path):
     check_training_text(path, "en")
 
 
-@pytest.mark.parametrize("kind", ["zip", "UTF-16", "zero bytes", "Parquet"])
+@pytest.mark.parametrize("kind", ["zip", "UTF-16", "zero bytes", "Parquet", "RAR", "Git LFS"])
 def test_files_that_are_no_text_are_named(tmp_path, kind):
     text = "a house\na dog\n" * 40
     path = tmp_path / "en.txt"
@@ -47,6 +47,7 @@ def test_files_that_are_no_text_are_named(tmp_path, kind):
     else:
         packed = {
             "UTF-16": text.encode("utf-16"), "zero bytes": b"a\0b", "Parquet": b"PAR1\x15",
+            "RAR": b"Rar!\x1a\x07\n", "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
         }  # fmt: skip
         path.write_bytes(packed[kind])
     for check in (
@@ -56,6 +57,17 @@ def test_files_that_are_no_text_are_named(tmp_path, kind):
     ):
         with pytest.raises(DataError, match=rf"{kind}.*\nhint: .+"):
             check()
+
+
+@pytest.mark.parametrize("what", ["a table", "JSON"])
+def test_what_was_appended_to_prose_is_seen(tmp_path, what):
+    """Only the first 500 lines were looked at."""
+    rows = {"a table": "900{}\tdeu\tFoto\n", "JSON": '{{"id": {}, "text": "Foto"}}\n'}
+    prose = "".join(f"A dog lives in the house {n}.\n" for n in range(600))
+    path = tmp_path / "en.txt"
+    path.write_text(prose + "".join(rows[what].format(n) for n in range(900)), encoding="utf-8")
+    with pytest.raises(DataError, match=f"seems to be {what}"):
+        check_training_text(path, "en")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])

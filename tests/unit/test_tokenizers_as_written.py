@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 from babelscope.errors import DataError
 from babelscope.models.architectures import ARCHITECTURES
 from babelscope.models.checkpoints import PROBES, load_checkpoint, load_tokenizer, save_model
+from babelscope.models.tokenizer_files import cut_hash
 from babelscope.study.models import LocalSeries
 from babelscope.study.series import check_checkpoints
 from tiny_models import tiny_model, tiny_tokenizer
@@ -114,6 +116,19 @@ def model(tmp_path_factory):
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases/tokenizers.yaml").read_text(encoding="utf-8"))
 
 
+def odd(file: Path, what: str) -> None:
+    """A name of a tokenizer's file that is something else."""
+    if what == "fifo":
+        os.mkfifo(file)
+    elif what == "folder":
+        file.mkdir()
+    elif what == "large":
+        with file.open("wb") as content:
+            content.truncate(2**34)
+    else:
+        file.symlink_to({"zero": "/dev/zero", "nowhere": "not-there"}[what])
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
 def test_what_a_job_would_refuse_is_said_while_planning(model, tmp_path, case, monkeypatch):
     monkeypatch.setattr("babelscope.models.tokenizer_files.find_spec", lambda name: None)
@@ -121,6 +136,8 @@ def test_what_a_job_would_refuse_is_said_while_planning(model, tmp_path, case, m
         (tmp_path / name).write_bytes((model / name).read_bytes())
     for name, text in case.get("files", {}).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
+    for name, what in case.get("odd", {}).items():
+        odd(tmp_path / name, what)
     if "tokens" in case:
         words = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
         words.add_tokens([f"new{n}" for n in range(case["tokens"])])
@@ -157,3 +174,44 @@ def test_a_tokenizer_saved_in_use_is_a_good_one(model, tmp_path, saved, alone):
         loaded.tokenizer(text, add_special_tokens=False)["input_ids"] == tiny_tokenizer()(text)["input_ids"]
     )
     assert loaded.start_id == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "alike"),
+    [
+        ({"do_lower_case": False}, False),
+        ({"strip_accents": True}, False),
+        ({"tokenizer_class": "RobertaTokenizer"}, False),
+        ({"sep_token": "[CLS]"}, False),
+        ({"chat_template": "x", "model_max_length": 7, "name_or_path": "elsewhere"}, True),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+def test_settings_decide_how_a_vocabulary_cuts(tmp_path, changes, alike):
+    """Without tokenizer.json; one of another case at one step was taken for the same."""
+    usual = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "sep_token": "[SEP]"}
+    for name, settings_ in {"one": usual, "other": {**usual, **changes}}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nhouse\nHouse\n")
+        (tmp_path / name / "tokenizer_config.json").write_text(json.dumps(settings_))
+    assert (cut_hash(tmp_path / "one") == cut_hash(tmp_path / "other")) == alike
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("added_tokens.json", {"<new>": 37}),
+        ("tokenizer_config.json", {"extra_special_tokens": ["house"]}),
+    ],
+)
+def test_what_transformers_cannot_take_keeps_its_special_tokens(model, tmp_path, name, content):
+    """The file alone was used, without them: inputs began with another token, and texts could hold them."""
+    for file in model.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    before = content if name == "added_tokens.json" else {**json.loads((model / name).read_text()), **content}
+    (tmp_path / name).write_text(json.dumps(before))
+    config = json.loads((model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "bos_token_id": 9}))
+    usual, found = load_tokenizer(model), load_tokenizer(tmp_path)
+    assert found.all_special_ids == usual.all_special_ids
+    assert (found.bos_token_id, found.pad_token_id) == (usual.bos_token_id, usual.pad_token_id)

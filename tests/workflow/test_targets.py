@@ -104,6 +104,14 @@ def test_a_study_that_extends_another_and_has_no_name_is_that_one(mini):
     assert mini.planned() == before
 
 
+def test_a_file_that_names_no_study_is_refused_by_plan_and_run(mini):
+    """The run laid it over the demo, and wrote into the demo's results."""
+    del mini.config["study"]
+    for done in (mini.snakemake("--dry-run", check=False), mini.babelscope("plan")):
+        assert done.returncode != 0
+        assert "config key `study`: got None; allowed: a value: it is required" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("option", ["--set-resources=score_unit:mem_mb=1", "--set-threads=score_unit=2"])
 def test_an_override_for_no_rule_is_refused_before_any_job(mini, option):
     done = mini.snakemake(option, "--dry-run", check=False)

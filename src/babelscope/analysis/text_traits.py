@@ -83,6 +83,7 @@ def read_cuts(
         if tokenizer is None:
             logger.warning("%s: %s has no tokenizer.json, so it has no confounds", name, of.tokenizer)
             continue
+        tokenizer.encode_special_tokens = True  # as where sentences are read: only by id are they special
         alike = cut_hash(of.tokenizer)
         if alike not in known:
             known[alike] = cut(sentences, tokenizer)

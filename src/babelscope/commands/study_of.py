@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from babelscope.io.files import check_contained
-from babelscope.ops.engine import naming, with_told
+from babelscope.ops.engine import laid_over, naming, stands_alone, with_told
 
 if TYPE_CHECKING:
     from babelscope.study.config import Study
@@ -59,11 +59,10 @@ def load(args: argparse.Namespace, *, files: bool = False) -> Study:
 
 
 def _config(args: argparse.Namespace, hint: str) -> dict[str, Any]:
-    """As Snakemake would have it: the file, below what stands on the command line."""
+    """As the Snakefile would have it: the file, or the demo, below what stands on the command line."""
     from babelscope.study.loading import read_study
 
-    told = with_told({}, args.config) if args.config else {}
-    if "study" in told and args.configfile is DEFAULT:  # it stands alone, see the Snakefile
-        return told
-    config = read_study(args.configfile, hint)
-    return with_told(config, args.config) if args.config else config
+    if args.configfile is not DEFAULT:
+        return with_told(read_study(args.configfile, hint), args.config)
+    told = with_told({}, args.config)
+    return told if stands_alone(told) else laid_over(read_study(DEFAULT, hint), told)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 
-_FORMULA = r"[=+\-@\t\r\n]"
+# The wide ones are signs of formulas to spreadsheets in Chinese, Japanese and Korean.
+_FORMULA = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 #: What readers of tables take for a number or a truth value, where all cells of a column are such.
 _NUMBER = r"\s*(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan|true|false)\s*\Z"
 _LIKE_NUMBER = re.compile(rf"'*{_NUMBER}", re.IGNORECASE)

@@ -19,6 +19,9 @@ from babelscope.errors import DataError
 from babelscope.io.files import AGAIN, written_whole
 from babelscope.io.formulas import as_cell, like_number, of_cell
 
+#: Bytes that a table may always have in memory, and how many one of its file may stand for beyond that.
+_SMALL, _MOST_PACKED = 2**28, 1000
+
 
 def tsv_of(table: pd.DataFrame, *, float_format: str) -> str:
     """A table as TSV; numbers stay numbers."""
@@ -86,6 +89,7 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
     path = Path(path)
     try:
         if path.suffix == ".parquet":
+            _check_size(path)
             return pd.read_parquet(path, engine="pyarrow", columns=None if columns is None else list(columns))
         # A language or a word may be spelt "NA" or "null".
         table = _texts(
@@ -95,6 +99,20 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
         return table if columns is None else table[list(columns)]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(path, f"is not a readable table: {error}", AGAIN) from error
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a small file that fills the memory: one value may stand for all of a column.
+
+    Raises:
+        ValueError: With how much it would take.
+    """
+    from pyarrow.parquet import read_metadata
+
+    about = read_metadata(path)
+    n_bytes = 8 * about.num_rows * about.num_columns
+    if n_bytes > max(_SMALL, _MOST_PACKED * path.stat().st_size):
+        raise ValueError(f"it has {path.stat().st_size:,} bytes and stands for {n_bytes:,}")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ projection (OPT-350m), a factor (XGLM, Gemma).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from babelscope.complaints import nearest
@@ -117,6 +117,10 @@ class Architecture:
         inside: Modules of a block that hold weights, beside the maps of the sites.
         outside: Modules of no block that hold weights, by their whole names, the word embeddings first.
         biases: Keys of the config that say whether the maps of attention, or of the MLP, have biases.
+        affine: Whether maps and norms have biases, unless one of these keys takes them.
+        biased: Sites whose maps have biases all the same.
+        switches: Other keys that give or take weights, with their usual values.
+        later: Modules inside a block that the first one has no weights for.
         unused: Patterns of tensors that files may hold and the model never reads.
         transposed: Maps are stored as (in, out).
         experts: Of a mixture of experts, whose key ``mlp`` is the width of one expert.
@@ -145,6 +149,10 @@ class Architecture:
     inside: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     biases: tuple[str, ...] = ()
+    affine: bool = False
+    biased: tuple[str, ...] = ()
+    switches: Mapping[str, bool] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     transposed: bool = False
     experts: Experts | None = None
@@ -179,12 +187,16 @@ def _read(model_type: str, row: Mapping[str, Any]) -> Architecture:
             "mlp_in": (taps["gate"], taps["other"]),
             "mlp_out": (Part(mlp_out, "out", "hidden"),),
         }
-    same = ("config_class", "blocks", "tied", "kind", "position_rows", "padding", "transposed")
+    same = (
+        *("config_class", "blocks", "tied", "kind", "position_rows", "padding", "transposed"),
+        *("affine", "switches"),
+    )
     given = {name: row[name] for name in same if name in row}
     if experts:
         given["experts"] = Experts(tuple(experts["maps"]), experts["router"])
     lists: dict[str, Any] = {
-        name: tuple(row.get(name, ())) for name in ("dropouts", "inside", "outside", "biases", "unused")
+        name: tuple(row.get(name, ()))
+        for name in ("dropouts", "inside", "outside", "biases", "biased", "later", "unused")
     }
     return Architecture(model_type, sites=sites, vocab=vocab, **lists, **keys, **given)
 

@@ -40,7 +40,7 @@ from babelscope.models.tensors import (
     is_unused,
     refuse_left_over,
 )
-from babelscope.models.tokenizer_files import written_tokenizer
+from babelscope.models.tokenizer_files import special_tokens, written_tokenizer
 from babelscope.models.wrappers import INSIDE, WRAPPERS, text_name
 from babelscope.runtime import tune_memory
 
@@ -351,7 +351,7 @@ def load_tokenizer(folder: Path | str) -> Any:
     ways: list[Callable[[], Any]] = [
         lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
         lambda: fast.from_pretrained(folder, local_files_only=True),
-        lambda: fast(tokenizer_object=written_tokenizer(folder)),
+        lambda: fast(tokenizer_object=written_tokenizer(folder), **_roles(folder, told)),
     ]
     why = []
     for way in ways:
@@ -387,6 +387,12 @@ def _told_by_the_file(folder: Path) -> _Told | None:
         return None
     ids = [written.encode(text, add_special_tokens=False).ids for text in PROBES]
     return _Told(ids, frozenset(written.get_vocab(with_added_tokens=True)))
+
+
+def _roles(folder: Path, told: _Told) -> dict[str, str]:
+    """The special tokens that ``tokenizer.json`` has, by the roles that settings give them."""
+    named = special_tokens(folder).items()
+    return {key: token for key, token in named if isinstance(token, str) and token in told.vocabulary}
 
 
 def _difference(tokenizer: Any, told: _Told) -> str:

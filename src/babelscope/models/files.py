@@ -134,11 +134,18 @@ def tokenizer_files(folder: Path | str) -> list[Path]:
     """The files of the tokenizer of a folder, by name.
 
     Raises:
-        ModelError: If there are none.
+        ModelError: If there are none, or one is a pipe, a device or too large: it would be read without end.
     """
-    files = sorted(file for file in Path(folder).glob("*") if is_of_tokenizer(file.name))
+    named = sorted(file for file in Path(folder).glob("*") if is_of_tokenizer(file.name))
+    files = [file for file in named if not file.is_dir()]
     if not files:
         raise ModelError(folder, "has no tokenizer (tokenizer.json)", "set tokenizer_path")
+    for file in files:
+        if not file.is_file():
+            raise ModelError(file, "is no file", "remove it, or put the file of the tokenizer there")
+        if (size := file.stat().st_size) > LARGEST:
+            problem = f"has {size:,} bytes; allowed: {LARGEST:,} or less for a file of a tokenizer"
+            raise ModelError(file, problem, "take the tokenizer of the model as it was published")
     return files
 
 
@@ -284,7 +291,13 @@ def _lack(folder: Path) -> str | None:
         problem = _cut_off(file)
         if problem:
             return f"{file.name} {problem}"
-    return None
+    odd = [file.name for file in sorted(folder.iterdir()) if is_of_tokenizer(file.name) and _is_odd(file)]
+    return f"{odd[0]} is no file" if odd else None
+
+
+def _is_odd(path: Path) -> bool:
+    """Whether a name is a pipe, a device or a link to nothing."""
+    return not path.is_file() and not path.is_dir()
 
 
 def _cut_off(file: Path) -> str | None:

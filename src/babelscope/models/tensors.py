@@ -25,8 +25,11 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 _QUANTISED = ("quantization_config", "compression_config")
 _ATTENTION = ("attn_implementation", "_attn_implementation")
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-#: What older versions called weight and bias of a norm, and parameters that are no module of their own.
-_LEAVES = ("weight", "bias", "gamma", "beta", "alpha_p", "alpha_n", "eps")
+#: What older versions called weight and bias of a norm.
+_ONCE = {"gamma": "weight", "beta": "bias"}
+#: Parameters of Apertus's activation, and what its files may hold of it besides.
+_OF_ACTIVATION, _MORE_OF_IT = ("alpha_p", "alpha_n"), ("beta", "eps")
+_LEAVES = ("weight", "bias", *_OF_ACTIVATION, *_MORE_OF_IT)
 
 _SITES_WITH_MAPS = ("mlp_in", "attn_qkv", "mlp_out", "attn_out")
 #: How the names of the sites begin whose maps a key gives biases or takes them.
@@ -163,20 +166,24 @@ def check_stored(
 def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse weights that are missing or of another shape, and biases that config.json says are not there."""
     entry, sizes = architecture(config.get("model_type")), dimensions(config)
-    expected, biases = _maps(entry, sizes), _biases(entry, sizes)
-    for key in entry.biases:
-        of_key = {name: shape for name, (site, shape) in biases.items() if site.startswith(_SITES_OF[key])}
-        if config.get(key) is True:
-            expected |= of_key
-        elif config.get(key) is False:
-            refuse_left_over(folder, [name for name in of_key if name in shapes])
-    heads = [f"{module}.weight" for module in entry.outside if _is_tied(f"{module}.weight")]
+    expected, biases, heads = _maps(entry, sizes), _biases(entry, sizes), _heads(entry)
+    required: set[str] = set()
+    if all(config.get(key, usual) in (usual, None) for key, usual in entry.switches.items()):
+        expected |= {name: shape for name, (site, shape) in biases.items() if _has_bias(site, entry, config)}
+        required, optional = _vectors_of(entry, sizes)
+        known = expected.keys() | required | optional
+        left = [name for name in shapes if name not in known and not _is_of_expert_of(name, entry)]
+        refuse_left_over(folder, left)
+    if sizes.position_rows:
+        tables = {f"{module}.weight": (sizes.position_rows, sizes.hidden) for module in _positions(entry)}
+        expected |= {name: shape for name, shape in tables.items() if name in required}
     there = [name for name in heads if name in shapes]
     if there or not sizes.tied:
         expected[(there or heads)[0]] = (sizes.vocab, sizes.embedding)
-    inner = {name: _of_block(name.rpartition(".")[0], entry) for name in shapes if name not in expected}
-    refuse_left_over(folder, [name for name, module in inner.items() if _is_of_expert(module, entry)])
-    missing = [name for name in expected if name not in shapes]
+    refuse_left_over(
+        folder, [name for name in shapes if name not in expected and _is_of_expert_of(name, entry)]
+    )
+    missing = [name for name in [*expected, *sorted(required - expected.keys())] if name not in shapes]
     if missing:
         problem = f"lacks {len(missing)} weights; the first is {missing[0]}"
         raise ModelError(folder, problem, "they would be drawn at random; save the whole model once more")
@@ -193,6 +200,51 @@ def _check_shapes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, 
             )
 
 
+def _has_bias(site: str, entry: Architecture, config: Mapping[str, Any]) -> bool:
+    """Whether the maps of a site have biases."""
+    for key in entry.biases:
+        if site.startswith(_SITES_OF[key]) and config.get(key) is not None:
+            return bool(config[key])
+    return entry.affine or site in entry.biased
+
+
+def _vectors_of(entry: Architecture, sizes: Dimensions) -> tuple[set[str], set[str]]:
+    """Names of the weights beside the maps: those that every such model has, and those that it may have."""
+    leaves = ("weight", "bias") if entry.affine else ("weight",)
+    required, optional = set(), set()
+    for module in entry.inside:
+        own = _OF_ACTIVATION if module.endswith("act_fn") else leaves
+        for layer in range(module in entry.later, sizes.n_layers):
+            name = f"{entry.blocks}.{layer}.{module}"
+            required |= {f"{name}.{leaf}" for leaf in own}
+            optional |= {f"{name}.{leaf}" for leaf in _MORE_OF_IT if own is _OF_ACTIVATION}
+    for module in entry.outside[1:]:
+        if entry.kind == "encoder" and is_of_head(f"{module}.", entry):
+            optional |= {f"{module}.weight", f"{module}.bias"}
+        elif f"{module}.weight" in _heads(entry):
+            optional.add(f"{module}.weight")
+        elif "project_" in module:  # between the width of the word embeddings and that of the blocks
+            required |= {f"{module}.weight"} if sizes.embedding != sizes.hidden else set()
+        else:
+            required |= {f"{module}.{leaf}" for leaf in (leaves if _is_norm(module) else ("weight",))}
+    return required, optional
+
+
+def _positions(entry: Architecture) -> list[str]:
+    """The modules of tables of learned positions."""
+    return [module for module in entry.outside if re.search(r"positions?(_embeddings)?$|\.wpe$", module)]
+
+
+def _heads(entry: Architecture) -> list[str]:
+    """Names of the last map, of which files hold one, or none where it is tied."""
+    return [f"{module}.weight" for module in entry.outside if _is_tied(f"{module}.weight")]
+
+
+def _is_norm(module: str) -> bool:
+    last = module.rpartition(".")[2].lower()
+    return "norm" in last or last.startswith("ln_")
+
+
 def _vectors(name: str, entry: Architecture, sizes: Dimensions) -> set[tuple[int, ...]]:
     """Shapes that a norm may have; none for what is no norm."""
     module = name.rpartition(".")[0]
@@ -201,7 +253,7 @@ def _vectors(name: str, entry: Architecture, sizes: Dimensions) -> set[tuple[int
         return set()
     if last in ("q_norm", "k_norm"):
         return {(sizes.head,), (sizes.query,), (sizes.key,)}
-    return {(sizes.hidden,), (sizes.embedding,)} if "norm" in last or last.startswith("ln_") else set()
+    return {(sizes.hidden,), (sizes.embedding,)} if _is_norm(module) else set()
 
 
 def refuse_left_over(folder: Path, names: Sequence[str]) -> None:
@@ -229,6 +281,9 @@ def is_of_head(full: str, entry: Architecture) -> bool:
 
 def full_name(name: str, entry: Architecture) -> str | None:
     """The whole name of a weight, of one that may lack the first part; None if the model has none such."""
+    name_, _, leaf = name.rpartition(".")
+    if entry.kind == "encoder" and leaf in _ONCE:
+        name = f"{name_}.{_ONCE[leaf]}"
     for full in (name, f"{_root(entry)}.{name}"):
         module, _, leaf = full.rpartition(".")
         if leaf not in _LEAVES:
@@ -270,6 +325,11 @@ def _mapped(entry: Architecture) -> list[tuple[str, Part]]:
 def _is_of_expert(inner: str, entry: Architecture) -> bool:
     maps = () if entry.experts is None else entry.experts.maps
     return any(re.fullmatch(re.escape(name).replace(r"\{\}", r"(0|[1-9]\d*)"), inner) for name in maps)
+
+
+def _is_of_expert_of(full: str, entry: Architecture) -> bool:
+    """The same of a whole name of a weight."""
+    return _in_block(full, entry) and _is_of_expert(_of_block(full.rpartition(".")[0], entry), entry)
 
 
 def _is_tied(full: str) -> bool:

@@ -20,6 +20,14 @@ _CONVERT = (
 )
 _AGAIN = "save it once more with the tokenizers or transformers that wrote it, or take another copy"
 _ADDED = ("add_bos_token", "add_eos_token")
+#: Settings that change nothing about how text is cut; all others do where there is no tokenizer.json.
+_OF_USE = frozenset(
+    {
+        *("name_or_path", "tokenizer_file", "special_tokens_map_file", "auto_map", "processor_class"),
+        *("chat_template", "model_max_length", "padding_side", "truncation_side", "model_input_names"),
+        *("clean_up_tokenization_spaces", "is_local", "backend", "max_length"),
+    }
+)
 
 
 def cut_hash(folder: Path | str) -> str:
@@ -33,13 +41,16 @@ def cut_hash(folder: Path | str) -> str:
     """
     folder = Path(folder)
     content = hashlib.sha256()
+    has_json = (folder / "tokenizer.json").is_file()
     for file in tokenizer_files(folder):
-        has_json = (folder / "tokenizer.json").is_file()
         if file.name == "tokenizer.json":
             content.update(str(written_tokenizer(folder).to_str()).encode())
         elif not has_json and file.name not in _SETTINGS:
             content.update(file.name.encode() + file.read_bytes())
-    content.update(json.dumps(_special_tokens(folder), sort_keys=True).encode())
+    settings = special_tokens(folder)
+    if not has_json:  # its class cuts as they say, in lower case for instance
+        settings = {key: value for key, value in _settings(folder).items() if key not in _OF_USE} | settings
+    content.update(json.dumps(settings, sort_keys=True).encode())
     return content.hexdigest()
 
 
@@ -103,18 +114,27 @@ def written_tokenizer(folder: Path | str) -> Any:
     return tokenizer
 
 
-def _special_tokens(folder: Path) -> dict[str, Any]:
+def special_tokens(folder: Path | str) -> dict[str, Any]:
+    """The special tokens of a tokenizer by their roles, and whether text begins and ends with one, as its
+    settings say.
+
+    Raises:
+        ModelError: If a file of settings cannot be read.
+    """
+    return {
+        key: value["content"] if isinstance(value, dict) and "content" in value else value
+        for key, value in _settings(Path(folder)).items()
+        if key.endswith("_token") or key in _ADDED
+    }
+
+
+def _settings(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _SETTINGS:
         file = folder / name
         try:
-            given = read_json(file) if file.is_file() else {}
-            tokens = {key: value for key, value in given.items() if key.endswith("_token") or key in _ADDED}
-        except (OSError, ValueError, AttributeError) as error:
+            given = dict(read_json(file)) if file.is_file() else {}
+        except (OSError, ValueError, TypeError) as error:
             raise ModelError(file, f"cannot be read as settings of a tokenizer: {error!r}") from error
-        found |= {
-            key: value["content"] if isinstance(value, dict) and "content" in value else value
-            for key, value in tokens.items()
-            if value is not None
-        }
+        found |= {key: value for key, value in given.items() if value is not None}
     return found

@@ -53,6 +53,8 @@ def with_told(config: Mapping[str, Any], told: Sequence[str]) -> dict[str, Any]:
     Raises:
         StudyError: If one of them is no key and value.
     """
+    if not told:
+        return dict(config)
     from snakemake.cli import parse_config  # slow to import, needed seldom
     from snakemake.utils import update_config
 
@@ -63,6 +65,20 @@ def with_told(config: Mapping[str, Any], told: Sequence[str]) -> dict[str, Any]:
         except ValueError as error:
             hint = "the key is one of the study's, at its top"
             raise StudyError("--config", each, "KEY=VALUE", hint) from error
+    return merged
+
+
+def stands_alone(config: Mapping[str, Any]) -> bool:
+    """Whether what stands on the command line is a study of its own; else it changes the demo."""
+    return bool({"study", "extends"} & config.keys())
+
+
+def laid_over(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config on top of another one, as Snakemake lays what it is told over the Snakefile's own."""
+    from snakemake.utils import update_config
+
+    merged = copy.deepcopy(dict(base))
+    update_config(merged, copy.deepcopy(dict(config)))
     return merged
 
 

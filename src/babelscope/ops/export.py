@@ -6,11 +6,14 @@ import contextlib
 import getpass
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import h5py
 import numpy as np
@@ -19,7 +22,7 @@ import yaml
 from babelscope.errors import StoreError, without_secrets
 from babelscope.io.files import MARK, check_contained, file_sha256, is_own_file, leftovers, written_whole
 from babelscope.io.h5 import open_any
-from babelscope.models.files import is_of_checkpoint
+from babelscope.models.files import is_of_checkpoint, is_of_tokenizer
 from babelscope.models.training.steps import LOSSES_FILE, PROGRESS_FILE
 from babelscope.ops.layout import CONSTRAINTS, Found, describe, parse
 from babelscope.runtime import PROGRESS, describe_environment
@@ -29,6 +32,14 @@ logger = logging.getLogger(__name__)
 #: Larger files are described, not copied.
 LARGEST = 1_000_000
 _WEIGHTS = (".safetensors", ".bin", ".pt")
+#: Of the files that a tokenizer may consist of, those that are packed: others fit the patterns too.
+_OF_TOKENIZER = frozenset(
+    {
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+        *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model"),
+        *("sentencepiece.bpe.model", "sentencepiece.model", "spm.model", "source.spm", "target.spm"),
+    }
+)
 
 
 def export_cell(
@@ -81,7 +92,7 @@ def export_cell(
         "unfinished": unfinished,
     }
     texts = {
-        "study.yaml": yaml.safe_dump(plain, sort_keys=False, allow_unicode=True),
+        "study.yaml": yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=math.inf),
         "environment.json": json.dumps(describe_environment(), indent=1) + "\n",
         "contents.json": json.dumps(contents, indent=1, default=str) + "\n",
         "README.txt": _README.format(model=model, step=step),
@@ -104,16 +115,31 @@ def _content(file: Path) -> bytes | None:
     try:
         return anonymous(content.decode()).encode()
     except UnicodeDecodeError:
-        return None if any(home.encode() in content for home in _homes()) else content
+        named = (re.search(_spellings(home).encode(), content) for home in _homes())
+        return None if any(named) else content
 
 
 def anonymous(text: str) -> str:
-    """A text without the names of home folder and user (in paths), tokens and logins."""
+    """A text without the names of home folder and user (in paths and addresses), tokens and logins."""
     for home in _homes():
-        text = re.sub(rf"{re.escape(home)}(?![\w.-])", "HOME", text)
+        text = re.sub(rf"(?:{_spellings(home)})(?!\w|[.-]\w)", "HOME", text)
     for user in _users():
-        text = re.sub(rf"(?<=[/\\]){re.escape(user)}(?![\w.-])", "USER", text)
+        named = re.compile(rf"(?<![^\W_])(?:{_spellings(user)})(?![^\W_])")
+        # A name with a space would be cut by the end of a word.
+        words = r"\S*[/\\=@]\S*" if " " not in user else ".+"
+        text = re.sub(words, partial(_without, named), text)
     return without_secrets(text)
+
+
+def _without(named: re.Pattern[str], word: re.Match[str]) -> str:
+    return named.sub("USER", word[0])
+
+
+def _spellings(name: str) -> str:
+    """A pattern of a name as it is, in JSON and in an address."""
+    escaped = json.dumps(name)[1:-1]
+    forms = (name, escaped, escaped.replace("/", "\\/"), quote(name))
+    return "|".join(re.escape(form) for form in dict.fromkeys(forms))
 
 
 def _homes() -> list[str]:
@@ -184,7 +210,8 @@ def _files_in(results: Path, checkpoint: Mapping[str, Path]) -> Iterator[tuple[s
             inside = folder.is_relative_to(results)
             place = folder.relative_to(results) if inside else Path("checkpoint", kind)
             for file in sorted(folder.iterdir()):
-                if is_of_checkpoint(file.name) and _is_visible(file.name):
+                packed = file.name in _OF_TOKENIZER or not is_of_tokenizer(file.name)
+                if packed and is_of_checkpoint(file.name) and _is_visible(file.name):
                     yield f"{place}/{file.name}", file
             for name in (PROGRESS_FILE, LOSSES_FILE):
                 if is_own_file(folder / name) and not (folder / "training").is_symlink():

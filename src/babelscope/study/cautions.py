@@ -16,13 +16,28 @@ from babelscope.text.settings import FileConcepts, WordConcepts
 if TYPE_CHECKING:
     from babelscope.study.config import Study
 
+#: Keys of config.json that change nothing about what a model computes here.
+_OF_USE = frozenset(
+    {
+        *(
+            "_name_or_path",
+            "name_or_path",
+            "transformers_version",
+            "architectures",
+            "auto_map",
+            "_commit_hash",
+        ),
+        *("torch_dtype", "dtype", "use_cache", "output_attentions", "output_hidden_states", "return_dict"),
+        *("attn_implementation", "_attn_implementation", "gradient_checkpointing", "pretraining_tp"),
+    }
+)
 #: Words that are named; of more the number is said.
 _SHOWN = 10
 
 
 def cautions(study: Study) -> list[str]:
     """What a user would want to know of the files that a study names, in sentences."""
-    return [*_code(study), *_inside(study), *_words(study), *_names(study)]
+    return [*_code(study), *_configs(study), *_inside(study), *_words(study), *_names(study)]
 
 
 def _inside(study: Study) -> list[str]:
@@ -46,6 +61,24 @@ def _code(study: Study) -> list[str]:
                 f"what is computed is {model.config['model_type']} as transformers has it"
             )
     return found
+
+
+def _configs(study: Study) -> list[str]:
+    """Steps whose config.json says that other things are computed with the weights than at the first step."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for model in study.models.values():
+        steps = [] if isinstance(model, PretrainedModel) else list(model.real_steps)
+        configs = {step: read_config(model.folder(step)) for step in steps if model.folder(step).is_dir()}
+        first = next(iter(configs.values()), {})
+        for step, config in configs.items():
+            keys = {*first, *config} - _OF_USE
+            if differing := sorted(key for key in keys if config.get(key) != first.get(key)):
+                what = f"{model.id}: config.json differs from that of step {next(iter(configs))}"
+                found.setdefault((what, ", ".join(differing)), []).append(step)
+    return [
+        f"{what} in {keys}, at step{'s' * (len(steps) > 1)} {', '.join(map(str, steps))}: is it one training?"
+        for (what, keys), steps in found.items()
+    ]
 
 
 def _words(study: Study) -> list[str]:

@@ -143,8 +143,8 @@ def prepare_dataset_corpus(
         letters: Number of the clone that the text is made into; 0: it stays as it is.
 
     Raises:
-        TextError: If the data set, the split or the column is not there, with those that are, or files of
-            a folder lie outside it.
+        TextError: If the data set, the split or the column is not there, with those that are, the column
+            holds other things than text, or files of a folder lie outside it.
     """
     import datasets
 
@@ -164,8 +164,17 @@ def prepare_dataset_corpus(
     if column not in columns:
         problem = f"has no column {column!r}; it has {', '.join(columns)}"
         raise TextError(place, problem, "set corpora.*.column")
-    texts = (respell(" ".join(str(row[column] or "").split()), letters) for row in loaded)
+    texts = (respell(text, letters) for text in _texts_of(place, column, (row[column] for row in loaded)))
     _write_documents(texts, out, heldout=heldout, seed=seed, source=Path(place))
+
+
+def _texts_of(place: str, column: str, values: Iterable[object]) -> Iterator[str]:
+    """The texts of a column; a list or a mapping of texts, as in pairs of translations, is none."""
+    for number, value in enumerate(values, 1):
+        if value is not None and not isinstance(value, str):
+            problem = f"column {column!r}, row {number} is no text: {value!r:.80}"
+            raise TextError(place, problem, "write the texts to a column of their own, and name it as column")
+        yield " ".join((value or "").split())
 
 
 def _check_inside(place: str, files: Mapping[str, Iterable[str]]) -> None:

@@ -114,7 +114,9 @@ def check_training_text(path: Path, lang: str) -> None:
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
         _check_line(path, number, line.removesuffix("\r"))
-    check_prose(path, lines if whole else lines[:-1])
+    # Something else may have been appended to prose.
+    for start in (0, len(lines) // 2, max(0, len(lines) - LOOKED_AT)) if whole else (0,):
+        check_prose(path, lines[start : start + LOOKED_AT] if whole else lines[:-1])
 
 
 def check_lines(path: Path, *, duplicates: str = "error") -> list[tuple[int, str]]:

@@ -5,8 +5,9 @@ many of them can be read as rows of a format, by what sets the format apart from
 
 - JSON: lines that are objects or lists of it, or lines that together are the beginning of it;
 - mark-up: tags that are closed, have attributes or declare a document; a lone ``<s>`` or ``<Alice>`` is none;
-- tables: tabs inside lines; or as many fields in all of them, where separators stand without the space that
-  prose writes behind a comma, or the first field is a number.
+- subtitles: lines of nothing but the times at which the next one is shown;
+- tables: tabs, or characters that stand for them, inside lines; or as many fields in all of them, where
+  separators stand without the space that prose writes behind a comma, or the first field is a number.
 
 Tests try the rules on real text in many scripts.
 """
@@ -37,6 +38,13 @@ _PACKED = {
     b"PAR1": "Parquet",
     b"%PDF-": "PDF",
     b"\x89HDF": "HDF5",
+    b"Rar!\x1a": "RAR",
+    b"7z\xbc\xaf": "7z",
+    b"ARROW1": "Arrow",
+    b"{\\rtf": "RTF",
+    b"%!PS": "PostScript",
+    b"\x7fELF": "a program",
+    b"version https://git-lfs": "a pointer of Git LFS",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
@@ -48,6 +56,16 @@ _SPACED = {separator: re.compile(rf"{separator}(?=\s|$)") for separator in ",;"}
 _IN_A_NUMBER = re.compile(r"(?<=\d),(?=\d)")
 _NAME_OF_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*( [A-Za-z0-9_.:-]+)?")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+#: Between the columns of some tables (Hive's), as nothing but a separator.
+_SEPARATORS = re.compile(r"[\t\x01\x1c-\x1f]")
+_TIMES = re.compile(r"\s*(\d+:)?\d\d:\d\d[.,]\d{3}\s*-->\s*(\d+:)?\d\d:\d\d[.,]\d{3}.*")
+
+#: What to do about files that are not to be written as text.
+_HOW = {
+    "UTF-16": "convert it, with iconv for instance",
+    **dict.fromkeys(("zip", "RAR", "7z"), "unpack it to UTF-8 text"),
+    "a pointer of Git LFS": "fetch what it points to: git lfs pull",
+}
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -63,9 +81,7 @@ def check_not_packed(path: Path, head: bytes) -> None:
     """
     for magic, kind in _PACKED.items():
         if head.startswith(magic):
-            how = "convert it, with iconv for instance" if kind == "UTF-16" else "write it as UTF-8 text"
-            how = "unpack it to UTF-8 text" if kind == "zip" else how
-            raise TextError(path, f"is {kind}, no plain text", how)
+            raise TextError(path, f"is {kind}, no plain text", _HOW.get(kind, "write it as UTF-8 text"))
     if b"\0" in head:
         raise TextError(path, "holds zero bytes: it is no text", "bring plain UTF-8 text, a line each")
 
@@ -104,10 +120,13 @@ def check_prose(path: Path, lines: Sequence[str]) -> None:
         raise TextError(path, "seems to be JSON", _OR_DATASET)
     if begins := _markup(lines):
         raise TextError(path, f"seems to be HTML or XML: see {begins!r:.40}", _HINT)
-    # A paragraph may begin with a tab.
-    n = sum("\t" in line.strip() for line in lines)
-    if n > len(lines) / 2:
-        problem = f"seems to be a table: {n} of the first {len(lines)} lines hold tabs between texts"
+    if any(_TIMES.fullmatch(line) for line in lines[: 2 * _FEW]):
+        raise TextError(path, "seems to be subtitles", "write their texts alone, a line each")
+    # A paragraph may begin with a tab; comments of a table have none.
+    rows = [line for line in lines if not line.startswith("#")]
+    n = sum(_SEPARATORS.search(line.strip()) is not None for line in rows)
+    if n > len(rows) / 2:
+        problem = f"seems to be a table: {n} of {len(rows)} lines hold tabs, or the like, between texts"
         raise TextError(path, problem, _HINT)
     if separator := _separator(lines):
         problem = f"seems to be a table with {separator!r} between columns: {lines[0].strip()!r:.80}"

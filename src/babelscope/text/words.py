@@ -5,9 +5,10 @@ how accents are typed, nor case (*straße* is *STRASSE*), nor the width of lette
 (joiners, marks of direction, soft hyphens, the stretching of Arabic). Apostrophes and hyphens are each one
 sign, however they are typed. A combining sign is part of its letter. Where a script puts
 spaces between words, a form is one or more whole words with what it writes between them; where it does not
-(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Yi), it may stand anywhere between two whole characters. The
-script decides, not the language: *karaoke* is found in Chinese text, and *卡拉OK* in English text. Letters
-and signs that one text has and another has not, such as the points of Hebrew and Arabic, tell words apart.
+(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Yi, Javanese, Balinese and neighbours), it may stand anywhere
+between two whole characters. The script decides, not the language: *karaoke* is found in Chinese text, and
+*卡拉OK* in English text. Letters and signs that one text has and another has not, such as the points of
+Hebrew and Arabic, tell words apart.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _UNSPACED = "".join(
     rf"\p{{Script={script}}}"
     for script in (
         "Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Yi", "Tai_Le",
-        "New_Tai_Lue", "Tai_Tham",
+        "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Javanese", "Balinese",
     )
 ) + "ー"  # fmt: skip
 
@@ -173,8 +174,8 @@ def _pieces(folded: str) -> Iterator[tuple[str, int, int]]:
 
 @cache
 def _piece_pattern() -> regex.Pattern[str]:
-    # Signs of Khmer, Burmese and Tai Tham that write the next letter below the one before.
-    stacked = rf"(?:(?<=[\u17d2\u1039\u1a60])[{_UNSPACED}]\p{{M}}*)*"
+    # Signs of Khmer, Burmese, Tai Tham, Javanese and Balinese that write the next letter below the last one.
+    stacked = rf"(?:(?<=[\u17d2\u1039\u1a60\ua9c0\u1b44])[{_UNSPACED}]\p{{M}}*)*"
     character = rf"[[{_UNSPACED}]--\p{{M}}]\p{{M}}*{stacked}"
     # An underscore is no part of a word: it is typed for stress.
     word = rf"[[\w\p{{M}}]--\p{{Pc}}--[[{_UNSPACED}]--\p{{M}}]]+"

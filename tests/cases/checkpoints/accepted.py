@@ -85,3 +85,14 @@ def tuples_by_its_config(folder: Path) -> None:
 def a_null_for_a_quantiser(folder: Path) -> None:
     """The entry says that there is none."""
     edit_config(folder, quantization_config=None)
+
+
+@case("bert")
+def norms_by_their_old_names(folder: Path) -> None:
+    """As BERT's own files have them."""
+
+    def rename(tensors):
+        for name in [name for name in tensors if "LayerNorm" in name]:
+            tensors[name.replace("weight", "gamma").replace("bias", "beta")] = tensors.pop(name)
+
+    edit(folder, rename)

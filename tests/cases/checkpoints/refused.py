@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from checkpoint_cases import as_bin, case, edit, edit_config, in_shards
+from tiny_models import tiny_model
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 
@@ -173,7 +174,7 @@ def a_matrix_is_missing(folder: Path) -> None:
     edit(folder, lambda tensors: tensors.pop("transformer.h.1.mlp.dense_4h_to_h.weight"))
 
 
-@case("bloom", "lacks 1 weights; the first is transformer.h.0.input_layernorm.bias", late=True)
+@case("bloom", "lacks 1 weights; the first is transformer.h.0.input_layernorm.bias")
 def a_bias_is_missing(folder: Path) -> None:
     """The bias of a norm."""
     edit(folder, lambda tensors: tensors.pop("transformer.h.0.input_layernorm.bias"))
@@ -297,3 +298,87 @@ def an_expert_too_many(folder: Path) -> None:
 def a_router_for_fewer_experts(folder: Path) -> None:
     """As many rows as another model has experts."""
     edit(folder, lambda tensors: tensors.update({"model.layers.1.mlp.gate.weight": torch.ones(4, 16)}))
+
+
+@case("bert", "holds bert.encoder.layer.0.output.LayerNorm.weight under two names")
+def a_norm_under_its_old_name_too(folder: Path) -> None:
+    """The norms of BERT were once called gamma and beta; a second one was loaded in place of the first."""
+    name = "bert.encoder.layer.0.output.LayerNorm.gamma"
+    edit(folder, lambda tensors: tensors.update({name: 9 * torch.ones(16)}))
+
+
+@case("llama", "does not use; the first is model.norm.gamma")
+def an_old_name_that_the_model_never_had(folder: Path) -> None:
+    """Only encoders had such names."""
+    edit(folder, lambda tensors: tensors.update({"model.norm.gamma": torch.ones(16)}))
+
+
+@case("llama", "lacks 1 weights; the first is model.norm.weight")
+def the_last_norm_is_missing(folder: Path) -> None:
+    """It would be ones."""
+    edit(folder, lambda tensors: tensors.pop("model.norm.weight"))
+
+
+@case("gemma3_text", "lacks 1 weights; the first is model.layers.1.self_attn.q_norm.weight")
+def a_norm_of_queries_is_missing(folder: Path) -> None:
+    """That of one block."""
+    edit(folder, lambda tensors: tensors.pop("model.layers.1.self_attn.q_norm.weight"))
+
+
+@case("gpt2", "lacks 2 weights; the first is transformer.h.0.attn.c_attn.bias")
+def biases_that_are_always_there_are_missing(folder: Path) -> None:
+    """No key of the config takes them away."""
+    edit(folder, lambda tensors: [tensors.pop(f"transformer.h.{at}.attn.c_attn.bias") for at in (0, 1)])
+
+
+@case("qwen2", "lacks 1 weights; the first is model.layers.0.self_attn.q_proj.bias")
+def a_bias_of_queries_is_missing(folder: Path) -> None:
+    """Qwen2 has them for queries, keys and values ..."""
+    edit(folder, lambda tensors: tensors.pop("model.layers.0.self_attn.q_proj.bias"))
+
+
+@case("qwen2", "does not use; the first is model.layers.0.self_attn.o_proj.bias")
+def a_bias_of_the_output_too_many(folder: Path) -> None:
+    """... and for the output none."""
+    edit(folder, lambda tensors: tensors.update({"model.layers.0.self_attn.o_proj.bias": torch.ones(16)}))
+
+
+@case("mistral", "does not use; the first is model.layers.0.self_attn.q_proj.bias")
+def a_bias_that_no_config_could_have(folder: Path) -> None:
+    """Of an architecture without any."""
+    edit(folder, lambda tensors: tensors.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(16)}))
+
+
+@case("llama", "does not use; the first is model.layers.0.self_attn.k_proj.bias")
+def biases_of_which_the_config_says_nothing(folder: Path) -> None:
+    """Configs of the first Llamas lack the key, which means that there are none."""
+    tiny_model("llama", attention_bias=True).save_pretrained(folder)
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    del config["attention_bias"]
+    file.write_text(json.dumps(config))
+
+
+@case("llama", "does not use; the first is lm_head.bias")
+def a_bias_of_the_head(folder: Path) -> None:
+    """A head of another training."""
+    edit(folder, lambda tensors: tensors.update({"lm_head.bias": torch.ones(37)}))
+
+
+@case("gpt2", "lacks 1 weights; the first is transformer.wpe.weight")
+def positions_are_missing(folder: Path) -> None:
+    """The table of positions."""
+    edit(folder, lambda tensors: tensors.pop("transformer.wpe.weight"))
+
+
+@case("xlm-roberta", r"position_embeddings.weight has shape \(20, 16\); config.json says \(64, 16\)")
+def positions_of_a_shorter_model(folder: Path) -> None:
+    """Fewer rows than the config has positions."""
+    name = "roberta.embeddings.position_embeddings.weight"
+    edit(folder, lambda tensors: tensors.update({name: tensors[name][:20]}))
+
+
+@case("bert", "lacks 1 weights; the first is bert.embeddings.token_type_embeddings.weight")
+def types_of_tokens_are_missing(folder: Path) -> None:
+    """An embedding that is added to every token."""
+    edit(folder, lambda tensors: tensors.pop("bert.embeddings.token_type_embeddings.weight"))

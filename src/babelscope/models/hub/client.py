@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from babelscope.errors import BabelscopeError, shown
-from babelscope.io.files import file_sha256, is_own_file, open_to_append
+from babelscope.io.files import file_sha256, is_own_file, is_plain_name, open_to_append
 from babelscope.io.json import LARGEST
 from babelscope.models.files import choose_weights, read_config, read_index
 from babelscope.runtime import ShownFormatter
@@ -130,7 +130,8 @@ class Hub:
             for entry in entries
             if isinstance(entry, RepoFile) and entry.path.startswith(prefix)
         ]
-        inside = [file for file in files if "/" not in file.name]
+        # A name that could not be written, or would be shown as something else, is none that we look for.
+        inside = [file for file in files if is_plain_name(file.name)]
         if place.subfolder and not files:
             folders = sorted({str(Path(entry.path).parent) for entry in entries} - {"."})
             raise HubError(place, f"there is no such folder; there are {few(folders)}")

@@ -16,7 +16,10 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_UNITS = {
+    **{"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "bn": 10**9, "t": 10**12},
+    **{"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12},
+}
 #: Revisions of the hub itself, versions and commits.
 _OTHER = re.compile(r"main|refs/.*|pr/\d+|v?\d+(\.\d+)+|v\d+|[0-9a-f]{40}")
 #: No training takes so many steps: what is counted so is tokens.
@@ -26,8 +29,9 @@ _STEP = r"(?:global_?)?(?:steps?|checkpoints?|ckpts?|iter(?:ation)?s?|updates?)"
 _TOKENS = r"(?:tokens?|toks?)"
 # Digits in groups of three are one number beside a word that asks for one; elsewhere they may be two.
 _PLAIN = r"(?P<number>\d+(?:\.\d+)?)"
-_GROUPED = r"(?P<number>\d{1,3}(?:_\d{3})+(?![_\d])|\d+(?:\.\d+)?)"
-_UNIT = r"(?P<unit>[kmbt]?)"
+_GROUPED = r"(?P<number>\d{1,3}(?:(?:_\d{3})+|(?:,\d{3})+)(?![_,\d])|\d+(?:\.\d+)?)"
+_ANY_UNIT = r"[kmt]|bn?|[-_]?(?:thousand|million|billion|trillion)"
+_UNIT = rf"(?P<unit>(?:g|{_ANY_UNIT})?)"
 # Nothing that belongs to the number or the word stands beside it.
 _ALONE, _ENDS = r"(?<![a-z0-9.])(?<!\d_)", r"(?![a-z0-9.])"
 #: What says a number of steps, of tokens, or a number with a unit and no word, which may be either or a size.
@@ -40,7 +44,7 @@ _SAID = {
         rf"(?<![a-z]){_TOKENS}[_=-]*{_GROUPED}{_UNIT}t?{_ENDS}",
         rf"{_ALONE}{_GROUPED}[_-]?{_UNIT}[_-]?{_TOKENS}{_ENDS}",
     ],
-    "counted": [rf"{_ALONE}{_PLAIN}(?P<unit>[kmbt])t?{_ENDS}"],
+    "counted": [rf"{_ALONE}{_PLAIN}(?P<unit>{_ANY_UNIT})t?{_ENDS}"],
     "number": [rf"{_PLAIN}(?P<unit>)"],
 }
 #: Words whose number tells copies and parts apart, not how long something was trained.
@@ -94,12 +98,18 @@ def read_name(name: str) -> Named | None:
         tokens, series = _taken("counted", series)
     if not steps and not tokens:  # the only number
         steps, series = _taken("number", series)
-        if any("." in match["number"] or _COPY.search(match.string[: match.start()]) for match in steps):
+        if any(_is_no_step(match) for match in steps):
             return None
     values = [_value(match) for match in (*steps, *tokens)]
     if not values or len(steps) > 1 or len(tokens) > 1 or None in values:
         return None
     return Named(values[0] or 0, _value(tokens[0]) if tokens else None, series)
+
+
+def _is_no_step(match: re.Match[str]) -> bool:
+    """Whether a number without a word is a share, tells copies apart, or has a unit that nobody knows."""
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    return "." in match["number"] or after[:1].isalpha() or _COPY.search(before) is not None
 
 
 def _taken(kind: str, text: str) -> tuple[list[re.Match[str]], str]:
@@ -116,7 +126,8 @@ def _taken(kind: str, text: str) -> tuple[list[re.Match[str]], str]:
 
 def _value(match: re.Match[str]) -> int | None:
     """A number with its unit; None if it is no whole one."""
-    value = Decimal(match["number"].replace("_", "")) * _UNITS[match["unit"].lower()]
+    number, unit = re.sub("[_,]", "", match["number"]), match["unit"].lower().strip("-_")
+    value = Decimal(number) * _UNITS[unit]
     return int(value) if value == int(value) else None
 
 
