@@ -438,6 +438,18 @@ def test_what_is_entered_later_sees_what_was_held_before(tmp_path):
         assert (latents_of(model, 1)[:, 2] == 9).all()
 
 
+def test_gradients_pass_through_what_is_held(tmp_path):
+    """Read and held without gradients first: tensors of that mode would be of no use later."""
+    place = DictionaryPlace("sae", 1, str(write_scope(tmp_path / "x", tensors(16, N))), "resid")
+    model = with_dictionary("llama", place).model
+    with force_units(model, UnitSet([1], ["sae"], [7], [5.0])):
+        plain = logits(model)
+        found = model(IDS).logits[0]
+        torch.testing.assert_close(found, plain)
+        found.sum().backward()
+    assert model.get_input_embeddings().weight.grad.abs().sum() > 0
+
+
 def test_rows_of_a_batch_are_held_each_at_its_own(tmp_path):
     place = DictionaryPlace("sae", 1, str(write_scope(tmp_path / "x", tensors(16, N))), "resid")
     model = with_dictionary("llama", place).model
@@ -601,6 +613,33 @@ def test_what_is_not_understood_is_refused(case, tmp_path, monkeypatch):
         read_dictionary(DictionaryPlace("sae", 1, str(path), site), tiny_model("llama").config.to_dict())
     assert str(path) in str(caught.value)
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["params.npz", "params.safetensors"])
+def test_a_damaged_file_is_refused_wherever_it_is_damaged(name, tmp_path):
+    """Nothing but our error comes out of it, and what is read in spite of it has the shapes of before."""
+    write = write_scope if name.endswith("npz") else write_scope_2
+    file = write(tmp_path, tensors(16, N)) / name
+    content, draw = file.read_bytes(), np.random.default_rng(0)
+    place, config, refused = (
+        DictionaryPlace("sae", 1, str(file), "resid"),
+        tiny_model("llama").config.to_dict(),
+        0,
+    )
+    for _ in range(150):
+        damaged = bytearray(content)
+        for at in draw.integers(0, 400 if draw.random() < 0.5 else len(content), 3):
+            damaged[at] = draw.integers(256)
+        file.write_bytes(
+            bytes(damaged[: draw.choice([len(content), draw.integers(1, len(content))], p=[0.8, 0.2])])
+        )
+        try:
+            found = read_dictionary(place, config)
+        except ModelError:
+            refused += 1
+        else:
+            assert (found.width, found.n_latents) == (16, N)
+    assert refused > 30
 
 
 @pytest.mark.parametrize(

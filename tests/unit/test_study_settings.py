@@ -158,7 +158,7 @@ def test_editors_take_every_shipped_study(path):
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("experts", {}), ("extraction", {"sites": ["x"]}), ("report", {"figure_formats": ["png"]}), ("seed", -1),
+    [("experts", {}), ("extraction", {"sites": ["a b"]}), ("report", {"figure_formats": ["png"]}), ("seed", -1),
      ("langauges", []), ("probes", {"test_share": 1}), ("audit", None), ("models", {})],
 )  # fmt: skip
 def test_editors_refuse_what_the_classes_refuse(part, value):

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -79,6 +80,11 @@ _LAYOUTS: tuple[dict[str, str], ...] = (
 )
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _MOST_LATENTS = 10_000_000
+#: What a damaged or hostile file may end in.
+_BROKEN = (
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError, ArithmeticError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 _FOLD = "load it with SAELens, call fold_activation_norm_scaling_factor(...), and save it with save_model"
 _LLAMA_SCOPE = (
@@ -301,7 +307,7 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
         found = dict(read)
         if len(found) < len(read):
             raise ValueError("a name stands in it twice")
-    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise ModelError(file, f"has no readable header ({error!r})") from error
     for name, (type_, shape) in found.items():
         if type_ not in _FLOATS:

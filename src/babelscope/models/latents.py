@@ -60,12 +60,11 @@ class Latents(Derived):
         pre_Tn = torch.addmm(of["bias"], x_BSd.flatten(0, 1), of["encoder"])
         pre_BSn = pre_Tn.view(*x_BSd.shape[:2], -1)
         if how.kind == "relu":
-            return pre_BSn.relu_(), scale_BS1
+            return pre_BSn.relu(), scale_BS1
         if how.kind == "jumprelu":
-            keeps_BSn = pre_BSn > of["threshold"]
-            return pre_BSn.relu_().mul_(keeps_BSn), scale_BS1
+            return pre_BSn.relu() * (pre_BSn > of["threshold"]), scale_BS1
         values_BSk, index_BSk = pre_BSn.topk(how.k, dim=-1, sorted=False)
-        return pre_BSn.zero_().scatter_(-1, index_BSk, values_BSk.relu()), scale_BS1
+        return torch.zeros_like(pre_BSn).scatter(-1, index_BSk, values_BSk.relu()), scale_BS1
 
     def _changed(self, x_BSd: torch.Tensor) -> torch.Tensor | None:
         """What watchers did to the latents, as a change where the decoder writes; None if nothing."""
@@ -113,10 +112,11 @@ class Latents(Derived):
     def _read_decoder(self, device: torch.device) -> torch.Tensor:
         """Directions of the latents, ``(n, d)``: read when one is changed for the first time."""
         if self._decoder is None:
-            decoder_nd = _read(self.dictionary.file, self.dictionary.names["decoder"])
-            if self.dictionary.by_decoder_norm:
-                decoder_nd = decoder_nd / decoder_nd.norm(dim=-1, keepdim=True)
-            self._decoder = decoder_nd.to(device)
+            with torch.inference_mode(False):  # a later pass may be one with gradients
+                decoder_nd = _read(self.dictionary.file, self.dictionary.names["decoder"])
+                if self.dictionary.by_decoder_norm:
+                    decoder_nd = decoder_nd / decoder_nd.norm(dim=-1, keepdim=True)
+                self._decoder = decoder_nd.to(device)
         return self._decoder
 
 

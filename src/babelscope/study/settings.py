@@ -76,7 +76,7 @@ class ModelEntry(Settings):
     """Instead of extraction.batch_size for this model."""
     prefix: Text | None = None
     """Instead of extraction.prefix for this model."""
-    dictionaries: dict[Name, DictionarySettings] = Field(default_factory=dict)
+    dictionaries: Annotated[dict[Name, DictionarySettings], UNSET] = Field(default_factory=dict)
     """Sparse autoencoders or transcoders, by name: sites whose units are their latents."""
 
 
