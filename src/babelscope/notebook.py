@@ -37,13 +37,15 @@ from babelscope.analysis.settings import (
 from babelscope.capture.extraction import extract_language
 from babelscope.capture.inputs import encode_sentences
 from babelscope.capture.routing import routed_shares
-from babelscope.capture.settings import ExtractionSettings, Site
+from babelscope.capture.settings import ExtractionSettings
 from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files, write_units
 from babelscope.errors import DataError
 from babelscope.io.cells import cell_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import LoadedModel, load_checkpoint
-from babelscope.models.dimensions import dimensions, max_positions, site_widths
+from babelscope.models.dictionaries import DictionarySettings, check_dictionary
+from babelscope.models.dimensions import dimensions, max_positions, n_layers, site_widths
+from babelscope.models.files import read_config
 from babelscope.text.lines import half_of
 from babelscope.units import UnitIndex, UnitPlace, expert_place, place_of
 
@@ -67,6 +69,7 @@ def load_model(
     tokenizer: Path | str | None = None,
     dtype: str = "float32",
     device: str = "auto",
+    dictionaries: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> LoadedModel:
     """Load a model with its tokenizer; no code of its folder is run.
 
@@ -77,20 +80,53 @@ def load_model(
         tokenizer: Folder of another tokenizer.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto``, ``cpu``, ``cuda``, or ``spread`` over all GPUs.
+        dictionaries: Sparse autoencoders or transcoders by name, each with the keys of
+            :class:`babelscope.models.dictionaries.DictionarySettings`. Their names are sites, and their
+            latents units, such as ``L03.sae.117``.
 
     Raises:
         DataError: If there is no such folder or repository, or a file is missing, damaged or does not fit.
+        StudyError: If what is said of a dictionary is wrong.
 
     Example:
         >>> model = bs.load_model("results/demo/models/bridged-seed0/2048")
+        >>> sae = {"path": "sae/layer_{block}", "site": "resid", "layers": [3]}
+        >>> model = bs.load_model("my-run/checkpoint-2048", dictionaries={"sae": sae})
     """
     if Path(folder).is_dir():
         if revision is not None:
             raise DataError(folder, f"is a folder, which has no revision {revision!r}", "leave it out")
-        return load_checkpoint(folder, tokenizer=tokenizer, dtype=dtype, device=device)
+        return load_checkpoint(
+            folder,
+            tokenizer=tokenizer,
+            dtype=dtype,
+            device=device,
+            dictionaries=_places(folder, dictionaries),
+        )
     snapshot = _snapshot(str(folder), revision)
-    loaded = load_checkpoint(snapshot, tokenizer=tokenizer, dtype=dtype, device=device)
+    loaded = load_checkpoint(
+        snapshot,
+        tokenizer=tokenizer,
+        dtype=dtype,
+        device=device,
+        dictionaries=_places(snapshot, dictionaries),
+    )
     return replace(loaded, repo=str(folder), commit=snapshot.name)
+
+
+def _places(folder: Path | str, dictionaries: Mapping[str, Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """Where the dictionaries of each layer lie."""
+    if not dictionaries:
+        return []
+    last = n_layers(read_config(folder))
+    read = {name: DictionarySettings(**of) for name, of in dictionaries.items()}
+    for name, settings in read.items():
+        check_dictionary(name, settings, last, f"dictionaries.{name}", fields=("layer", "block"))
+    return [
+        settings.at(name, layer).as_param()
+        for name, settings in read.items()
+        for layer in settings.layers_of(last)
+    ]
 
 
 def _snapshot(repo: str, revision: str | None) -> Path:
@@ -147,7 +183,7 @@ def activations(
     model: LoadedModel,
     sentences: Sentences,
     *,
-    sites: Sequence[Site] = ("mlp_act",),
+    sites: Sequence[str] = ("mlp_act",),
     seed: int = 0,
     **settings: Any,
 ) -> Activations:
@@ -157,7 +193,7 @@ def activations(
         model: Of :func:`load_model`.
         sentences: Per language its sentences. Sentences of one id are translations of each other; an id ends
             with a number, whose parity says in which half the sentence is.
-        sites: Where units live, see docs/methods.md.
+        sites: Where units live, see docs/methods.md; names of the model's dictionaries are sites too.
         seed: Of the sample of tokens.
         **settings: Others of :class:`babelscope.capture.settings.ExtractionSettings`, such as
             ``pooling``.

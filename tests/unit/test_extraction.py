@@ -529,7 +529,7 @@ def test_a_model_that_cuts_its_input_up_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("sites", ["neurons"]), ("poolings", ["min"]), ("dtype", "bfloat16"), ("batch_size", 0)],
+    [("sites", ["a b"]), ("poolings", ["min"]), ("dtype", "bfloat16"), ("batch_size", 0)],
 )
 def test_settings_are_checked(name, value):
     with pytest.raises(StudyError, match=f"extraction.{name}"):

@@ -12,6 +12,7 @@ Writes  <results>/activations/{model}/{steps}/{langs}.tokens.h5   sampled token 
 rule extract_activations:
     input:
         model=checkpoints(steps_of),
+        dictionaries=dictionaries(steps_of),
         sentences=collect("<results>/sentences/{lang}.tsv", lang=langs_of),
         concepts=([] if STUDY.keep_activations else collect("<results>/concepts/{lang}.tsv", lang=langs_of)),
     output:
@@ -37,6 +38,7 @@ rule extract_activations:
         scores_gb=scores_gb("extract_activations"),
         gpu=1,
     params:
+        **latents(steps_of),
         folders=folders(steps_of),
         langs=langs_of,
         settings=run_settings,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from babelscope.errors import BabelscopeError, explained
 from babelscope.io.files import check_contained, check_writable
+from babelscope.models.dictionaries import files_of
+from babelscope.models.dimensions import DICTIONARIES
 from babelscope.ops.costs import MAX_THREADS, CostModel
 from babelscope.ops.engine import check_overrides, engine, lift_timers, log_all, named_study
 from babelscope.ops.languages import changed_languages
@@ -212,6 +214,41 @@ def prefixes():
     if not any(each.prefix for each in settings.values()):
         return {}
     return {"prefix": lambda wildcards: settings[wildcards.model].prefix}
+
+
+def dictionaries(steps):
+    """Input function: files of the dictionaries whose latents are units, at these steps."""
+
+    def found(wildcards):
+        model = MODELS[wildcards.model]
+        places = [place for step in steps(wildcards) for place in dictionaries_at(model, step)]
+        return list(dict.fromkeys(str(file) for place in places for file in files_of(place)))
+
+    return found
+
+
+def dictionaries_at(model, step):
+    return model.dictionaries_at(step, STUDY.extraction.sites)
+
+
+def latents(steps):
+    """A rule's param of these dictionaries, per step; in a study without one none, so that params are as they were."""
+    if not any(model.dictionaries for model in MODELS.values()):
+        return {}
+
+    def found(wildcards):
+        model = MODELS[wildcards.model]
+        return {
+            step: [place.as_param() for place in dictionaries_at(model, step)] for step in steps(wildcards)
+        }
+
+    return {"dictionaries": found}
+
+
+def counted_latents():
+    """A rule's param of how many latents each model has; in a study without a dictionary none."""
+    found = {name: model.config[DICTIONARIES] for name, model in MODELS.items() if model.dictionaries}
+    return {"dictionaries": found} if found else {}
 
 
 def training_tokens(wildcards):

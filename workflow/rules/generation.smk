@@ -9,6 +9,7 @@ Writes  <results>/generation/{model}/{steps}.{texts,languages}.parquet
 rule generate_text:
     input:
         model=checkpoints(writing_steps),
+        dictionaries=dictionaries(writing_steps),
         best=holding(writing_steps, "<results>/best/{model}/{steps}.h5"),
         experts=holding(writing_steps, "<results>/experts/{model}/{steps}.parquet"),
         # Random units are held at their medians over the sentences of the concept, and at the experts' z-scores.
@@ -27,6 +28,7 @@ rule generate_text:
         **needs("generate_text"),
         gpu=1,
     params:
+        **latents(writing_steps),
         folders=folders(writing_steps),
         langs=list(STUDY.generation.languages),
         concepts=list(STUDY.generation_concepts),

@@ -170,6 +170,7 @@ rule collect_models:
     resources:
         **needs("collect_models"),
     params:
+        **counted_latents(),
         models=[model.description for model in MODELS.values()],
         tokens={name: {step: model.tokens_at(step) for step in model.steps} for name, model in MODELS.items()},
         sites=list(STUDY.extraction.sites),

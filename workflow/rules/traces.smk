@@ -11,6 +11,7 @@ Writes  <results>/traces/{model}.sentences.parquet   which units, and their sent
 rule choose_sentences:
     input:
         model=checkpoints(real_steps),
+        dictionaries=dictionaries(real_steps),
         audit=of_all_steps("<results>/audit/{model}/{steps}.h5"),
         best=of_all_steps("<results>/best/{model}/{steps}.h5"),
         reliability=of_all_steps("<results>/alignment/{model}/{steps}.reliability.parquet"),
@@ -30,6 +31,7 @@ rule choose_sentences:
         **needs("choose_sentences"),
         gpu=1,
     params:
+        **latents(real_steps),
         folders=folders(real_steps),
         langs=list(STUDY.languages),
         settings=STUDY.traces.model_dump(include={"units", "max_units", "strongest", "random", "lowest"}),
@@ -45,6 +47,7 @@ rule choose_sentences:
 rule trace_sentences:
     input:
         model=checkpoints(tracing_steps),
+        dictionaries=dictionaries(tracing_steps),
         chosen="<results>/traces/{model}.sentences.parquet",
         sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages),
     output:
@@ -60,6 +63,7 @@ rule trace_sentences:
         **needs("trace_sentences"),
         gpu=1,
     params:
+        **latents(tracing_steps),
         folders=folders(tracing_steps),
         langs=list(STUDY.languages),
         extraction=run_settings,

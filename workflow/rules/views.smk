@@ -136,6 +136,7 @@ rule measure_confounds:
 rule find_language_units:
     input:
         model=checkpoints(viewing_steps),
+        dictionaries=dictionaries(viewing_steps),
         sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages),
     output:
         counts="<results>/language_units/{model}/{steps}.counts.parquet",
@@ -150,6 +151,7 @@ rule find_language_units:
         **needs("find_language_units"),
         gpu=1,
     params:
+        **latents(viewing_steps),
         folders=folders(viewing_steps),
         langs=list(STUDY.languages),
         extraction=run_settings,
@@ -197,6 +199,7 @@ rule collect_language_units:
 rule ablate_experts:
     input:
         model=checkpoints(viewing_steps),
+        dictionaries=dictionaries(viewing_steps),
         experts=holding(viewing_steps, "<results>/experts/{model}/{steps}.parquet"),
         sentences=expand("<results>/sentences/{lang}.tsv", lang=STUDY.languages),
         concepts=expand("<results>/concepts/{lang}.tsv", lang=STUDY.languages),
@@ -213,6 +216,7 @@ rule ablate_experts:
         **needs("ablate_experts"),
         gpu=1,
     params:
+        **latents(viewing_steps),
         folders=folders(viewing_steps),
         langs=list(STUDY.languages),
         concepts=list(STUDY.ablated_concepts),

@@ -35,7 +35,11 @@ with job(snakemake.log[0], threads=snakemake.threads):
     losses = [
         ablate_step(
             load_checkpoint(
-                folder, tokenizer=tokenizer, dtype=extraction.compute_dtype, device=extraction.device
+                folder,
+                tokenizer=tokenizer,
+                dtype=extraction.compute_dtype,
+                device=extraction.device,
+                dictionaries=snakemake.params.get("dictionaries", {}).get(step, ()),
             ),
             {lang: experts[step, lang] for lang in langs},
             texts,

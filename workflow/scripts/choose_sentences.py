@@ -39,7 +39,11 @@ with job(snakemake.log[0], threads=snakemake.threads):
     )
     folder, tokenizer = folders[step]
     loaded = load_checkpoint(
-        folder, tokenizer=tokenizer, dtype=extraction.compute_dtype, device=extraction.device
+        folder,
+        tokenizer=tokenizer,
+        dtype=extraction.compute_dtype,
+        device=extraction.device,
+        dictionaries=snakemake.params.get("dictionaries", {}).get(step, ()),
     )
     labels, texts = (by_name(snakemake.input[name], langs) for name in ("concepts", "sentences"))
     chosen = [

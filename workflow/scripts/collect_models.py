@@ -12,7 +12,9 @@ if TYPE_CHECKING:  # injected at run time; importing it for real fails
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    table = describe_models(snakemake.params.models, snakemake.params.sites)
+    table = describe_models(
+        snakemake.params.models, snakemake.params.sites, snakemake.params.get("dictionaries")
+    )
     write_table(table, Path(snakemake.output.models))
     write_table(describe_steps(snakemake.params.tokens), Path(snakemake.output.steps))
     files = [

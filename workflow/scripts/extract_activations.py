@@ -36,7 +36,11 @@ with (
         concepts = by_name(snakemake.input.concepts, snakemake.params.langs)
     for step, (folder, tokenizer) in snakemake.params.folders.items():
         loaded = load_checkpoint(
-            folder, tokenizer=tokenizer, dtype=settings.compute_dtype, device=settings.device
+            folder,
+            tokenizer=tokenizer,
+            dtype=settings.compute_dtype,
+            device=settings.device,
+            dictionaries=snakemake.params.get("dictionaries", {}).get(step, ()),
         )
         for lang, file in sentences.items():
             group = units.create_group(cell_name(step, lang))

@@ -23,7 +23,11 @@ with job(snakemake.log[0], threads=snakemake.threads):
     found = []
     for step, (folder, tokenizer) in snakemake.params.folders.items() if sentences else ():
         loaded = load_checkpoint(
-            folder, tokenizer=tokenizer, dtype=settings.compute_dtype, device=settings.device
+            folder,
+            tokenizer=tokenizer,
+            dtype=settings.compute_dtype,
+            device=settings.device,
+            dictionaries=snakemake.params.get("dictionaries", {}).get(step, ()),
         )
         found.append(
             language_units(

@@ -34,7 +34,11 @@ with job(snakemake.log[0], threads=snakemake.threads):
     texts = [
         generate_step(
             load_checkpoint(
-                folder, tokenizer=tokenizer, dtype=extraction.compute_dtype, device=extraction.device
+                folder,
+                tokenizer=tokenizer,
+                dtype=extraction.compute_dtype,
+                device=extraction.device,
+                dictionaries=snakemake.params.get("dictionaries", {}).get(step, ()),
             ),
             {lang: kept_units(best[step, lang]) for lang in langs},
             {lang: experts[step, lang] for lang in langs},

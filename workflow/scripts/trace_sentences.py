@@ -24,7 +24,11 @@ with job(snakemake.log[0], threads=snakemake.threads):
     traces = [
         trace_step(
             load_checkpoint(
-                folder, tokenizer=tokenizer, dtype=extraction.compute_dtype, device=extraction.device
+                folder,
+                tokenizer=tokenizer,
+                dtype=extraction.compute_dtype,
+                device=extraction.device,
+                dictionaries=snakemake.params.get("dictionaries", {}).get(step, ()),
             ),
             chosen,
             sentences,

@@ -107,6 +107,7 @@ def extract_language(
         package_version=__version__,
         n_truncated=encoded.n_truncated,
         prefix=settings.prefix,
+        dictionaries_hash=loaded.dictionaries_hash,
     )
     kept = _States(loaded, encoded, settings, lang=lang, seed=seed)
     for poolings in settings.passes:

@@ -13,6 +13,7 @@ from babelscope.capture.pooling import MEAN, Recorder
 from babelscope.capture.settings import ExtractionSettings, is_padded
 from babelscope.capture.store import LayerSite
 from babelscope.errors import BabelscopeError
+from babelscope.models.architectures import SITES
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import dimensions, max_positions
 from babelscope.models.hooks import watching
@@ -38,7 +39,7 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
         encoded: Sentences as inputs.
         settings: Say which units are pooled how, of how many sentences, short to long, and the type of the
             forward pass, whose tolerance holds. Poolings over inputs of one length, where nothing depends on
-            the batch, are left out.
+            the batch, and dictionaries are left out.
 
     Returns:
         The largest difference over pooled units and mean states, as a share of the largest absolute
@@ -54,7 +55,9 @@ def parity_check(loaded: LoadedModel, encoded: Encoded, settings: ExtractionSett
     longest = max(len(encoded.rows[row]) for row in chosen)
     extra = min(4, (max_positions(loaded.config) or longest + 4) - longest)
     (plain,) = (poolings for poolings in settings.passes if not is_padded(poolings))
-    recorder = Recorder(loaded, settings.sites, plain)
+    # Latents follow from the states of a token alone, and where one begins to be active rounding is a step.
+    sites = [site for site in settings.sites if site in SITES] or ["resid"]
+    recorder = Recorder(loaded, sites, plain)
     batches = partial(make_batches, loaded, encoded.rows, first=encoded.first)
     with watching(recorder.watchers()):
         (together,) = batches(batch_size=n, chosen=chosen, extra_padding=extra)

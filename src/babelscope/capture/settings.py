@@ -8,9 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from babelscope.errors import StudyError
-from babelscope.settings import EACH_ONCE, LIST, Count, Settings, Text
+from babelscope.models.architectures import SITES
+from babelscope.settings import EACH_ONCE, LIST, Count, Name, Settings, Text
 
-Site = Literal["attn_qkv", "attn_out", "mlp_in", "mlp_act", "mlp_out", "resid"]
+#: A site of models, or the name of a dictionary: which there are is known where models are.
+Site = Annotated[Name, Field(json_schema_extra={"examples": list(SITES)})]
 Sites = Annotated[tuple[Site, ...], LIST, Field(min_length=1), *EACH_ONCE]
 #: Rows of pooled units that are held before they are written, and the most bytes that they take.
 WINDOW_ROWS, WINDOW_BYTES = 1024, 2**30
@@ -54,7 +56,8 @@ class ExtractionSettings(Settings):
     section: ClassVar[str] = "extraction"
 
     sites: Sites = ("mlp_act",)
-    """Where units live, see docs/methods.md; more sites mean more units."""
+    """Where units live, see docs/methods.md: attn_qkv, attn_out, mlp_in, mlp_act, mlp_out, resid, or names of
+    dictionaries (models.NAME.dictionaries). More sites mean more units."""
     poolings: Poolings = ("max",)
     """What is taken of a unit over the tokens of a sentence, see docs/methods.md. All results are of the
     first; further ones are scored as well, and only compared with it."""
@@ -111,6 +114,7 @@ class ExtractionSettings(Settings):
         if self.dtype != "auto":
             return self.dtype
         fits = self.compute_dtype == "float16" and POOLINGS[pooling].reduce != "mean"
+        fits = fits and set(self.sites) <= set(SITES)  # latents of dictionaries are computed in float32
         return "float16" if fits else "float32"
 
     @property

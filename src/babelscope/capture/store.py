@@ -60,6 +60,8 @@ class Provenance:
     """Sentences that were cut at the maximal length."""
     prefix: str = ""
     """Text before every sentence; kept only if there is one."""
+    dictionaries_hash: str = ""
+    """Over the files of the dictionaries whose latents are units; kept only if there is one."""
 
     @property
     def cell(self) -> str:
@@ -67,7 +69,7 @@ class Provenance:
         return f"model {self.model}, step {self.step}, language {self.lang}"
 
 
-_MAY_LACK = ("prefix",)
+_MAY_LACK = ("prefix", "dictionaries_hash")
 
 
 def write_provenance(group: h5py.Group, provenance: Provenance) -> None:

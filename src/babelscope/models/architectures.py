@@ -34,7 +34,7 @@ projection (OPT-350m), a factor (XGLM, Gemma).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -241,12 +241,17 @@ def is_encoder(config: Mapping[str, Any]) -> bool:
     return architecture(config.get("model_type")).kind == "encoder"
 
 
-def check_sites(sites: Sequence[str]) -> None:
+def check_sites(sites: Sequence[str], dictionaries: Iterable[str] = ()) -> None:
     """Refuse unknown and repeated sites.
+
+    Args:
+        sites: Names of sites.
+        dictionaries: Names that are sites of one model.
 
     Raises:
         StudyError: With those that exist.
     """
-    if not sites or len(set(sites)) != len(sites) or not set(sites) <= set(SITES):
-        allowed = "a list of one or more different ones of " + ", ".join(SITES)
+    known = [*SITES, *dictionaries]
+    if not sites or len(set(sites)) != len(sites) or not set(sites) <= set(known):
+        allowed = "a list of one or more different ones of " + ", ".join(known)
         raise StudyError("extraction.sites", list(sites), allowed)

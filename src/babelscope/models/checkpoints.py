@@ -7,7 +7,7 @@ import os
 import pickle
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from torch import nn
 from babelscope.errors import ModelError, StudyError
 from babelscope.io.files import give_usual_mode, unfinished_name
 from babelscope.models.architectures import architecture, is_encoder
+from babelscope.models.dictionaries import DictionaryPlace, files_hash, read_dictionary, widths_of
+from babelscope.models.dimensions import DICTIONARIES
 from babelscope.models.files import (
     is_complete,
     read_config,
@@ -29,6 +31,7 @@ from babelscope.models.files import (
     weight_files,
     weights_hash,
 )
+from babelscope.models.latents import attach
 from babelscope.models.mapped_files import pages_dropped
 from babelscope.models.other_formats import other_format
 from babelscope.models.tensors import (
@@ -86,10 +89,12 @@ class LoadedModel:
     repo: str = ""
     """Repository of the hub that it was fetched from; empty if it was not."""
     commit: str = ""
+    dictionaries_hash: str = ""
+    """Over all files of dictionaries, by name and layer; empty without one."""
 
     @property
     def config(self) -> dict[str, Any]:
-        """As in ``config.json``, with every default filled in."""
+        """As in ``config.json``, with every default filled in, and what is known of its dictionaries."""
         return dict(self.model.config.to_dict())
 
     @property
@@ -99,7 +104,12 @@ class LoadedModel:
 
 
 def load_checkpoint(
-    folder: Path | str, *, tokenizer: Path | str | None = None, dtype: str = "float32", device: str = "auto"
+    folder: Path | str,
+    *,
+    tokenizer: Path | str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    dictionaries: Iterable[Mapping[str, Any]] = (),
 ) -> LoadedModel:
     """Load a model with its tokenizer.
 
@@ -108,6 +118,8 @@ def load_checkpoint(
         tokenizer: Folder of the tokenizer; the same one by default.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto`` (cuda if there is one), ``cpu``, ``cuda``, or ``spread`` (over all GPUs).
+        dictionaries: Dictionaries whose latents are units: the fields of
+            :class:`babelscope.models.dictionaries.DictionaryPlace`.
 
     Raises:
         ModelError: If a folder or a file is missing, damaged or does not fit.
@@ -121,6 +133,11 @@ def load_checkpoint(
         raise ModelError(tokenizer_folder, problem, "name the tokenizer that the model was trained with")
     start = start_token(words, model)
     origin = read_manifest(folder)
+    places = [DictionaryPlace(**each) for each in dictionaries]
+    if places:
+        found = [read_dictionary(place, read_config(folder)) for place in places]
+        attach(model, found)
+        setattr(model.config, DICTIONARIES, widths_of(found))
     return LoadedModel(
         model=model,
         tokenizer=words,
@@ -132,6 +149,7 @@ def load_checkpoint(
         end_id=end_token(words) if is_encoder(model.config.to_dict()) else None,
         repo=origin.repo,
         commit=origin.commit,
+        dictionaries_hash=files_hash(places),
     )
 
 

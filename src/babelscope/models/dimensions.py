@@ -9,6 +9,10 @@ from typing import Any
 from babelscope.errors import StudyError
 from babelscope.models.architectures import Architecture, Key, architecture, check_sites
 
+#: Key of a config, beside those of config.json, for the dictionaries whose latents are units: by name the
+#: ``latents`` of each layer that has one, and the width of what it ``reads`` there.
+DICTIONARIES = "babelscope_dictionaries"
+
 _MOST_LAYERS, _MOST = 10_000, 100_000_000
 #: Keys of config.json by which some blocks of a mixture of experts are dense, and their values if none is.
 _ALL_BLOCKS = {"mlp_only_layers": [], "decoder_sparse_step": 1}
@@ -190,19 +194,28 @@ def site_widths(config: Mapping[str, Any], sites: Sequence[str]) -> dict[tuple[i
     """Number of units of each (layer, site).
 
     Args:
-        config: As for :func:`dimensions`.
+        config: As for :func:`dimensions`, maybe with :data:`DICTIONARIES`, whose names are sites too.
         sites: In the order of the study.
 
     Returns:
-        In unit order: by layer, then by site as given. Only ``resid`` has a layer 0.
+        In unit order: by layer, then by site as given. Only ``resid`` has a layer 0; a dictionary has the
+        layers that it is there for.
 
     Raises:
         StudyError: If the architecture or a site is unknown.
     """
-    check_sites(sites)
+    latents = {name: of["latents"] for name, of in config.get(DICTIONARIES, {}).items()}
+    check_sites(sites, latents)
     entry, sizes = architecture(config.get("model_type")), dimensions(config)
     widths = {"resid": sizes.hidden}
     for site, parts in entry.sites.items():
         widths[site] = sum(getattr(sizes, part.width) for part in parts)
     layers = range(sizes.n_layers + 1)
-    return {(layer, site): widths[site] for layer in layers for site in sites if layer or site == "resid"}
+    of_layers = {site: dict.fromkeys(layers[site != "resid" :], width) for site, width in widths.items()}
+    of_layers |= latents
+    return {
+        (layer, site): of_layers[site][layer]
+        for layer in layers
+        for site in sites
+        if layer in of_layers[site]
+    }

@@ -24,6 +24,7 @@ from typing import Any
 from babelscope.errors import DataError, ModelError
 from babelscope.io.files import file_sha256, fitting_paths, is_plain_name, written_whole
 from babelscope.io.json import LARGEST, parse_json, read_json
+from babelscope.models.dimensions import DICTIONARIES
 from babelscope.models.wrappers import text_config
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -239,11 +240,14 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     """``config.json`` of a folder; of a multimodal model that of the text model inside it.
 
     Raises:
-        ModelError: If it is not there or no JSON.
+        ModelError: If it is not there or no JSON, or has a key that is ours.
     """
     file = Path(folder) / "config.json"
     try:
-        return text_config(dict(read_json(file)))
+        given = dict(read_json(file))
+        if DICTIONARIES in given:
+            raise ValueError(f"it has the key {DICTIONARIES}, which is for what a study adds")
+        return text_config(given)
     except FileNotFoundError as error:
         raise ModelError(folder, "has no config.json, so it is no folder of a model") from error
     except (OSError, ValueError, TypeError) as error:

@@ -29,6 +29,45 @@ Watch = Callable[[torch.Tensor], torch.Tensor | None]
 
 Watcher = tuple[ModuleEnd, Watch]
 
+#: Attribute of a model: places that are no module of it, by layer and site.
+DERIVED = "babelscope_derived"
+
+
+class Derived(nn.Module):
+    """A place that is no module of the model: what is made of the values at another place.
+
+    It is made only while a watcher stands here. What that does to it, ``sources`` carry over to the model.
+
+    Attributes:
+        in_features: Its width.
+        sources: The places that it is made of or carried over to.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.in_features = width
+        self.sources: list[Watcher] = []
+        self._n_watchers = 0
+        self._handles: list[Any] = []
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The same values, as the watchers leave them."""
+        return values
+
+    def join(self) -> Derived:
+        """Begin to be made, if nothing has asked for it so far; :meth:`remove` takes it back."""
+        if not self._n_watchers:
+            self._handles = _hooks(self.sources)
+        self._n_watchers += 1
+        return self
+
+    def remove(self) -> None:
+        """One watcher less."""
+        self._n_watchers -= 1
+        if not self._n_watchers:
+            for handle in self._handles:
+                handle.remove()
+
 
 def block_list(model: nn.Module) -> nn.ModuleList:
     """The blocks of a language model, first to last."""
@@ -42,12 +81,15 @@ def site_modules(model: nn.Module, site: str, layer: int) -> list[ModuleEnd]:
 
     Args:
         model: A language model of transformers, with its head.
-        site: One of :data:`babelscope.models.architectures.SITES`.
+        site: One of :data:`babelscope.models.architectures.SITES`, or a dictionary of the model.
         layer: 1 to L; for ``resid`` also 0, the input of block 1.
 
     Raises:
         ValueError: If the model has no such layer or site.
     """
+    derived: dict[tuple[int, str], Derived] = getattr(model, DERIVED, {})
+    if (layer, site) in derived:
+        return [ModuleEnd(derived[layer, site], "in")]
     blocks = block_list(model)
     lowest = 0 if site == "resid" else 1
     if not lowest <= layer <= len(blocks):
@@ -63,6 +105,18 @@ def site_modules(model: nn.Module, site: str, layer: int) -> list[ModuleEnd]:
 def _place(block: nn.Module, part: Part, name: str) -> ModuleEnd:
     module = block.get_submodule(part.module)
     return ModuleEnd(tap(module, name) if name else module, part.end, block if part.flat else None)
+
+
+def mlp_input(model: nn.Module, layer: int) -> ModuleEnd:
+    """What goes into the MLP of a block, as its first map sees it: after any norm.
+
+    Args:
+        model: A language model of transformers, with its head.
+        layer: 1 to L.
+    """
+    entry, block = architecture(_model_type(model)), block_list(model)[layer - 1]
+    part = entry.sites["mlp_out" if entry.experts else "mlp_in"][0]
+    return ModuleEnd(block.get_submodule(part.module), "in", block if part.flat else None)
 
 
 def expert_place(model: nn.Module, layer: int, name: str) -> ModuleEnd:
@@ -103,23 +157,32 @@ def site_parts(model: nn.Module, site: str, layer: int) -> list[tuple[ModuleEnd,
 @contextmanager
 def watching(watchers: Iterable[Watcher]) -> Iterator[None]:
     """Call each watcher with the values at its place, until the body ends, however it ends."""
-    handles = []
-    shapes: dict[nn.Module, torch.Size] = {}
+    handles: list[Any] = []
     try:
-        for place, watch in watchers:
-            if place.block is not None:
-                if place.block not in shapes:
-                    shapes[place.block] = torch.Size()
-                    handles.append(place.block.register_forward_pre_hook(partial(_note_shape, shapes)))
-                watch = partial(_unflattened, watch, shapes, place.block)
-            if place.end == "in":
-                handles.append(place.module.register_forward_pre_hook(partial(_on_input, watch)))
-            else:
-                handles.append(place.module.register_forward_hook(partial(_on_output, watch)))
+        _hooks(watchers, handles)
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _hooks(watchers: Iterable[Watcher], handles: list[Any] | None = None) -> list[Any]:
+    """Set the hooks; ``handles`` has those that stand, even after an error."""
+    handles = [] if handles is None else handles
+    shapes: dict[nn.Module, torch.Size] = {}
+    for place, watch in watchers:
+        if place.block is not None:
+            if place.block not in shapes:
+                shapes[place.block] = torch.Size()
+                handles.append(place.block.register_forward_pre_hook(partial(_note_shape, shapes)))
+            watch = partial(_unflattened, watch, shapes, place.block)
+        if isinstance(place.module, Derived):
+            handles.append(place.module.join())
+        if place.end == "in":
+            handles.append(place.module.register_forward_pre_hook(partial(_on_input, watch)))
+        else:
+            handles.append(place.module.register_forward_hook(partial(_on_output, watch)))
+    return handles
 
 
 def _note_shape(shapes: dict[nn.Module, torch.Size], block: nn.Module, args: tuple[Any, ...]) -> None:

@@ -174,7 +174,8 @@ class CostModel:
         """Parameters that every token meets; of the tables for words it meets one row."""
         sizes_ = dimensions(self._config(run_id))
         tables = sizes_.vocab * (1 if sizes_.tied else 2) * sizes_.embedding
-        return max(1, n_parameters(self._config(run_id), active=True) - tables)
+        encoders = sizes.encoder_parameters(self._config(run_id), self.study.extraction.sites)
+        return max(1, n_parameters(self._config(run_id), active=True) - tables) + encoders
 
     def _weights(self, run_id: str) -> float:
         return sizes.weight_bytes(self._config(run_id), self._settings(run_id).compute_dtype)
@@ -183,8 +184,13 @@ class CostModel:
         return self.rates.gpu_flops if self.gpu else self.rates.cpu_flops
 
     def _load(self, run_id: str) -> float:
-        """Seconds to load a checkpoint."""
-        return 0.2 + self._weights(run_id) / self.rates.disk
+        """Seconds to load a checkpoint, and the dictionaries whose latents are units."""
+        dictionaries = sizes.dictionary_bytes(self._config(run_id), self.study.extraction.sites)
+        return 0.2 + (self._weights(run_id) + dictionaries) / self.rates.disk
+
+    def _widest(self, run_id: str) -> int:
+        """Units of the widest layer and site, about."""
+        return sizes.widest_site(self._config(run_id), self.study.extraction.sites)
 
     def _computing(self, operations: float, calls: float) -> float:
         """Seconds of operations and of the calls that start them; a GPU works while the next are made."""
@@ -202,7 +208,10 @@ class CostModel:
         if self.gpu:
             config = self._config(run_id)
             on_device = sizes.activation_bytes(config, self._settings(run_id))
-            memory = min(memory - on_device, _CUDA + copies * self._weights(run_id)) + _CUDA
+            # Of dictionaries one at a time does so.
+            passing = copies * self._weights(run_id)
+            passing += sizes.largest_dictionary(config, self.study.extraction.sites)
+            memory = min(memory - on_device, _CUDA + passing) + _CUDA
         return memory + sizes.tokenizer_memory(self._config(run_id)) + ENGINE_MEMORY
 
     def score_bytes(self, job: JobCells) -> float:
@@ -309,7 +318,7 @@ class CostModel:
             min(self.study.experts.block_units, self.study.n_units(run_id)),
         )
         concepts = self._n_concepts if at_once == sentences else 1
-        widest = max(dimensions(self._config(run_id)).acts, 1)
+        widest = self._widest(run_id)
         # Keys of a block; of a layer and site what was found, before it is written.
         return threads * block * (12 * at_once + 32 * concepts) + 2 * 28 * widest * concepts
 
@@ -325,7 +334,7 @@ class CostModel:
             most = max(most, n)
         seconds = _START["numba"] + len(job.steps) * seconds
         threads = max(1, min(self.max_threads, math.ceil(seconds / _LONG)))
-        widest = max(dimensions(self._config(job.model)).acts, 1)
+        widest = self._widest(job.model)
         memory = self._scoring_memory(job.model, most, threads) + 2 * max(stored) * widest * most
         scores = len(job.steps) * len(job.parts) * self._score_bytes(job.model)
         keep = self.study.keep_scores
@@ -353,7 +362,7 @@ class CostModel:
         lists = languages * concepts * kept
         size = lists * (self._best_width + languages * _ABROAD_BYTES) + 16.0 * n_units * languages
         size += self._choices(job.model)
-        widest = max(dimensions(self._config(job.model)).acts, 1)
+        widest = self._widest(job.model)
         return Cost(
             _START["science"] + len(job.steps) * seconds,
             _SCIENCE_MEMORY
@@ -466,7 +475,9 @@ class CostModel:
         # Every position meets the head too, and its outputs are large.
         forward = 4 * n_parameters(config, active=True) * read / self._flops()
         seconds = len(job.steps) * (self._load(job.model) + hashing + forward + 0.02 * len(texts))
-        memory = sizes.loss_memory(config, settings)
+        memory = sizes.loss_memory(
+            config, settings.model_copy(update={"sites": ()})
+        )  # it loads no dictionary
         return Cost(_START["torch"] + seconds, self._host(job.model, memory), kept=len(job.steps) * 4e5)
 
     def generate(self, job: JobCells) -> Cost:

@@ -5,11 +5,11 @@ Every term is a shape that the code holds, or a constant measured with ``benchma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from babelscope.capture.settings import ExtractionSettings
-from babelscope.models.dimensions import dimensions, n_parameters, site_widths
+from babelscope.models.dimensions import DICTIONARIES, dimensions, n_parameters, site_widths
 
 #: Bytes of a number of a type.
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -45,19 +45,52 @@ def tokenizer_memory(config: Mapping[str, Any]) -> int:
     return max(0, dimensions(config).vocab - _PIECES) * _PIECE
 
 
+def encoder_parameters(config: Mapping[str, Any], sites: Sequence[str]) -> int:
+    """Parameters of the encoders of the dictionaries among some sites: what a token is multiplied with."""
+    return sum(_encoders(config, sites))
+
+
+def dictionary_bytes(config: Mapping[str, Any], sites: Sequence[str], *, decoders: bool = False) -> int:
+    """Dictionaries in memory, in float32: their encoders; where latents are held or moved, also decoders."""
+    return (2 if decoders else 1) * 4 * encoder_parameters(config, sites)
+
+
+def largest_dictionary(config: Mapping[str, Any], sites: Sequence[str]) -> int:
+    """The largest of these encoders, in float32."""
+    return 4 * max(_encoders(config, sites), default=0)
+
+
+def _encoders(config: Mapping[str, Any], sites: Sequence[str]) -> list[int]:
+    of = [of for name, of in config.get(DICTIONARIES, {}).items() if name in sites]
+    return [n * each["reads"][layer] for each in of for layer, n in each["latents"].items()]
+
+
+def widest_site(config: Mapping[str, Any], sites: Sequence[str]) -> int:
+    """Units of the MLPs of a layer, or of the largest dictionary if that has more."""
+    return max(dimensions(config).acts, *_latents(config, sites), 1)
+
+
+def _latents(config: Mapping[str, Any], sites: Sequence[str]) -> list[int]:
+    """Latents of each dictionary and layer, of those among some sites."""
+    found = (of["latents"] for name, of in config.get(DICTIONARIES, {}).items() if name in sites)
+    return [n for latents in found for n in latents.values()]
+
+
 def activation_bytes(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
     """What one block holds of a batch at the same time, at most.
 
     The input and the output of the block, its norm, queries, keys and values; and, larger, the MLP:
     before and after its non-linearity, of gated ones also the gate and the product. Of experts those that a
-    token is sent to, and the neurons of all side by side, as they are seen and as they are changed.
+    token is sent to, and the neurons of all side by side, as they are seen and as they are changed. Of
+    latents those of one dictionary, in float32: before and after, and as they are changed.
     """
     sizes = dimensions(config)
     attention = sizes.query_key_value + 2 * sizes.query
     mlp = (4 if sizes.gated else 3) * sizes.mlp * sizes.chosen + (2 * sizes.acts if sizes.experts > 1 else 0)
     width = 4 * sizes.hidden + max(attention, mlp)
     positions = settings.batch_size * settings.max_length
-    return positions * width * WIDTH[settings.compute_dtype]
+    held = max(_latents(config, settings.sites), default=0)
+    return positions * (width * WIDTH[settings.compute_dtype] + 3 * 4 * held)
 
 
 def resident_weights(config: Mapping[str, Any], dtype: str, *, mapped: bool) -> int:
@@ -100,6 +133,7 @@ def extraction_memory(
     return (
         RUNTIME
         + resident_weights(config, settings.compute_dtype, mapped=mapped)
+        + dictionary_bytes(config, settings.sites)
         + activation_bytes(config, settings)
         + window
         + pooled
@@ -116,6 +150,7 @@ def tracing_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> i
     return (
         RUNTIME
         + weight_bytes(config, settings.compute_dtype)
+        + dictionary_bytes(config, settings.sites)
         + activation_bytes(config, settings)
         + 3 * 4 * settings.batch_size * n_units
     )
@@ -124,7 +159,11 @@ def tracing_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> i
 def generation_memory(config: Mapping[str, Any], settings: ExtractionSettings) -> int:
     """Host memory of a job that generates: the head's outputs and what it has written, beside the weights."""
     return (
-        RUNTIME + weight_bytes(config, settings.compute_dtype) + _LOGITS + activation_bytes(config, settings)
+        RUNTIME
+        + weight_bytes(config, settings.compute_dtype)
+        + dictionary_bytes(config, settings.sites, decoders=True)
+        + _LOGITS
+        + activation_bytes(config, settings)
     )
 
 

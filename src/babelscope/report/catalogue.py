@@ -15,7 +15,7 @@ from babelscope.capture.store import Provenance, read_provenance
 from babelscope.errors import DataError
 from babelscope.io.cells import cells_of
 from babelscope.io.h5 import open_h5
-from babelscope.models.dimensions import n_layers, site_widths
+from babelscope.models.dimensions import DICTIONARIES, n_layers, site_widths
 from babelscope.models.files import read_config, weight_files
 from babelscope.models.wrappers import text_name
 
@@ -24,7 +24,11 @@ _ORIGIN = ("model", "step", "lang", "n_truncated", "pooling", "dtype", "weights_
            "corpus_hash", "repo", "commit")  # fmt: skip
 
 
-def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -> pd.DataFrame:
+def describe_models(
+    models: Sequence[Mapping[str, Any]],
+    sites: Sequence[str],
+    dictionaries: Mapping[str, Mapping[str, Any]] | None = None,
+) -> pd.DataFrame:
     """One row per model: what it is and how many units of the chosen sites it has.
 
     Args:
@@ -32,6 +36,8 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
             one of its checkpoints), ``tokens_per_step`` (None if unknown), and of models that were
             trained elsewhere ``languages`` and ``licence``.
         sites: The sites whose units are counted.
+        dictionaries: Of models whose latents are units, by run id, see
+            :data:`babelscope.models.dimensions.DICTIONARIES`.
 
     Returns:
         The given columns without the folder, and ``architecture``, ``n_parameters``, ``n_layers``,
@@ -40,7 +46,7 @@ def describe_models(models: Sequence[Mapping[str, Any]], sites: Sequence[str]) -
     rows = []
     for model in models:
         folder = Path(model["folder"])
-        config = read_config(folder)
+        config = {**read_config(folder), DICTIONARIES: (dictionaries or {}).get(model["model"], {})}
         rows.append(
             {
                 **{key: value for key, value in model.items() if key != "folder"},

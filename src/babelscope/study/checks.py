@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from babelscope.complaints import NAME_PATTERN, PATH_SAFE, name_hint, nearest
 from babelscope.errors import DataError, StudyError
-from babelscope.models.architectures import ARCHITECTURES, Architecture, Key, why_unknown
-from babelscope.models.dimensions import Dimensions, dimensions, max_positions, site_widths
+from babelscope.models.architectures import ARCHITECTURES, SITES, Architecture, Key, why_unknown
+from babelscope.models.dictionaries import FIELDS as DICTIONARY_FIELDS
+from babelscope.models.dictionaries import check_dictionary
+from babelscope.models.dimensions import Dimensions, dimensions, max_positions, n_layers, site_widths
 from babelscope.models.files import is_complete, is_vocabulary
 from babelscope.models.other_formats import other_format
 from babelscope.study.models import HubSeries, LocalSeries, Model, PretrainedModel
@@ -52,8 +54,10 @@ def cross_check(study: Study) -> None:
     _check_case(study)
     _check_sentences(study)
     _check_corpora(study)
+    _check_sites(study)
     for model in study.models.values():
         _check_model(study, model)
+        _check_dictionaries(study, model)
         _check_lengths(study, model)
         _check_k(study, model)
     _check_generation(study)
@@ -319,9 +323,37 @@ def _check_hub_series(key: str, model: HubSeries) -> None:
     _dimensions(key, model)
 
 
+def _check_sites(study: Study) -> None:
+    """Sites are those of all models, or dictionaries that every model has."""
+    declared = list(dict.fromkeys(name for model in study.models.values() for name in model.dictionaries))
+    for at, site in enumerate(study.extraction.sites):
+        if site in SITES:
+            continue
+        if site not in declared:
+            known = [*SITES, *declared]
+            raise StudyError(f"extraction.sites[{at}]", site, ", ".join(known), nearest(site, known))
+        for model in study.models.values():
+            if site not in model.dictionaries:
+                hint = f"models are compared at all sites: take {site} out of these, or give {model.id} one"
+                allowed = f"the dictionary {site} of extraction.sites in every model"
+                raise StudyError(f"models.{model.id}.dictionaries", [*model.dictionaries], allowed, hint)
+
+
+def _check_dictionaries(study: Study, model: Model) -> None:
+    """Names and layers that a model can have, and files at the path that are its dictionaries.
+
+    The files of further steps are looked at with the checkpoints, in :mod:`babelscope.study.series`.
+    """
+    for name, settings in model.dictionaries.items():
+        key = f"models.{model.id}.dictionaries.{name}"
+        _check_template(f"{key}.path", settings.path, DICTIONARY_FIELDS[:-1], needed=False)
+        check_dictionary(name, settings, n_layers(model.own_config), key)
+    _ = model.config  # the files of the first step are read, so that their faults show
+
+
 def _dimensions(key: str, model: Model) -> Dimensions:
     try:
-        return dimensions(model.config)
+        return dimensions(model.own_config)
     except StudyError as error:
         where = f"{key}.architecture_config.{error.key.rpartition('.')[2]}"
         raise StudyError(where, error.given, error.allowed, error.hint) from error
@@ -593,7 +625,8 @@ def _check_template(key: str, template: str, fields: Sequence[str], *, needed: b
         found = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
         unknown = sorted(found - {*fields, "data"})
         if not unknown:  # formats too, such as {step:07d}
-            template.format(data="", **{name: 0 if name == "step" else "" for name in fields})
+            numbers = ("step", "layer", "block")
+            template.format(data="", **{name: 0 if name in numbers else "" for name in fields})
     except ValueError as error:
         raise StudyError(key, template, allowed, f"its braces cannot be read: {error}") from error
     if unknown:

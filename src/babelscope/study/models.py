@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from babelscope.errors import StudyError
-from babelscope.models.dimensions import n_layers, site_widths
+from babelscope.models.dictionaries import (
+    DictionaryPlace,
+    DictionarySettings,
+    read_dictionary,
+    widths_of,
+)
+from babelscope.models.dimensions import DICTIONARIES, n_layers, site_widths
 from babelscope.models.files import find_steps, read_config, stored_type
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.study.settings import Entry, HubEntry, HubKeys, LocalEntry, PretrainEntry
@@ -32,6 +38,7 @@ class Model(ABC):
         compute_dtype: Instead of the study's.
         batch_size: Instead of the study's.
         prefix: Instead of the study's.
+        dictionaries: What a study says of its dictionaries, by name.
         dose: Of what ties languages together, as the study counts it.
         tokens: Tokens seen at a step, where they are not proportional to it.
         random_baseline: Whether its step 0 is made here, with random weights.
@@ -50,6 +57,7 @@ class Model(ABC):
     compute_dtype: str | None = None
     batch_size: int | None = None
     prefix: str | None = None
+    dictionaries: Mapping[str, DictionarySettings] = field(default_factory=dict)
     dose: float | None = None
     tokens_per_step: float | None = None
     tokens: Mapping[int, int] = field(default_factory=dict)
@@ -84,8 +92,20 @@ class Model(ABC):
 
     @property
     @abstractmethod
-    def config(self) -> dict[str, Any]:
+    def own_config(self) -> dict[str, Any]:
         """Its config as far as it is known before any job: sizes and model type."""
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The same with what is known of its dictionaries, as the files of its first step have them.
+
+        Raises:
+            DataError: If a file cannot be read or is of another model.
+        """
+        if not self.dictionaries:
+            return self.own_config
+        found = [read_dictionary(place, self.own_config) for place in self.dictionaries_at(self.steps[0])]
+        return {**self.own_config, DICTIONARIES: widths_of(found)}
 
     @property
     @abstractmethod
@@ -100,6 +120,15 @@ class Model(ABC):
     def n_units(self, sites: Sequence[str]) -> int:
         """Its units at some sites."""
         return sum(site_widths(self.config, sites).values())
+
+    def dictionaries_at(self, step: int, sites: Sequence[str] | None = None) -> list[DictionaryPlace]:
+        """Where the dictionaries of a step lie, by name and layer; of all that it has, or of some sites."""
+        return [
+            settings.at(name, layer, data=self.data, step=step)
+            for name, settings in self.dictionaries.items()
+            if sites is None or name in sites
+            for layer in settings.layers_of(n_layers(self.own_config))
+        ]
 
     @property
     def description(self) -> dict[str, Any]:
@@ -155,7 +184,7 @@ class PretrainedModel(Model):
     training: TrainingSettings
 
     @property
-    def config(self) -> dict[str, Any]:
+    def own_config(self) -> dict[str, Any]:
         """Its sizes; the size of the vocabulary is the tokenizer's."""
         return {"model_type": self.architecture, **self.architecture_config}
 
@@ -178,7 +207,7 @@ class HubSeries(Model):
         return self.checkpoints.architecture
 
     @property
-    def config(self) -> dict[str, Any]:
+    def own_config(self) -> dict[str, Any]:
         """The sizes that the suite or the study names."""
         return {"model_type": self.architecture, **self.checkpoints.architecture_config}
 
@@ -202,7 +231,7 @@ class LocalSeries(Model):
     tokenizer_path: str = ""
 
     @cached_property
-    def config(self) -> dict[str, Any]:
+    def own_config(self) -> dict[str, Any]:
         """What the config.json of the first step says.
 
         Raises:
@@ -250,7 +279,7 @@ def make_models(entries: Mapping[str, Entry], *, data: str, results: str) -> dic
         common = {
             "id": name, "role": entry.role, "results": results, "data": data,
             "compute_dtype": entry.compute_dtype, "batch_size": entry.batch_size, "prefix": entry.prefix,
-            "dose": entry.dose,
+            "dose": entry.dose, "dictionaries": entry.dictionaries,
         }  # fmt: skip
         if isinstance(entry, PretrainEntry):
             runs: Sequence[Model] = _pretrained(key, entry, common)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelscope.errors import DataError
+from babelscope.models.dictionaries import Dictionary, read_dictionary
 from babelscope.models.dimensions import dimensions
 from babelscope.models.files import read_config, tokenizer_files_hash
 from babelscope.models.tensors import check_tensors
@@ -31,12 +32,30 @@ def check_checkpoints(study: Study) -> None:
         StudyError: If the architecture of a config.json is unknown.
     """
     for model in study.models.values():
+        _check_dictionaries(model)
         if isinstance(model, PretrainedModel):
             continue
         steps = [step for step in model.real_steps if model.folder(step).is_dir()]
         _check_shapes(model, steps)
         _check_weights(model, steps)
         _check_tokenizers(model, steps)
+
+
+def _check_dictionaries(model: Model) -> None:
+    """Each step has its dictionaries, whose latents are as many and computed alike."""
+    known: dict[tuple[str, int], tuple[int, Dictionary]] = {}
+    seen: set[str] = set()
+    for step in model.steps:
+        for place in model.dictionaries_at(step):
+            if place.path in seen:
+                continue  # one for all steps
+            seen.add(place.path)
+            found = read_dictionary(place, model.own_config)
+            first, other = known.setdefault((place.name, place.layer), (step, found))
+            if found.sort != other.sort:
+                problem = f"differs from that of step {first}: {found.sort}, not {other.sort}"
+                hint = f"take step {step} out of models.{model.id}.steps, or make a model of its own of it"
+                raise DataError(found.file, f"{problem}; allowed: one for all steps", hint)
 
 
 def _check_shapes(model: Model, steps: Sequence[int]) -> None:

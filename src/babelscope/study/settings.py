@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 from babelscope.analysis.settings import Sampling
 from babelscope.capture.settings import ComputeType, Sites
 from babelscope.errors import StudyError
+from babelscope.models.dictionaries import DictionarySettings
 from babelscope.models.training.settings import TrainingSettings
 from babelscope.settings import (
     AS_GIVEN,
@@ -75,6 +76,8 @@ class ModelEntry(Settings):
     """Instead of extraction.batch_size for this model."""
     prefix: Text | None = None
     """Instead of extraction.prefix for this model."""
+    dictionaries: Annotated[dict[Name, DictionarySettings], UNSET] = Field(default_factory=dict)
+    """Sparse autoencoders or transcoders, by name: sites whose units are their latents."""
 
 
 class PretrainEntry(ModelEntry):
