@@ -590,6 +590,14 @@ def test_no_other_script_may_run(visit):
     page.problems.clear()
 
 
+def test_paper_is_light_where_the_screen_is_dark(visit):
+    page = visit("#/raster?c=house", color_scheme="dark")
+    cell = "() => { const c = document.querySelector('canvas'); return [...c.getContext('2d').getImageData(c.width - 3, 3, 1, 1).data].slice(0, 3) }"
+    page.emulate_media(media="print", color_scheme="dark")
+    page.wait_for_timeout(200)
+    assert sum(page.evaluate(cell)) > 600
+
+
 def test_printing_leaves_the_controls_out(visit):
     page = visit()
     page.emulate_media(media="print")
