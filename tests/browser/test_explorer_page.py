@@ -142,6 +142,18 @@ def test_a_unit_of_the_list_opens_and_back_returns(visit):
     page.wait_for_selector(".x-chart")
 
 
+def test_what_is_opened_far_down_is_seen_from_its_beginning(visit):
+    page = visit("#/raster?c=house", viewport={"width": 360, "height": 700})
+    button = page.locator(".x-panel tbody button").last
+    button.scroll_into_view_if_needed()
+    page.evaluate("scrollBy(0, 300)")
+    button.click()
+    page.wait_for_selector(".x-chart")
+    until(page, "document.querySelector('.x-words').getBoundingClientRect().top > 0")
+    top, under = (page.locator(f"{each} >> nth=0").bounding_box() for each in (".x-words", ".x-time"))
+    assert under["y"] + under["height"] <= top["y"] < 400
+
+
 def test_a_unit_can_be_typed(visit):
     page = visit("#/unit/L01.mlp_act.3")
     field(page, "Unit").fill("L02.mlp_act.27")

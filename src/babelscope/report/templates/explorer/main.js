@@ -59,7 +59,13 @@ class Explorer {
     const place = PLACES.some((key) => state[key] !== this.state[key]);
     this.state = state;
     this.write(place);
-    return this.show(notes);
+    const shown = this.show(notes);
+    return place ? shown.then(() => this.lead()) : shown;
+  }
+
+  // What is opened far down in a list begins above: go there.
+  lead() {
+    if (this.views.getBoundingClientRect().top < 0) this.views.scrollIntoView({ behavior: "instant" });
   }
 
   step(at, playing) {
