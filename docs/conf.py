@@ -7,6 +7,7 @@ they lie, and links between files work there and here alike.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,17 @@ nb_execution_cache_path = str(ROOT / "docs/_build/jupyter")
 #: The report of the demo, as the site has it too, if the demo has run here.
 REPORT = "results/demo/report.html"
 _PLACE = "<!-- the report itself -->"
+#: A state of its explorer, which what stands before speaks of.
+_SEEN = re.compile(r"<!-- seen: (#/[^ ]+) -->")
 
 
 def link_report(app: Any, page: str, source: list[str]) -> None:
-    """Put a link to the report where a page has room for it; without a report the page says nothing of it."""
-    if _PLACE in source[0] and (ROOT / REPORT).is_file():
+    """Put links to the report where a page has room for them; without one the page says nothing of it."""
+    if (ROOT / REPORT).is_file():
         up = "../" * page.count("/")
         link = f'<a href="{up}{REPORT}">Open the report itself</a>: one file, with the explorer.'
-        source[0] = source[0].replace(_PLACE, link)
+        text = source[0].replace(_PLACE, link)
+        source[0] = _SEEN.sub(rf'(<a href="{up}{REPORT}\1">see it</a>)', text)
 
 
 def copy_report(app: Any, error: Exception | None) -> None:

@@ -215,7 +215,8 @@ def figures() -> str:
         for caption in own:
             tables = ", ".join(f"`{name}`" for name in caption.tables)
             said = textwrap.fill(f"{caption.read.strip()} Drawn from {tables}.", 110)
-            parts.append(f"### `{caption.name}`: {caption.title}\n\n{said}\n")
+            made = textwrap.fill(f"*Computed:* {caption.formula.strip()}", 110, break_on_hyphens=False)
+            parts.append(f"### `{caption.name}`: {caption.title}\n\n{said}\n\n{made}\n")
     return "\n".join(parts)
 
 

@@ -1,5 +1,6 @@
 """The explorer's modules, each by itself, as the browser runs them."""
 
+import itertools
 import json
 from importlib.resources import files
 
@@ -91,6 +92,14 @@ def test_units_have_the_names_that_they_have_elsewhere(run):
     )
     assert names == index.names(numbers)
     assert back == numbers
+    typed = ["l0.MLP_ACT.007", " L3.mlp_act.4 "]
+    assert (
+        run(
+            "names",
+            "const n = new names.UnitNames(x[0]); return x[1].map((i) => n.number(i))",
+            [sites, typed],
+        )
+    ) == [7, 311]
     wrong = ["L00.mlp_act.300", "L01.mlp_act.0", "mlp_act.0", "", "L00.none.0", "L00.mlp_act.-1"]
     assert (
         run(
@@ -153,8 +162,22 @@ def test_a_state_goes_into_its_link_and_back(run, change, fragment):
         ("#/matrix?l=zh,xx,en", {"l": "en,zh"}, "This study has no language “xx”."),
         ("#/matrix?l=zh,de,en", {"l": ""}, None),
         ("#/nothing", {"view": "raster"}, "There is no view “nothing”; this is the first one."),
-        ("#/unit/L09.mlp_act.1", {"unit": "L01.mlp_act.3"}, "one has no unit “L09.mlp_act.1”."),
-        ("#/unit/%E0%A4%A", {"unit": "L01.mlp_act.3"}, "one has no unit “%E0%A4%A”."),
+        ("#/", {"view": "raster"}, None),
+        (
+            "#/unit/L09.mlp_act.1",
+            {"unit": "L01.mlp_act.3"},
+            "one has no unit “L09.mlp_act.1”; this is L01.mlp_act.3.",
+        ),
+        ("#/unit/%E0%A4%A", {"unit": "L01.mlp_act.3"}, "one has no unit “%E0%A4%A”; this is L01.mlp_act.3."),
+        (
+            "#/unit/%E2%80%AEL01",
+            {"unit": "L01.mlp_act.3"},
+            "one has no unit “⟨U+202E⟩L01”; this is L01.mlp_act.3.",
+        ),
+        ("#/unit/l2.mlp_out.039", {"unit": "L02.mlp_out.39"}, None),
+        ("#/raster?min=3", {"min": "3"}, None),
+        ("#/raster?min=4", {"min": ""}, "“4” is no number of languages: one has 3."),
+        ("#/raster?min=many", {"min": ""}, "“many” is no number of languages: one has 3."),
         ("#/matrix?layer=7", {"layer": ""}, "one has no layer “7”."),
         ("#/raster?f=00000000", {"view": "raster"}, "another study"),
         ("#/raster?f=abcd1234&unknown=3", {"view": "raster"}, None),
@@ -165,6 +188,19 @@ def test_what_a_link_asks_for_and_is_not_there_is_said(run, fragment, part, note
     assert part.items() <= found["state"].items()
     assert [each for each in found["notes"] if note and note in each] == found["notes"]
     assert bool(found["notes"]) == (note is not None)
+
+
+def test_one_stays_with_a_unit_if_the_other_is_not_there(run):
+    body = (
+        STUDY
+        + "return ['#/unit/none', '#/unit/L02.mlp_out.1'].map((f) => state.parse(f, study, 'L02.mlp_out.9').state.unit)"
+    )
+    assert run("state", body) == ["L02.mlp_out.9", "L02.mlp_out.1"]
+
+
+def test_a_note_of_a_hostile_link_stays_short(run):
+    found = run("state", STUDY + "return state.parse(`#/raster?c=${'x'.repeat(10000)}`, study).notes")
+    assert [len(note) for note in found] == [300]
 
 
 def test_a_model_that_lacks_what_is_asked_for_shows_its_own(run):
@@ -243,6 +279,14 @@ def test_text_has_the_direction_of_its_language(run):
     ]  # fmt: skip
 
 
+def test_languages_have_names_where_these_are_known(run):
+    codes = ["hi", "zh-Hant", "eng_Latn", "pt-BR", "qqq", "en2", "x\u202e"]
+    assert run("text", "return x.map((code) => text.named(code))", codes) == [
+        "hi · Hindi", "zh-Hant · Traditional Chinese", "eng_Latn · English (Latin)", "pt-BR · Brazilian Portuguese",
+        "qqq", "en2", "x\u202e",
+    ]  # fmt: skip
+
+
 def test_a_long_text_is_cut_around_its_peak(run):
     assert run("text", "return [[300, 0], [10000, 0], [10000, 5000], [10000, 9999]].map((a) => text.shownPart(...a))") == [
         [0, 300], [0, 500], [4750, 5250], [9500, 10000],
@@ -305,3 +349,25 @@ def test_the_marks_of_two_languages(run):
         {"unit": 9, "a": False, "b": True, "apA": None, "apB": 0, "languages": 1},
     ]
     assert order == [5, 1, 9]
+
+
+def test_names_at_the_ends_of_lines_stand_apart_and_above_the_axis(run):
+    drawn = """const known = (value) => [{ value, known: true }, { value, known: true }];
+      const series = x.map((value, i) => ({ name: `l${i}`, hue: '0', values: known(value) }));
+      const axis = [{ place: 0, label: '0' }, { place: 1, label: '1' }];
+      const made = chart.chart('', axis, series, [], 1, [], 400, 1);
+      const bottom = Math.max(...[...made.querySelectorAll('.x-grid')].map((line) => Number(line.getAttribute('y1'))));
+      return [bottom, ...[...made.querySelectorAll('.x-end')].map((text) => Number(text.getAttribute('y'))).sort((a, b) => a - b)];"""
+    bottom, *ends = run("chart", drawn, [0.9, 0.05, 0.05, 0.05, 0.04])
+    assert ends[-1] <= bottom
+    assert all(after - before >= 13 for before, after in itertools.pairwise(ends))
+    assert ends[0] < 60  # the line that ends high keeps its place
+
+
+def test_charts_side_by_side_have_one_scale(run):
+    drawn = """const of = (least) => chart.chart('', [{ place: 0, label: '0' }],
+        [{ name: 'a', hue: '0', values: [{ value: 0.1, known: true }] }], [], 0, [], 400, least);
+      return [0, 0.9].map((least) => Number(of(least).querySelector('.x-dot').getAttribute('cy')));"""
+    alone, beside = run("chart", drawn)
+    assert alone < 40
+    assert beside > 200

@@ -142,6 +142,18 @@ def test_a_unit_of_the_list_opens_and_back_returns(visit):
     page.wait_for_selector(".x-chart")
 
 
+def test_what_is_opened_far_down_is_seen_from_its_beginning(visit):
+    page = visit("#/raster?c=house", viewport={"width": 360, "height": 700})
+    button = page.locator(".x-panel tbody button").last
+    button.scroll_into_view_if_needed()
+    page.evaluate("scrollBy(0, 300)")
+    button.click()
+    page.wait_for_selector(".x-chart")
+    until(page, "document.querySelector('.x-words').getBoundingClientRect().top > 0")
+    top, under = (page.locator(f"{each} >> nth=0").bounding_box() for each in (".x-words", ".x-time"))
+    assert under["y"] + under["height"] <= top["y"] < 400
+
+
 def test_a_unit_can_be_typed(visit):
     page = visit("#/unit/L01.mlp_act.3")
     field(page, "Unit").fill("L02.mlp_act.27")
@@ -155,6 +167,23 @@ def test_a_unit_that_is_not_there_is_said(visit):
     field(page, "Unit").fill("L99.mlp_act.3")
     field(page, "Unit").press("Enter")
     assert "no unit “L99.mlp_act.3”" in page.locator(".x-notes p").inner_text()
+    assert words(page).startswith("L01.mlp_act.3 ")  # where one was
+    assert field(page, "Unit").input_value() == "L01.mlp_act.3"
+
+
+def test_a_unit_may_be_typed_carelessly_or_by_its_concept(visit):
+    page = visit("#/unit/L01.mlp_act.3")
+    for typed in (f" {TRACED.lower().replace('l0', 'L')} ", "dog"):
+        field(page, "Unit").fill(typed)
+        field(page, "Unit").press("Enter")
+        until(page, "document.querySelector('.x-words').textContent.includes('is an expert of')")
+        assert page.locator(".x-notes p").count() == 0
+        assert fragment(page).startswith(f"#/unit/{field(page, 'Unit').input_value()}")
+    assert "“dog”" in words(page)
+    page.goto(page.url.partition("#")[0] + f"#/unit/{TRACED.replace('L01', 'l1')}")
+    until(
+        page, "document.querySelectorAll('.x-sentences').length > 0"
+    )  # by its own name its traces are found
 
 
 def test_a_unit_shows_every_language_and_step(visit):
@@ -170,7 +199,7 @@ def test_a_unit_shows_every_language_and_step(visit):
 
 def test_sentences_show_what_a_unit_does_on_each_token(visit):
     page = visit(f"#/unit/{TRACED}?c=dog")
-    german = page.locator(".x-sentences", has=page.locator("summary:text-is('de')"))
+    german = page.locator(".x-sentences", has=page.locator("summary:text-is('de · German')"))
     german.locator("summary").click()
     assert german.locator(".x-step").all_inner_texts() == ["step 0", "step 4"]
     assert german.locator("bdi").first.get_attribute("lang") == "de"
@@ -183,6 +212,56 @@ def test_sentences_show_what_a_unit_does_on_each_token(visit):
     slide(page, 0)
     assert german.get_attribute("open") is not None  # another step leaves open what was unfolded
     assert page.locator(".x-sentences h5").all_inner_texts()[:3] == ["Strongest", "At random", "Lowest"]
+
+
+def test_every_view_says_how_its_numbers_are_made(visit):
+    page = visit("#/raster?c=house&a=en&b=de")
+    how = page.locator(".x-how")
+    for view in ("raster?c=house&a=en&b=de", f"unit/{TRACED}?c=dog", "matrix?layer=2", "layers"):
+        page.evaluate("(f) => { location.hash = `#/${f}`; }", view)
+        until(page, "(f) => document.querySelector('.x-how pre').textContent !== window.before", arg=view)
+        page.evaluate("window.before = document.querySelector('.x-how pre').textContent")
+        if how.get_attribute("open") != "":
+            how.locator("summary").click()
+        assert "null" in how.inner_text().lower()
+        assert how.locator("a[href='#setup']").is_visible()
+
+
+@pytest.mark.parametrize("view", ["raster?c=house&a=en&b=de", f"unit/{TRACED}?c=dog", "matrix", "layers"])
+def test_the_lines_for_a_notebook_give_what_is_shown(visit, view, tmp_path, monkeypatch):
+    page = visit(f"#/{view}")
+    lines = page.locator(".x-how pre").text_content().splitlines()
+    assert len(lines) <= 5
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / lines[1].split("/")[1].split('"')[0]).symlink_to(KEPT)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec("\n".join(lines[:-1]), names)
+    found = eval(lines[-1], names)
+    if view.startswith("raster"):
+        assert words(page).startswith(f"{round(100 * found)}\u00a0%")
+    elif view.startswith("unit"):
+        experts = set(found[found["step"] == 4]["lang"])
+        assert f"in {len(experts)} of 3 languages at step 4" in words(page)
+    elif view == "matrix":
+        mean = found[(found["lang_a"] == "*") & (found["lang_b"] == "*")]
+        assert words(page).startswith(f"{mean['overlap'].item():.3f} in the mean")
+    else:
+        layers = found[found["layer"] >= 0].set_index("layer")["overlap"]
+        assert f"layer {layers.idxmax()} ({layers.max():.3f};" in words(page)
+
+
+def test_heads_of_rows_and_their_column_stay_when_a_table_is_moved_sideways(visit):
+    page = visit(f"#/unit/{TRACED}?c=dog", viewport={"width": 360, "height": 800})
+    page.add_style_tag(content=".x-grid-of { min-width: 60rem; }")
+    region = page.locator(".x-scroll").first
+    region.evaluate("(node) => { node.scrollLeft = 300; }")
+    left = region.bounding_box()["x"]
+    for cell in ("thead th", "tbody th"):
+        assert abs(region.locator(cell).first.bounding_box()["x"] - left) < 3
+    seen = "(node) => { const b = node.getBoundingClientRect(); return node.contains(document.elementFromPoint(b.x + 8, b.y + b.height / 2)); }"
+    region.scroll_into_view_if_needed()
+    assert region.locator("thead th").first.evaluate(seen)
 
 
 def test_a_unit_without_traces_says_so(visit):
@@ -521,6 +600,14 @@ def test_no_other_script_may_run(visit):
     assert page.title() != "3"
     assert any("Content Security Policy" in problem for problem in page.problems)
     page.problems.clear()
+
+
+def test_paper_is_light_where_the_screen_is_dark(visit):
+    page = visit("#/raster?c=house", color_scheme="dark")
+    cell = "() => { const c = document.querySelector('canvas'); return [...c.getContext('2d').getImageData(c.width - 3, 3, 1, 1).data].slice(0, 3) }"
+    page.emulate_media(media="print", color_scheme="dark")
+    page.wait_for_timeout(200)
+    assert sum(page.evaluate(cell)) > 600
 
 
 def test_printing_leaves_the_controls_out(visit):

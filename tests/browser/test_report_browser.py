@@ -1,5 +1,6 @@
 """The report in a real browser: it lays out, loads nothing and reads on a phone."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,30 @@ def test_details_open_and_tables_download(visit):
         details.locator("a[download]").click()
     content = Path(download.value.path()).read_text(encoding="utf-8")
     assert content.startswith("model\t")
+
+
+def test_formula_null_and_settings_of_a_claim_are_two_clicks_away(visit):
+    page = visit()
+    links = page.locator(".score a")
+    assert links.count() == 5
+    for at in range(5):
+        links.nth(at).click()
+        figure = page.locator(page.evaluate("location.hash"))
+        details = figure.locator("details", has_text="Formula, notebook and settings")
+        details.locator("summary").click()
+        assert details.locator("p", has_text=re.compile("Null")).is_visible()
+        assert details.locator("pre").count() in (1, 2)  # this study names few settings
+
+
+@pytest.mark.parametrize("width", [360, 1300])
+def test_the_numbers_of_claims_are_in_sight(visit, width):
+    page = visit(viewport={"width": width, "height": 800})
+    region = page.locator(".score").bounding_box()
+    for cell in page.locator(".score td:not(.none)").all():
+        box = cell.bounding_box()
+        assert region["x"] <= box["x"]
+        assert box["x"] + box["width"] <= region["x"] + region["width"]
+    assert page.get_by_role("table", name="Verdicts at a glance").get_by_role("row").count() > 5
 
 
 def test_dark_mode_turns_the_page_dark(visit):

@@ -59,7 +59,7 @@ def test_every_line_stands_out_from_the_dark_page(figures, name):
     faint = {"#e5e9ee", "#9aa5b1", "#ffffff"}  # grid, edges of panels, paper
     assert len(strokes - faint) > 1
     for stroke in strokes - faint:
-        assert contrast(found.get(("stroke", stroke), stroke), PANEL) >= 3
+        assert contrast(found.get(("stroke", stroke), stroke), PANEL) >= 4.5
 
 
 @pytest.mark.parametrize("name", ["overlap_pairs", "overlap_by_layer"])

@@ -108,6 +108,9 @@ def test_the_site_has_the_demos_report_where_there_is_one(tmp_path, monkeypatch)
         conf.copy_report(app, None)
         assert ('<a href="../../results/demo/report.html">' in source[0]) == bool(report)
         assert (app.outdir / conf.REPORT).exists() == bool(report)
+    seen = re.findall(r'href="../../results/demo/report.html#(/[^"]+)">see it', source[0])
+    assert {each.split("?")[0] for each in seen} == {"/matrix", "/layers", "/unit"}
+    assert "<!-- seen" not in source[0]
 
 
 def test_what_a_study_is_to_report_is_there_to_read():

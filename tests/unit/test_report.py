@@ -203,7 +203,7 @@ def test_claims_stand_first_and_hold_the_numbers_of_their_table(rendered, tables
         assert f"{row['value']:.3f}\u00a0[{row['low']:.3f},\u00a0{row['high']:.3f}]" in shown
     overlap = claims.loc["expert_overlap", "bridged"]
     assert f"{overlap['difference']:.3f}\u00a0[{overlap['difference_low']:.3f}," in shown
-    assert f'<td class="num">{overlap["null"]:.3f}</td>' in shown
+    assert f'data-of="null">{overlap["null"]:.3f}</td>' in shown
     assert "6 concepts" in shown
     assert "nan" not in shown
 
@@ -408,7 +408,7 @@ def test_the_page_begins_with_three_sentences(rendered, tables):
     text, _ = rendered
     summary = text.partition('<section id="summary">')[2].partition("</section>")[0]
     told = re.search(r'<p class="headline">(.*?)</p>', summary)[1]
-    assert summary.index('class="headline"') < summary.index("<table>")
+    assert summary.index('class="headline"') < summary.index("<table")
     sentences = headline(claims_table(evaluate_findings(tables)[0]))
     assert unescape(told) == " ".join(sentences)
 
@@ -418,5 +418,5 @@ def test_every_figure_has_its_numbers_and_its_settings(rendered):
     hero = text.partition('id="figure-hero"')[2].partition("</figure>")[0]
     assert "How to read it." in hero
     assert 'download="hero.tsv"' in hero
-    settings = re.search(r"Settings behind.*?<pre[^>]*>(.*?)</pre>", hero, re.DOTALL)[1]
+    settings = re.search(r"Settings of the study.*?<pre[^>]*>(.*?)</pre>", hero, re.DOTALL)[1]
     assert yaml.safe_load(unescape(settings)) == {"experts": {"k": 46}}

@@ -32,6 +32,8 @@ class Caption:
     """How to read it: axes, lines, references."""
     alt: str
     """What a person who cannot see it needs to know of its form."""
+    formula: str = ""
+    """Its formula, null and interval, in plain text."""
     asks: str = ""
     """Key of a model that only some studies have; where no model has it there is no such figure."""
     decoders: bool = False

@@ -27,8 +27,8 @@ _NEUTRAL = {
     GREY: "#a3afbb",
     PALE: "#66717c",
 }
-#: Contrast with the panel that lines have at least, as WCAG 2 asks of graphics.
-_CONTRAST = 3.0
+#: Contrast with the panel that lines have at least: what WCAG 2 asks of text, since names have their colour.
+_CONTRAST = 4.5
 
 _COLOUR = re.compile(r"(fill|stroke): (#[0-9a-f]{6})")
 _ELSEWHERE = f':not([id^="QuadMesh"] *, [id^="{ON_CELL}"] *)'

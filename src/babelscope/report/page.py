@@ -31,6 +31,7 @@ from babelscope.report.findings.criteria import Finding
 from babelscope.report.findings.evaluate import claims_table
 from babelscope.report.formats import TableView, data_uri, flat, plain, table_view
 from babelscope.report.headline import headline
+from babelscope.report.slim import slim
 from babelscope.report.summaries import model_label, without_flagged
 from babelscope.report.words import say, words
 
@@ -51,6 +52,8 @@ class FigureView:
     table: TableView | None = None
     settings: str = ""
     """The part of the study's config that it depends on, as YAML."""
+    notebook: str = ""
+    """How to come by its numbers in a notebook."""
 
 
 def render_report(
@@ -103,7 +106,8 @@ def render_report(
         lede=views.lede(study, present, findings),
         tiles=views.tiles(present),
         cards=views.cards(findings, places),
-        claims=views.claims(findings),
+        claims=views.claims(findings, [view.caption for view in shown.values()]),
+        claims_table=_claims_download(findings),
         claims_note=say("claims"),
         verdicts=words()["verdicts"],
         caveats=list(views.caveats(study, present)),
@@ -128,6 +132,12 @@ def render_report(
     )
     with written_whole(Path(out)) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
+
+
+def _claims_download(findings: Sequence[Finding]) -> TableView | None:
+    """The table of claims, to download; none without a finding."""
+    table = claims_table(findings)
+    return None if table.empty else table_view(table, "claims")
 
 
 def yaml_of(settings: Mapping[str, Any]) -> str:
@@ -183,7 +193,7 @@ def _figure(
     if path.is_file():
         content = path.read_bytes()
         if path.suffix == ".svg":
-            content = with_dark_mode(content.decode("utf-8")).encode("utf-8")
+            content = slim(with_dark_mode(content.decode("utf-8"))).encode("utf-8")
         image, missing = data_uri(content, _MEDIA_TYPES[path.suffix]), ""
     numbers = spec.numbers(tables[main]) if spec.numbers else pd.DataFrame()
     columns = spec.caption.columns or numbers.columns
@@ -191,4 +201,19 @@ def _figure(
     settings = {key: study[key] for key in spec.caption.settings if study.get(key) is not None}
     here = list(spec.sentences(tables)) if spec.sentences else []
     here += [f"{model_label((f.model, f.role))}: {f.text}" for f in findings if f.key == spec.caption.finding]
-    return FigureView(spec.caption, image, missing, here, table, yaml_of(settings) if settings else "")
+    said = yaml_of(settings) if settings else ""
+    return FigureView(spec.caption, image, missing, here, table, said, _notebook(spec.caption, study))
+
+
+def _notebook(caption: Caption, study: Mapping[str, Any]) -> str:
+    """The lines that give the numbers of a figure in a notebook."""
+    table, folder = caption.tables[0], f"results/{study.get('study') or 'STUDY'}"
+    return "\n".join(
+        [
+            "import babelscope as bs",
+            f"study = bs.open_study({folder!r})",
+            f"study.table({table!r})  # all of its numbers",
+            f"study.columns({table!r})  # what each is",
+            f"study.figure({caption.name!r})",
+        ]
+    )

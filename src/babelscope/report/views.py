@@ -10,6 +10,7 @@ import pandas as pd
 
 from babelscope.analysis.purity import foreign_rows
 from babelscope.io.tables import records
+from babelscope.report.captions import Caption
 from babelscope.report.figures.spec import Tables, part, points
 from babelscope.report.findings.criteria import TITLES, Finding
 from babelscope.report.formats import TableView, cell, inline, table_view, text
@@ -103,14 +104,28 @@ def tiles(tables: Tables) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def claims(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """What came of each finding: of each model the verdict and its number beside null, ceiling, controls."""
+def claims(findings: Sequence[Finding], captions: Sequence[Caption] = ()) -> list[dict[str, Any]]:
+    """What came of each finding: of each model the verdict and its number beside null, ceiling, controls.
+
+    Args:
+        findings: All of them.
+        captions: Of the figures on the page, of which one may say what a finding's number is made of.
+    """
+    figures = {caption.finding: caption.name for caption in captions if caption.finding}
     told = []
     for key, (place, title) in TITLES.items():
         if of := [finding for finding in findings if finding.key == key]:
             names = [finding.effect.name for finding in of if finding.effect is not None]
             what = "; ".join(dict.fromkeys(names))
-            told.append({"number": place, "title": title, "what": what, "rows": [_claim(f) for f in of]})
+            told.append(
+                {
+                    "number": place,
+                    "title": title,
+                    "what": what,
+                    "figure": figures.get(key, ""),
+                    "rows": [_claim(f) for f in of],
+                }
+            )
     return told
 
 

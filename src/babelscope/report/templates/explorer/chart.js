@@ -7,11 +7,11 @@ const LABEL = 46; // pixels that a step takes below the line
 
 // axis: [{ place, label }] of the steps, places from 0 to 1. series: [{ name, values: [{ value, known }], hue }], values by step; null where there is none.
 // guides: [{ kind, values }] lines to compare with, their classes and values by step; null where there is none. now: place of the current step. flagged: places that are marked.
-// width: pixels that there are.
-export function chart(label, axis, series, guides, now, flagged, width) {
+// width: pixels that there are. least: what the axis of values reaches at least, so that charts side by side have one scale.
+export function chart(label, axis, series, guides, now, flagged, width, least = 0) {
   const { height, left, right, top, bottom } = SIZE;
   const values = [...series.flatMap((s) => s.values.filter(Boolean).map((v) => v.value)), ...guides.flatMap((g) => g.values.filter((v) => v !== null))];
-  const most = Math.max(0.05, ...values) * 1.05;
+  const most = Math.max(0.05, least, ...values) * 1.05;
   const x = (at) => left + axis[at].place * (width - left - right);
   const y = (value) => height - bottom - (value / most) * (height - top - bottom);
   const parts = flagged.map((at) =>
@@ -54,7 +54,7 @@ function line({ values, hue }, x, y) {
   return [svg("path", { class: "x-line", "--h": hue, d: path }), ...dots];
 }
 
-// Names at the ends of lines, moved apart.
+// Names at the ends of lines, moved apart, none below the axis.
 function labels(series, x, y) {
   const ends = series
     .map((each) => ({ ...each, at: y(each.values.findLast(Boolean)?.value ?? 0) }))
@@ -62,10 +62,10 @@ function labels(series, x, y) {
   ends.forEach((end, i) => {
     if (i && end.at - ends[i - 1].at < 13) end.at = ends[i - 1].at + 13;
   });
-  const over = Math.max(0, (ends.at(-1)?.at ?? 0) - (SIZE.height - 8));
+  ends.reduceRight((free, end) => (end.at = Math.min(end.at, free)) - 13, y(0) - 4);
   return ends.flatMap((end) => [
-    svg("line", { class: "x-line", "--h": end.hue, x1: x, x2: x + 10, y1: end.at - over, y2: end.at - over }),
-    svg("text", { class: "x-end", x: x + 14, y: end.at - over + 4 }, end.name),
+    svg("line", { class: "x-line", "--h": end.hue, x1: x, x2: x + 10, y1: end.at, y2: end.at }),
+    svg("text", { class: "x-end", x: x + 14, y: end.at + 4 }, end.name),
   ]);
 }
 

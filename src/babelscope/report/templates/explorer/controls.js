@@ -3,6 +3,7 @@
 import { choice, el } from "./dom.js";
 import { MEASURE_WORDS } from "./matrix.js";
 import { defaults, format, MEASURES, VARIANTS, VIEWS } from "./state.js";
+import { named } from "./text.js";
 
 const TITLES = { raster: "Two languages meet", unit: "One unit", matrix: "Languages", layers: "Layers" };
 const HEEDED = {
@@ -26,7 +27,10 @@ export class Controls {
     this.choices = new Map(Object.entries(LABELS).map(([key, label]) => [key, choice(label, (value) => go({ [key]: value }))]));
     this.unit = el("input", {
       type: "text", list: "x-units", spellcheck: "false", autocomplete: "off", size: "22",
-      onchange: () => go({ view: "unit", unit: this.unit.value.trim(), ...this.conceptOf(this.unit.value.trim()) }),
+      onchange: () => {
+        this.told = ""; // the field is to say what is shown, whatever was typed
+        go({ view: "unit", ...this.asked(this.unit.value.trim()) });
+      },
     });
     this.offered = el("datalist", { id: "x-units" });
     this.unitField = el("label", { class: "x-field" }, el("span", {}, "Unit"), this.unit, this.offered);
@@ -50,17 +54,17 @@ export class Controls {
     const told = model.langs.join(" ");
     if (this.offeredLangs !== told)
       this.langs.replaceChildren(el("legend", {}, "Only these languages"), ...model.langs.map((lang) =>
-        el("label", {}, el("input", { type: "checkbox", value: lang }), lang)));
+        el("label", {}, el("input", { type: "checkbox", value: lang }), named(lang))));
     this.offeredLangs = told;
     const asked = state.l.split(",");
     for (const box of this.langs.querySelectorAll("input")) box.checked = asked.includes(box.value);
     this.langs.hidden = !HEEDED.l.includes(state.view) || model.langs.length < 3;
   }
 
-  // The concept that a unit is offered for; none if it is not one of these.
-  conceptOf(unit) {
-    const found = this.followed.find(([name]) => name === unit);
-    return found ? { c: found[1] } : {};
+  // What was typed: a unit, with the concept that it is offered for; or a concept, for the best unit that is offered.
+  asked(typed) {
+    const found = this.followed.find(([name]) => name === typed) ?? this.followed.find(([, concept]) => concept === typed);
+    return found ? { unit: found[0], c: found[1] } : { unit: typed };
   }
 
   update(state, model) {
@@ -92,13 +96,14 @@ export class Controls {
 
   options(state, model) {
     const same = (values) => values.map((value) => [value, value]);
+    const langs = model.langs.map((lang) => [lang, named(lang)]);
     const unique = (values) => [...new Set(values)].map(String);
     const { models, scripts } = this.study;
     const counts = model.langs.map((_, at) => at + 1).filter((n) => n > 1);
     return {
       m: models.map((each) => [each.name, each.label]),
       w: [["", "none"], ...same(models.map((each) => each.name).filter((name) => name !== state.m))],
-      c: same(model.concepts), a: same(model.langs), b: same(model.langs),
+      c: same(model.concepts), a: langs, b: langs,
       min: [["", "any"], ...counts.map((n) => [String(n), `${n} languages or more`])],
       site: [["", "all"], ...same(unique(model.sites.map(([, site]) => site)))],
       layer: [["", "all"], ...same(unique(model.sites.map(([layer]) => layer)))],

@@ -3,6 +3,7 @@
 import { readBlock } from "./blocks.js";
 import { Controls } from "./controls.js";
 import { el } from "./dom.js";
+import { How } from "./how.js";
 import { LayersView } from "./layers.js";
 import { MatrixView } from "./matrix.js";
 import { Raster } from "./raster.js";
@@ -28,8 +29,9 @@ class Explorer {
     this.notes = el("div", { class: "x-notes", role: "status" });
     this.status = el("p", { class: "hidden", role: "status" });
     this.views = el("div", { class: "x-views" });
+    this.how = new How(study);
     const about = study.notes.map((note) => el("p", { class: "small" }, note));
-    root.replaceChildren(this.controls.node, this.timeline.node, this.notes, this.views, ...about, this.status);
+    root.replaceChildren(this.controls.node, this.timeline.node, this.notes, this.views, this.how.node, ...about, this.status);
     for (const event of ["popstate", "hashchange"]) addEventListener(event, () => this.read());
   }
 
@@ -53,11 +55,17 @@ class Explorer {
     const model = this.study.model(patch.m);
     const s = model ? model.steps[this.study.place(model, this.state)] : this.state.s;
     const wanted = format({ ...this.state, s, ...patch }, this.study);
-    const { state, notes } = parse(wanted, this.study);
+    const { state, notes } = parse(wanted, this.study, this.state.unit);
     const place = PLACES.some((key) => state[key] !== this.state[key]);
     this.state = state;
     this.write(place);
-    return this.show(notes);
+    const shown = this.show(notes);
+    return place ? shown.then(() => this.lead()) : shown;
+  }
+
+  // What is opened far down in a list begins above: go there.
+  lead() {
+    if (this.views.getBoundingClientRect().top < 0) this.views.scrollIntoView({ behavior: "instant" });
   }
 
   step(at, playing) {
@@ -78,6 +86,7 @@ class Explorer {
     const { state, model } = this;
     this.controls.update(state, model);
     this.timeline.update(model, state.s);
+    this.how.update(state, model, state.s);
     this.notes.replaceChildren(...notes.map((note) => el("p", {}, note)));
     const shown = [model, this.study.model(state.w)].filter(Boolean);
     const panels = this.panels[state.view].slice(0, shown.length);

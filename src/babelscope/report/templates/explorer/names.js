@@ -30,11 +30,12 @@ export class UnitNames {
     return `L${String(layer).padStart(2, "0")}.${site}.${index}`;
   }
 
-  // -1 if the model has no such unit.
+  // -1 if the model has no such unit. What people type may lack zeros and capitals.
   number(name) {
-    const match = /^L(\d+)\.(.+)\.(\d+)$/u.exec(name.trim());
+    const match = /^L(\d+)\.(.+)\.(\d+)$/iu.exec(name.trim());
     if (!match) return -1;
-    const at = this.sites.findIndex(([layer, site]) => layer === Number(match[1]) && site === match[2]);
+    const typed = match[2].toLowerCase();
+    const at = this.sites.findIndex(([layer, site]) => layer === Number(match[1]) && site.toLowerCase() === typed);
     return at >= 0 && Number(match[3]) < this.sites[at][2] ? this.starts[at] + Number(match[3]) : -1;
   }
 }

@@ -27,7 +27,9 @@ export class Raster {
     this.list = el("div");
     Object.assign(this, panel(this.legend, el("div", { class: "x-plate" }, this.canvas), this.under, this.list));
     new ResizeObserver(() => this.node.clientWidth !== this.painted && this.paint()).observe(this.node);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
+    // Paper is light, whatever the screen is.
+    for (const media of ["(prefers-color-scheme: dark)", "print"])
+      matchMedia(media).addEventListener("change", () => this.paint());
   }
 
   async update(state, model) {

@@ -1,7 +1,7 @@
 // Sentences with what a unit does on every token, at several steps.
 
 import { el } from "./dom.js";
-import { number, percent, shownPart, spoken, visible } from "./text.js";
+import { named, number, percent, shownPart, spoken, visible } from "./text.js";
 
 const KINDS = { strongest: "Strongest", random: "At random", lowest: "Lowest" };
 const FULL = 7; // value of four signed bits that is the unit's scale
@@ -65,7 +65,7 @@ export function sentences(block, unit, langs, now, open) {
   const steps = shownSteps(block.header.steps, now);
   return langs.filter((lang) => traced.langs.has(lang)).map((lang) =>
     el("details", { class: "x-sentences", open: open.has(lang), ontoggle: (event) => open[event.target.open ? "add" : "delete"](lang) },
-      el("summary", {}, lang),
+      el("summary", {}, named(lang)),
       Object.entries(KINDS).flatMap(([kind, title]) => {
         const rows = traced.langs.get(lang).filter((row) => row.kind === kind).sort((x, y) => x.rank - y.rank);
         return rows.length ? [el("h5", {}, title), ...rows.map((row) => sentence(block, row, steps, now))] : [];
@@ -88,8 +88,14 @@ function sentence(block, row, steps, now) {
       el("p", { class: step === now ? "x-line-of x-at" : "x-line-of" },
         el("span", { class: "x-step" }, `step ${step}`),
         el("span", { class: "x-text" }, shaded(text, starts, ends, valuesOf(block, start, starts.length), row.lang)),
-        el("span", { class: "x-value" }, number(value), quantile === null ? "" : `, above ${percent(quantile)}`))),
+        el("span", { class: "x-value" }, number(value), above(quantile)))),
     el("p", { class: "small" }, about(block.header.concept, row.positive)));
+}
+
+// Of the other sentences of its language how many are lower; never rounded up to all.
+function above(quantile) {
+  if (quantile === null) return "";
+  return quantile === 1 ? ", above all" : `, above ${percent(Math.floor(quantile * 100) / 100)}`;
 }
 
 function about(concept, positive) {

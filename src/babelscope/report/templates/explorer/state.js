@@ -3,6 +3,8 @@
 // Names, never places in a list; only what differs from the default. What is not known is left out, and the
 // page says what it took instead.
 
+import { visible } from "./text.js";
+
 export const VIEWS = ["raster", "unit", "matrix", "layers"];
 const KEYS = ["m", "w", "s", "c", "a", "b", "l", "v", "k", "layer", "site", "script", "min"];
 export const MEASURES = ["overlap", "null", "calibrated"];
@@ -30,8 +32,11 @@ export function format(state, study, hash = "") {
   return `#/${path}${query ? `?${query}` : ""}`;
 }
 
-// A state and what there is to say of it; null if the fragment is not one of ours, as those of headings.
-export function parse(fragment, study) {
+const LONGEST = 300; // characters of a note, which may hold what a link says
+
+// A state and what there is to say of it; null if the fragment is not one of ours, as those of headings. `unit` is the one
+// to stay with if the fragment names none that is there.
+export function parse(fragment, study, unit = "") {
   if (!fragment.startsWith("#/")) return null;
   const [path, query = ""] = fragment.slice(2).split(/\?(.*)/su);
   const given = new URLSearchParams(query);
@@ -39,7 +44,7 @@ export function parse(fragment, study) {
   const notes = [];
   const [view, ...rest] = path.split("/");
   if (VIEWS.includes(view)) state.view = view;
-  else notes.push(`There is no view “${view}”; this is the first one.`);
+  else if (view) notes.push(`There is no view “${view}”; this is the first one.`);
   const known = {
     m: study.models.map((model) => model.name), w: study.models.map((model) => model.name), c: study.concepts,
     a: study.languages, b: study.languages, v: VARIANTS, k: MEASURES, script: SCRIPTS,
@@ -56,10 +61,11 @@ export function parse(fragment, study) {
   takeOwn(given, model, state, notes);
   readLanguages(given.get("l"), study, state, notes);
   readPlaces(given, model, state, notes);
+  if (state.view === "unit" && unit) readUnit(unit, model, state, []);
   if (state.view === "unit") readUnit(rest.join("/"), model, state, notes);
   if (given.get("f") && given.get("f") !== study.hash)
     notes.push("This link was made in the page of another study, or of other results: what it shows may differ.");
-  return { state, notes };
+  return { state, notes: notes.map((note) => visible(note.slice(0, LONGEST))) };
 }
 
 const WORDS = {
@@ -109,7 +115,10 @@ function readPlaces(given, model, state, notes) {
     if (value && values.has(value)) state[key] = value;
     else if (value) notes.push(`${model.name} has no ${key} “${value}”.`);
   }
-  if (/^\d{1,3}$/u.test(given.get("min") ?? "")) state.min = String(Number(given.get("min")));
+  const min = given.get("min");
+  const most = model.langs.length;
+  if (/^\d{1,3}$/u.test(min ?? "") && Number(min) <= most) state.min = String(Number(min));
+  else if (min) notes.push(`“${min}” is no number of languages: ${model.name} has ${most}.`);
 }
 
 function readUnit(text, model, state, notes) {
@@ -119,8 +128,9 @@ function readUnit(text, model, state, notes) {
   } catch {
     // Not encoded: taken as it stands.
   }
-  if (model.names.number(name) >= 0) state.unit = name;
-  else if (name) notes.push(`${model.name} has no unit “${name}”.`);
+  const number = model.names.number(name);
+  if (number >= 0) state.unit = model.names.name(number);
+  else if (name) notes.push(`${model.name} has no unit “${name}”; this is ${state.unit}.`);
 }
 
 // Place of the nearest of rising steps.

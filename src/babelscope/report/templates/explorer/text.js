@@ -21,6 +21,14 @@ export function direction(lang) {
   return RIGHT_TO_LEFT.has(lang.split(/[-_]/u)[0]) ? "rtl" : "ltr";
 }
 
+const NAMES = new Intl.DisplayNames(["en"], { type: "language", fallback: "none" });
+
+// A code of a language with its name, such as “hi · Hindi”; the code alone if it is none that is known.
+export function named(lang) {
+  const known = /^[a-z]{2,3}([-_][A-Z][a-z]{3})?([-_][A-Z]{2})?$/u.test(lang) && NAMES.of(lang.replaceAll("_", "-"));
+  return known ? `${lang} · ${known}` : lang;
+}
+
 // Properties of an element that holds text of a language, or of one that is not known.
 export function spoken(lang) {
   const known = /^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/u.test(lang) && lang !== "und";

@@ -32,7 +32,8 @@ export class UnitView {
     const life = lifeOf(units, unit, model);
     this.told.replaceChildren(...words(life, state, model, now));
     const key = [model.name, state.c, state.unit].join(" ");
-    this.parts.line.replaceChildren(lines(life, state, model, now, this.study, this.node.clientWidth));
+    const most = await this.highest(state);
+    this.parts.line.replaceChildren(lines(life, state, model, now, this.study, this.node.clientWidth, most));
     this.parts.grid.replaceChildren(...this.grid(life, state, model, now, units.depth));
     inSight(this.parts.grid);
     await this.concepts(unit, state, model, now);
@@ -40,6 +41,16 @@ export class UnitView {
     if (key !== this.shown) await this.texts(state, model);
     this.shown = key;
     return this.told.textContent;
+  }
+
+  // The highest AP of the unit in any of the models that stand side by side: their charts have one scale.
+  async highest(state) {
+    const models = [state.m, state.w].map((name) => this.study.model(name)).filter(Boolean);
+    const found = await Promise.all(models.map(async (model) => {
+      const [units, unit] = [await this.study.units(model, state.c), model.names.number(state.unit)];
+      return units && unit >= 0 ? lifeOf(units, unit, model).cells.flat().map((cell) => cell?.ap ?? 0) : [0];
+    }));
+    return Math.max(...found.flat());
   }
 
   grid(life, state, model, now, depth) {
@@ -132,7 +143,7 @@ function words({ counts, first }, state, model, now) {
   return [...said, "."];
 }
 
-function lines(life, state, model, now, study, width) {
+function lines(life, state, model, now, study, width, most) {
   const series = study.langs(model, state).map((l) => ({
     name: model.langs[l], hue: hue(l, model.langs.length),
     values: life.cells[l].map((cell) => cell && { value: cell.ap, known: cell.kept }),
@@ -147,7 +158,7 @@ function lines(life, state, model, now, study, width) {
   const flagged = model.steps.flatMap((step, at) => (step in model.flagged ? [at] : []));
   const label = `Average precision of ${state.unit} for ${state.c} over steps, a line per language; the table below has the numbers`;
   return el("figure", { class: "x-figure" },
-    chart(label, study.ticks(model), series, guides, now, flagged, Math.min(760, Math.max(300, width))),
+    chart(label, study.ticks(model), series, guides, now, flagged, Math.min(760, Math.max(300, width)), most),
     el("figcaption", {}, `Average precision for “${state.c}” over ${study.axis === "tokens" ? "tokens seen (logarithmic, one axis for all models)" : "steps (not to scale)"}, a line per language. Hollow: at most this. Dashed: ${number(mean)}, that of random scores on half of the sentences; the best of ${model.names.size} units lies above it even if none knows the concept.${nulls ? ` Dotted: the null of the best unit, ${known ? `${number(nulls[now])} at step ${model.steps[now]}, ` : ""}what the best of all units has in its worst language when the languages' concepts are permuted.` : ""}`));
 }
 
