@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -315,6 +316,14 @@ def test_the_example_of_a_function_runs(name, shown, monkeypatch):
     exec(example(inspect.getdoc(function)), {"bs": bs, **given})
 
 
+def with_kept_names(code, study):
+    """Runs, steps, languages and units of the demo as those of the kept results."""
+    there = study.experts(concept="water", step=4)["name"].iloc[0]
+    code = re.sub(r"(?<!models/)\bbridged-seed0\b", study.models[0], code)
+    code = re.sub(r"(?<!seed0/)\b(2048|512)\b", "4", code).replace('"zh"', '"ru"')
+    return re.sub(r"L0\d\.\w+\.\d+", there, code)
+
+
 @pytest.mark.parametrize(
     "method",
     [
@@ -330,13 +339,24 @@ def test_the_example_of_a_method_runs(method, shown, monkeypatch):
     study, both = bs.open_study("results/demo"), bs.open_studies(["results/demo", "results/real-text"])
     code = example(inspect.getdoc(method))
     assert re.search(r"\b(study|both)\b", code)
-    for theirs, ours in (
-        (r"\bbridged-seed0\b", study.models[0]),
-        (r"\b(2048|512)\b", "4"),
-        (r'"zh"', '"ru"'),
-    ):
-        code = re.sub(theirs, ours, code)
-    exec(re.sub(r"L0\d\.\w+\.\d+", study.experts(concept="water", step=4)["name"].iloc[0], code), locals())
+    exec(with_kept_names(code, study), {"bs": bs, "study": study, "both": both})
+
+
+BLOCKS = [
+    ("README.md", "## In a notebook"),
+    ("docs/library.md", "## A finished study"),
+    ("docs/tour.md", "**Ask your own question"),
+    ("CONTRIBUTING.md", "draw it on a study that"),
+]
+
+
+@pytest.mark.parametrize(("page", "after"), BLOCKS, ids=[page for page, _ in BLOCKS])
+def test_lines_of_a_page_run(page, after, shown, monkeypatch):
+    """On the kept results, as the examples of methods."""
+    monkeypatch.chdir(shown[0])
+    text = (ROOT / page).read_text(encoding="utf-8").partition(after)[2]
+    code = textwrap.dedent(re.search(r"^( *)```python\n(.*?)^ *```", text, re.M | re.S)[2])
+    exec(with_kept_names(code, bs.open_study("results/demo")), {"bs": bs})
 
 
 def test_defaults_are_the_workflows():
