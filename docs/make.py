@@ -161,16 +161,29 @@ def page() -> str:
 
 
 def columns() -> str:
-    """Per table of the report its columns: name, type, meaning."""
+    """Per table of the report, and of experts, its columns: name, type, meaning."""
     page = FORMATS.read_text("utf-8")
-    sections = re.findall(r"^### `tables/(\w+)\.\w+`\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE)
+    read = r"(?:tables/(?=\w+\.)|(?=experts/))(\w+)"
+    sections = re.findall(rf"^### `{read}[^`]*`\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE)
     usual = _usual_meanings(page)
     found = {
         name: [[each, kind, _meaning(said, usual.get(each, ""))] for each, kind, said in _columns_of(text)]
         for name, text in sections
     }
+    for listed in found.values():
+        for column in listed:
+            column[2] = _resolved(found, column[0], column[2])
     head = f"# Made of docs/formats.md by `{COMMAND}`.\n"
     return head + yaml.safe_dump(found, allow_unicode=True, sort_keys=False, width=110)
+
+
+def _resolved(tables: dict[str, list[list[str]]], column: str, meaning: str) -> str:
+    """A meaning that is that of another table, in its words."""
+    other = re.match(r"as in `tables/(\w+)\.\w+`", meaning)
+    if not other:
+        return meaning
+    (found,) = (said for name, _, said in tables[other[1]] if name == column)
+    return _resolved(tables, column, found) + meaning[other.end() :]
 
 
 def _usual_meanings(page: str) -> dict[str, str]:

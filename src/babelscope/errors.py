@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -127,6 +128,25 @@ class StoreError(DataError):
     """An HDF5 file of the store is truncated, foreign, incomplete or of another version."""
 
     section = "a-stored-file"
+
+
+class ResultsError(BabelscopeError):
+    """Something that is asked for is not in the results."""
+
+    section = "not-in-the-results"
+
+    @classmethod
+    def lacks(cls, what: str, name: object, there: Sequence[object], hint: str = "") -> ResultsError:
+        """Names what is there.
+
+        Args:
+            what: Of which kind it is.
+            name: What was asked for.
+            there: What could be.
+            hint: How it comes to be there, one sentence.
+        """
+        shown = ", ".join(map(str, there)) or "none"
+        return cls(f"no {what} {name!r}; there are: {shown}" + (f"\nhint: {hint}" if hint else ""))
 
 
 class NumericsError(BabelscopeError):

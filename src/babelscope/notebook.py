@@ -8,13 +8,14 @@ Units are named as everywhere, ``L03.mlp_act.117``; layer 1 is the first block.
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -26,7 +27,7 @@ from babelscope.analysis.generation import NO_SOURCE, UNFORCED, TextRequest, gen
 from babelscope.analysis.probing import fit_language_probe
 from babelscope.analysis.ranking import BestFile, best_files, rank_units
 from babelscope.analysis.reliability import search_units
-from babelscope.analysis.scores import ScoreFile, ScoreSettings, score_files
+from babelscope.analysis.scores import SUBSETS, ScoreFile, ScoreSettings, score_files
 from babelscope.analysis.scores import score_units as score_unit_file
 from babelscope.analysis.settings import (
     AlignmentSettings,
@@ -39,7 +40,7 @@ from babelscope.capture.inputs import encode_sentences
 from babelscope.capture.routing import routed_shares
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files, write_units
-from babelscope.errors import DataError
+from babelscope.errors import DataError, ModelError
 from babelscope.io.cells import cell_name
 from babelscope.io.h5 import atomic_h5
 from babelscope.models.checkpoints import LoadedModel, load_checkpoint
@@ -47,7 +48,7 @@ from babelscope.models.dictionaries import DictionarySettings, check_dictionary
 from babelscope.models.dimensions import dimensions, max_positions, n_layers, site_widths
 from babelscope.models.files import read_config
 from babelscope.text.lines import half_of
-from babelscope.units import UnitIndex, UnitPlace, expert_place, place_of
+from babelscope.units import UnitIndex, UnitPlace, expert_place, place_of, unit_name
 
 Sentences = Mapping[str, Mapping[str, str] | Sequence[str]]
 """Per language its sentences: by id, or a list, whose ids are then ``0``, ``1``, ..."""
@@ -60,6 +61,7 @@ _PLACE = ["layer", "site", "unit"]
 _KEPT: int = ExpertSettings.model_fields["kept"].default
 #: What is downloaded of a repository: never code, and pickled weights only where there are no others.
 _FILES, _PICKLES = ("*.json", "*.txt", "*.model", "*.safetensors"), ("*.bin",)
+_DTYPES = ("float32", "bfloat16", "float16")
 
 
 def load_model(
@@ -85,17 +87,23 @@ def load_model(
             latents units, such as ``L03.sae.117``.
 
     Raises:
-        DataError: If there is no such folder or repository, or a file is missing, damaged or does not fit.
-        StudyError: If what is said of a dictionary is wrong.
+        DataError: If there is no such folder, repository or type, or a file is missing, damaged or does not
+            fit.
+        StudyError: If the device or the architecture is not there, or what is said of a dictionary is wrong.
 
     Example:
         >>> model = bs.load_model("results/demo/models/bridged-seed0/2048")
         >>> sae = {"path": "sae/layer_{block}", "site": "resid", "layers": [3]}
         >>> model = bs.load_model("my-run/checkpoint-2048", dictionaries={"sae": sae})
     """
+    if dtype not in _DTYPES:
+        raise DataError(folder, f"cannot be loaded as {dtype!r}", f"dtype is one of {', '.join(_DTYPES)}")
     if Path(folder).is_dir():
         if revision is not None:
             raise DataError(folder, f"is a folder, which has no revision {revision!r}", "leave it out")
+        if steps := _checkpoints_in(Path(folder)):
+            shown = ", ".join(steps[:3] if len(steps) < 4 else [*steps[:2], "...", steps[-1]])
+            raise ModelError(folder, f"is no checkpoint, but holds some: {shown}", "name one of them")
         return load_checkpoint(
             folder,
             tokenizer=tokenizer,
@@ -129,6 +137,14 @@ def _places(folder: Path | str, dictionaries: Mapping[str, Mapping[str, Any]] | 
     ]
 
 
+def _checkpoints_in(folder: Path) -> list[str]:
+    """Names of the checkpoints in a folder that is none itself, by their numbers."""
+    if (folder / "config.json").exists():
+        return []
+    names = [path.parent.name for path in folder.glob("*/config.json")]
+    return sorted(names, key=lambda name: ([int(n) for n in re.findall(r"\d+", name)], name))
+
+
 def _snapshot(repo: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -144,7 +160,16 @@ def _snapshot(repo: str, revision: str | None) -> Path:
     return folder if any(folder.glob("*.safetensors")) else download((*_FILES, *_PICKLES))
 
 
-@dataclass
+T = TypeVar("T")
+
+
+def _of_lang(files: Mapping[str, T], lang: str) -> T:
+    if lang not in files:
+        raise DataError(f"language {lang!r}", f"is not there; there are: {', '.join(files)}")
+    return files[lang]
+
+
+@dataclass(repr=False)
 class Activations:
     """What a model computed on sentences, language by language.
 
@@ -154,9 +179,14 @@ class Activations:
             :class:`babelscope.capture.store.TokenFile`.
     """
 
-    folder: Any = field(repr=False)
+    folder: Any
     units: dict[str, UnitFile]
     tokens: dict[str, TokenFile]
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{lang} {len(file.sentence_ids)}" for lang, file in self.units.items())
+        sites = ", ".join(dict.fromkeys(site for _, site, _ in self.unit_index.sites))
+        return f"<activations: {len(self.unit_index)} units at {sites}, on sentences: {told}>"
 
     @property
     def languages(self) -> list[str]:
@@ -171,10 +201,13 @@ class Activations:
     def frame(self, lang: str) -> pd.DataFrame:
         """Pooled values: a row per sentence, a column per unit.
 
+        Args:
+            lang: The language.
+
         Raises:
-            KeyError: If there is no such language.
+            DataError: If there is no such language.
         """
-        file, index = self.units[lang], self.unit_index
+        file, index = _of_lang(self.units, lang), self.unit_index
         values = pd.concat([pd.DataFrame(file.read(*place[:2])) for place in file.sites], axis=1)
         return values.set_axis(index.names(range(len(index))), axis=1).set_axis(file.sentence_ids, axis=0)
 
@@ -204,11 +237,11 @@ def activations(
         NumericsError: If a value is not finite.
 
     Example:
-        >>> texts = {"en": ["a house", "the river", ...], "de": ["ein haus", "der fluss", ...]}
+        >>> texts = {"en": ["a house", "the river"], "de": ["ein haus", "der fluss"]}
         >>> acts = bs.activations(model, texts)
-        >>> acts.frame("en").shape
-        (40, 1024)
+        >>> acts.frame("en")  # sentences x units
     """
+    _check_model(model)
     if "max_length" not in settings:  # the workflow asks for one that fits; here the model is at hand
         longest = max_positions(model.config)
         default = ExtractionSettings().max_length
@@ -220,7 +253,7 @@ def activations(
         atomic_h5(files["units"], kind="units") as units,
         atomic_h5(files["tokens"], kind="tokens") as tokens,
     ):
-        for lang, texts in sentences.items():
+        for lang, texts in _by_lang(sentences):
             extract_language(
                 model,
                 _by_id(lang, texts),
@@ -240,6 +273,18 @@ def activations(
     )
 
 
+def _check_model(model: object) -> None:
+    if not isinstance(model, LoadedModel):
+        raise DataError("model", f"is a {type(model).__name__}", "name one that bs.load_model has given")
+
+
+def _by_lang(sentences: Sentences) -> Iterable[tuple[str, Mapping[str, str] | Sequence[str]]]:
+    if not isinstance(sentences, Mapping) or not sentences:
+        hint = 'such as {"en": ["a house", ...], "de": ["ein haus", ...]}'
+        raise DataError("sentences", "are not given by language", hint)
+    return sentences.items()
+
+
 def _by_id(lang: str, texts: Mapping[str, str] | Sequence[str]) -> list[tuple[str, str]]:
     if isinstance(texts, str) or not len(texts):
         raise DataError(f"sentences of {lang}", "are no list of sentences, nor sentences by their ids")
@@ -249,14 +294,18 @@ def _by_id(lang: str, texts: Mapping[str, str] | Sequence[str]) -> list[tuple[st
     ]
 
 
-@dataclass
+@dataclass(repr=False)
 class Scores:
     """How well every unit predicts every concept in each language."""
 
-    folder: Any = field(repr=False)
-    files: dict[str, ScoreFile] = field(repr=False)
-    best: dict[str, BestFile] = field(repr=False)
-    search: pd.DataFrame = field(repr=False)
+    folder: Any
+    files: dict[str, ScoreFile]
+    best: dict[str, BestFile]
+    search: pd.DataFrame
+
+    def __repr__(self) -> str:
+        concepts, langs = ", ".join(self.concepts), ", ".join(self.languages)
+        return f"<scores: {self.n_units} units for {concepts} in {langs}>"
 
     @property
     def languages(self) -> list[str]:
@@ -285,9 +334,11 @@ class Scores:
             subset: Sentences that it is of: ``all``, or the half ``a`` or ``b``.
 
         Raises:
-            KeyError: If there is no such language.
+            DataError: If there is no such language or subset.
         """
-        file = self.files[lang]
+        if subset not in SUBSETS:
+            raise DataError(f"subset {subset!r}", f"is not there; there are: {', '.join(SUBSETS)}")
+        file = _of_lang(self.files, lang)
         parts = [pd.DataFrame(file.read(layer, site, f"ap_{subset}")) for layer, site, _ in file.units.sites]
         names = file.units.names(range(len(file.units)))
         return pd.concat(parts, axis=1).set_axis(names, axis=1).set_axis(file.concepts, axis=0)
@@ -342,11 +393,15 @@ def _label_table(labels: Labels, lang: str, ids: Sequence[str]) -> pd.DataFrame:
             raise DataError(f"labels of {lang}", f"lack the column {missing[0]}; they have {list(given)}")
         table = given.assign(sentence_id=given["sentence_id"].astype(str))
     else:
+        if not isinstance(given, Mapping) or any(isinstance(names, str) for names in given.values()):
+            hint = 'such as {"water": ["s0", "s7"]}: of each concept a list of ids'
+            raise DataError("labels", "are no sentences by concept, and no table", hint)
         positive = {concept: {str(name) for name in names} for concept, names in given.items()}
         for concept, names in positive.items():
             if unknown := sorted(names - set(ids)):
-                shown = ", ".join(unknown[:5])
-                raise DataError(f"labels of {concept}", f"name no sentence of {lang}: {shown}")
+                shown, has = ", ".join(unknown[:5]), ", ".join(ids[:3])
+                hint = f"its sentences are {has}, ...; those of a list are numbered from 0"
+                raise DataError(f"labels of {concept}", f"name no sentence of {lang}: {shown}", hint)
         rows = [(concept, name, int(name in names)) for concept, names in positive.items() for name in ids]
         table = pd.DataFrame(rows, columns=["concept", "sentence_id", "label"])
     return table if "half" in table else table.assign(half=[half_of(name) for name in table["sentence_id"]])
@@ -443,8 +498,8 @@ def probe_language(
     )
 
 
-Units = pd.DataFrame | Mapping[str, float] | Iterable[str]
-"""Units: rows of a table of experts, names with values, or names alone."""
+Units = pd.DataFrame | Mapping[str, float] | Iterable[str] | str
+"""Units: rows of a table of experts, names with values, or names alone, of which one may stand by itself."""
 
 
 @contextmanager
@@ -457,7 +512,7 @@ def force(model: LoadedModel, units: Units, *, value: float | None = None) -> It
         value: One value for all in place of these.
 
     Raises:
-        ValueError: If the model has no such unit, or a unit has no value.
+        ValueError: If the model has no such unit, or a unit has no value, or several.
 
     Example:
         >>> with bs.force(model, {"L03.mlp_act.117": 2.5}):
@@ -488,8 +543,10 @@ def ablate(model: LoadedModel, units: Units, *, value: float = 0.0) -> Iterator[
 
 
 def _unit_set(model: LoadedModel, units: Units, value: float | None) -> UnitSet:
+    _check_model(model)
     places: list[UnitPlace]
     own: list[float | None]
+    units = [units] if isinstance(units, str) else units
     if isinstance(units, pd.DataFrame):
         places = [(int(at), str(site), int(unit)) for at, site, unit in units[_PLACE].itertuples(index=False)]
         own = units["forced_value"].tolist() if "forced_value" in units else [None] * len(units)
@@ -501,7 +558,14 @@ def _unit_set(model: LoadedModel, units: Units, value: float | None) -> UnitSet:
         raise ValueError("there are no units to hold")
     known = [float(at) for at in held if at is not None and not math.isnan(at)]
     if len(known) < len(held):
-        raise ValueError("units are forced to a value each: give one for each name, or value= for all")
+        problem = "units are forced to a value each: give one for each name, or value= for all"
+        raise ValueError(f"{problem}; of experts those of scope 'model' have one")
+    values_of: dict[UnitPlace, set[float]] = {}
+    for place, at in zip(places, known, strict=True):
+        values_of.setdefault(place, set()).add(at)
+    if twice := [unit_name(*place) for place, values in values_of.items() if len(values) > 1]:
+        problem = f"{twice[0]} has several values, as experts of several concepts have"
+        raise ValueError(f"{problem}: choose one concept, language and subset, or value= for all")
     layers, sites, indices = zip(*places, strict=True)
     widths = site_widths(model.config, sorted(set(sites)))
     # Names the first unit that the model does not have.
@@ -538,11 +602,13 @@ def routing(model: LoadedModel, sentences: Sentences, *, batch_size: int = 32) -
         StudyError: If the model is no mixture of experts.
 
     Example:
-        >>> bs.routing(model, texts).pivot(index="expert", columns="lang", values="share")  # of one layer
+        >>> first = bs.routing(model, texts).query("layer == 1")
+        >>> first.pivot(index="expert", columns="lang", values="share")
     """
+    _check_model(model)
     longest = max_positions(model.config) or ExtractionSettings().max_length
     tables = []
-    for lang, texts in sentences.items():
+    for lang, texts in _by_lang(sentences):
         pairs, where = _by_id(lang, texts), f"sentences of {lang}"
         length = min(longest, ExtractionSettings().max_length)
         encoded = encode_sentences(model, pairs, max_length=length, where=where)
@@ -573,6 +639,7 @@ def generate(model: LoadedModel, n: int = 4, *, seed: int = 0, **settings: Any) 
     Example:
         >>> bs.generate(model, 2, max_new_tokens=8)["text"]
     """
+    _check_model(model)
     requests = [TextRequest(UNFORCED, NO_SOURCE, NO_SOURCE, sample, 0, None) for sample in range(n)]
     chosen = GenerationSettings(k=1, samples=n, **settings)
     with torch.inference_mode():

@@ -6,23 +6,24 @@ what lies in the folder, so it needs neither the study's config nor a checkpoint
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from babelscope.analysis.experts import kept_units
 from babelscope.analysis.ranking import BestFile, best_files
-from babelscope.capture.store import TokenFile, UnitFile, token_files, unit_files
-from babelscope.errors import BabelscopeError, DataError
+from babelscope.errors import DataError, ResultsError
 from babelscope.io.files import AGAIN, check_contained
 from babelscope.io.json import read_json
 from babelscope.io.tables import read_table
 from babelscope.io.yaml import packaged_yaml
-from babelscope.ops.layout import parse
+from babelscope.ops.stored import ByCell, Stored
 from babelscope.report.captions import load_captions
 from babelscope.report.summaries import shared_unit_counts
 from babelscope.units import place_of, unit_name
@@ -32,21 +33,27 @@ if TYPE_CHECKING:
 
     from babelscope.report.figures.style import PlotStyle
 
-CellKey = tuple[str, int, str]
-"""Model (a run, such as ``bridged-seed0``), step and language."""
-
 _UNIT = ["layer", "site", "unit"]
+_NAME = ["name", "text", "of the unit, such as `L03.mlp_act.117`"]
+_STUDY = [
+    "study",
+    "text",
+    "its name here, with which `model` begins: its folder's unless one was given",
+]
 
 
-class ResultsError(BabelscopeError):
-    """Something that is asked for is not in the results."""
+def _no_table(name: object, there: Sequence[str]) -> ResultsError:
+    """Says so if the table is one that other studies have."""
+    hint = f"a study makes `{name}` if it asks for it (`views`) and has what it is made of"
+    if name == "experts":
+        hint = "experts are no table of the report: study.experts() has them"
+    return ResultsError.lacks("table", name, there, hint if name in described_columns() else "")
 
-    section = "not-in-the-results"
 
-
-def _lacks(what: str, name: object, there: Sequence[object]) -> ResultsError:
-    shown = ", ".join(map(str, there)) or "none"
-    return ResultsError(f"no {what} {name!r}; there are: {shown}")
+def described_columns() -> Mapping[str, Any]:
+    """Columns by table, as docs/formats.md explains them."""
+    described: Mapping[str, Any] = packaged_yaml("babelscope", "columns.yaml")
+    return described
 
 
 class Tables(Mapping[str, pd.DataFrame]):
@@ -59,7 +66,7 @@ class Tables(Mapping[str, pd.DataFrame]):
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._path:
-            raise _lacks("table", name, list(self._path))
+            raise _no_table(name, list(self._path))
         if name not in self._read:
             self._read[name] = read_table(self._path[name])
         return self._read[name].copy()
@@ -83,7 +90,7 @@ class _Joined(Mapping[str, pd.DataFrame]):
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._names:
-            raise _lacks("table", name, self._names)
+            raise _no_table(name, self._names)
         parts = []
         for study, results in self._studies.items():
             if name in results.tables:
@@ -95,6 +102,9 @@ class _Joined(Mapping[str, pd.DataFrame]):
                 }
                 parts.append(table.assign(**renamed).assign(study=study))
         return pd.concat(parts, ignore_index=True)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -128,7 +138,7 @@ class _Readable:
         """What the columns of a table mean: ``column, type, meaning``.
 
         Args:
-            name: Of the table.
+            name: Of the table; ``experts`` for what :meth:`Results.experts` gives.
 
         Raises:
             ResultsError: If there is none of this name.
@@ -136,10 +146,14 @@ class _Readable:
         Example:
             >>> study.columns("overlap").set_index("column")["meaning"]["null"]
         """
-        described = packaged_yaml("babelscope", "columns.yaml")
+        described = described_columns()
         if name not in described:
-            raise _lacks("table", name, list(described))
-        return pd.DataFrame(described[name], columns=["column", "type", "meaning"])
+            raise ResultsError.lacks("table", name, list(described))
+        return pd.DataFrame([*described[name], *self._more(name)], columns=["column", "type", "meaning"])
+
+    def _more(self, table: str) -> list[list[str]]:
+        """Columns that are not in the files, as those of :meth:`columns`."""
+        return []
 
     @property
     def figures(self) -> list[str]:
@@ -172,13 +186,13 @@ class _Readable:
 
         name = name if name in self.figures else f"{name}_over_steps"
         if name not in self.figures:
-            raise _lacks("figure", name.removesuffix("_over_steps"), self.figures)
+            raise ResultsError.lacks("figure", name.removesuffix("_over_steps"), self.figures)
         wanted = [*load_captions()[name].tables, "models", "steps", "audit"]
         tables = {each: self.tables[each] for each in dict.fromkeys(wanted) if each in self.tables}
         if step is not None:
             tables = {each: _until(table, step) for each, table in tables.items()}
             if tables[load_captions()[name].tables[0]].empty:
-                raise _lacks("step up to", step, sorted(self.tables[wanted[0]]["step"].unique()))
+                raise ResultsError.lacks("step up to", step, sorted(self.tables[wanted[0]]["step"].unique()))
         return draw(name, tables, style, exclude_flagged=exclude_flagged)
 
 
@@ -196,6 +210,7 @@ class UnitView:
         expert_of: Where it is an expert: a row per model, step, language, concept and subset, with its rank
             and average precision.
         lifeline: If it is followed through training: a row per model, concept, step and language; else empty.
+        results: Of which study.
     """
 
     name: str
@@ -204,25 +219,84 @@ class UnitView:
     unit: int
     expert_of: pd.DataFrame = field(repr=False)
     lifeline: pd.DataFrame = field(repr=False)
+    results: Results = field(repr=False)
 
     @property
     def languages(self) -> pd.DataFrame:
         """In how many languages it is an expert of a concept that it is followed for, by model and step."""
         return shared_unit_counts(self.lifeline)
 
+    def course(self, concept: str | None = None, *, model: str | None = None) -> pd.DataFrame:
+        """Its average precision for a concept at every step and in every language.
+
+        Args:
+            concept: By default the one that it is an expert of most often.
+            model: The run; by default the first.
+
+        Returns:
+            Columns ``model, concept, step, lang, ap, at_most, chance``: where ``at_most`` it was not among
+            the units that are kept and has no more than ``ap``; ``chance`` is that of scores in random order
+            on half of the sentences.
+
+        Raises:
+            ResultsError: If there is no such concept or run, or none is named and it is an expert of none.
+
+        Example:
+            >>> study.unit("L03.attn_out.32").course("water").query("lang == 'de'")
+        """
+        model = self.results.models[0] if model is None else model
+        files = self.results.best(model)
+        concepts = next(iter(files.values())).concepts
+        if concept is None:
+            own = self.expert_of.query("model == @model and scope == 'model'")["concept"].value_counts()
+            if own.empty:
+                raise ResultsError.lacks("concept of which it is an expert in", model, [])
+            concept = str(own.index[0])
+        if concept not in concepts:
+            raise ResultsError.lacks("concept", concept, concepts)
+        rows = []
+        for (step, lang), file in sorted(files.items()):
+            at = file.concepts.index(concept)
+            number = file.units.numbers([self.layer], [self.site], [self.unit])
+            (ap,), (below,) = file.ap(np.array([at]), number)
+            known = not math.isnan(ap)
+            rows.append((model, concept, step, lang, ap if known else below, not known, file.chance_ap[at]))
+        return pd.DataFrame(rows, columns=["model", "concept", "step", "lang", "ap", "at_most", "chance"])
+
+    def figure(
+        self, concept: str | None = None, *, model: str | None = None, style: PlotStyle | None = None
+    ) -> Figure:
+        """Draw :meth:`course`: a line per language over steps.
+
+        Args:
+            concept, model: As there.
+            style: How; as the report by default.
+
+        Raises:
+            ResultsError: As there.
+
+        Example:
+            >>> study.unit("L03.attn_out.32").figure("water")
+        """
+        from babelscope.report.figures.single import draw_course
+
+        course = self.course(concept, model=model)
+        return draw_course(course, f"{self.name} for “{course['concept'][0]}”, {course['model'][0]}", style)
+
 
 @dataclass(frozen=True)
-class Results(_Readable):
+class Results(_Readable, Stored):
     """The results of one study.
 
     Attributes:
         folder: ``results/<study>``.
     """
 
-    folder: Path
-
     def __repr__(self) -> str:
         return f"<{self.folder}: {len(self.tables)} .tables, {len(self.figures)} .figures>"
+
+    def _more(self, table: str) -> list[list[str]]:
+        return [_NAME] if table == "experts" else []
 
     @cached_property
     def study(self) -> Mapping[str, Any]:
@@ -323,11 +397,11 @@ class Results(_Readable):
         """
         files = self.best(model)
         if (step, lang) not in files:
-            raise _lacks("step and language", (step, lang), sorted(files))
+            raise ResultsError.lacks("step and language", (step, lang), sorted(files))
         table = kept_units(files[step, lang])
         found = table[table["concept"] == concept]
         if found.empty:
-            raise _lacks("concept", concept, list(dict.fromkeys(table["concept"])))
+            raise ResultsError.lacks("concept", concept, list(dict.fromkeys(table["concept"])))
         names = [unit_name(*place) for place in found[_UNIT].itertuples(index=False)]
         return found.assign(name=names).reset_index(drop=True)
 
@@ -339,7 +413,7 @@ class Results(_Readable):
         for column, value in wanted.items():
             there = list(dict.fromkeys(each for table in tables for each in table[column].unique()))
             if value not in there:
-                return _lacks(column, value, there)
+                return ResultsError.lacks(column, value, there)
         return ResultsError(f"no experts of {dict(wanted)} together")
 
     def unit(self, name: str) -> UnitView:
@@ -350,15 +424,99 @@ class Results(_Readable):
 
         Raises:
             ValueError: If the name is none of a unit.
+            ResultsError: If no model of the study has it among its sites.
 
         Example:
             >>> study.unit("L03.mlp_out.11").expert_of
         """
         place = place_of(name)
+        self._check_unit(name)
         parts = [_at(read_table(path), place) for path in self._files("experts/{model}/{steps}.parquet")]
         lines = _at(self.tables["lifelines"], place) if "lifelines" in self.tables else pd.DataFrame()
         experts = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-        return UnitView(name, *place, expert_of=experts, lifeline=lines)
+        return UnitView(name, *place, expert_of=experts, lifeline=lines, results=self)
+
+    def meeting(
+        self, concept: str, langs: Sequence[str], *, step: int | None = None, model: str | None = None
+    ) -> pd.DataFrame:
+        """The experts of a concept in two languages, and which of them are the same units.
+
+        Args:
+            concept: The concept.
+            langs: The two languages.
+            step: The step; by default the last.
+            model: The run; by default the first.
+
+        Returns:
+            Columns ``model, step, concept, layer, site, unit, name, found, ap_a, ap_b``: ``found`` is
+            ``both``, or the language of which alone it is an expert; the average precision in the two
+            languages, NaN where it is no expert.
+
+        Raises:
+            ResultsError: If there is no such value, or the languages are not two.
+
+        Example:
+            >>> study.meeting("water", ["en", "zh"])["found"].value_counts()
+        """
+        if isinstance(langs, str) or len(set(langs)) != 2:
+            raise ResultsError(f"two languages meet; got {langs!r}")
+        model = self.models[0] if model is None else model
+        if step is None:
+            step = max(at for at, _ in self.best(model))
+        place, sides = [*_UNIT, "name"], []
+        for lang, end in zip(langs, "ab", strict=True):
+            rows = self.experts(concept=concept, lang=lang, step=step, model=model)
+            sides.append(rows[[*place, "ap"]].rename(columns={"ap": f"ap_{end}"}))
+        met = sides[0].merge(sides[1], on=place, how="outer", indicator=True)
+        names = {"both": "both", "left_only": langs[0], "right_only": langs[1]}
+        found = met.pop("_merge").astype(str).map(names)
+        met.insert(len(place), "found", found)
+        met.insert(0, "model", model)
+        met.insert(1, "step", step)
+        met.insert(2, "concept", concept)
+        return met.sort_values(_UNIT, ignore_index=True)
+
+    def raster(
+        self,
+        concept: str,
+        langs: Sequence[str],
+        *,
+        step: int | None = None,
+        model: str | None = None,
+        style: PlotStyle | None = None,
+    ) -> Figure:
+        """Draw :meth:`meeting`: each expert at its place, a band per layer and site.
+
+        One concept and one pair of languages are an example: the table ``overlap`` has the mean over
+        concepts beside its null.
+
+        Args:
+            concept, langs, step, model: As there.
+            style: How; as the report by default.
+
+        Raises:
+            ResultsError: As there.
+
+        Example:
+            >>> study.raster("water", ["en", "zh"])
+        """
+        from babelscope.report.figures.single import draw_raster
+
+        met = self.meeting(concept, langs, step=step, model=model)
+        run, at = str(met["model"][0]), int(met["step"][0])
+        title = f"Experts of “{concept}” in {' and '.join(langs)}, {run}, step {at}"
+        one, other = langs
+        return draw_raster(met, next(iter(self.best(run).values())).units.sites, (one, other), title, style)
+
+    def _check_unit(self, name: str) -> None:
+        """By the units that files of best units say they are chosen from, where there are such files."""
+        layer, site, unit = place_of(name)
+        firsts = {path.parent.name: path for path in reversed(self._files("best/{model}/{steps}.h5"))}
+        files = [next(iter(best_files([path]).values())) for path in firsts.values()]
+        sites = {place for file in files for place in file.units.sites}
+        if sites and not any((layer, site) == (at, where) and unit < width for at, where, width in sites):
+            there = [f"{unit_name(at, where, 0)} to {width - 1}" for at, where, width in sorted(sites)]
+            raise ResultsError.lacks("unit", name, there)
 
     def traces(self, model: str | None = None, unit: str | None = None) -> pd.DataFrame:
         """What units on show do on every token of a few sentences.
@@ -381,65 +539,14 @@ class Results(_Readable):
         if model is not None:
             table, there = table[table["model"] == model], table["model"].unique().tolist()
             if table.empty:
-                raise _lacks("traces of model", model, there)
+                raise ResultsError.lacks("traces of model", model, there)
         if unit is not None:
             found = _at(table, place_of(unit))
             if found.empty:
                 places = table[_UNIT].drop_duplicates().itertuples(index=False)
-                raise _lacks("traces of unit", unit, [unit_name(*place) for place in places])
+                raise ResultsError.lacks("traces of unit", unit, [unit_name(*place) for place in places])
             table = found
         return table.reset_index(drop=True)
-
-    def best(self, model: str) -> dict[tuple[int, str], BestFile]:
-        """The best units of every concept by step and language, of one run.
-
-        Args:
-            model: The run.
-
-        Raises:
-            ResultsError: If the folder holds none of it.
-        """
-        return best_files(self._of_run("best/{model}/{steps}.h5", model))
-
-    def units(self, model: str) -> dict[tuple[int, str], UnitFile]:
-        """Pooled activations by step and language, of one run; only a study that keeps them has some.
-
-        Args:
-            model: The run.
-
-        Raises:
-            ResultsError: If the folder holds none of it.
-        """
-        return unit_files(self._of_run("activations/{model}/{steps}/{langs}.units.h5", model))
-
-    def tokens(self, model: str) -> dict[tuple[int, str], TokenFile]:
-        """States of sampled tokens and sentence means by step and language, of one run.
-
-        Args:
-            model: The run.
-
-        Raises:
-            ResultsError: If the folder holds none of it.
-        """
-        return token_files(self._of_run("activations/{model}/{steps}/{langs}.tokens.h5", model))
-
-    def _of_run(self, pattern: str, model: str) -> list[Path]:
-        files = [
-            path for path in self._files(pattern) if f"/{model}/" in path.relative_to(self.folder).as_posix()
-        ]
-        if not files:
-            there = sorted({path.relative_to(self.folder).parts[1] for path in self._files(pattern)})
-            raise _lacks(f"{pattern.partition('/')[0]} of model", model, there)
-        return files
-
-    def _files(self, pattern: str) -> list[Path]:
-        """Files of a kind, by their pattern in the layout."""
-        found = []
-        for path in sorted((self.folder / pattern.partition("/")[0]).rglob(f"*{Path(pattern).suffix}")):
-            place = parse(path.relative_to(self.folder).as_posix())
-            if place is not None and place.pattern == pattern:
-                found.append(path)
-        return found
 
 
 def _at(table: pd.DataFrame, place: tuple[int, str, int]) -> pd.DataFrame:
@@ -458,7 +565,15 @@ class ResultsSet(_Readable):
 
     studies: Mapping[str, Results]
 
-    def best(self, model: str) -> dict[tuple[int, str], BestFile]:
+    def _more(self, table: str) -> list[list[str]]:
+        return [_STUDY]
+
+    @property
+    def models(self) -> list[str]:
+        """The runs of all studies, ``study/model``."""
+        return [f"{name}/{model}" for name, study in self.studies.items() for model in study.models]
+
+    def best(self, model: str) -> ByCell[BestFile]:
         """The best units of every concept by step and language, of one run.
 
         Args:
@@ -466,10 +581,13 @@ class ResultsSet(_Readable):
 
         Raises:
             ResultsError: If there is no such study, or its folder holds none of the model.
+
+        Example:
+            >>> both.best("demo/bridged-seed0")[2048, "de"].concepts
         """
         study, _, run = model.partition("/")
         if study not in self.studies:
-            raise _lacks("study", study, list(self.studies))
+            raise ResultsError.lacks("study", study, list(self.studies))
         return self.studies[study].best(run)
 
     def __repr__(self) -> str:
@@ -498,7 +616,7 @@ def open_study(folder: Path | str) -> Results:
         raise ResultsError(
             f"{folder}: {problem}; a study's results are results/STUDY, once its tables are made"
         )
-    return Results(tables, folder)
+    return Results(folder=folder, tables=tables)
 
 
 def open_studies(folders: Sequence[Path | str] | Mapping[str, Path | str]) -> ResultsSet:
@@ -514,6 +632,8 @@ def open_studies(folders: Sequence[Path | str] | Mapping[str, Path | str]) -> Re
         >>> both = bs.open_studies(["results/demo", "results/real-text"])
         >>> both.table("claims")[["study", "finding", "model", "verdict"]]
     """
+    if isinstance(folders, (str, Path)):
+        raise ResultsError(f"{folders}: is one folder; give a list of folders, or open it with open_study")
     if isinstance(folders, Mapping):
         named = {name: Path(folder) for name, folder in folders.items()}
     else:

@@ -65,6 +65,10 @@ def test_every_column_has_a_meaning():
         for name, _, meaning in columns:
             assert len(meaning) > 3, f"docs/formats.md: {table}, {name}"
             assert not meaning.startswith("MAY"), f"docs/formats.md: {table}, {name}"
+            # It is read without the page, and without the rows above.
+            assert not re.search(r"\bas (in `?tables/|in the|above|below)", meaning), (
+                f"{table}, {name}: {meaning}"
+            )
 
 
 def test_the_tables_of_the_architecture_are_those_of_the_code():

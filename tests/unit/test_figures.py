@@ -85,6 +85,18 @@ def test_every_figure_draws(name, tables, tmp_path):
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_a_model_that_the_tables_of_a_figure_lack_does_no_harm(name, tables):
+    """As of several studies side by side, of which one has no such table."""
+    less = {
+        key: table[~table["model"].str.startswith("isolated")]
+        if "model" in table and key != "models"
+        else table
+        for key, table in tables.items()
+    }
+    assert any(ax.has_data() for ax in draw(name, less).axes)
+
+
+@pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("case", ["missing", "none", "empty"])
 def test_a_table_that_is_not_there_is_said_plainly(name, case, tables, tmp_path):
     main = load_captions()[name].tables[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -88,10 +89,19 @@ def test_the_command_says_what_holds_and_what_nobody_can_know(tmp_path, capsys):
     assert main(["check-model", str(tmp_path), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert "held at values and read back" in said
-    assert "not checked" in said
+    told, _, untold = said.partition("guaranteed of this checkpoint (transformers ")[2].partition(
+        "not checked"
+    )
+    assert "does not depend on what else stands in its batch" in told
+    assert "units at mlp_act, mlp_in, mlp_out, attn_qkv, attn_out, resid are those" in told
+    assert "letters of these languages" not in told  # the tiny tokenizer knows few words
+    assert "that units mean anything" in untold
+    assert re.search(r"memory +a job that reads 1,000 sentences takes about 5\d\d", said)
     (tmp_path / "model.safetensors").unlink()
     assert main(["check-model", str(tmp_path)]) == 1
-    assert "problem" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "problem" in said
+    assert "guaranteed" not in said
 
 
 def test_the_page_of_models_says_what_is_checked_today():

@@ -85,11 +85,34 @@ def test_folders_of_checkpoints(checkout):
     assert study.models["mine"].steps == (0, 10)
 
 
+def test_a_folder_is_enough_where_its_names_say_the_rest(checkout):
+    text(checkout / "data/web", ["de", "en"])
+    text(checkout / "data/dev", ["de", "en"], start=1000)
+    for other in ("README.md", "NUMBERS.tsv", "notes.txt"):
+        (checkout / "data/dev" / other).write_text("not a language\n")
+    (checkout / "words.yaml").write_text("water: [water]\nhouse: [house]\nriver: [river]\n")
+    _, study = written("--text", "data/web", "--parallel", "data/dev/", "--words", "words.yaml")
+    assert study.languages == ("de", "en")
+    assert study.corpora["text"].path == "data/web/{lang}.txt"
+
+
+@pytest.mark.parametrize("named", ["run2/v1", "run2/v1/", "run2/v1/checkpoint-10"])
+def test_a_folder_of_checkpoints_is_enough_or_one_of_them(checkout, named):
+    for step in (0, 10):
+        tiny_model("gpt2").save_pretrained(checkout / f"run2/v1/checkpoint-{step}")
+        tiny_tokenizer().save_pretrained(checkout / f"run2/v1/checkpoint-{step}")
+    (checkout / "run2/v1/runs").mkdir()
+    _, study = written("--folder", named)
+    assert study.models["mine"].steps == (0, 10)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--suite", "bloom-561m"], "bloom-560m"),
         (["--text", "data/web.txt"], "a path with {lang}"),
+        (["--text", "config"], "a path with {lang}"),
+        (["--folder", "one"], "a checkpoint alone lies at a path with a number"),
         (["--text", "data/web/{lang}.txt"], "fits no file"),
         (["--folder", "run/checkpoint-{step}"], "checkpoint"),
         (["--text", "a/{lang}", "--suite", "bloom-560m"], "one of --text, --folder and --suite"),
@@ -102,6 +125,13 @@ def test_what_cannot_be_a_study_is_not_written(checkout, capsys, arguments, said
     text(checkout / "two", ["de", "sw"])
     assert main(["new", "mine", *arguments]) == 1
     assert said in capsys.readouterr().err
+    assert not Path("config/studies/mine.yaml").exists()
+
+
+def test_the_demos_kind_needs_the_demo(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "mine"]) == 1
+    assert "config/config.yaml: is not here" in capsys.readouterr().err
     assert not Path("config/studies/mine.yaml").exists()
 
 

@@ -141,6 +141,40 @@ def test_several_studies_stand_side_by_side(tmp_path, made):
         bs.open_studies([made[0], tmp_path / "x" / "demo"])
 
 
+def test_studies_of_which_one_lacks_tables_stand_side_by_side(tmp_path, made):
+    """Which views a study takes is its own choice."""
+    write_results(tmp_path / "other")
+    for name in ("onset", "onset_gaps", "onset_curves", "left_out"):
+        (tmp_path / f"other/tables/{name}.parquet").unlink()
+    both = bs.open_studies([made[0], tmp_path / "other"])
+    assert "onset" in both.tables
+    assert "heros" not in both.tables
+    assert repr(both).startswith("<demo, other: ")
+    assert {"hero", "onset", "left_out"} <= set(both.figures)
+    for name in ("hero", "onset", "left_out"):
+        assert any(ax.has_data() for ax in both.figure(name).axes)
+    assert both.models == [
+        f"{name}/{model}" for name in ("demo", "other") for model in both.studies["demo"].models
+    ]
+    fewer = bs.open_studies([tmp_path / "other"])
+    assert "onset" not in fewer.figures
+    with pytest.raises(
+        ResultsError, match=r"no table 'onset'.*\nhint: a study makes `onset` if it asks for it"
+    ):
+        fewer.table("onset")
+
+
+def test_columns_that_are_no_file_s_are_explained_too(tmp_path, made, study):
+    both = bs.open_studies({"one": made[0], "two": made[0]})
+    assert set(both.table("overlap").columns) <= set(both.columns("overlap")["column"])
+    assert set(study.experts().columns) <= set(study.columns("experts")["column"])
+
+
+def test_one_folder_is_not_several():
+    with pytest.raises(ResultsError, match="is one folder; give a list"):
+        bs.open_studies("results/demo")
+
+
 def test_what_is_not_there_is_answered_with_what_is(tmp_path, study):
     with pytest.raises(ResultsError, match="is no folder"):
         bs.open_study(tmp_path / "nothing")
@@ -150,6 +184,10 @@ def test_what_is_not_there_is_answered_with_what_is(tmp_path, study):
         study.figure("heros")
     with pytest.raises(ResultsError, match="of model 'bridged-seed0'; there are: none"):
         study.best("bridged-seed0")
+    with pytest.raises(ResultsError, match=r"there are: none\nhint: .*keep_activations: true"):
+        study.units("bridged-seed0")
+    with pytest.raises(ResultsError, match=r"no table 'experts'.*\nhint: .*study.experts"):
+        study.table("experts")
 
 
 def test_a_link_out_of_the_folder_is_refused(tmp_path):

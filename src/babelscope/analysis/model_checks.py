@@ -1,12 +1,12 @@
 """What must hold of a model before its numbers mean anything, tried on the model itself.
 
 The tests of the package try the same on random models of every architecture; this tries it on one that a user
-brings. What is not tried is said too, see :data:`NOT_CHECKED`.
+brings. What holds by it is said (:func:`guaranteed`), and what is not tried, see :data:`NOT_CHECKED`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -29,6 +29,28 @@ _UNKNOWN = 0.05
 #: Every so many units of a site are held, each at a value of its own.
 _HELD = 3
 _LONGEST = 64
+
+_HOLDS = {
+    "weights": "its files are whole, and hold the weights of this architecture and no others",
+    "tokenizer": "its tokenizer knows the letters of these languages",
+    "padding": "what a unit does on a sentence does not depend on what else stands in its batch",
+    "order": "nor on what stands later",
+}
+
+
+def guaranteed(found: Iterable[ModelCheck]) -> list[str]:
+    """What holds of a model by the checks that it has passed, a sentence each.
+
+    Args:
+        found: Of :func:`check_model`.
+    """
+    passed = [one.check for one in found if one.level == "ok"]
+    told = [said for check, said in _HOLDS.items() if check in passed]
+    sites = ", ".join(check.removeprefix("site ") for check in passed if check.startswith("site "))
+    if sites:
+        told.append(f"units at {sites} are those that its config says; held ones have their value, and count")
+    return told
+
 
 NOT_CHECKED = (
     "that the weights are those of the step that its folder is named by (a study's audit compares steps)",

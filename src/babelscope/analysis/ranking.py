@@ -325,6 +325,9 @@ class BestFile:
             self._constant_ap: Floats = group["all"].attrs["constant_ap"]
             self.split_by_words: NDArray[np.bool_] = group.attrs["split_by_words"]
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.cell} of {self.path.name}>"
+
     def best(self, subset: str, layer: int = -1) -> Best:
         """The best units on a subset of the sentences, of the model or of a layer.
 

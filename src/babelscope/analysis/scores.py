@@ -479,6 +479,9 @@ class ScoreFile:
                 self.split_by_words = group.attrs[f"n_positive_{WORD_SUBSETS[0]}"] > 0
             self.constant_ap = _constant_ap(group)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.cell} of {self.path.name}>"
+
     def read(self, layer: int, site: str, what: str, columns: Any = slice(None)) -> NDArray[Any]:
         """``ap_all``, ``ap_words_a``, ``median``, ... of one (layer, site): float32, ``(C, units)``."""
         return np.asarray(self._group[f"{_site_name(layer, site)}/{what}"][:, columns])

@@ -236,6 +236,9 @@ class _CellFile:
     def _describe(self, group: h5py.Group) -> None:
         raise NotImplementedError
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.cell} of {self.path.name}>"
+
     def _read(self, name: str, missing: str, columns: slice = slice(None)) -> NDArray[Any]:
         """An array of the cell; a whole one is compared with its checksum, a part of its columns is not."""
         with open_h5(self.path, kind=self.kind) as file:

@@ -31,12 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page, and say how large it is."""
+    from babelscope.errors import ResultsError
     from babelscope.io.files import written_whole
     from babelscope.ops.terminal import counted, size
     from babelscope.report.explorer.build import build_explorer
     from babelscope.report.explorer.page import explorer_page
     from babelscope.report.summaries import run_names
-    from babelscope.results import ResultsError, open_studies
+    from babelscope.results import open_studies
 
     both = open_studies(_folders(args.studies))
     for name, study in both.studies.items():
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _folders(told: Sequence[str]) -> dict[str, Path]:
     """Folders by the name that a study has here: that of its folder, if none is told."""
-    from babelscope.results import ResultsError
+    from babelscope.errors import ResultsError
 
     folders: dict[str, Path] = {}
     for each in told:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
 
 #: Sentences of the check: of the grammar, so that eight languages and five scripts are there.
 _LANGUAGES = ("en", "es", "fr", "de", "ru", "zh", "tr", "hi")
 _CONCEPTS = ("water", "house")
 _SEED, _PER_CONCEPT = 0, 4
+#: Of a language, for what is said of memory.
+_SENTENCES = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found; 1 if there is a problem."""
-    from babelscope.analysis.model_checks import NOT_CHECKED, check_model
+    from babelscope.analysis.model_checks import NOT_CHECKED, check_model, guaranteed
     from babelscope.errors import BabelscopeError
     from babelscope.notebook import load_model
-    from babelscope.ops.doctor.diagnosis import PROBLEM, Diagnosis, diagnoses_text, diagnosis_of
+    from babelscope.ops.doctor.diagnosis import OK, PROBLEM, Diagnosis, diagnoses_text, diagnosis_of
     from babelscope.text.grammar.generate import make_sentences
 
     texts = {
@@ -40,9 +45,37 @@ def run(args: argparse.Namespace) -> int:
         )
     except BabelscopeError as error:
         found = [diagnosis_of("loading", error)]
+        holds = []
     else:
-        found = [Diagnosis(*one) for one in check_model(loaded, texts)]
+        checks = check_model(loaded, texts)
+        found = [
+            *(Diagnosis(*one) for one in checks),
+            Diagnosis("memory", OK, _memory(loaded.config, args.dtype)),
+        ]
+        holds = guaranteed(checks)
     print(diagnoses_text(found))
+    if holds:
+        versions = f"transformers {version('transformers')}, {args.dtype}, {loaded.device.type}"
+        print(f"\nguaranteed of this checkpoint ({versions}):")
+        print("\n".join(f"- {each}" for each in holds))
     print("\nnot checked, and no check of one checkpoint can:")
     print("\n".join(f"- {each}" for each in NOT_CHECKED))
     return int(any(one.level == PROBLEM for one in found))
+
+
+def _memory(config: Mapping[str, Any], dtype: str) -> str:
+    """What jobs take at a study's defaults, and what this took."""
+    from babelscope.capture.settings import ExtractionSettings
+    from babelscope.models.dimensions import max_positions
+    from babelscope.ops.sizes import extraction_memory, generation_memory
+    from babelscope.ops.terminal import size
+
+    defaults = ExtractionSettings()
+    longest = min(defaults.max_length, max_positions(config) or defaults.max_length)
+    settings = ExtractionSettings(max_length=longest, compute_dtype=dtype)  # type: ignore[arg-type]
+    reads = extraction_memory(config, settings, n_sentences=_SENTENCES)
+    writes = generation_memory(config, settings)
+    return (
+        f"a job that reads {_SENTENCES:,} sentences takes about {size(reads)} besides scoring, one that lets "
+        f"it write {size(writes)}, weights included; babelscope plan knows those of a study"
+    )

@@ -10,11 +10,17 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What there is."""
     parser.add_argument("name", help="of the study; it becomes config/studies/NAME.yaml")
-    parser.add_argument("--text", default="", help="pre-train here on files such as data/web/{lang}.txt")
-    parser.add_argument("--folder", default="", help="checkpoints of yours, such as my-run/checkpoint-{step}")
+    parser.add_argument(
+        "--text", default="", help="pre-train here on these files: data/web/{lang}.txt, or data/web"
+    )
+    parser.add_argument(
+        "--folder", default="", help="checkpoints of yours: my-run/checkpoint-{step}, or my-run"
+    )
     parser.add_argument("--suite", default="", help="public checkpoints, by their name in docs/suites.md")
     parser.add_argument(
-        "--parallel", default="", help="text to analyse, such as data/dev/{lang}.txt; else the grammar's"
+        "--parallel",
+        default="",
+        help="text to analyse: data/dev/{lang}.txt, or data/dev; else the grammar's",
     )
     parser.add_argument("--words", default="", help="YAML file of words by concept; English ones come along")
     parser.add_argument("--label-language", default="", help="language of these words")

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,9 +72,9 @@ _DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float
 class LoadedModel:
     """A model that is ready to run, and where it comes from."""
 
-    model: Any
+    model: Any = field(repr=False)
     """A language model of transformers with its head, in eval mode."""
-    tokenizer: Any
+    tokenizer: Any = field(repr=False)
     """A tokenizer of transformers."""
     start_id: int
     """First token of every input, see :func:`start_token`."""

@@ -37,6 +37,8 @@ TOKENIZER_FILES = (
     *("vocab.*", "merges.txt", "*.model"),
 )
 
+#: A hint for who has no tokenizer beside the weights: in a study, in Python, on the command line.
+NAME_TOKENIZER = "set tokenizer_path to its folder (in Python tokenizer=, of commands --tokenizer)"
 MANIFEST = "fetched.json"
 
 
@@ -140,7 +142,7 @@ def tokenizer_files(folder: Path | str) -> list[Path]:
     named = sorted(file for file in Path(folder).glob("*") if is_of_tokenizer(file.name))
     files = [file for file in named if not file.is_dir()]
     if not files:
-        raise ModelError(folder, "has no tokenizer (tokenizer.json)", "set tokenizer_path")
+        raise ModelError(folder, "has no tokenizer (tokenizer.json)", NAME_TOKENIZER)
     for file in files:
         if not file.is_file():
             raise ModelError(file, "is no file", "remove it, or put the file of the tokenizer there")

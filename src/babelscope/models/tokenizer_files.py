@@ -10,7 +10,7 @@ from typing import Any
 
 from babelscope.errors import ModelError
 from babelscope.io.json import read_json
-from babelscope.models.files import is_vocabulary, tokenizer_files
+from babelscope.models.files import NAME_TOKENIZER, is_vocabulary, tokenizer_files
 
 #: Where settings of special tokens stand; the second goes before the first.
 _SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")
@@ -68,7 +68,7 @@ def check_tokenizer(folder: Path | str, n_rows: int) -> None:
     folder = Path(folder)
     names = {file.name for file in tokenizer_files(folder)}
     if not any(is_vocabulary(name) for name in names):
-        raise ModelError(folder, "has no tokenizer (tokenizer.json, *.model, vocab.*)", "set tokenizer_path")
+        raise ModelError(folder, "has no tokenizer (tokenizer.json, *.model, vocab.*)", NAME_TOKENIZER)
     if "tokenizer.json" not in names:
         if not any(name.startswith("vocab") for name in names) and find_spec("sentencepiece") is None:
             model = next(name for name in sorted(names) if name.endswith(".model"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ _MIN_POSITIVE = (25, 20, 10, 4)
 _VOCABULARIES = (8000, 4000, 2000, 1000)
 #: Steps of a suite to begin with.
 _STEPS = 6
+#: What a study of the demo's kind extends.
+DEMO = "config/config.yaml"
+_CODE = r"[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*"
+#: The last number in a name.
+_NUMBER = re.compile(r"^(.*?)\d+(\D*)$")
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,10 @@ class Wish:
 
     Attributes:
         name: Of the study.
-        text: Files to pre-train on, with ``{lang}``.
-        folder: Checkpoints, with ``{step}``.
+        text: Files to pre-train on, with ``{lang}``, or their folder.
+        folder: Checkpoints, with ``{step}``, or their folder.
         suite: An entry of docs/suites.md.
-        parallel: Text to analyse, with ``{lang}``; the grammar's sentences without it.
+        parallel: Text to analyse, with ``{lang}``, or its folder; the grammar's sentences without it.
         words: Word lists by concept, in one of the languages.
         label_language: That language.
     """
@@ -69,6 +75,7 @@ def new_study(wish: Wish, out: str) -> str:
         raise StudyError("NAME", wish.name, "letters, digits, - and _")
     if sum(map(bool, (wish.text, wish.folder, wish.suite))) > 1:
         raise StudyError("new", wish.name, "one of --text, --folder and --suite")
+    wish = _completed(wish)
     failed: BabelscopeError | None = None
     for choice in _choices(wish):
         text = _render(wish, out, choice)
@@ -79,6 +86,52 @@ def new_study(wish: Wish, out: str) -> str:
             failed = failed or error
     assert failed is not None
     raise failed
+
+
+def _completed(wish: Wish) -> Wish:
+    """The patterns of files and checkpoints, where a folder is named that holds some of one pattern.
+
+    Raises:
+        DataError: If the demo is wanted and is not here.
+    """
+    if not (wish.text or wish.folder or wish.suite) and not Path(DEMO).is_file():
+        hint = "run this in the checkout, or name what you have: --text, --folder or --suite"
+        raise DataError(DEMO, "is not here, and what is to be written extends it", hint)
+    return replace(
+        wish,
+        text=_files_in(wish.text),
+        parallel=_files_in(wish.parallel),
+        folder=_checkpoints_in(wish.folder),
+    )
+
+
+def _files_in(folder: str) -> str:
+    """The pattern of the files of a folder that are named by languages; as it is, if it is no such folder."""
+    if not folder or not Path(folder).is_dir():
+        return folder
+    names = [path.name.partition(".") for path in Path(folder).iterdir() if path.is_file()]
+    endings = Counter(ending for lang, dot, ending in names if dot and re.fullmatch(_CODE, lang))
+    return str(Path(folder, f"{{lang}}.{min(endings, key=_most(endings))}")) if endings else folder
+
+
+def _checkpoints_in(folder: str) -> str:
+    """The pattern of the checkpoints of a folder, or those beside one, by the last number of their names."""
+    if not folder or not Path(folder).is_dir():
+        return folder
+    where = Path(folder)
+    names = [path.parent.name for path in where.glob("*/config.json")]
+    if (where / "config.json").exists():
+        where = where if where.name else where.resolve()
+        names, where = [where.name], where.parent
+    found = Counter(_NUMBER.sub(r"\1{step}\2", name) for name in names if _NUMBER.search(name))
+    if not found:
+        return folder
+    return str(where / min(found, key=_most(found)))
+
+
+def _most(counts: Counter[str]) -> Callable[[str], tuple[int, str]]:
+    """Sorts the most frequent first, and equal ones by name."""
+    return lambda key: (-counts[key], key)
 
 
 def _choices(wish: Wish) -> Iterator[dict[str, Any]]:
@@ -122,7 +175,9 @@ def _render(wish: Wish, out: str, choice: Mapping[str, Any]) -> str:
 def _folders(template: str) -> dict[str, Any]:
     """Whether a series has a step 0, and the longest input that it takes, if that is short."""
     if "{step}" not in template:
-        raise StudyError("--folder", template, "a path with {step}", "such as my-run/checkpoint-{step}")
+        hint = "such as my-run/checkpoint-{step}; a checkpoint alone lies at a path with a number, my-run/1"
+        allowed = "a path with {step}, or a folder of numbered checkpoints"
+        raise StudyError("--folder", template, allowed, hint)
     folders = fitting_paths(template.replace("{data}", "data"), "step")
     if not folders:
         raise DataError(template, "fits no folder", "{step} stands for the number of a step")
@@ -164,7 +219,8 @@ def _languages(wish: Wish) -> list[str]:
         if not pattern:
             continue
         if "{lang}" not in pattern:
-            raise StudyError(option, pattern, "a path with {lang}", "such as data/web/{lang}.txt")
+            allowed = "a path with {lang}, or a folder of files that are named by languages"
+            raise StudyError(option, pattern, allowed, "such as data/web/{lang}.txt")
         langs = set(fitting_paths(pattern.replace("{data}", "data"), "lang"))
         if not langs:
             raise DataError(pattern, "fits no file", "{lang} stands for the code of a language")

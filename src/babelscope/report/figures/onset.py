@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
-from babelscope.report.figures.spec import FigureSpec, Tables, part, points, stack
+from babelscope.report.figures.spec import FigureSpec, Tables, part, points, present, stack
 from babelscope.report.figures.style import (
     GREY,
     INK,
@@ -49,12 +49,13 @@ def _behind_competence(gaps: pd.DataFrame) -> pd.DataFrame:
 
 def _draw(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
     """Curves on the left, octaves by which sharing comes behind on the right; a row per model."""
-    figure, axes = panels(len(axis.models), 2, style, height=3.1, sharey="col")
+    keys, looks_of = present(frame, axis), model_looks(axis.models, style)
+    figure, axes = panels(len(keys), 2, style, height=3.1, sharey="col")
     names, colours = load_labels("onset"), style.colours()
     looks = {name: Look(label, colours[at], "-", "o") for at, (name, label) in enumerate(names.items())}
     concept, mean = Look("one concept", INK, "", "o", 3, alpha=0.5), Look("all concepts", INK, "", "D", 6)
-    for (left, right), (key, shown) in zip(axes, model_looks(axis.models, style).items(), strict=True):
-        of_model = part(frame, key)
+    for (left, right), key in zip(axes, keys, strict=True):
+        of_model, shown = part(frame, key), looks_of[key]
         curves, of_all = part(of_model, kind="curve"), part(of_model, kind="mean")
         for name, look in looks.items():
             line(left, part(curves, measure=name), look)
