@@ -283,6 +283,7 @@ def test_a_matrix_holds_the_overlap_of_all_pairs(visit):
     field(page, "Pairs").select_option("other")
     until(page, "location.hash.includes('script=other')")
     assert fragment(page) == "#/matrix?v=same_lines&k=null&layer=2&script=other"
+    assert "in the mean over all pairs of different languages" in words(page)  # whatever is filtered
     cells = page.locator(".x-matrix tbody tr").first.locator("td").all_inner_texts()
     assert cells[:2] == [
         "–",

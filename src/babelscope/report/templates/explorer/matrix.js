@@ -30,7 +30,7 @@ export class MatrixView {
     const mean = read("*", "*");
     const said = `${MEASURE_WORDS[state.k]}, ${where}, step ${model.steps[at]}`;
     this.told.replaceChildren(
-      el("b", {}, Number.isNaN(mean) ? "No mean" : mean.toFixed(3)), ` in the mean over ${langs.length < model.langs.length ? "all " : ""}pairs of different languages: ${said}`,
+      el("b", {}, Number.isNaN(mean) ? "No mean" : mean.toFixed(3)), ` in the mean over ${langs.length < model.langs.length || state.script ? "all " : ""}pairs of different languages: ${said}`,
       state.k === "overlap" ? `, null ${read("*", "*", "null").toFixed(3)}` : "", ".",
     );
     const most = matrix.highest(state.k, state.v);
