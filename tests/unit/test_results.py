@@ -78,6 +78,13 @@ def test_every_figure_is_drawn_from_the_folder_alone(study, name):
             study.figure(name)
 
 
+def test_a_notebook_shows_a_figure_as_a_picture(study):
+    """Nobody has to import pyplot for it, or to know of it."""
+    figure = study.figure("hero")
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert study.figure("generation")._repr_png_().startswith(b"\x89PNG")
+
+
 def test_most_figures_are_there(study):
     assert len(study.figures) > 10
 

@@ -17,7 +17,7 @@ from mini_study import ROOT, MiniStudy
 pytestmark = pytest.mark.workflow
 
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
-COPIED = ("src", "workflow", "config", "tests", "envs", "profiles", "docs", "results")
+COPIED = ("src", "workflow", "config", "tests", "envs", "profiles", "docs", "results", "notebooks")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 
 
@@ -88,6 +88,13 @@ def test_a_metric_is_a_module_a_rule_a_script_and_a_row(finished: MiniStudy, che
         "-k", "measure_reach or script_is_a_stage",
     )  # fmt: skip
     assert int(re.search(r"(\d+) passed", said)[1]) > 4
+    run(checkout, "docs/make.py")
+    run(
+        checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_docs_generated.py",
+        "-k", "column or section or results",
+    )  # fmt: skip
+    said = run(checkout, "-c", "import babelscope.results as r; print(r.described_columns()['reach'])")
+    assert "twice the concept's positive rate" in said
 
     study = finished.copy(tmp_path / "study")
     said = snakemake(checkout, study, "tables")
@@ -106,7 +113,7 @@ def test_a_figure_is_a_spec_its_name_and_its_words(finished: MiniStudy, checkout
     written("A figure", checkout)
     said = run(
         checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_figures.py",
-        "-k", "reach or captions_cover",
+        "tests/unit/test_gallery.py", "-k", "reach or captions_cover or has_a_script",
     )  # fmt: skip
     assert int(re.search(r"(\d+) passed", said)[1]) > 10
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from babelscope.text.lines import read_tsv, write_tsv
 from formats_page import ASKED_FOR, PAGE, SECTIONS, check_table, elements, files_of, fits, rows
 
 pytestmark = pytest.mark.workflow
@@ -109,22 +110,56 @@ def test_corpora_and_words_hold_what_the_page_says(finished):
     assert words["dog"]["en"] == ["dog"]
 
 
-@pytest.mark.parametrize(
-    ("pattern", "width"),
-    [
-        ("activations/{model}/{steps}/{langs}.units.h5", 32),
-        ("scores/{model}/{steps}/{langs}.h5", 32),
-        ("best/{model}/{steps}.h5", 40),
-    ],
-)
-def test_the_readers_on_the_page_read(finished, pattern, width, monkeypatch):
+def test_every_store_and_text_has_a_reader_on_the_page():
+    wanted = [*STORES, "corpora/{corpus}/{lang}.jsonl", "sentences/{lang}.tsv"]
+    assert {name for name in wanted if "```python" not in SECTIONS[name]} == set()
+    assert {*wanted} == {pattern for pattern, _, _ in READERS}
+
+
+def read_by_the_page(pattern, folder, monkeypatch):
     code = re.search(r"```python\n(.*?)```", SECTIONS[pattern], re.DOTALL)[1]
-    monkeypatch.chdir(
-        next(file for file in files_of(finished, pattern) if re.search(r"/0(/en)?\.", str(file))).parent
-    )
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 6, "it is short"
+    monkeypatch.chdir(folder)
+    if "CORPUS" in code:
+        (file,) = Path().glob("*.h5")
+        code = code.replace("CORPUS.TOKENIZER.LENGTH.h5", file.name)
     names: dict = {}
     exec(code, names)
-    assert names.get("values", names.get("ap")).shape[1] == width
+    return names
+
+
+READERS = [
+    ("activations/{model}/{steps}/{langs}.units.h5", "values", (None, 32)),
+    ("activations/{model}/{steps}/{langs}.tokens.h5", "states", (None, 16)),
+    ("scores/{model}/{steps}/{langs}.h5", "ap", (3, 32)),
+    ("best/{model}/{steps}.h5", "ap", (3, 40)),
+    ("best/{model}/{steps}.choices.h5", "unit", (3, 40)),
+    ("audit/{model}/{steps}.h5", "loss", ()),
+    ("tokens/{corpus}.{tokenizer}.{length}.h5", "windows", (None, None)),
+    ("corpora/{corpus}/{lang}.jsonl", "documents", None),
+    ("sentences/{lang}.tsv", "rows", None),
+]
+
+
+@pytest.mark.parametrize(("pattern", "name", "shape"), READERS)
+def test_the_readers_on_the_page_read(finished, pattern, name, shape, monkeypatch):
+    files = files_of(finished, pattern)
+    of_steps = [file for file in files if re.search(r"/0(/en)?\.", str(file))]
+    got = read_by_the_page(pattern, (of_steps or files)[0].parent, monkeypatch)[name]
+    if shape is None:
+        assert got[0]["text"]
+    else:
+        assert len(got.shape) == len(shape)
+        assert all(told in (None, real) for told, real in zip(shape, got.shape, strict=True))
+
+
+def test_the_reader_of_text_on_the_page_takes_no_more_away_than_ours(tmp_path, monkeypatch):
+    texts = ["=1+1", "'=x", "plain", '"he" said', "'s", "007", "'1e5", "-", "true", "it's", "''@", "nan ", ""]
+    rows = [(f"s{at}", "a", text, "", "") for at, text in enumerate(texts)]
+    write_tsv(tmp_path / "en.tsv", ("sentence_id", "half", "text", "words", "group"), rows)
+    got = read_by_the_page("sentences/{lang}.tsv", tmp_path, monkeypatch)["rows"]
+    assert got == read_tsv(tmp_path / "en.tsv")
+    assert [row["text"] for row in got] == texts
 
 
 def test_the_reader_of_tables_on_the_page_reads(finished, monkeypatch, capsys):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
@@ -82,6 +83,20 @@ class Look:
         }
 
 
+class Shown(Figure):
+    """A figure that a notebook shows as the last value of a cell, though pyplot does not know of it."""
+
+    def __init__(self, style: PlotStyle, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._style = style
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        with mpl.rc_context(self._style.rc()):
+            self.savefig(file, format="png", bbox_inches="tight", facecolor="white", dpi=110)
+        return file.getvalue()
+
+
 def panels(
     n_rows: int,
     n_columns: int,
@@ -97,7 +112,7 @@ def panels(
     if n_columns == 1 and width == 9.0:
         width = 7.0
     size = (width * style.font_scale, height * n_rows * style.font_scale)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Shown(style, figsize=size, layout="constrained")
     axes = figure.subplots(n_rows, n_columns, squeeze=False, sharey=sharey, height_ratios=height_ratios)
     return figure, axes
 
@@ -105,7 +120,7 @@ def panels(
 def nothing(message: str, style: PlotStyle) -> Figure:
     """A figure that says why there is none."""
     with mpl.rc_context(style.rc()):
-        figure = Figure(figsize=(7 * style.font_scale, 1.2 * style.font_scale))
+        figure = Shown(style, figsize=(7 * style.font_scale, 1.2 * style.font_scale))
         figure.text(0.5, 0.5, message, ha="center", va="center", color=GREY, wrap=True)
     return figure
 
