@@ -321,6 +321,7 @@ def with_kept_names(code, study):
     there = study.experts(concept="water", step=4)["name"].iloc[0]
     code = re.sub(r"(?<!models/)\bbridged-seed0\b", study.models[0], code)
     code = re.sub(r"(?<!seed0/)\b(2048|512)\b", "4", code).replace('"zh"', '"ru"')
+    code = code.replace(f"tests/data/{KEPT.name}", str(KEPT))
     return re.sub(r"L0\d\.\w+\.\d+", there, code)
 
 
