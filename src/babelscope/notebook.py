@@ -181,7 +181,7 @@ def activations(
     model: LoadedModel,
     sentences: Sentences,
     *,
-    sites: Sequence[Site] = ("mlp_act",),
+    sites: Sequence[Site] | Site = ("mlp_act",),
     seed: int = 0,
     **settings: Any,
 ) -> Activations:
@@ -191,7 +191,7 @@ def activations(
         model: Of :func:`load_model`.
         sentences: Per language its sentences. Sentences of one id are translations of each other; an id ends
             with a number, whose parity says in which half the sentence is.
-        sites: Where units live, see docs/methods.md.
+        sites: Where units live, one or several, see docs/methods.md.
         seed: Of the sample of tokens.
         **settings: Others of :class:`babelscope.capture.settings.ExtractionSettings`, such as
             ``pooling``.
@@ -211,7 +211,8 @@ def activations(
         longest = max_positions(model.config)
         default = ExtractionSettings().max_length
         settings["max_length"] = default if longest is None else min(default, longest)
-    chosen = ExtractionSettings(sites=tuple(sites), **settings)
+    where: Sequence[Site] = (sites,) if isinstance(sites, str) else sites
+    chosen = ExtractionSettings(sites=tuple(where), **settings)
     folder = tempfile.TemporaryDirectory(prefix="babelscope-")
     files = {kind: Path(folder.name, f"{kind}.h5") for kind in ("units", "tokens")}
     with (
