@@ -216,7 +216,7 @@ def activations(
     model: LoadedModel,
     sentences: Sentences,
     *,
-    sites: Sequence[str] = ("mlp_act",),
+    sites: Sequence[str] | str = ("mlp_act",),
     seed: int = 0,
     **settings: Any,
 ) -> Activations:
@@ -226,7 +226,8 @@ def activations(
         model: Of :func:`load_model`.
         sentences: Per language its sentences. Sentences of one id are translations of each other; an id ends
             with a number, whose parity says in which half the sentence is.
-        sites: Where units live, see docs/methods.md; names of the model's dictionaries are sites too.
+        sites: Where units live, one or several, see docs/methods.md; names of the model's dictionaries are
+            sites too.
         seed: Of the sample of tokens.
         **settings: Others of :class:`babelscope.capture.settings.ExtractionSettings`, such as
             ``pooling``.
@@ -246,7 +247,8 @@ def activations(
         longest = max_positions(model.config)
         default = ExtractionSettings().max_length
         settings["max_length"] = default if longest is None else min(default, longest)
-    chosen = ExtractionSettings(sites=tuple(sites), **settings)
+    where: Sequence[Site] = (sites,) if isinstance(sites, str) else sites
+    chosen = ExtractionSettings(sites=tuple(where), **settings)
     folder = tempfile.TemporaryDirectory(prefix="babelscope-")
     files = {kind: Path(folder.name, f"{kind}.h5") for kind in ("units", "tokens")}
     with (

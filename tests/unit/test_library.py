@@ -123,6 +123,11 @@ def test_labels_may_be_a_table_or_a_table_per_language(acts, scores):
         pd.testing.assert_frame_equal(bs.score_units(acts, given).frame("en"), scores.frame("en"))
 
 
+def test_one_site_may_stand_by_itself(model):
+    acts = bs.activations(model, {"en": ["house water", "river red"]}, sites="mlp_out", parity_sentences=2)
+    assert {site for _, site, _ in acts.unit_index.sites} == {"mlp_out"}
+
+
 def test_ids_of_plain_lists_are_their_numbers(model):
     acts = bs.activations(model, {"en": ["house water", "river red"]}, parity_sentences=2)
     assert acts.units["en"].sentence_ids == ["0", "1"]
@@ -321,6 +326,7 @@ def with_kept_names(code, study):
     there = study.experts(concept="water", step=4)["name"].iloc[0]
     code = re.sub(r"(?<!models/)\bbridged-seed0\b", study.models[0], code)
     code = re.sub(r"(?<!seed0/)\b(2048|512)\b", "4", code).replace('"zh"', '"ru"')
+    code = code.replace(f"tests/data/{KEPT.name}", str(KEPT))
     return re.sub(r"L0\d\.\w+\.\d+", there, code)
 
 
@@ -345,12 +351,13 @@ def test_the_example_of_a_method_runs(method, shown, monkeypatch):
 BLOCKS = [
     ("README.md", "## In a notebook"),
     ("docs/library.md", "## A finished study"),
+    ("docs/library.md", "## What lies beneath"),
     ("docs/tour.md", "**Ask your own question"),
     ("CONTRIBUTING.md", "draw it on a study that"),
 ]
 
 
-@pytest.mark.parametrize(("page", "after"), BLOCKS, ids=[page for page, _ in BLOCKS])
+@pytest.mark.parametrize(("page", "after"), BLOCKS, ids=[after for _, after in BLOCKS])
 def test_lines_of_a_page_run(page, after, shown, monkeypatch):
     """On the kept results, as the examples of methods."""
     monkeypatch.chdir(shown[0])

@@ -49,7 +49,9 @@ def check_packages() -> Iterator[Diagnosis]:
         yield Diagnosis("packages", PROBLEM, "; ".join(unfit.values()), remedy)
     else:
         python = ".".join(map(str, sys.version_info[:3]))
-        yield Diagnosis("packages", OK, f"Python {python}; {len(needed)} dependencies are installed")
+        named = [f"{name} {version}" for name in ("babelscope", "snakemake") if (version := _version(name))]
+        said = ", ".join([*named, f"Python {python}"])
+        yield Diagnosis("packages", OK, f"{said}; {len(needed)} dependencies are installed")
     others = []
     for name, pin in re.findall(r"(?m)^([\w.-]+)==([^\s;#]+)", pinned):
         version = _version(name)
