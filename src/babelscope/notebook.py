@@ -247,7 +247,7 @@ def activations(
         longest = max_positions(model.config)
         default = ExtractionSettings().max_length
         settings["max_length"] = default if longest is None else min(default, longest)
-    where: Sequence[Site] = (sites,) if isinstance(sites, str) else sites
+    where = (sites,) if isinstance(sites, str) else sites
     chosen = ExtractionSettings(sites=tuple(where), **settings)
     folder = tempfile.TemporaryDirectory(prefix="babelscope-")
     files = {kind: Path(folder.name, f"{kind}.h5") for kind in ("units", "tokens")}
