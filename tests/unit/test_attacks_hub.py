@@ -126,6 +126,21 @@ def test_nothing_is_written_through_a_link(server, tmp_path, name, hard):
     assert names(private.parent) == {"private"}
 
 
+@pytest.mark.parametrize("name", [".lock", "config.json.part", "config.json", "model.safetensors"])
+def test_a_folder_where_a_file_should_be_is_named(server, tmp_path, name):
+    server.add_repo("org/name", {"main": MODEL})
+    server.status("config.json", 403, times=1)
+    with pytest.raises(HubError, match="403"):
+        fetch(tmp_path / "1")
+    taken = tmp_path / ".unfinished-1" / name
+    taken.unlink(missing_ok=True)
+    taken.mkdir()
+    (taken / "inside").write_text("kept")
+    with pytest.raises(BabelscopeError, match="is a folder"):
+        fetch(tmp_path / "1")
+    assert (taken / "inside").read_text() == "kept"
+
+
 # ------------------------------------------------------------------------------------------ twins
 
 
@@ -194,6 +209,21 @@ def test_a_login_in_the_endpoint_is_not_printed(server, tmp_path, monkeypatch, c
     said = log.read_text() + "".join(capfd.readouterr())
     assert address in said
     assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://me:sec/ret@mirror.org", "https://me:sec?ret@mirror.org:x", "http://me:secret@mirror.org:99999",
+        "me:secret@mirror.org", "ftp://secret.org", "https://", "http://[secret",
+    ],
+)  # fmt: skip
+def test_an_endpoint_that_is_no_address_is_not_printed(monkeypatch, endpoint):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(HubError, match="HF_ENDPOINT: is no address") as caught:
+        Hub()
+    assert "sec" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,11 @@ def test_what_is_gone_on_with_is_a_file_of_its_own(tmp_path):
     os.link(tmp_path / "a", tmp_path / "hard")
     (tmp_path / "soft").symlink_to("a")
     os.mkfifo(tmp_path / "pipe")
-    for name, problem in {"hard": "no file of its own", "soft": "is a link to a", "pipe": "no file"}.items():
+    (tmp_path / "folder").mkdir()
+    problems = {
+        "hard": "no file of its own", "soft": "is a link to a", "pipe": "no file", "folder": "is a folder"
+    }  # fmt: skip
+    for name, problem in problems.items():
         with pytest.raises(DataError, match=problem):
             open_to_append(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == b"12"

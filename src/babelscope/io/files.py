@@ -88,6 +88,8 @@ def open_to_append(path: Path) -> BinaryIO:
             raise DataError(
                 path, f"is a link to {os.readlink(path)}, so it is not written to", hint
             ) from error
+        if path.is_dir():
+            raise DataError(path, "is a folder, so it is not written to", hint) from error
         raise
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:

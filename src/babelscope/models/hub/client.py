@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from babelscope.errors import BabelscopeError, shown
+from babelscope.errors import BabelscopeError, ModelError, shown
 from babelscope.io.files import file_sha256, is_own_file, is_plain_name, open_to_append
 from babelscope.io.json import LARGEST
 from babelscope.models.files import choose_weights, read_config, read_index
@@ -95,6 +95,8 @@ class Hub:
         for handler in logging.getLogger("huggingface_hub").handlers:
             handler.setFormatter(ShownFormatter("%(message)s"))
         self.endpoint = os.environ.get("HF_ENDPOINT") or None
+        if self.endpoint:
+            _check_address(self.endpoint)
         if self.endpoint and _is_open(self.endpoint) and huggingface_hub.get_token():
             advice = "use https, or unset the token"
             logger.warning("%s: your token is sent to it in the open; %s", shown(self.endpoint), advice)
@@ -186,6 +188,10 @@ class Hub:
     def download(self, file: RemoteFile, folder: Path) -> None:
         """Bring a file, from where an earlier attempt stopped; a wrong hash is tried once more."""
         target, expected = folder / file.name, file.sha256 or file.blob
+        if target.is_dir() and not target.is_symlink():
+            raise ModelError(
+                target, "is a folder where a file would be downloaded", "remove it and run again"
+            )
         # What is there may be of another commit, or linked from a folder that was changed since.
         if is_own_file(target) and _digest(target, file) == expected:
             return
@@ -296,6 +302,21 @@ def _has_no_name(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _check_address(endpoint: str) -> None:
+    """Refuse what is no address, without printing it.
+
+    Libraries name the part that they cannot read, which may be of a password.
+    """
+    try:
+        parts = urllib.parse.urlsplit(endpoint)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good:
+        hint = "write https://HOST; in a login / is %2F, ? is %3F, # is %23, @ is %40"
+        raise HubError("HF_ENDPOINT", "is no address of a hub (not shown, since it may hold a login)", hint)
 
 
 def _is_open(endpoint: str) -> bool:
