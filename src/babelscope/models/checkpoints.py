@@ -34,6 +34,7 @@ from babelscope.models.files import (
 from babelscope.models.latents import attach
 from babelscope.models.mapped_files import pages_dropped
 from babelscope.models.other_formats import other_format
+from babelscope.models.pickled import not_opened
 from babelscope.models.tensors import (
     Stored,
     check_index,
@@ -251,14 +252,18 @@ def check_weights(folder: Path) -> None:
         ModelError: As :func:`babelscope.models.tensors.check_tensors`, or if a file cannot be read.
         StudyError: If the architecture is unknown.
     """
-    if check_tensors(folder) is not None:
+    known = check_tensors(folder) is not None
+    if known and weight_files(folder)[0].suffix == ".safetensors":
         return
     stored: dict[str, Stored] = {}
     for file in weight_files(folder):
         try:
             tensors = torch.load(file, map_location="meta", weights_only=True)
         except pickle.UnpicklingError as error:
-            raise _no_pickle(file, error) from error
+            asked = re.search(r"GLOBAL (\S+)", str(error))
+            raise not_opened(
+                file, f"asks for {asked[1]}" if asked else "cannot be read as tensors"
+            ) from error
         except Exception as error:  # a damaged file has errors of many kinds
             raise ModelError(file, f"its weights cannot be loaded: {error}") from error
         if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
@@ -271,14 +276,6 @@ def check_weights(folder: Path) -> None:
                 stored[name] = Stored(file, type_, tuple(tensor.shape))
     check_index(folder, stored)
     check_stored(folder, read_config(folder), stored)
-
-
-def _no_pickle(file: Path, error: pickle.UnpicklingError) -> ModelError:
-    """What to say of a pickle that asks for more than tensors, without torch's advice to run it."""
-    asked = re.search(r"GLOBAL (\S+)", str(error))
-    what = f"asks for {asked[1]}" if asked else "cannot be read as tensors"
-    hint = "take the safetensors of the same model; opening such a file would run what its author put into it"
-    return ModelError(file, f"is a pickle of more than weights: it {what}, and is not opened", hint)
 
 
 def _check_tied(folder: Path, model: Any) -> None:

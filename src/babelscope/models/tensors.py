@@ -1,8 +1,9 @@
 """What the files of a checkpoint hold, against the model that its config.json describes. Needs no torch.
 
 What is loaded must be exactly what the files say: nothing left over, nothing added, nothing drawn at random.
-The header of a safetensors file names its tensors, so this is seen before any job; the names of a ``.bin``
-file are known when it is loaded, and :func:`babelscope.models.checkpoints.load_model` refuses the same.
+The header of a safetensors file names its tensors, and so does the pickle of most ``.bin`` files, so this is
+seen before any job; what another ``.bin`` file holds is known when it is loaded, and
+:func:`babelscope.models.checkpoints.load_model` refuses the same.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from babelscope.models.architectures import Architecture, Part, architecture
 from babelscope.models.dimensions import Dimensions, dimensions
 from babelscope.models.files import read_config, read_header, read_weight_map, weight_files
 from babelscope.models.other_formats import MERGE_ZERO
+from babelscope.models.pickled import pickled_tensors
 from babelscope.models.wrappers import text_name
 
 #: Types that a weight may be stored in. All others hold a part of it, beside scales that somebody must apply.
@@ -59,7 +61,7 @@ def check_tensors(folder: Path | str) -> dict[str, tuple[int, ...]] | None:
 
     Returns:
         The shape of each weight by its whole name, without what is never read or tied; None for ``.bin``
-        files, which say it when they are loaded.
+        files that say it only when they are loaded.
 
     Raises:
         ModelError: If weights are left over, missing, of another shape, or of a type of few bits; if an
@@ -96,23 +98,32 @@ def check_beside(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _stored(folder: Path) -> dict[str, Stored] | None:
-    """All tensors of a folder by name; None for ``.bin`` files.
+    """All tensors of a folder by name; None if a ``.bin`` file tells them only when it is loaded.
 
     Raises:
-        ModelError: If a tensor stands in two files, or an index and its shards name different ones.
+        ModelError: If a tensor stands in two files, or an index and its shards name different ones; if a
+            pickle asks for more than tensors.
     """
-    files = weight_files(folder)
-    if files[0].suffix != ".safetensors":
-        return None
     found: dict[str, Stored] = {}
-    for file in files:
-        for name, entry in read_header(file).items():
+    for file in weight_files(folder):
+        tensors = _described(file)
+        if tensors is None:
+            return None
+        for name, tensor in tensors.items():
             if name in found:
                 problem = f"holds the tensor {name} twice: in {found[name].file.name} and in {file.name}"
                 raise ModelError(folder, problem, "merge the shards: save the model once more")
-            found[name] = Stored(file, str(entry["dtype"]), tuple(entry["shape"]))
+            found[name] = tensor
     check_index(folder, found)
     return found
+
+
+def _described(file: Path) -> dict[str, Stored] | None:
+    if file.suffix == ".safetensors":
+        entries = read_header(file).items()
+        return {name: Stored(file, str(entry["dtype"]), tuple(entry["shape"])) for name, entry in entries}
+    tensors = pickled_tensors(file)
+    return None if tensors is None else {name: Stored(file, *tensor) for name, tensor in tensors.items()}
 
 
 def check_index(folder: Path, stored: Mapping[str, Stored]) -> None:
