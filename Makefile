@@ -13,7 +13,7 @@ STUDIES ?= config/config.yaml $(addprefix config/studies/,demo-seeds.yaml demo-c
   real-text.yaml bloom-560m.yaml bloom-7b1.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo planted test test-fast lint format docs site snapshots plan bench memory cost gpu gpu-wheels clean
+.PHONY: help env demo planted test test-fast test-engine test-slurm lint format docs site snapshots plan bench memory cost gpu gpu-wheels clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ test: $(READY_DEV)  ## all tests; the browser's and Slurm's where these are inst
 
 test-fast: $(READY_DEV)  ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit
+
+test-engine: $(READY_DEV)  ## those on the engine and in the browser alone
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/workflow tests/browser
+
+test-slurm: $(READY_DEV)  ## those on a real Slurm alone
+	$(PYTEST) tests/slurm
 
 lint: $(READY_DEV)  ## ruff, mypy, import rules, snakefmt, snakemake --lint
 	$(BIN)/ruff check .

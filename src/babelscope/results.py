@@ -242,7 +242,7 @@ class UnitView:
             ResultsError: If there is no such concept or run, or none is named and it is an expert of none.
 
         Example:
-            >>> study.unit("L03.attn_out.32").course("water").query("lang == 'de'")
+            >>> study.unit("L03.attn_out.10").course("water").query("lang == 'de'")
         """
         model = self.results.models[0] if model is None else model
         files = self.results.best(model)
@@ -276,7 +276,7 @@ class UnitView:
             ResultsError: As there.
 
         Example:
-            >>> study.unit("L03.attn_out.32").figure("water")
+            >>> study.unit("L03.attn_out.10").figure("water")
         """
         from babelscope.report.figures.single import draw_course
 
