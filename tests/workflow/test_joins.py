@@ -28,6 +28,8 @@ class Named(list):
         self.__dict__.update(self.named)
     def __getitem__(self, key):
         return self.named[key] if isinstance(key, str) else super().__getitem__(key)
+    def get(self, key, default=None):
+        return self.named.get(key, default)
 
 for script, job in json.load(open(sys.argv[1])).items():
     parts = {name: Named(job[name]) for name in ("input", "output", "params")}
