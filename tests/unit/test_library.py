@@ -25,6 +25,7 @@ from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import BabelscopeError, DataError, ModelError
 from babelscope.io.tables import write_table
 from babelscope.results import Results, ResultsSet, UnitView
+from dictionaries import tensors, write_saelens
 from tiny_models import record, tiny_loaded, tiny_model, tiny_tokenizer
 
 WORDS = {
@@ -304,6 +305,8 @@ def shown(tmp_path_factory):
     three = tiny_model("gpt2", n_layer=3, n_inner=128)  # has L03.mlp_act.117
     three.save_pretrained(checkpoint)
     tiny_tokenizer().save_pretrained(checkpoint)
+    shutil.copytree(checkpoint, folder / "my-run/checkpoint-2048")
+    write_saelens(folder / "sae/layer_2", tensors(three.config.n_embd, 64), architecture="standard")
     texts = {lang: list(of_lang.values()) for lang, of_lang in sentences().items()}
     model = bs.load_model(checkpoint)
     acts = bs.activations(model, texts)
