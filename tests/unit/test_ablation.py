@@ -9,7 +9,8 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM
 
 from babelscope.analysis.ablation import LanguageTexts, Moves, ablate_step, moving
-from babelscope.analysis.damage import ACROSS, CONDITIONS, OWN, damage_table
+from babelscope.analysis.damage import CONDITIONS, damage_table
+from babelscope.analysis.language_pairs import ACROSS, OWN
 from babelscope.capture.inputs import encode_sentences
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import NumericsError, StudyError

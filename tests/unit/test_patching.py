@@ -10,7 +10,8 @@ import yaml
 from transformers import OPTConfig, OPTForCausalLM
 
 from babelscope.analysis.continuations import Said, concept_texts, log_probabilities, make_prompts
-from babelscope.analysis.movement import ACROSS, CONDITIONS, CONTROLS, OWN, PATCHES, movement_table
+from babelscope.analysis.language_pairs import ACROSS, OWN
+from babelscope.analysis.movement import CONDITIONS, CONTROLS, PATCHES, movement_table
 from babelscope.analysis.patching import patch_step
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import NumericsError, StudyError

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from babelscope.analysis.ablation import READ_ON
 from babelscope.analysis.continuations import concept_texts
-from babelscope.analysis.patching import READ_ON, patch_step
+from babelscope.analysis.patching import patch_step
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.io.cells import CellTables
 from babelscope.io.files import by_name

@@ -75,8 +75,8 @@ class Moves(NamedTuple):
     """How far a unit goes for each 1 of its leader."""
 
 
-class _UnitSets(NamedTuple):
-    """Numbers of the units of a concept in a source language."""
+class UnitSets(NamedTuple):
+    """Numbers of the units of one concept or several in a language."""
 
     experts_K: Ints
     random_K: Ints
@@ -135,7 +135,7 @@ def ablate_step(
     units = UnitIndex.of((*place, n) for place, n in site_widths(loaded.config, extraction.sites).items())
     modules = modules_of(loaded, units)
     sets = {
-        lang: {c: found for c in concepts if (found := _unit_sets(experts, units, modules, lang, c, seed))}
+        lang: {c: found for c in concepts if (found := unit_sets(experts, units, modules, lang, [c], seed))}
         for lang in experts
     }
     rows: list[tuple[object, ...]] = []
@@ -213,32 +213,35 @@ def modules_of(loaded: LoadedModel, units: UnitIndex) -> list[tuple[int, str, sl
     ]
 
 
-def _unit_sets(
+def unit_sets(
     tables: Mapping[str, pd.DataFrame],
     units: UnitIndex,
     modules: Sequence[tuple[int, str, slice]],
     lang: str,
-    concept: str,
+    concepts: Sequence[str],
     seed: int,
-) -> _UnitSets | None:
-    """The experts of a concept in a language and random units; None if it has no expert."""
+) -> UnitSets | None:
+    """The experts of concepts in a language and random units; None if one of them has no expert."""
 
-    def of_concept(table: pd.DataFrame) -> pd.DataFrame:
-        return table[(table["scope"] == "model") & (table["concept"] == concept)]
+    def of_concepts(table: pd.DataFrame) -> pd.DataFrame:
+        return table[(table["scope"] == "model") & table["concept"].isin(concepts)]
 
-    own = of_concept(tables[lang])
-    experts = of_model(own, CHOSEN_ON).sort_values("rank")
-    if experts.empty:
+    own = of_concepts(tables[lang])
+    experts = of_model(own, CHOSEN_ON).sort_values(["concept", "rank"])
+    if experts["concept"].nunique() < len(concepts):
         return None
-    draw = partial(draw_random, experts, units=units, lang=lang, concept=concept, seed=seed, parts=modules)
+    experts = experts.drop_duplicates(["layer", "site", "unit"])
+    draw = partial(
+        draw_random, experts, units=units, lang=lang, concept="/".join(concepts), seed=seed, parts=modules
+    )
     try:
-        drawn = draw(pd.concat([of_concept(table) for table in tables.values()]))
-    except StudyError:  # too few units are no experts of the concept in any language
+        drawn = draw(pd.concat([of_concepts(table) for table in tables.values()]))
+    except StudyError:  # too few units are no experts of these concepts in any language
         drawn = draw(own)
-    return _UnitSets(numbers_of(experts, units), drawn)
+    return UnitSets(numbers_of(experts, units), drawn)
 
 
-def _conditions(sets: Mapping[str, _UnitSets], concept: str, means: _Means) -> Iterator[tuple[str, Moves]]:
+def _conditions(sets: Mapping[str, UnitSets], concept: str, means: _Means) -> Iterator[tuple[str, Moves]]:
     """Which units are moved, and how; nothing for a concept without experts."""
     if concept not in sets:
         return

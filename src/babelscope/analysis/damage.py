@@ -12,17 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from babelscope.stats import TwoWayDraws, interval
+from babelscope.analysis.language_pairs import ACROSS, UNKNOWN, PairRow, across_over_own, pair_rows
 
 Floats = NDArray[np.float64]
-Pairs = Sequence[tuple[int, int]]
 
 #: Which units are ablated: the experts; as many random ones, at their means or moved as far; those of another
 #: concept.
 EXPERTS, RANDOM, RANDOM_DOSE, OTHER_CONCEPT = "experts", "random", "random_dose", "other_concept"
 CONDITIONS = (EXPERTS, RANDOM, RANDOM_DOSE, OTHER_CONCEPT)
-#: Stand for both languages in rows over different ones, and over languages with themselves.
-ACROSS, OWN = "*", "="
 
 _COLUMNS = [
     "model", "step", "source", "target", "condition", "damage", "low", "high", "gain", "gain_low",
@@ -30,7 +27,6 @@ _COLUMNS = [
 ]  # fmt: skip
 _TEXT, _WHOLE = ("model", "source", "target", "condition"), ("step", "n_concepts", "n_sentences")
 _TYPES = {name: np.int64 if name in _WHOLE else np.float64 for name in _COLUMNS if name not in _TEXT}
-_UNKNOWN = (float("nan"),) * 3
 
 
 def damage_table(losses: pd.DataFrame, *, langs: Sequence[str], bootstrap: int, seed: int) -> pd.DataFrame:
@@ -91,49 +87,20 @@ class _Measured(NamedTuple):
 
     def rows(self, bootstrap: int, seed: int) -> list[tuple[object, ...]]:
         """Means over different languages and over languages with themselves, then every pair."""
-        n = len(self.langs)
-        own, across = [(a, a) for a in range(n)], [(a, b) for a in range(n) for b in range(n) if a != b]
-        both = TwoWayDraws(len(self.concepts), n, bootstrap, seed)
-        alone = TwoWayDraws(len(self.concepts), 2, bootstrap, seed)  # which draws concepts only
-        found: list[tuple[object, ...]] = []
-        for name, pairs in ((ACROSS, across), (OWN, own)):
-            for condition in self.damage:
-                relative = self._relative(across, own, condition, both) if name == ACROSS else _UNKNOWN
-                found.append((name, name, *self._row(pairs, condition, both, relative)))
-        for a, b in [*own, *across]:
-            for condition in self.damage:
-                row = self._row([(a, b)], condition, alone, _UNKNOWN)
-                found.append((self.langs[a], self.langs[b], *row))
-        return found
+        return [
+            (row.source, row.target, *self._row(row, condition))
+            for row in pair_rows(self.langs, len(self.concepts), bootstrap, seed)
+            for condition in self.damage
+        ]
 
-    def _row(
-        self, pairs: Pairs, condition: str, draws: TwoWayDraws, relative: tuple[float, ...]
-    ) -> tuple[object, ...]:
-        at = tuple(np.array(pairs).T)
-        damage_PC = self.damage[condition][at]
-        gain = _UNKNOWN
+    def _row(self, row: PairRow, condition: str) -> tuple[object, ...]:
+        damage_PC = row.at(self.damage[condition])
+        gain = relative = UNKNOWN
         if condition != EXPERTS:
-            gain_PC = self.damage[EXPERTS][at] - damage_PC
-            gain = float(gain_PC.mean()), *self._interval(gain_PC, pairs, draws)
-        band = self._interval(damage_PC, pairs, draws)
-        about = float(self.loss[at].mean()), len(self.concepts), int(self.sentences[at].sum())
-        return condition, float(damage_PC.mean()), *band, *gain, *relative, *about
-
-    def _interval(self, values_PC: Floats, pairs: Pairs, draws: TwoWayDraws) -> tuple[float, float]:
-        if len(self.concepts) < 2:
-            return float("nan"), float("nan")
-        return interval(draws.means(values_PC, pairs if len(pairs) > 1 else [(0, 1)]))
-
-    def _relative(
-        self, across: Pairs, own: Pairs, condition: str, draws: TwoWayDraws
-    ) -> tuple[float, float, float]:
-        """Across languages over within them, of the experts or of what they do beyond a control."""
-        if len(self.concepts) < 2:
-            return _UNKNOWN
-        beyond: Any = self.damage[EXPERTS] - (0 if condition == EXPERTS else self.damage[condition])
-        across_PC, own_PC = (beyond[tuple(np.array(pairs).T)] for pairs in (across, own))
-        own_R = draws.means(own_PC, own)
-        if not interval(own_R)[0] > 0:
-            return _UNKNOWN
-        ratio = float(across_PC.mean() / own_PC.mean())
-        return ratio, *interval(draws.means(across_PC, across) / own_R)
+            gain_PC = row.at(self.damage[EXPERTS]) - damage_PC
+            gain = float(gain_PC.mean()), *row.interval(gain_PC)
+        if row.source == ACROSS:
+            beyond: Any = self.damage[EXPERTS] - (0 if condition == EXPERTS else self.damage[condition])
+            relative = across_over_own(beyond, row.draws)
+        about = float(row.at(self.loss).mean()), len(self.concepts), int(row.at(self.sentences).sum())
+        return condition, float(damage_PC.mean()), *row.interval(damage_PC), *gain, *relative, *about

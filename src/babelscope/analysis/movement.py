@@ -12,11 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from babelscope.analysis.damage import ACROSS, OWN
-from babelscope.stats import TwoWayDraws, interval
+from babelscope.analysis.language_pairs import ACROSS, UNKNOWN, PairRow, across_over_own, pair_rows
 
 Floats = NDArray[np.float64]
-Pairs = Sequence[tuple[int, int]]
 
 #: What is patched: the experts of the target's language, or of the source's; random units, at their own
 #: values or moved as far.
@@ -37,7 +35,6 @@ _COLUMNS = [
 _TEXT = ("model", "source", "target", "condition")
 _WHOLE = ("step", "layer", "n_concepts", "n_sentences")
 _TYPES = {name: np.int64 if name in _WHOLE else np.float64 for name in _COLUMNS if name not in _TEXT}
-_UNKNOWN = (float("nan"),) * 3
 
 
 def movement_table(patched: pd.DataFrame, *, langs: Sequence[str], bootstrap: int, seed: int) -> pd.DataFrame:
@@ -114,52 +111,28 @@ class _Measured(NamedTuple):
 
     def rows(self, bootstrap: int, seed: int) -> list[tuple[object, ...]]:
         """Means over different languages and over languages with themselves, then every pair."""
-        n = len(self.langs)
-        own, across = [(a, a) for a in range(n)], [(a, b) for a in range(n) for b in range(n) if a != b]
-        both = TwoWayDraws(self.n_pairs, n, bootstrap, seed)
-        alone = TwoWayDraws(self.n_pairs, 2, bootstrap, seed)  # which draws concepts only
-        found: list[tuple[object, ...]] = []
-        for name, pairs in ((ACROSS, across), (OWN, own)):
-            for condition in self.moved:
-                relative = self._relative(across, own, condition, both) if name == ACROSS else _UNKNOWN
-                found.append((name, name, *self._row(pairs, condition, both, relative)))
-        for a, b in [*own, *across]:
-            for condition in self.moved:
-                row = self._row([(a, b)], condition, alone, _UNKNOWN)
-                found.append((self.langs[a], self.langs[b], *row))
-        return found
+        return [
+            (row.source, row.target, *self._row(row, condition))
+            for row in pair_rows(self.langs, self.n_pairs, bootstrap, seed)
+            for condition in self.moved
+        ]
 
-    def _row(
-        self, pairs: Pairs, condition: str, draws: TwoWayDraws, relative: tuple[float, ...]
-    ) -> tuple[object, ...]:
-        at = tuple(np.array(pairs).T)
-        gain = self._mean(self._gain(condition)[at], pairs, draws) if condition in CONTROLS else _UNKNOWN
-        moved, left = (self._mean(of[condition][at], pairs, draws) for of in (self.moved, self.left))
-        about = float(self.before[at].mean()), 2 * self.n_pairs, int(self.sentences[at].sum())
+    def _row(self, row: PairRow, condition: str) -> tuple[object, ...]:
+        gain = relative = UNKNOWN
+        if condition in CONTROLS:
+            gain_LLC = self.moved[condition] - self.moved[CONTROLS[condition]]
+            gain = _mean(gain_LLC, row)
+            relative = across_over_own(gain_LLC, row.draws) if row.source == ACROSS else UNKNOWN
+        moved, left = (_mean(of[condition], row) for of in (self.moved, self.left))
+        about = float(row.at(self.before).mean()), 2 * self.n_pairs, int(row.at(self.sentences).sum())
         return condition, self.layers[condition], *moved, *left, *gain, *relative, *about
 
-    def _gain(self, condition: str) -> Floats:
-        return self.moved[condition] - self.moved[CONTROLS[condition]]
 
-    def _mean(self, values_PC: Floats, pairs: Pairs, draws: TwoWayDraws) -> tuple[float, float, float]:
-        """With its interval, over the pairs of concepts that have a value in all of these languages."""
-        there_C: NDArray[np.bool_] = np.asarray(np.isfinite(values_PC).all(axis=0))
-        values_PC = values_PC[:, there_C]
-        if not there_C.any():
-            return _UNKNOWN
-        if there_C.sum() < 2:
-            return float(values_PC.mean()), *_UNKNOWN[:2]
-        of = pairs if len(pairs) > 1 else [(0, 1)]
-        return float(values_PC.mean()), *interval(draws.means(values_PC, of, there_C))
-
-    def _relative(
-        self, across: Pairs, own: Pairs, condition: str, draws: TwoWayDraws
-    ) -> tuple[float, float, float]:
-        """Across languages over within them, of what is moved beyond the control."""
-        if condition not in CONTROLS or self.n_pairs < 2:
-            return _UNKNOWN
-        across_PC, own_PC = (self._gain(condition)[tuple(np.array(pairs).T)] for pairs in (across, own))
-        own_R = draws.means(own_PC, own)
-        if not interval(own_R)[0] > 0:
-            return _UNKNOWN
-        return float(across_PC.mean() / own_PC.mean()), *interval(draws.means(across_PC, across) / own_R)
+def _mean(values_LLC: Floats, row: PairRow) -> tuple[float, float, float]:
+    """With its interval, over the pairs of concepts that have a value in all languages of a row."""
+    values_PC = row.at(values_LLC)
+    there_C: NDArray[np.bool_] = np.asarray(np.isfinite(values_PC).all(axis=0))
+    if not there_C.any():
+        return UNKNOWN
+    values_PC = values_PC[:, there_C]
+    return float(values_PC.mean()), *row.interval(values_PC, there_C)

@@ -21,14 +21,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from babelscope.analysis.ablation import Moves, modules_of, moving
+from babelscope.analysis.ablation import Moves, UnitSets, modules_of, moving, unit_sets
 from babelscope.analysis.audit.weights import choose_sentences
 from babelscope.analysis.continuations import (
     ABROAD,
@@ -42,8 +42,7 @@ from babelscope.analysis.continuations import (
     log_probabilities,
     make_prompts,
 )
-from babelscope.analysis.controls import Moments, draw_random, numbers_of, sample_sentences
-from babelscope.analysis.experts import of_model
+from babelscope.analysis.controls import Moments, sample_sentences
 from babelscope.analysis.movement import (
     CONTROLS,
     DEPTHS,
@@ -56,7 +55,7 @@ from babelscope.analysis.movement import (
 from babelscope.capture.extraction import pooled_batches
 from babelscope.capture.inputs import encode_sentences, forward, make_batches
 from babelscope.capture.settings import ExtractionSettings
-from babelscope.errors import NumericsError, StudyError
+from babelscope.errors import NumericsError
 from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.dimensions import n_layers, site_widths
 from babelscope.models.hooks import site_modules, watching
@@ -67,21 +66,10 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Experts are chosen on one half of the sentences, and those of the other are patched.
-CHOSEN_ON, READ_ON = "a", "b"
-
 _COLUMNS = [
     "model", "step", "source", "target", "concept", "other", "condition", "layer", "before", "moved", "left",
     "n_sentences", "n_units",
 ]  # fmt: skip
-
-
-class _UnitSets(NamedTuple):
-    """Numbers of the units of two concepts in a language."""
-
-    experts_K: Ints
-    random_K: Ints
-    """As many of the same modules, in their order."""
 
 
 class _Seen(NamedTuple):
@@ -152,7 +140,7 @@ def patch_step(
         (lang, couple): found
         for lang in texts
         for couple in couples
-        if (found := _unit_sets(experts, units, modules, lang, couple, seed))
+        if (found := unit_sets(experts, units, modules, lang, couple, seed))
     }
     wanted_M = np.unique([number for of in sets.values() for each in of for number in each]).astype(np.int64)
     chosen = {
@@ -223,7 +211,7 @@ class _Patching(NamedTuple):
     """Standard deviation of units over sentences of the target language."""
 
     def conditions(
-        self, own: _UnitSets, theirs: _UnitSets, given: Sequence[Said], same: Sequence[Said]
+        self, own: UnitSets, theirs: UnitSets, given: Sequence[Said], same: Sequence[Said]
     ) -> Iterator[tuple[str, int, int, Patch]]:
         """Condition, layer, number of units, and the patch.
 
@@ -250,7 +238,7 @@ class _Patching(NamedTuple):
     def _held(self, units_K: Ints, given: Sequence[Said]) -> Patch:
         return self._moved(units_K, units_K, np.ones(len(units_K)), given)
 
-    def _dosed(self, sets: _UnitSets, given: Sequence[Said]) -> Patch:
+    def _dosed(self, sets: UnitSets, given: Sequence[Said]) -> Patch:
         """Random units that go as many of their standard deviations as the experts."""
         sd_K, random_sd_K = (self.sd_M[self._at(units_K)] for units_K in sets)
         factor_K = np.divide(random_sd_K, sd_K, out=np.zeros_like(sd_K), where=sd_K > 0)
@@ -308,34 +296,6 @@ def _translations(targets: Sequence[Said], candidates: Sequence[Said]) -> list[S
     """For each target the candidate of its id, or else any."""
     by_name = {each.name: each for each in candidates}
     return [by_name.get(each.name, candidates[at % len(candidates)]) for at, each in enumerate(targets)]
-
-
-def _unit_sets(
-    tables: Mapping[str, pd.DataFrame],
-    units: UnitIndex,
-    modules: Sequence[tuple[int, str, slice]],
-    lang: str,
-    couple: tuple[str, str],
-    seed: int,
-) -> _UnitSets | None:
-    """The experts of two concepts in a language and random units; None if one of them has no expert."""
-
-    def of_couple(table: pd.DataFrame) -> pd.DataFrame:
-        return table[(table["scope"] == "model") & table["concept"].isin(couple)]
-
-    own = of_couple(tables[lang])
-    experts = of_model(own, CHOSEN_ON).sort_values(["concept", "rank"])
-    if experts["concept"].nunique() < len(couple):
-        return None
-    experts = experts.drop_duplicates(["layer", "site", "unit"])
-    about: dict[str, Any] = {"lang": lang, "concept": "/".join(couple), "seed": seed, "parts": modules}
-    try:
-        drawn = draw_random(
-            experts, pd.concat([of_couple(table) for table in tables.values()]), units, **about
-        )
-    except StudyError:  # too few units are no experts of these concepts in any language
-        drawn = draw_random(experts, own, units, **about)
-    return _UnitSets(numbers_of(experts, units), drawn)
 
 
 def _see(

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.figure import Figure
 
-from babelscope.analysis.damage import ACROSS, OWN
+from babelscope.analysis.language_pairs import ACROSS, OWN
 from babelscope.analysis.movement import EXPERTS, RANDOM_DOSE, SOURCE_EXPERTS
 from babelscope.io.tables import records
 from babelscope.report.captions import load_labels
 from babelscope.report.figures.axis import StepAxis
-from babelscope.report.figures.matrices import at_three_steps, draw_matrices
+from babelscope.report.figures.language_pairs import (
+    draw_pairs,
+    of_kind,
+    of_means,
+    of_pairs,
+    pair_cells,
+    pair_sentences,
+)
 from babelscope.report.figures.spec import FigureSpec, Tables, part, points, stack
 from babelscope.report.figures.style import GREY, Look, PlotStyle, from_zero, legend, line, panels
 from babelscope.report.summaries import at_last_step, model_label, per_model
@@ -28,11 +35,6 @@ _KINDS = {
 _CONTROL = "dose"
 
 
-def _rows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    languages, condition = _KINDS[kind]
-    return table[(table["source"] == languages) & (table["condition"] == condition)]
-
-
 def _data(tables: Tables) -> pd.DataFrame:
     """A kind for each line, by measure; within a language there is no other to go to."""
     table, models = tables["patching"], tables.get("models")
@@ -41,7 +43,7 @@ def _data(tables: Tables) -> pd.DataFrame:
         bounds = {f"{measure}_low": "low", f"{measure}_high": "high"}
         named = table.drop(columns=["low", "high"]).rename(columns=bounds)
         for kind in _KINDS:
-            rows, band = _rows(named, kind).dropna(subset=measure), kind != _CONTROL
+            rows, band = of_kind(named, _KINDS[kind]).dropna(subset=measure), kind != _CONTROL
             parts.append(points(rows, models, ["step"], measure, band=band, kind=kind, measure=measure))
     return stack(*parts)
 
@@ -75,46 +77,30 @@ def _sentences(tables: Tables) -> Iterator[str]:
     table = tables["patching"]
     for label, rows in per_model(at_last_step(table), tables.get("models")):
         for model, of_model in rows.groupby("model", sort=False):
-            at = {kind: found[0] for kind in _KINDS if (found := records(_rows(of_model, kind)))}
+            at = {kind: found[0] for kind in _KINDS if (found := records(of_kind(of_model, _KINDS[kind])))}
             name = label if rows["model"].nunique() == 1 else f"{label}, {model}"
             yield say("patching", model=name, step=int(of_model["step"].max()), **at)
 
 
-def _numbers(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["source"].isin([ACROSS, OWN])]
-
-
-def _pair_rows(table: pd.DataFrame) -> pd.DataFrame:
+def _pair_rows(tables: Tables) -> pd.DataFrame:
     """Single pairs of languages: experts of the target's language."""
-    return table[~table["source"].isin([ACROSS, OWN]) & (table["condition"] == EXPERTS)]
+    pairs = of_pairs(tables["patching"])
+    return pairs[pairs["condition"] == EXPERTS]
 
 
 def _pairs(tables: Tables) -> pd.DataFrame:
-    """Kind ``cell``: what moves beyond the control, at three steps."""
-    rows = _pair_rows(tables["patching"]).rename(columns={"source": "lang_a", "target": "lang_b"})
-    cells = points(rows, tables.get("models"), ["step", "lang_a", "lang_b"], "gain", kind="cell", band=False)
-    return at_three_steps(cells)
+    """What moves beyond the control."""
+    return pair_cells(_pair_rows(tables), tables.get("models"))
 
 
 def _draw_pairs(frame: pd.DataFrame, style: PlotStyle, axis: StepAxis) -> Figure:
-    """Matrices, languages of the source down, those of the target across."""
-    top = float(frame["value"].abs().max()) or 1.0
-    look = {"cmap": "vlag", "vmin": -top, "edgecolor": "white"}
-    return draw_matrices(frame, style, axis, vmax=top, label="nats towards the source's concept", **look)
+    """Languages of the source down, those of the target across."""
+    return draw_pairs(frame, style, axis, "nats towards the source's concept")
 
 
 def _pair_sentences(tables: Tables) -> Iterator[str]:
-    pairs = _pair_rows(tables["patching"])
-    across = at_last_step(pairs[pairs["source"] != pairs["target"]])
-    for label, rows in per_model(across, tables.get("models")):
-        values = rows.groupby(["source", "target"])["gain"].mean()
-        ends = {"low": values.min(), "high": values.max(), "least": values.idxmin(), "most": values.idxmax()}
-        yield say("patching pairs", model=label, step=int(rows["step"].max()), n=len(values), **ends)
+    return pair_sentences("patching pairs", _pair_rows(tables), tables.get("models"))
 
 
-def _all_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    return table[~table["source"].isin([ACROSS, OWN])]
-
-
-PATCHING = FigureSpec("patching", _data, _draw, _numbers, _sentences)
-PAIRS = FigureSpec("patching_pairs", _pairs, _draw_pairs, _all_pairs, _pair_sentences)
+PATCHING = FigureSpec("patching", _data, _draw, of_means, _sentences)
+PAIRS = FigureSpec("patching_pairs", _pairs, _draw_pairs, of_pairs, _pair_sentences)
