@@ -1,12 +1,9 @@
 """Ablation against planted experts: what they do is known, and so is what is lost without them."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import OPTConfig, OPTForCausalLM
 
 from babelscope.analysis.ablation import LanguageTexts, Moves, ablate_step, moving
 from babelscope.analysis.damage import CONDITIONS, damage_table
@@ -14,27 +11,17 @@ from babelscope.analysis.language_pairs import ACROSS, OWN
 from babelscope.capture.inputs import encode_sentences
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import NumericsError, StudyError
-from babelscope.models.checkpoints import LoadedModel
 from babelscope.models.hooks import site_modules, watching
-from babelscope.planted.build import word_tokenizer
-from babelscope.planted.text import SPECIAL, START, parallel_lines, vocabulary, words_of
+from babelscope.planted.text import parallel_lines, words_of
 from babelscope.planted.truth import LANGUAGES, LAYERS, MISSED, PIVOT, PRIVATE, SHARING
-from babelscope.planted.weights import UNITS, PlantedWeights, model_config
+from babelscope.planted.weights import UNITS
 from babelscope.units import UnitIndex
+from planted_models import experts_of, loaded_of
 from tiny_models import tiny_loaded
 
 EXTRACTION = ExtractionSettings(sites=("mlp_act",), max_length=16, batch_size=64)
 CONCEPTS = list(MISSED)[:3]
 INDEX = UnitIndex.of((layer, "mlp_act", UNITS) for layer in range(1, LAYERS + 1))
-
-
-def loaded_of(series):
-    """The last checkpoint of a planted series."""
-    model = OPTForCausalLM(OPTConfig(**model_config())).eval()
-    weights = PlantedWeights(series, 0).state_dict(series.steps[-1])
-    model.load_state_dict({name: torch.from_numpy(w).float() for name, w in weights.items()}, strict=False)
-    start, pad = vocabulary().index(START), SPECIAL.index("<pad>")
-    return LoadedModel(model, word_tokenizer(), start, pad, Path(series.name), "", "")
 
 
 def texts_of(lang):
@@ -58,21 +45,10 @@ def positive(lines, read, lang):
     }
 
 
-def experts_of(series, lang):
-    planted, rows = PlantedWeights(series, 0), []
-    for concept in CONCEPTS:
-        found = planted.experts(series.steps[-1], concept, lang)
-        rows += [
-            ("model", "a", concept, rank, layer, "mlp_act", unit, len(found))
-            for rank, (layer, unit) in enumerate(found)
-        ]
-    return pd.DataFrame(rows, columns=["scope", "subset", "concept", "rank", "layer", "site", "unit", "k"])
-
-
 def ablated(series, **changes):
     return ablate_step(
         loaded_of(series),
-        {lang: experts_of(series, lang) for lang in LANGUAGES},
+        {lang: experts_of(series, lang, CONCEPTS) for lang in LANGUAGES},
         {lang: texts_of(lang) for lang in LANGUAGES},
         **{"model": series.name, "step": series.steps[-1], "concepts": CONCEPTS, "n_sentences": 2,
            "extraction": EXTRACTION, "seed": 0, **changes},
@@ -144,7 +120,7 @@ def test_controls_cost_little_beside_the_experts(measured):
 
 
 def test_a_concept_without_experts_or_sentences_has_no_rows():
-    some = experts_of(PRIVATE, "de")
+    some = experts_of(PRIVATE, "de", CONCEPTS)
     texts = {lang: texts_of(lang) for lang in ("de", "en")}
     texts["en"] = texts["en"]._replace(read={c: texts["en"].read[c] for c in CONCEPTS[1:]})
     losses = ablate_step(
@@ -186,7 +162,7 @@ def test_a_loss_that_is_not_finite_is_refused():
         NumericsError, match=r"model m, step 1, sentences of de, house: the loss is not finite"
     ):
         ablate_step(
-            loaded, {"de": experts_of(PRIVATE, "de")}, {"de": texts_of("de")},
+            loaded, {"de": experts_of(PRIVATE, "de", CONCEPTS)}, {"de": texts_of("de")},
             model="m", step=1, concepts=CONCEPTS, n_sentences=1, extraction=EXTRACTION, seed=0,
         )  # fmt: skip
 

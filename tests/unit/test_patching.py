@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from transformers import OPTConfig, OPTForCausalLM
 
 from babelscope.analysis.continuations import Said, concept_texts, log_probabilities, make_prompts
 from babelscope.analysis.language_pairs import ACROSS, OWN
@@ -15,30 +14,19 @@ from babelscope.analysis.movement import CONDITIONS, CONTROLS, PATCHES, movement
 from babelscope.analysis.patching import patch_step
 from babelscope.capture.settings import ExtractionSettings
 from babelscope.errors import NumericsError, StudyError
-from babelscope.models.checkpoints import LoadedModel
 from babelscope.ops.stages import all_jobs
-from babelscope.planted.build import word_tokenizer
-from babelscope.planted.text import SPECIAL, START, parallel_lines, vocabulary, words_of
+from babelscope.planted.text import parallel_lines, words_of
 from babelscope.planted.truth import CONCEPT_LOGIT, EXPERTS, LANGUAGE_LOGIT, MISSED, PIVOT, PRIVATE, SHARING
-from babelscope.planted.weights import PlantedWeights, model_config
 from babelscope.study.loading import load_study
 from babelscope.text.clones import respell
 from babelscope.text.words import WordFinder, in_text
+from planted_models import experts_of, loaded_of
 from tiny_models import tiny_loaded
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRACTION = ExtractionSettings(sites=("mlp_act",), max_length=16, batch_size=64)
 CONCEPTS = list(MISSED)[:2]
 LANGS = (PIVOT, "de", "tr")
-
-
-def loaded_of(series):
-    """The last checkpoint of a planted series."""
-    model = OPTForCausalLM(OPTConfig(**model_config())).eval()
-    weights = PlantedWeights(series, 0).state_dict(series.steps[-1])
-    model.load_state_dict({name: torch.from_numpy(w).float() for name, w in weights.items()}, strict=False)
-    start, pad = vocabulary().index(START), SPECIAL.index("<pad>")
-    return LoadedModel(model, word_tokenizer(), start, pad, Path(series.name), "", "")
 
 
 def texts_of(lang):
@@ -56,21 +44,10 @@ def texts_of(lang):
     return concept_texts(every, positive, read, words, lang=lang)
 
 
-def experts_of(series, lang):
-    planted, rows = PlantedWeights(series, 0), []
-    for concept in CONCEPTS:
-        found = planted.experts(series.steps[-1], concept, lang)
-        rows += [
-            ("model", "a", concept, rank, layer, "mlp_act", unit, len(found))
-            for rank, (layer, unit) in enumerate(found)
-        ]
-    return pd.DataFrame(rows, columns=["scope", "subset", "concept", "rank", "layer", "site", "unit", "k"])
-
-
 def patched(series, *, langs=LANGS, **changes):
     given = {
         "loaded": loaded_of(series),
-        "experts": {lang: experts_of(series, lang) for lang in langs},
+        "experts": {lang: experts_of(series, lang, CONCEPTS) for lang in langs},
         "texts": {lang: texts_of(lang) for lang in langs},
     }
     return patch_step(
@@ -186,8 +163,8 @@ def test_concepts_without_experts_or_sentences_have_no_rows():
     there = set(found[["source", "target", "concept"]].itertuples(index=False, name=None))
     house, water = CONCEPTS
     assert there == {("de", "de", house), ("de", "de", water), ("de", "en", water)}
-    some = experts_of(PRIVATE, "en")
-    experts = {"de": experts_of(PRIVATE, "de"), "en": some[some["concept"] != CONCEPTS[0]]}
+    some = experts_of(PRIVATE, "en", CONCEPTS)
+    experts = {"de": experts_of(PRIVATE, "de", CONCEPTS), "en": some[some["concept"] != CONCEPTS[0]]}
     found = patched(PRIVATE, langs=("de", "en"), experts=experts, n_sentences=1)
     assert set(zip(found["source"], found["target"], strict=True)) == {("de", "de")}
 
